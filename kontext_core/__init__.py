@@ -1,0 +1,1 @@
+"""FLUX.1 Kontext in plain PyTorch. Nothing here knows of ComfyUI."""
