@@ -13,13 +13,19 @@ from .attention import attention
 from .rope import rotate
 
 
-def timestep_embedding(t: Tensor, dim: int = 256, max_period: float = 10_000.0, time_factor: float = 1000.0) -> Tensor:
+def timestep_embedding(
+    t: Tensor, dim: int = 256, max_period: float = 10_000.0, time_factor: float = 1000.0
+) -> Tensor:
     """Sinusoidal embedding [cos, sin] of 1000 t, computed in float32.
 
     Args: t (...) in [0, 1] (or a guidance scale). Returns: (..., dim), float32.
     """
-    exponents = -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
-    angles = (time_factor * t.float())[..., None] * torch.exp(exponents)  # in this order, the published one, to the last bit
+    exponents = (
+        -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
+    )
+    angles = (time_factor * t.float())[..., None] * torch.exp(
+        exponents
+    )  # in this order, the published one, to the last bit
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
@@ -94,7 +100,9 @@ class DoubleBlock(nn.Module):
         self.txt_attn = SelfAttention(hidden_size, num_heads, qkv_bias)
         self.txt_mlp = _mlp(hidden_size, mlp_hidden_dim)
 
-    def forward(self, img: Tensor, txt: Tensor, pe: Tensor, img_mod: Tensor, txt_mod: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, img: Tensor, txt: Tensor, pe: Tensor, img_mod: Tensor, txt_mod: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
         img_shift, img_scale, img_gate, img_mlp_shift, img_mlp_scale, img_mlp_gate = img_mod.unbind(1)
         txt_shift, txt_scale, txt_gate, txt_mlp_shift, txt_mlp_scale, txt_mlp_gate = txt_mod.unbind(1)
@@ -132,7 +140,9 @@ class SingleBlock(nn.Module):
         shift, scale, gate = mod.unbind(1)
         normed = modulate(x, shift, scale)
         if wanted == slice(None):
-            qkv, mlp = self.linear1(normed).split([3 * self.hidden_size, self.linear1.out_features - 3 * self.hidden_size], -1)
+            qkv, mlp = self.linear1(normed).split(
+                [3 * self.hidden_size, self.linear1.out_features - 3 * self.hidden_size], -1
+            )
         else:
             qkv = _features(self.linear1, normed, 0, 3 * self.hidden_size)
             mlp = _features(self.linear1, normed[:, wanted], 3 * self.hidden_size, self.linear1.out_features)
@@ -170,7 +180,11 @@ def add_gated(x: Tensor, gate: Tensor, update: Tensor) -> Tensor:
 
 
 def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(hidden_size, mlp_hidden_dim), nn.GELU(approximate="tanh"), nn.Linear(mlp_hidden_dim, hidden_size))
+    return nn.Sequential(
+        nn.Linear(hidden_size, mlp_hidden_dim),
+        nn.GELU(approximate="tanh"),
+        nn.Linear(mlp_hidden_dim, hidden_size),
+    )
 
 
 def _features(linear: nn.Linear, x: Tensor, start: int, stop: int) -> Tensor:

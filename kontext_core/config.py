@@ -58,10 +58,14 @@ class TransformerConfig(_FromDict):
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}")
+            raise ValueError(
+                f"hidden_size {self.hidden_size} is not a multiple of num_heads {self.num_heads}"
+            )
         head_dim = self.hidden_size // self.num_heads
         if len(self.axes_dim) != 3 or sum(self.axes_dim) != head_dim or any(dim % 2 for dim in self.axes_dim):
-            raise ValueError(f"axes_dim {self.axes_dim} must be three even numbers that add up to the head's {head_dim}")
+            raise ValueError(
+                f"axes_dim {self.axes_dim} must be three even numbers that add up to the head's {head_dim}"
+            )
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout {self.layout!r} is not one of {', '.join(LAYOUTS)}")
 

@@ -1,5 +1,31 @@
 """The errors that a caller may want to tell apart from ordinary `ValueError`s."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
 
 class CheckpointError(ValueError):
     """A file of weights cannot be used. The message names the file, what it holds, and what to do."""
+
+
+class TooLittleMemoryError(RuntimeError):
+    """The device ran out of memory. The message says what was tried and what to lower."""
+
+
+@contextmanager
+def explained_memory(attempt: str, advice: str) -> Iterator[None]:
+    """Turn an out-of-memory error of torch, on any device, into one sentence.
+
+    Args: attempt: what is being done, "an edit of 1024 x 1024 px". advice: what the user can lower.
+    Raises: TooLittleMemoryError.
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise TooLittleMemoryError(f"there is too little memory for {attempt}; {advice}") from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "out of memory" not in str(error):
+            raise
+        raise TooLittleMemoryError(f"there is too little memory for {attempt}; {advice}") from error

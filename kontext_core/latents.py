@@ -16,13 +16,22 @@ def pack(latents: Tensor) -> Tensor:
     """
     height, width = latents.shape[-2:]
     if height % 2 or width % 2:
-        raise ValueError(f"latents of {height} x {width} cannot be packed 2 x 2; pad them to even sides first")
+        raise ValueError(
+            f"latents of {height} x {width} cannot be packed 2 x 2; pad them to even sides first"
+        )
     return rearrange(latents, "b c (h ph) (w pw) -> b (h w) (c ph pw)", ph=2, pw=2)
 
 
 def unpack(tokens: Tensor, height_latent: int, width_latent: int) -> Tensor:
     """Tokens (B, L, C * 4) to latents (B, C, height_latent, width_latent). The inverse of `pack`."""
-    return rearrange(tokens, "b (h w) (c ph pw) -> b c (h ph) (w pw)", ph=2, pw=2, h=height_latent // 2, w=width_latent // 2)
+    return rearrange(
+        tokens,
+        "b (h w) (c ph pw) -> b c (h ph) (w pw)",
+        ph=2,
+        pw=2,
+        h=height_latent // 2,
+        w=width_latent // 2,
+    )
 
 
 def noise(batch: int, height_latent: int, width_latent: int, seed: int, *, channels: int = 16) -> Tensor:

@@ -20,7 +20,9 @@ def target_ids(height: int, width: int) -> Tensor:
     return reference_ids(height, width, index=0)
 
 
-def reference_ids(height: int, width: int, index: int = 1, row_offset: int = 0, column_offset: int = 0) -> Tensor:
+def reference_ids(
+    height: int, width: int, index: int = 1, row_offset: int = 0, column_offset: int = 0
+) -> Tensor:
     """Position ids of one reference image.
 
     Args: height, width in tokens; index is the virtual time step, 0 being the target's plane; offsets in tokens.
@@ -29,7 +31,9 @@ def reference_ids(height: int, width: int, index: int = 1, row_offset: int = 0, 
     Source: arXiv:2506.15742 section 3, "3D RoPE": (i, h, w); flux sampling.py, prepare_kontext.
     """
     if height < 1 or width < 1:
-        raise ValueError(f"a picture of {height} x {width} tokens has no positions; both sides must be at least 1")
+        raise ValueError(
+            f"a picture of {height} x {width} tokens has no positions; both sides must be at least 1"
+        )
     if index < 0 or row_offset < 0 or column_offset < 0:
         raise ValueError(f"index {index}, row {row_offset} and column {column_offset} must not be negative")
     rows = torch.arange(row_offset, row_offset + height, dtype=torch.float32)
@@ -38,7 +42,9 @@ def reference_ids(height: int, width: int, index: int = 1, row_offset: int = 0, 
     return torch.stack(grid, dim=-1).reshape(1, height * width, 3)
 
 
-def layout_ids(target: HeightWidth, references: Sequence[HeightWidth], layout: Layout = "offset") -> list[Tensor]:
+def layout_ids(
+    target: HeightWidth, references: Sequence[HeightWidth], layout: Layout = "offset"
+) -> list[Tensor]:
     """Position ids of every reference, by layout.
 
     Args:

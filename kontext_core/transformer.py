@@ -47,8 +47,12 @@ class Transformer(nn.Module):
         self.vector_in = MLPEmbedder(config.vec_in_dim, hidden)
         self.guidance_in = MLPEmbedder(256, hidden) if config.guidance_embed else None
         self.txt_in = nn.Linear(config.context_in_dim, hidden)
-        self.double_blocks = nn.ModuleList(DoubleBlock(hidden, heads, mlp, config.qkv_bias) for _ in range(config.depth))
-        self.single_blocks = nn.ModuleList(SingleBlock(hidden, heads, mlp) for _ in range(config.depth_single_blocks))
+        self.double_blocks = nn.ModuleList(
+            DoubleBlock(hidden, heads, mlp, config.qkv_bias) for _ in range(config.depth)
+        )
+        self.single_blocks = nn.ModuleList(
+            SingleBlock(hidden, heads, mlp) for _ in range(config.depth_single_blocks)
+        )
         self.final_layer = LastLayer(hidden, config.out_channels)
 
     @property
@@ -95,7 +99,9 @@ class Transformer(nn.Module):
             references=self.img_in(references.to(self.device, self.dtype)),
         )
 
-    def modulation(self, timesteps: Tensor, pooled: Tensor, guidance: Tensor | None = None) -> ModulationTable:
+    def modulation(
+        self, timesteps: Tensor, pooled: Tensor, guidance: Tensor | None = None
+    ) -> ModulationTable:
         """All modulation vectors of all steps at once. They depend on nothing but time, guidance and pooled text.
 
         Args: timesteps (S, B), or (S, 1) for a batch in step. pooled (B, vec_in_dim). guidance (B,).
@@ -104,7 +110,9 @@ class Transformer(nn.Module):
         vec = self.time_in(timestep_embedding(timesteps)) + self.vector_in(pooled)
         if self.guidance_in is not None:
             if guidance is None:
-                raise ValueError("this model takes a guidance scale and none was given; pass guidance, for example 2.5")
+                raise ValueError(
+                    "this model takes a guidance scale and none was given; pass guidance, for example 2.5"
+                )
             vec = vec + self.guidance_in(timestep_embedding(guidance))
         silu_vec = F.silu(vec)
         return ModulationTable(

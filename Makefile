@@ -1,0 +1,38 @@
+# Thin: every target is a Python module in tools/. PYTHON is the interpreter that makes .venv.
+PYTHON ?= python3
+VENV := .venv/bin/python
+
+.PHONY: help demo test ui install lint clean
+
+help:
+	@echo "make demo                          a picture edited three times in ComfyUI, with the tiny model"
+	@echo "make demo PHOTO=p.png PROMPT='...' the same with your picture and instruction"
+	@echo "make ui [PORT=8188]                ComfyUI with this pack, until Ctrl+C"
+	@echo "make test                          set-up, checks and all tests"
+	@echo "make lint                          the checks alone"
+	@echo "make install COMFYUI=/path         this pack into a ComfyUI of yours"
+	@echo "make clean                         removes .venv and what the tools cached in this folder"
+
+demo:
+	@$(PYTHON) -m tools.setup_env
+	@$(VENV) -m tools.demo $(if $(PHOTO),--photo "$$PHOTO") $(if $(PROMPT),--prompt "$$PROMPT")
+
+test:
+	@$(PYTHON) -m tools.setup_env --chromium
+	@$(MAKE) --no-print-directory lint
+	$(VENV) -m pytest -m "not gpu and not weights"
+
+ui:
+	@$(PYTHON) -m tools.setup_env
+	@$(VENV) -m tools.ui $(if $(PORT),--port "$$PORT")
+
+install:
+	@$(PYTHON) -m tools.install $(if $(COMFYUI),"$$COMFYUI")
+
+lint: export PATH := $(CURDIR)/.venv/bin:$(PATH)
+lint:
+	ruff format --check . && ruff check . && pyright && lint-imports
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

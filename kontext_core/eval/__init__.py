@@ -1,0 +1,1 @@
+"""What a model's edits are worth, measured against the known right answers of the tiny world."""

@@ -1,0 +1,104 @@
+"""Scores as text, JSON, and a picture to look at."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..pipeline import Pipeline
+from ..world import KINDS, draw
+from .score import SEED, ChainOutcome, Outcome, Report, score_chains, score_kind
+
+SHOWN = 4  # samples of a kind in the grid
+CAPTION_PX = 28
+
+
+def score_all(
+    pipeline: Pipeline,
+    *,
+    count: int,
+    chains: int,
+    steps: int = 20,
+    kinds: tuple[str, ...] = KINDS,
+    report: Report = lambda line: None,
+) -> tuple[dict[str, Any], dict[str, Outcome]]:
+    """Every kind, kinds of several references in layouts `index` and `offset`, and five-turn chains.
+
+    Returns: what goes into scores.json, and the outcomes by kind for `grid`.
+    """
+    outcomes: dict[str, Outcome] = {}
+    rates: dict[str, float] = {}
+    for kind in kinds:
+        outcome = outcomes[kind] = score_kind(pipeline, kind, count, steps=steps)
+        rates[kind] = outcome.rate
+        report(f"{kind:16} {outcome.rate:6.1%}")
+        if len(outcome.samples[0].references) > 1:
+            rates[f"{kind}/offset"] = score_kind(pipeline, kind, count, steps=steps, layout="offset").rate
+            report(f"{kind + '/offset':16} {rates[f'{kind}/offset']:6.1%}")
+    scores: dict[str, Any] = {"steps": steps, "count": count, "seed": SEED, "commit": _commit(), "rates": rates}
+    if chains:
+        scores["chains"] = {
+            name: _chain_line(name, score_chains(pipeline, chains, steps=steps, carry_latents=carry), report)
+            for name, carry in (("latents", True), ("pictures", False))
+        }
+        scores["chains"]["count"] = chains
+    return scores, outcomes
+
+
+def save_scores(scores: dict[str, Any], path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(scores, indent=2) + "\n")
+
+
+def grid(outcomes: dict[str, Outcome]) -> Image.Image:
+    """For each kind some samples: references, output, truth; the instruction below, red where the output is wrong."""
+    rows = [_row(outcome) for outcome in outcomes.values()]
+    width = max(row.width for row in rows)
+    sheet = Image.new("RGB", (width, sum(row.height for row in rows)), "white")
+    top = 0
+    for row in rows:
+        sheet.paste(row, (0, top))
+        top += row.height
+    return sheet
+
+
+def _row(outcome: Outcome) -> Image.Image:
+    shown = min(SHOWN, len(outcome.samples))
+    columns = max(len(one.references) for one in outcome.samples) + 2
+    side = outcome.outputs.shape[-1]
+    cell = columns * (side + 4) + 12
+    picture = Image.new("RGB", (SHOWN * cell, side + CAPTION_PX), "white")
+    pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
+    for i in range(shown):
+        one = outcome.samples[i]
+        images = [*draw(list(one.references)), outcome.outputs[i], outcome.truths[i]]
+        for column, image in enumerate(images, start=columns - len(images)):
+            picture.paste(_pil(image), (i * cell + column * (side + 4), 0))
+        colour = "black" if outcome.right[i] else "#c00000"
+        pen.text((i * cell, side + 2), f"{one.kind}: {one.instruction or '(empty)'}", colour, font=font)
+    return picture
+
+
+def _pil(image: Tensor) -> Image.Image:
+    return Image.fromarray((image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def _chain_line(name: str, outcome: ChainOutcome, report: Report) -> dict[str, Any]:
+    report(f"chains, {name} carried: right up to each turn {', '.join(f'{rate:.1%}' for rate in outcome.rates)}")
+    report(f"chains, {name} carried: {outcome.psnr:.1f} dB where no turn changed anything")
+    return {"right_up_to_turn": outcome.rates, "untouched_psnr": outcome.psnr}
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this runs in, if it is one."""
+    try:
+        found = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return found.stdout.strip()

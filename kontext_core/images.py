@@ -1,0 +1,145 @@
+"""Pictures in and out: sizes, fitting to a size, and the exact undo. Pictures are float (B, H, W, C) in [0, 1]."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.nn import functional as F
+
+from .latents import TOKEN_PX
+
+FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")
+Size = tuple[int, int]  # (height, width) in pixels
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a picture lies on the canvas that the model sees, in pixels of the canvas: enough to cut it out again."""
+
+    canvas: Size
+    top: int
+    left: int
+    height: int
+    width: int
+    original: Size
+
+
+def nearest_size(height_px: int, width_px: int, sizes: Sequence[Size]) -> Size:
+    """The preferred size whose shape is closest. A picture that has a preferred size keeps it.
+
+    Source: flux sampling.py, prepare_kontext (smallest difference in width / height).
+    """
+    if (height_px, width_px) in sizes:
+        return height_px, width_px
+    return min(sizes, key=lambda size: abs(size[1] / size[0] - width_px / height_px))
+
+
+def legal_size(height_px: int, width_px: int) -> Size:
+    """The same size, each side rounded to the nearest multiple of 16 px, at least 16."""
+    height, width = (max(round(side / TOKEN_PX), 1) * TOKEN_PX for side in (height_px, width_px))
+    return height, width
+
+
+def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tensor, Placement]:
+    """Bring a picture to a size. A picture that has it already is returned as it is.
+
+    Args:
+        image: (B, H, W, 3) in [0, 1]. size: (height, width) in multiples of 16 px; None means its own, rounded up.
+        fit: "crop" fills the canvas and cuts what is over; "pad" shows all of it, edges repeated around;
+            "stretch" changes its shape; "none" keeps every pixel, padded to multiples of 16 px and never scaled.
+    Returns: the canvas (B, height, width, 3), and where the picture lies on it.
+    Raises: ValueError if the fit is unknown or the picture unusable.
+    """
+    check_image(image)
+    if fit not in FITS:
+        raise ValueError(f"fit {fit!r} is not known; choose one of {', '.join(FITS)}")
+    height, width = image.shape[1:3]
+    if fit == "none" or size is None:
+        canvas = tuple(-(-side // TOKEN_PX) * TOKEN_PX for side in (height, width))
+        place = Placement((canvas[0], canvas[1]), 0, 0, height, width, (height, width))
+        return _padded(image, place), place
+    if (height, width) == size:
+        return image, Placement(size, 0, 0, *size, size)
+    if fit == "stretch":
+        return resize(image, size), Placement(size, 0, 0, *size, (height, width))
+    ratios = (size[0] / height, size[1] / width)
+    ratio = max(ratios) if fit == "crop" else min(ratios)
+    scaled = (max(round(height * ratio), 1), max(round(width * ratio), 1))
+    top, left = (size[0] - scaled[0]) // 2, (size[1] - scaled[1]) // 2
+    place = Placement(size, top, left, *scaled, (height, width))
+    if fit == "crop":
+        # cut before scaling, so that a very long picture needs no giant copy
+        rows, columns = (
+            min(round(side / ratio), have) for side, have in zip(size, (height, width), strict=True)
+        )
+        y, x = (height - rows) // 2, (width - columns) // 2
+        return resize(image[:, y : y + rows, x : x + columns], size), place
+    return _padded(resize(image, scaled), place), place
+
+
+def undo_fit(image: Tensor, place: Placement) -> Tensor:
+    """Cut the picture out of the canvas again; what was cropped away is not invented.
+
+    Args: image (B, H, W, 3) of the canvas's size. Returns: for "pad" and "none" the picture's own area; else all.
+    """
+    if image.shape[1:3] != place.canvas:
+        raise ValueError(
+            f"a picture of {image.shape[2]} x {image.shape[1]} px does not lie on the canvas {place.canvas[::-1]}"
+        )
+    if place.top < 0 or place.left < 0:
+        return image
+    return image[:, place.top : place.top + place.height, place.left : place.left + place.width]
+
+
+def resize(image: Tensor, size: Size) -> Tensor:
+    """Bicubic with antialiasing, clamped to [0, 1]. (B, H, W, C) to (B, *size, C)."""
+    if image.shape[1:3] == size:
+        return image
+    scaled = F.interpolate(image.permute(0, 3, 1, 2).float(), size=size, mode="bicubic", antialias=True)
+    return scaled.clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+
+def check_image(image: Tensor) -> None:
+    """Raises: ValueError in one sentence if the tensor is not a usable picture."""
+    if image.ndim != 4 or image.shape[-1] != 3:
+        raise ValueError(f"a picture must be (batch, height, width, 3), and this one is {tuple(image.shape)}")
+    if 0 in image.shape:
+        raise ValueError(
+            f"this picture holds nothing: {image.shape[0]} frames of {image.shape[2]} x {image.shape[1]} px"
+        )
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(
+            "this picture holds numbers that are not finite (NaN or infinity); look at the node that made it"
+        )
+
+
+def from_pil(picture: Image.Image) -> Tensor:
+    """Any PIL picture as (1, H, W, 3) in [0, 1]: turned as EXIF says, transparency on white, 16 bit kept apart."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        grey = np.asarray(picture, dtype=np.float32)
+        top = 65535.0 if picture.mode != "F" or grey.max(initial=0.0) > 1.0 else 1.0
+        return torch.from_numpy(grey / top).clamp(0, 1)[None, ..., None].expand(-1, -1, -1, 3).contiguous()
+    if picture.mode == "PA" or "transparency" in picture.info or "A" in picture.getbands():
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
+    return torch.from_numpy(pixels)[None]
+
+
+def to_pil(image: Tensor) -> Image.Image:
+    """The first picture of (B, H, W, 3) in [0, 1], rounded to 8 bit."""
+    pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
+    return Image.fromarray(pixels)
+
+
+def _padded(image: Tensor, place: Placement) -> Tensor:
+    """The picture on its canvas, the edge's pixels repeated around it."""
+    rows = (torch.arange(place.canvas[0]) - place.top).clamp(0, place.height - 1)
+    columns = (torch.arange(place.canvas[1]) - place.left).clamp(0, place.width - 1)
+    if place.canvas == (place.height, place.width):
+        return image
+    return image[:, rows.to(image.device)][:, :, columns.to(image.device)]

@@ -1,0 +1,227 @@
+"""Safetensors files as dictionaries of tensors that are read when they are wanted. Nothing is ever unpickled.
+
+A checkpoint is one file, or a folder of transformers or diffusers: one file, or shards with an index.
+Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
+"""
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+    "BOOL": torch.bool,
+}  # fmt: skip
+
+_MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+# What people rename to .safetensors, by how it begins.
+_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
+    (
+        b"PK\x03\x04",
+        "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read",
+    ),
+    (b"\x80\x02", "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read"),
+    (b"GGUF", "a GGUF file, which is not supported yet"),
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer and not the weights themselves; run 'git lfs pull' where it came from",
+    ),
+    (b"<", "a web page, saved in place of the weights; the download may need a login or an accepted licence"),
+)
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor that is known by shape and dtype, and read from its file on `read()`."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read: Callable[[], Tensor]
+
+    @property
+    def numel(self) -> int:
+        return math.prod(self.shape)
+
+
+Weights = dict[str, LazyTensor]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file, or one folder of shards, holds.
+
+    Args:
+        metadata: the safetensors header's strings. config: the JSON that says what shapes cannot: `config` in
+        the header, or config.json beside the files; empty where there is none.
+    """
+
+    path: Path
+    weights: Weights
+    size: int  # bytes on disk
+    metadata: dict[str, str] = field(default_factory=dict[str, str])
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Read the header of a safetensors file, or of all in a folder that transformers or diffusers wrote.
+
+    Raises: CheckpointError where there is no such file, or it is cut off, or not a safetensors file.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.is_file():
+        raise CheckpointError(f"there is no file or folder {path}")
+    weights, metadata = _open_file(path)
+    config = _parse(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
+    return Checkpoint(path, weights, path.stat().st_size, metadata, config)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file. Raises: CheckpointError if it is not there or is not one."""
+    if not path.is_file():
+        raise CheckpointError(f"there is no file {path}")
+    return _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
+
+
+def _open_folder(folder: Path) -> Checkpoint:
+    indexes = sorted(folder.glob("*.safetensors.index.json"))
+    files = _shards(indexes[0]) if indexes else [_only_file(folder)]
+    weights: Weights = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        shard_weights, shard_metadata = _open_file(file)
+        weights |= shard_weights
+        metadata |= shard_metadata
+    if indexes and (absent := set(read_json(indexes[0])["weight_map"]) - set(weights)):
+        raise CheckpointError(
+            f"{folder}: {len(absent)} tensors of {indexes[0].name} are in no shard: {first_few(absent)}"
+        )
+    if (folder / "config.json").is_file():
+        config = read_json(folder / "config.json")
+    else:
+        config = (
+            _parse(metadata["config"], f"'config' in the header of {files[0]}")
+            if "config" in metadata
+            else {}
+        )
+    return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config)
+
+
+def _shards(index: Path) -> list[Path]:
+    names = set(read_json(index).get("weight_map", {}).values())
+    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+        raise CheckpointError(
+            f"{index} is not an index of shards: it must map tensors to files beside it, under 'weight_map'"
+        )
+    shards = [index.parent / name for name in sorted(names)]
+    if absent := [shard.name for shard in shards if not shard.is_file()]:
+        raise CheckpointError(
+            f"{index.parent} is incomplete: of {len(shards)} shards {first_few(absent)} is not there"
+        )
+    return shards
+
+
+def _only_file(folder: Path) -> Path:
+    files = sorted(folder.glob("*.safetensors"))
+    for name in (
+        "model.safetensors",
+        "diffusion_pytorch_model.safetensors",
+    ):  # beside variants such as *.fp16.safetensors
+        if folder / name in files:
+            return folder / name
+    if len(files) != 1:
+        found = (
+            f"holds several: {first_few([file.name for file in files])}; name one" if files else "holds none"
+        )
+        raise CheckpointError(f"a safetensors file is wanted in {folder}, which {found}")
+    return files[0]
+
+
+def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:
+    header = _read_header(path)
+    metadata = {str(key): str(value) for key, value in (header.pop("__metadata__", None) or {}).items()}
+    try:
+        file = safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    weights = {
+        key: LazyTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.get_tensor, key))
+        for key, entry in header.items()
+    }
+    return weights, metadata
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    """Parse and check the header: the safetensors library's own messages mean nothing to most people."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = file.read(64)
+        length = int.from_bytes(start[:8], "little")
+        if size < 9 or start[8:9] != b"{":
+            raise CheckpointError(f"{path} is not a safetensors file: it is {_what_it_is(start)}")
+        if length > min(size - 8, _MAX_HEADER):
+            raise CheckpointError(
+                f"{path} is cut off: its header alone should be {length} bytes, the file has {size}; {_AGAIN}"
+            )
+        file.seek(8)
+        header = _parse(file.read(length).decode("utf-8", errors="replace"), f"the header of {path}")
+
+    end = 0
+    for key, entry in header.items():
+        if key == "__metadata__":
+            continue
+        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+            raise CheckpointError(f"{path} is damaged: its header does not describe {key!r}")
+        if entry["dtype"] not in DTYPES:
+            raise CheckpointError(f"{path}: {key!r} is stored as {entry['dtype']}, which is not supported")
+        end = max(end, entry["data_offsets"][1])
+    if size < 8 + length + end:
+        raise CheckpointError(
+            f"{path} is cut off: it should be {8 + length + end} bytes and is {size}; {_AGAIN}"
+        )
+    return header
+
+
+_AGAIN = "download it again"
+
+
+def _what_it_is(start: bytes) -> str:
+    for beginning, what in _OTHER_FILES:
+        if start.startswith(beginning):
+            return what
+    if not start:
+        return "empty"
+    text = start.decode("utf-8", errors="ignore")
+    if text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
+        return f"text, which begins with {text.splitlines()[0][:40]!r}"
+    return "something else, by its first bytes"
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
+    if not isinstance(parsed, dict):
+        raise CheckpointError(f"{where} is not a JSON object")
+    return parsed
+
+
+def first_few(names: Any, count: int = 4) -> str:
+    """Names for a message: the first few of them, sorted, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - count} more" if len(ordered) > count else ""
+    return ", ".join(ordered[:count]) + more

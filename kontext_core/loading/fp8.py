@@ -1,0 +1,89 @@
+"""Weights in 8-bit floats, back to what can be computed with.
+
+Plain casts need nothing. ComfyUI's scaled forms keep one factor beside each linear, weight = factor * stored:
+
+- `scaled_fp8`, an empty marker tensor, with `<layer>.scale_weight` and perhaps `<layer>.scale_input`;
+- `_quantization_metadata` in the header, JSON {"layers": {layer: {"format": "float8_e4m3fn"}}}, with
+  `<layer>.weight_scale` and perhaps `<layer>.input_scale` (ComfyUI 0.3.75); later versions keep each layer's
+  JSON in a tensor of bytes, `<layer>.comfy_quant`.
+
+Factors of inputs only matter to 8-bit matrix products and are left out.
+Source: Comfy-Org/ComfyUI comfy/ops.py, comfy/quant_ops.py, comfy/model_detection.py.
+"""
+
+import json
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .checkpoint import LazyTensor, Weights, first_few
+
+FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+
+_MARKER = "scaled_fp8"
+_FACTORS = (".scale_weight", ".weight_scale")
+_INPUT_FACTORS = (".scale_input", ".input_scale")
+_LAYER_FORMAT = ".comfy_quant"
+_FORMATS = ("float8_e4m3fn", "float8_e5m2")
+
+
+def dequantise(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
+    """Weights without their factors, which are multiplied in as each is read.
+
+    Args: metadata: the header's strings.
+    Returns: the weights, and the name of the form they were stored in ("" without factors).
+    Raises: CheckpointError for a form that is not known, and for a weight or a factor without the other.
+    """
+    declared = _declared_formats(weights, metadata)
+    if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
+        raise CheckpointError(
+            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}"
+        )
+
+    factors = {key.removesuffix(end): key for end in _FACTORS for key in weights if key.endswith(end)}
+    if lone := {key for layer, key in factors.items() if f"{layer}.weight" not in weights}:
+        raise CheckpointError(f"{len(lone)} factors have no weight that they belong to: {first_few(lone)}")
+    if bare := {layer for layer in declared if f"{layer}.weight" in weights and layer not in factors}:
+        raise CheckpointError(
+            f"{len(bare)} quantised layers have no factor (weight_scale): {first_few(bare)}"
+        )
+
+    helpers = (*_FACTORS, *_INPUT_FACTORS, _LAYER_FORMAT)
+    plain = {key: tensor for key, tensor in weights.items() if not key.endswith(helpers) and key != _MARKER}
+    for layer, key in factors.items():
+        plain[f"{layer}.weight"] = _scaled(f"{layer}.weight", weights[f"{layer}.weight"], weights[key])
+    if not factors:
+        return plain, ""
+    return plain, "ComfyUI's per-layer quantisation" if declared else "ComfyUI's fp8_scaled"
+
+
+def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
+    if not weight.dtype.is_floating_point:
+        raise CheckpointError(
+            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported"
+        )
+    if factor.numel not in (1, weight.shape[0]):
+        raise CheckpointError(
+            f"{name} of shape {weight.shape} has factors of shape {factor.shape}: one a layer or row is known"
+        )
+
+    def read() -> Tensor:
+        return weight.read().float() * factor.read().float().reshape(-1, *[1] * (len(weight.shape) - 1))
+
+    return LazyTensor(weight.shape, weight.dtype, read)
+
+
+def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, str]:
+    """The format of every layer that says that it is quantised."""
+    layers: dict[str, Any] = {}
+    try:
+        if "_quantization_metadata" in metadata:
+            layers |= json.loads(metadata["_quantization_metadata"])["layers"]
+        for key, tensor in weights.items():
+            if key.endswith(_LAYER_FORMAT):
+                layers[key.removesuffix(_LAYER_FORMAT)] = json.loads(bytes(tensor.read().tolist()))
+        return {layer: str(described["format"]) for layer, described in layers.items()}
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"the description of its quantised layers cannot be read: {error!r}") from error

@@ -1,0 +1,270 @@
+"""What a file of weights is, by its keys and shapes and never by its name."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
+from ..errors import CheckpointError
+from .checkpoint import Checkpoint, Weights, open_checkpoint
+from .fp8 import dequantise
+from .keys import count, rename, transformer_rules, vae_rules
+from .shapes import clip_config, t5_config, transformer_config, vae_config
+
+# The parts that programs pack into one file, and the prefixes they put before the published names.
+_PREFIXES = {
+    "transformer": ("model.diffusion_model.",),
+    "vae": ("vae.", "first_stage_model."),
+    "clip": ("text_encoders.clip_l.transformer.",),
+    "t5": ("text_encoders.t5xxl.transformer.",),
+}
+
+_FLUX_KEY, _FLUX_DIFFUSERS_KEY = (
+    "double_blocks.0.img_attn.qkv.weight",
+    "single_transformer_blocks.0.proj_mlp.weight",
+)
+_VAE_KEY, _VAE_DIFFUSERS_KEY = (
+    "encoder.down.0.block.0.norm1.weight",
+    "encoder.down_blocks.0.resnets.0.norm1.weight",
+)
+_CLIP_KEY = "encoder.layers.0.mlp.fc1.weight"
+_T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
+_LORA_ENDS = (
+    ".lora_A.weight",
+    ".lora_down.weight",
+    ".lora_A",
+    ".lokr_w1",
+    ".lokr_w1_a",
+    ".hada_w1_a",
+    ".dora_scale",
+)
+
+# Other models: the keys that give them away. The first row whose keys are all there counts.
+_OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
+    (("distilled_guidance_layer.in_proj.weight",), "a Chroma transformer"),
+    (("double_stream_modulation_img.lin.weight",), "a FLUX.2 transformer"),
+    (("double_stream_modulation_img.linear.weight",), "a FLUX.2 transformer"),
+    (("txt_in.individual_token_refiner.blocks.0.norm1.weight",), "a HunyuanVideo transformer"),
+    (("controlnet_blocks.0.weight",), "a ControlNet for FLUX.1"),
+    (("controlnet_x_embedder.weight",), "a ControlNet for FLUX.1"),
+    (("redux_up.weight",), "the FLUX.1 Redux image adapter"),
+    (("joint_blocks.0.context_block.attn.qkv.weight",), "a Stable Diffusion 3 transformer"),
+    (
+        ("pos_embed.proj.weight", "transformer_blocks.0.attn.add_q_proj.weight"),
+        "a Stable Diffusion 3 transformer",
+    ),
+    (("input_blocks.0.0.weight", "label_emb.0.0.weight"), "an SDXL UNet"),
+    (("input_blocks.0.0.weight",), "a Stable Diffusion 1 or 2 UNet"),
+    (("conv_in.weight", "add_embedding.linear_1.weight"), "an SDXL UNet"),
+    (("conv_in.weight", "time_embedding.linear_1.weight"), "a Stable Diffusion 1 or 2 UNet"),
+    (("txt_norm.weight", "transformer_blocks.0.img_mod.1.weight"), "a Qwen-Image transformer"),
+    (("patch_embedding.weight", "blocks.0.self_attn.q.weight"), "a Wan transformer"),
+    (("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",), "a UMT5 text encoder"),
+    (("text_model.encoder.layers.23.mlp.fc1.weight",), "an OpenCLIP text encoder (H or bigG)"),
+    (("transformer.resblocks.0.attn.in_proj_weight",), "an OpenCLIP text encoder"),
+    (("model.layers.0.self_attn.q_proj.weight",), "a language model"),
+)
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What a file is and whether it can be used.
+
+    Args:
+        kind: "transformer", "vae", "clip", "t5", "lora" or "unknown". title: what it is, in words.
+        format: whose parameter names it has. config: the sizes (TransformerConfig, VAEConfig, CLIPTextConfig, T5Config).
+        dtypes: how many tensors of each. refusal: why it cannot be used, "" if it can.
+    """
+
+    path: Path
+    kind: str
+    title: str
+    format: str
+    config: Any
+    dtypes: dict[str, int]
+    parameters: int
+    size: int  # bytes on disk
+    notes: tuple[str, ...] = ()
+    refusal: str = ""
+
+    def describe(self) -> str:
+        """A few lines for people."""
+        dtypes = ", ".join(f"{n} x {name}" for name, n in self.dtypes.items())
+        lines = [
+            f"{self.path.name}: {self.title}",
+            f"{self.parameters:,} parameters, {self.size / 2**30:.2f} GiB, {self.format}, tensors: {dtypes}",
+        ]
+        if isinstance(self.config, TransformerConfig):
+            config = self.config
+            lines.append(
+                f"{config.depth} double and {config.depth_single_blocks} single blocks, width {config.hidden_size}, "
+                f"{'with' if config.guidance_embed else 'without'} guidance, {config.text_length} text tokens, "
+                f"references by default in layout {config.layout!r}"
+            )
+        lines += self.notes
+        if self.refusal:
+            lines.append(f"It cannot be used here: {self.refusal}.")
+        return "\n".join(lines)
+
+
+def inspect(path: str | Path) -> FileReport:
+    """What a file, or a folder that transformers or diffusers wrote, is. Raises: CheckpointError if it cannot be read."""
+    return recognise(open_checkpoint(Path(path)))[0]
+
+
+def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileReport, Weights]:
+    """What a checkpoint is, and its weights under the published names, ready to compute with.
+
+    Args: part: of a file that holds several models, the one to look at.
+    """
+    parts = _parts(checkpoint.weights)
+    weights = parts.get(part) or next(iter(parts.values()))
+    report = FileReport(
+        path=checkpoint.path,
+        kind="unknown",
+        title="of an unknown kind",
+        format="names of its own",
+        config=None,
+        dtypes=dict(
+            Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()).most_common()
+        ),
+        parameters=_parameters(weights),
+        size=checkpoint.size,
+        notes=(f"The file packs several models together: {', '.join(parts)}.",) if len(parts) > 1 else (),
+        refusal="no model known here has such parameter names",
+    )
+    for keys, title in _OTHERS:
+        if all(key in weights for key in keys):
+            return replace(report, title=title, refusal=f"it is {title}"), weights
+    if any(key.endswith(_LORA_ENDS) for key in weights):
+        return replace(report, kind="lora", title="a LoRA", refusal="LoRA are not supported yet"), weights
+
+    said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
+    for kind, title, keys, read in _KINDS:
+        if any(key in weights for key in keys):
+            report = replace(report, kind=kind, title=title, refusal="")
+            try:
+                weights, stored_as = dequantise(weights, checkpoint.metadata)
+                report, weights = read(report, weights, said)
+            except CheckpointError as error:
+                return replace(report, refusal=str(error)), weights
+            names = ", ".join(filter(None, (report.format, stored_as)))
+            return replace(report, format=names, parameters=_parameters(weights)), weights
+    return report, weights
+
+
+def _parts(weights: Weights) -> dict[str, Weights]:
+    """Weights without their prefix, by part. A file without prefixes is one part, under the name ""."""
+    parts: dict[str, Weights] = {}
+    for part, prefixes in _PREFIXES.items():
+        for prefix in prefixes:
+            if found := {
+                key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)
+            }:
+                parts[part] = found
+    return parts or {"": weights}
+
+
+def _parameters(weights: Weights) -> int:
+    return sum(tensor.numel for tensor in weights.values())
+
+
+def _read_transformer(
+    report: FileReport, weights: Weights, said: dict[str, Any]
+) -> tuple[FileReport, Weights]:
+    names = "published names"
+    if _FLUX_KEY not in weights:
+        names = "diffusers' names"
+        depths = count(weights, "transformer_blocks.{}."), count(weights, "single_transformer_blocks.{}.")
+        weights = rename(weights, transformer_rules(*depths))
+    if "img_in.weight" in weights and "final_layer.linear.weight" in weights:
+        in_channels, out_channels = (
+            weights["img_in.weight"].shape[1],
+            weights["final_layer.linear.weight"].shape[0],
+        )
+        if in_channels != out_channels:
+            title = _VARIANTS.get(in_channels / out_channels, "an unknown variant of FLUX.1 with more inputs")
+            refusal = (
+                f"it is {title}: its image input takes {in_channels} numbers a token and not {out_channels}"
+            )
+            return replace(report, format=names, title=title, refusal=refusal), weights
+
+    config = transformer_config(weights, said)
+    notes: tuple[str, ...] = ()
+    title = "a FLUX transformer of its own size"
+    if replace(config, guidance_embed=True) == replace(KONTEXT_DEV, text_length=config.text_length):
+        title = (
+            "a FLUX.1 transformer, dev or Kontext"
+            if config.guidance_embed
+            else "the FLUX.1 schnell transformer"
+        )
+        notes = (_DEV_OR_KONTEXT if config.guidance_embed else _SCHNELL,)
+    return replace(report, format=names, title=title, config=config, notes=report.notes + notes), weights
+
+
+# Inputs as a multiple of the outputs. Source: flux util.py, configs (in_channels 384 and 128 beside 64).
+_VARIANTS = {6.0: "FLUX.1 Fill", 2.0: "a FLUX.1 control model (depth or canny)"}
+_DEV_OR_KONTEXT = (
+    "FLUX.1 dev and Kontext have the same keys and shapes, so the file does not tell which it is; "
+    "only Kontext was trained to edit."
+)
+_SCHNELL = (
+    "FLUX.1 schnell was not trained to edit: it makes pictures from text, and references hardly guide it."
+)
+
+
+def _read_vae(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+    names = "published names"
+    if _VAE_KEY not in weights:
+        names = "diffusers' names"
+        sizes = count(weights, "encoder.down_blocks.{}."), count(weights, "encoder.down_blocks.0.resnets.{}.")
+        weights = rename(weights, vae_rules(*sizes))
+    channels = weights["decoder.conv_in.weight"].shape[1] if "decoder.conv_in.weight" in weights else 0
+    if channels not in (0, FLUX_VAE.z_channels):
+        title = f"an autoencoder with {channels} latent channels"
+        refusal = f"it is {title}{_OTHER_VAES.get(channels, '')}; FLUX.1 has {FLUX_VAE.z_channels}"
+        return replace(report, format=names, title=title, refusal=refusal), weights
+    return replace(report, format=names, config=vae_config(weights, said)), weights
+
+
+_OTHER_VAES = {4: " (Stable Diffusion 1, 2 or SDXL)", 32: " (FLUX.2)"}
+
+
+def _read_clip(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+    """Published names begin with `text_model.`; transformers 5 writes them without."""
+    unused = (
+        "vision_model.",
+        "visual_projection.",
+        "text_projection.",
+        "logit_scale",
+        "text_model.embeddings.position_ids",
+    )
+    weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unused)}
+    names = "published names"
+    if f"text_model.{_CLIP_KEY}" not in weights:
+        names = "transformers 5 names"
+        weights = {f"text_model.{key}": tensor for key, tensor in weights.items()}
+    return replace(report, format=names, config=clip_config(weights, said)), weights
+
+
+def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+    """`shared.weight` may also, or only, be there as the encoder's; whole T5 models have a decoder, which is not used."""
+    unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.")
+    embedding = weights.get("shared.weight") or weights.get("encoder.embed_tokens.weight")
+    weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unused)}
+    if embedding is not None:
+        weights["shared.weight"] = embedding
+    return replace(report, format="published names", config=t5_config(weights, said)), weights
+
+
+_Reader = Callable[[FileReport, Weights, dict[str, Any]], tuple[FileReport, Weights]]
+
+# Kind, what it is called, keys of which one is enough, how it is read.
+_KINDS: tuple[tuple[str, str, tuple[str, ...], _Reader], ...] = (
+    ("transformer", "a FLUX transformer", (_FLUX_KEY, _FLUX_DIFFUSERS_KEY), _read_transformer),
+    ("vae", "the autoencoder of FLUX.1", (_VAE_KEY, _VAE_DIFFUSERS_KEY), _read_vae),
+    ("clip", "a CLIP text encoder", (_CLIP_KEY, f"text_model.{_CLIP_KEY}"), _read_clip),
+    ("t5", "a T5 text encoder", (_T5_KEY,), _read_t5),
+)

@@ -1,0 +1,144 @@
+"""The sizes of a model, read off the shapes of its weights under their published names.
+
+What shapes cannot say comes from JSON beside the weights; where it is silent, the published values hold.
+"""
+
+from typing import Any, TypeVar
+
+from transformers import CLIPTextConfig, T5Config
+
+from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig, VAEConfig
+from ..errors import CheckpointError
+from .checkpoint import Weights
+from .keys import count
+
+_Config = TypeVar("_Config", TransformerConfig, VAEConfig)
+
+SCHNELL_TEXT_LENGTH = 256  # source: flux cli.py, max_length of flux-schnell
+
+# diffusers' config.json to ours, of what shapes do not show.
+_DIFFUSERS_NAMES = {
+    "axes_dims_rope": "axes_dim",
+    "scaling_factor": "scale_factor",
+    "shift_factor": "shift_factor",
+    "norm_num_groups": "norm_groups",
+    "sample_size": "resolution",
+}
+
+
+def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerConfig:
+    """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
+    hidden, in_channels = _shape(weights, "img_in.weight")
+    head_dim = _shape(weights, "double_blocks.0.img_attn.norm.query_norm.scale")[0]
+    guidance = "guidance_in.in_layer.weight" in weights
+    sizes = {
+        "in_channels": in_channels,
+        "out_channels": _shape(weights, "final_layer.linear.weight")[0],
+        "vec_in_dim": _shape(weights, "vector_in.in_layer.weight")[1],
+        "context_in_dim": _shape(weights, "txt_in.weight")[1],
+        "hidden_size": hidden,
+        "mlp_ratio": _shape(weights, "double_blocks.0.img_mlp.0.weight")[0] / hidden,
+        "num_heads": hidden // head_dim,
+        "depth": count(weights, "double_blocks.{}."),
+        "depth_single_blocks": count(weights, "single_blocks.{}."),
+        "qkv_bias": "double_blocks.0.img_attn.qkv.bias" in weights,
+        "guidance_embed": guidance,
+    }
+    beyond_shapes = {
+        "axes_dim": KONTEXT_DEV.axes_dim,
+        "theta": KONTEXT_DEV.theta,
+        "text_length": KONTEXT_DEV.text_length if guidance else SCHNELL_TEXT_LENGTH,
+    }
+    said = _ours(said)
+    if "axes_dim" not in said and head_dim != sum(KONTEXT_DEV.axes_dim):
+        raise CheckpointError(
+            f"its attention heads are {head_dim} wide and nothing says how the rotary axes share them; "
+            "'config' in the safetensors header should say axes_dim"
+        )
+    return _build(TransformerConfig, {**beyond_shapes, **said}, sizes)
+
+
+def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
+    """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
+    ch, in_channels = _shape(weights, "encoder.conv_in.weight")[:2]
+    levels = count(weights, "encoder.down.{}.")
+    sizes = {
+        "in_channels": in_channels,
+        "ch": ch,
+        "out_ch": _shape(weights, "decoder.conv_out.weight")[0],
+        "ch_mult": tuple(
+            _shape(weights, f"encoder.down.{i}.block.0.conv1.weight")[0] // ch for i in range(levels)
+        ),
+        "num_res_blocks": count(weights, "encoder.down.0.block.{}."),
+        "z_channels": _shape(weights, "decoder.conv_in.weight")[1],
+    }
+    beyond_shapes = {
+        name: getattr(FLUX_VAE, name)
+        for name in ("resolution", "scale_factor", "shift_factor", "norm_groups")
+    }
+    return _build(VAEConfig, {**beyond_shapes, **_ours(said)}, sizes)
+
+
+def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
+    """CLIP-L's where nothing is said. Args: weights under keys that begin with `text_model.`."""
+    said = said.get("text_config", said)
+    if said:
+        return CLIPTextConfig.from_dict(said)
+    vocab_size, hidden = _shape(weights, "text_model.embeddings.token_embedding.weight")
+    if hidden != 768:
+        raise CheckpointError(
+            f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed beside it"
+        )
+    return CLIPTextConfig(
+        vocab_size=vocab_size,
+        hidden_size=hidden,
+        intermediate_size=_shape(weights, "text_model.encoder.layers.0.mlp.fc1.weight")[0],
+        num_hidden_layers=count(weights, "text_model.encoder.layers.{}."),
+        num_attention_heads=hidden // 64,
+        max_position_embeddings=_shape(weights, "text_model.embeddings.position_embedding.weight")[0],
+        eos_token_id=vocab_size - 1,
+    )
+
+
+def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
+    """Args: weights under the published keys (`encoder.block.0.layer...`)."""
+    if said:
+        return T5Config.from_dict(said)
+    vocab_size, d_model = _shape(weights, "shared.weight")
+    attention, feed_forward = (
+        "encoder.block.0.layer.0.SelfAttention.",
+        "encoder.block.0.layer.1.DenseReluDense.",
+    )
+    buckets, heads = _shape(weights, f"{attention}relative_attention_bias.weight")
+    gated = f"{feed_forward}wi_0.weight" in weights
+    return T5Config(
+        vocab_size=vocab_size,
+        d_model=d_model,
+        d_kv=_shape(weights, f"{attention}q.weight")[0] // heads,
+        d_ff=_shape(weights, f"{feed_forward}wo.weight")[1],
+        num_layers=count(weights, "encoder.block.{}."),
+        num_heads=heads,
+        relative_attention_num_buckets=buckets,
+        feed_forward_proj="gated-gelu" if gated else "relu",
+    )
+
+
+def _shape(weights: Weights, key: str) -> tuple[int, ...]:
+    if key not in weights:
+        raise CheckpointError(f"{key} is missing, without which its sizes are unknown")
+    return weights[key].shape
+
+
+def _ours(said: dict[str, Any]) -> dict[str, Any]:
+    return {_DIFFUSERS_NAMES.get(name, name): value for name, value in said.items() if value is not None}
+
+
+def _build(kind: type[_Config], said: dict[str, Any], sizes: dict[str, Any]) -> _Config:
+    """Raises: CheckpointError where what is said contradicts the shapes, or is not possible."""
+    for name, value in sizes.items():
+        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
+            raise CheckpointError(f"its config says {name} {said[name]}, its tensors {value}")
+    try:
+        return kind.from_dict({**said, **sizes})
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"its sizes make no model: {error}") from error

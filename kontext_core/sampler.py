@@ -1,0 +1,129 @@
+"""The sampling loop: Euler steps along the velocity, references in the image stream.
+
+Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's dtype.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from .config import Layout
+from .latents import pack, unpack
+from .positions import layout_ids, target_ids, text_ids
+from .transformer import ModulationTable, Prepared, Transformer
+
+Callback = Callable[[int, int, Tensor], None]
+Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
+
+
+@torch.no_grad()
+def denoise(
+    transformer: Transformer,
+    noise: Tensor,
+    txt: Tensor,
+    pooled: Tensor,
+    sigmas: Sequence[float],
+    *,
+    guidance: float = 2.5,
+    references: Sequence[Tensor] = (),
+    layout: Layout = "offset",
+    cfg_scale: float = 1.0,
+    negative: Text | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    mask: Tensor | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """From noise to latents.
+
+    Args:
+        noise: (B, 16, h, w) from `latents.noise`. txt, pooled: the prompt's, see `TextEncoders.encode`.
+        sigmas: falling noise levels, see `schedule.sigmas`.
+        guidance: the distilled scale, an input of the network; ignored where the model has none.
+        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`.
+        cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
+        start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1].
+        mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
+        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
+    Returns: (B, 16, h, w), float32, on the transformer's device.
+    Raises: ValueError if arguments do not fit together.
+    """
+    _check(noise, sigmas, cfg_scale, negative, start, strength, mask)
+    device = transformer.device
+    height, width = noise.shape[-2:]
+    batch = noise.shape[0]
+    first = len(sigmas) - 1 - round((len(sigmas) - 1) * strength)
+    levels = list(sigmas[first:])
+    steps = len(levels) - 1
+
+    noise_tokens = pack(noise.to(device, torch.float32))
+    start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
+    keep = (
+        None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, noise.shape[1], -1, -1))
+    )
+    tokens = noise_tokens if start_tokens is None else torch.lerp(start_tokens, noise_tokens, levels[0])
+
+    ref_tokens = [pack(ref.to(device)).expand(batch, -1, -1) for ref in references]
+    ref_sizes = [(ref.shape[-2] // 2, ref.shape[-1] // 2) for ref in references]
+    target_size = (height // 2, width // 2)
+    img_ids = torch.cat([target_ids(*target_size), *layout_ids(target_size, ref_sizes, layout)], dim=1)
+    joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
+
+    def once(text: Text) -> tuple[Prepared, ModulationTable]:
+        states, vector = (part.to(device).expand(batch, *[-1] * (part.ndim - 1)) for part in text)
+        scale = torch.full((batch,), guidance, device=device)
+        times = torch.tensor(levels[:-1], device=device)[:, None]
+        prepared = transformer.prepare(states, text_ids(1, states.shape[1]), img_ids, joined)
+        return prepared, transformer.modulation(times, vector, scale)
+
+    positive = once((txt, pooled))
+    negative_parts = once(negative) if negative is not None and cfg_scale != 1.0 else None
+
+    for step in range(steps):
+        sigma, sigma_next = levels[step], levels[step + 1]
+        velocity = transformer.velocity(tokens, *positive, step).float()
+        if negative_parts is not None:
+            away = transformer.velocity(tokens, *negative_parts, step).float()
+            velocity = away + cfg_scale * (velocity - away)
+        clean = tokens - sigma * velocity
+        tokens = tokens + (sigma_next - sigma) * velocity
+        if keep is not None and start_tokens is not None:
+            tokens = torch.lerp(tokens, torch.lerp(start_tokens, noise_tokens, sigma_next), keep)
+            clean = torch.lerp(clean, start_tokens, keep)
+        if callback is not None:
+            callback(step, steps, unpack(clean, height, width))
+    return unpack(tokens, height, width)
+
+
+def _check(
+    noise: Tensor,
+    sigmas: Sequence[float],
+    cfg_scale: float,
+    negative: Text | None,
+    start: Tensor | None,
+    strength: float,
+    mask: Tensor | None,
+) -> None:
+    if len(sigmas) < 2 or any(a <= b for a, b in zip(sigmas, sigmas[1:], strict=False)):
+        raise ValueError(
+            f"sigmas must be at least two falling numbers, not {list(sigmas)}; see schedule.sigmas"
+        )
+    if not 0.0 <= strength <= 1.0:
+        raise ValueError(
+            f"strength is {strength}; it must lie between 0 (keep the start) and 1 (start from noise)"
+        )
+    if start is None and (strength < 1.0 or mask is not None):
+        raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
+    if start is not None and start.shape[-3:] != noise.shape[-3:]:
+        raise ValueError(
+            f"start latents {tuple(start.shape)} and noise {tuple(noise.shape)} must be of one size"
+        )
+    if mask is not None and (mask.shape[-2:] != noise.shape[-2:] or mask.shape[-3] != 1):
+        raise ValueError(
+            f"the mask {tuple(mask.shape)} must be (1 or batch, 1, {noise.shape[-2]}, {noise.shape[-1]})"
+        )
+    if cfg_scale != 1.0 and negative is None:
+        raise ValueError(
+            f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
+        )

@@ -1,0 +1,131 @@
+"""Prompts to what the transformer reads: T5's states `txt` and CLIP's pooled vector `pooled`.
+
+The encoders are transformers' classes. B batch, L T5 tokens (the model's text length).
+"""
+
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextModel, T5EncoderModel
+
+log = logging.getLogger(__name__)
+
+_PROMPTS_KEPT = 16  # 4 MiB each at the published sizes in bfloat16
+
+
+class TextEncoders(nn.Module):
+    """T5 and CLIP with their tokenizers.
+
+    Args:
+        t5, clip: the encoders. t5_tokenizer, clip_tokenizer: their fast tokenizers (transformers).
+        text_length: T5 tokens that every prompt is padded or cut to; the transformer was trained with it.
+    """
+
+    def __init__(
+        self,
+        t5: T5EncoderModel,
+        clip: CLIPTextModel,
+        t5_tokenizer: Any,
+        clip_tokenizer: Any,
+        text_length: int,
+    ) -> None:
+        super().__init__()
+        self.t5 = t5
+        self.clip = clip
+        self.t5_tokenizer = t5_tokenizer
+        self.clip_tokenizer = clip_tokenizer
+        self.text_length = text_length
+        self._kept: OrderedDict[tuple[str, Any], tuple[Tensor, Tensor]] = OrderedDict()
+
+    @property
+    def clip_length(self) -> int:
+        return self.clip.config.max_position_embeddings
+
+    def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Token ids (B, text_length) for T5 and (B, clip_length) for CLIP, padded and cut.
+
+        White space around a prompt is nothing.
+        """
+        stripped = [prompt.strip() for prompt in prompts]
+        return (
+            _ids(self.t5_tokenizer, stripped, self.text_length),
+            _ids(self.clip_tokenizer, stripped, self.clip_length),
+        )
+
+    def embed(self, t5_ids: Tensor, clip_ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Differentiable. No attention mask: the transformer was trained on states that saw the padding.
+
+        Args: t5_ids (B, L), clip_ids (B, clip_length), on any device.
+        Returns: txt (B, L, T5 width); pooled (B, CLIP width), CLIP's output at the end token, not projected.
+        Raises: ValueError if T5 is in float16, where its activations overflow.
+        """
+        if self.t5.dtype == torch.float16:
+            raise ValueError("T5 overflows in float16; hold the text encoders in bfloat16 or float32")
+        txt = self.t5(input_ids=t5_ids.to(self.t5.device)).last_hidden_state
+        pooled = self.clip(input_ids=clip_ids.to(self.clip.device)).pooler_output
+        return txt, pooled
+
+    @torch.no_grad()
+    def encode(self, prompts: str | Sequence[str]) -> tuple[Tensor, Tensor]:
+        """`txt` and `pooled` of prompts. The last ones used are kept; what is cut off is logged."""
+        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
+        state = self._state()
+        keys = [(prompt.strip(), state) for prompt in prompts]
+        missing = list(dict.fromkeys(key for key in keys if key not in self._kept))
+        found = {key: self._kept[key] for key in keys if key in self._kept}
+        if missing:
+            texts = [text for text, _ in missing]
+            self._warn_of_lost_text(texts)
+            txt, pooled = self.embed(*self.tokenize(texts))
+            found |= {key: (txt[i : i + 1], pooled[i : i + 1]) for i, key in enumerate(missing)}
+        for key in keys:
+            self._kept[key] = (
+                tuple(part.clone() for part in found[key]) if key not in self._kept else found[key]
+            )
+            self._kept.move_to_end(key)
+        while len(self._kept) > _PROMPTS_KEPT:
+            self._kept.popitem(last=False)
+        return torch.cat([found[key][0] for key in keys]), torch.cat([found[key][1] for key in keys])
+
+    def _state(self) -> Any:
+        """Changes when the weights do, or their dtype or device: what was kept is then of no use."""
+        versions = sum(parameter._version for parameter in self.parameters() if not parameter.is_inference())
+        return self.t5.dtype, self.t5.device, self.clip.dtype, self.clip.device, versions
+
+    def _warn_of_lost_text(self, prompts: Sequence[str]) -> None:
+        for name, tokenizer, length in (
+            ("T5", self.t5_tokenizer, self.text_length),
+            ("CLIP", self.clip_tokenizer, self.clip_length),
+        ):
+            for prompt in prompts:
+                if lost := _lost_text(tokenizer, prompt, length):
+                    log.warning(
+                        "the prompt is longer than the %d tokens of %s, which does not see: %r",
+                        length,
+                        name,
+                        lost,
+                    )
+
+
+def _ids(tokenizer: Any, prompts: list[str], length: int) -> Tensor:
+    encoded = tokenizer(
+        prompts, padding="max_length", truncation=True, max_length=length, return_tensors="pt"
+    )
+    return encoded["input_ids"]
+
+
+def _lost_text(tokenizer: Any, prompt: str, length: int) -> str:
+    """The end of the prompt that is cut off, from the start of the first word that suffers."""
+    encoded = tokenizer(prompt, return_offsets_mapping=True, verbose=False)
+    surplus = len(encoded["input_ids"]) - length
+    if surplus <= 0:
+        return ""
+    last_lost = len(encoded["input_ids"]) - 2  # the end token is put behind whatever stays
+    start = encoded["offset_mapping"][last_lost - surplus + 1][0]
+    while start > 0 and not prompt[start].isspace() and not prompt[start - 1].isspace():
+        start -= 1
+    return prompt[start:].strip()

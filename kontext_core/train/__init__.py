@@ -1,0 +1,1 @@
+"""Training of a Kontext model: the autoencoder first, then the flow together with its text encoders."""

@@ -1,0 +1,99 @@
+"""Training of the small autoencoder."""
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..config import VAEConfig
+from ..vae import VAE
+from ..world.draw import draw
+from ..world.edits import KINDS, sample
+from ..world.score import psnr
+from ..world.single import random_scene
+from .config import AutoencoderTraining
+from .objective import autoencoder_loss
+from .optimizer import Muon, split_parameters
+from .run import Run
+
+
+def train_autoencoder(
+    config: VAEConfig, training: AutoencoderTraining, folder: Path, device: str = "cpu"
+) -> VAE:
+    """Train from scratch, or go on with the run in `folder`.
+
+    Returns: the averaged weights; scale and shift are set so that latents of the world have mean 0 and variance 1.
+    """
+    torch.manual_seed(training.seed)
+    vae = VAE(config).to(device)
+    matrices, others = split_parameters(vae)
+    optimizers = [
+        Muon(matrices, lr=training.lr_muon),
+        torch.optim.AdamW(others, lr=training.lr_adam, weight_decay=0.0),
+    ]
+    run = Run(
+        folder,
+        vae,
+        optimizers,
+        minutes=training.minutes,
+        warmup_steps=training.warmup_steps,
+        cooldown=training.cooldown,
+        average_decay=training.average_decay,
+    )
+    for step in run.steps():
+        rng = random.Random(f"autoencoder/{training.seed}/{step}")
+        generator = torch.Generator().manual_seed(rng.getrandbits(63))
+        whole = run.progress > 0.8
+        # four crops of one picture cost as much as the picture whole
+        if whole:
+            image = pictures(rng, training.batch_size // 4, device)
+        else:
+            image = _crops(crowded_pictures(rng, training.batch_size, device), training.crop_px, rng)
+        loss, mse = autoencoder_loss(vae, image * 2 - 1, generator)
+        norm = run.update(loss, image.shape[0])
+        run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.rate)
+    vae.load_state_dict(run.average.tensors)
+    return normalised(vae, device)
+
+
+def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
+    """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from."""
+    return draw([random_scene(rng, 6, 13) for _ in range(count)], device)
+
+
+def pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
+    """Scenes of every kind (B, 3, 128, 128) in [0, 1], references and results alike."""
+    drawn = [sample(rng.choice(KINDS), rng) for _ in range(count)]
+    return draw([rng.choice([*one.references, one.target]) for one in drawn], device)
+
+
+@torch.no_grad()
+def normalised(vae: VAE, device: str = "cpu") -> VAE:
+    """The same weights, with scale and shift measured on 256 pictures."""
+    rng = random.Random("scale")
+    means = torch.cat([vae.posterior(pictures(rng, 32, device) * 2 - 1)[0] for _ in range(8)])
+    vae.config = replace(
+        vae.config, scale_factor=round(1 / means.std().item(), 4), shift_factor=round(means.mean().item(), 4)
+    )
+    return vae.eval()
+
+
+@torch.no_grad()
+def reconstruction_psnr(vae: VAE, count: int = 128, seed: int = 10_000, device: str = "cpu") -> float:
+    """Mean PSNR in dB of pictures never trained on, through encode and decode."""
+    rng = random.Random(f"held-out/{seed}")
+    image = pictures(rng, count, device)
+    decoded = torch.cat([vae.decode(vae.encode(part * 2 - 1)) for part in image.split(32)])
+    return float(psnr((decoded / 2 + 0.5).clamp(0, 1), image).mean())
+
+
+def _crops(image: Tensor, size: int, rng: random.Random) -> Tensor:
+    spare = image.shape[-1] - size
+    corners = [
+        (rng.randint(0, spare // 8) * 8, rng.randint(0, spare // 8) * 8) for _ in range(image.shape[0])
+    ]
+    return torch.stack(
+        [one[:, y : y + size, x : x + size] for one, (y, x) in zip(image, corners, strict=True)]
+    )

@@ -1,0 +1,92 @@
+"""What a training run can be told. Defaults made the committed weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from ..config import Layout, TransformerConfig, VAEConfig
+
+# Few channels where the picture is large, because that is where a CPU spends its time; eight groups, because a
+# group of one channel would forget how bright a flat picture is.
+TINY_VAE = VAEConfig(
+    resolution=128,
+    in_channels=3,
+    ch=16,
+    out_ch=3,
+    ch_mult=(1, 1, 2, 4),
+    num_res_blocks=1,
+    z_channels=16,
+    scale_factor=1.0,
+    shift_factor=0.0,
+    norm_groups=8,
+)
+
+# theta 100, because 10,000 leaves almost no angle between the few positions of a small picture.
+TINY_TRANSFORMER = TransformerConfig(
+    in_channels=64,
+    out_channels=64,
+    vec_in_dim=128,
+    context_in_dim=128,
+    hidden_size=128,
+    mlp_ratio=4.0,
+    num_heads=4,
+    depth=2,
+    depth_single_blocks=6,
+    axes_dim=(8, 12, 12),
+    theta=100,
+    qkv_bias=True,
+    guidance_embed=False,
+    text_length=32,
+    preferred_sizes=((128, 128),),
+    layout="index",
+)
+
+# How often each kind of edit is drawn, relative to the others.
+MIX: Mapping[str, float] = MappingProxyType(
+    {
+        "recolour": 5.0,
+        "remove": 4.0,
+        "add": 5.0,
+        "background": 3.0,
+        "move": 1.0,
+        "reshape": 1.0,
+        "character": 2.0,
+        "text_to_image": 3.0,
+        "none": 0.5,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTraining:
+    """Args: minutes of training in all; crop_px the side of the pieces it learns from until the last fifth."""
+
+    minutes: float = 15.0
+    batch_size: int = 16
+    lr_muon: float = 2e-3
+    lr_adam: float = 2e-3
+    warmup_steps: int = 100
+    cooldown: float = 0.4
+    average_decay: float = 0.998
+    crop_px: int = 64
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlowTraining:
+    """Args: minutes of training in all; tokens_per_step decides the batch; reuse is how often a drawn scene is noised."""
+
+    minutes: float = 90.0
+    tokens_per_step: int = 32 * 160
+    lr_muon: float = 4e-3
+    lr_adam: float = 2e-3
+    weight_decay: float = 0.01
+    warmup_steps: int = 100
+    cooldown: float = 0.35
+    average_decay: float = 0.998
+    change_weight: float = 3.0
+    layouts: tuple[Layout, ...] = ("index", "offset")
+    reuse: int = 4
+    pool: int = 20_000
+    seed: int = 0
+    mix: Mapping[str, float] = field(default_factory=lambda: MIX)

@@ -1,0 +1,113 @@
+"""Training of the flow: the transformer and both text encoders, on latents of a fixed autoencoder.
+
+Source: arXiv:2506.15742 eq. 4: the network predicts noise minus data, from noisy target, clean references and text.
+"""
+
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Layout, TransformerConfig
+from ..latents import pack
+from ..positions import layout_ids, target_ids, text_ids
+from ..text import TextEncoders
+from ..transformer import Transformer
+from ..vae import VAE
+from .config import FlowTraining
+from .data import Batch, Pool
+from .objective import interpolate, training_times
+from .optimizer import Muon, split_parameters
+from .run import Run
+
+
+class FlowModel(nn.Module):
+    """What is trained together."""
+
+    def __init__(self, transformer: Transformer, text: TextEncoders) -> None:
+        super().__init__()
+        self.transformer = transformer
+        self.text = text
+
+    def forward(self, batch: Batch, t: Tensor, noise: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
+        """Predicted and true velocity of the target tokens, (B, L, 64) each, at times t (B,)."""
+        target, *references = batch.latents.unbind(1)
+        size = (target.shape[-2] // 2, target.shape[-1] // 2)
+        clean, noise = pack(target), pack(noise)
+        img = torch.cat([interpolate(clean, noise, t), *map(pack, references)], dim=1)
+        ids = torch.cat([target_ids(*size), *layout_ids(size, [size] * len(references), layout)], dim=1)
+        txt, pooled = self.text.embed(batch.t5_ids, batch.clip_ids)
+        predicted = self.transformer(
+            img, ids, txt, text_ids(1, txt.shape[1]), t, pooled, n_target=clean.shape[1]
+        )
+        return predicted, noise - clean
+
+
+def train_flow(
+    config: TransformerConfig,
+    training: FlowTraining,
+    vae: VAE,
+    text: TextEncoders,
+    folder: Path,
+    device: str = "cpu",
+) -> FlowModel:
+    """Train from the given text encoders and a fresh transformer, or go on with the run in `folder`.
+
+    Returns: the averaged weights.
+    """
+    torch.manual_seed(training.seed)
+    model = FlowModel(initialised(Transformer(config)), text).to(device)
+    matrices, others = split_parameters(model)
+    run = Run(
+        folder,
+        model,
+        [
+            Muon(matrices, lr=training.lr_muon, weight_decay=training.weight_decay),
+            torch.optim.AdamW(others, lr=training.lr_adam, betas=(0.9, 0.99), weight_decay=0.0),
+        ],
+        minutes=training.minutes,
+        warmup_steps=training.warmup_steps,
+        cooldown=training.cooldown,
+        average_decay=training.average_decay,
+    )
+    pool = Pool(vae.to(device), text, training.mix, size=training.pool, reuse=training.reuse, device=device)
+    tokens_per_picture = (config.preferred_sizes[0][0] // 16) * (config.preferred_sizes[0][1] // 16)
+    for step in run.steps():
+        rng = random.Random(f"flow/{training.seed}/{step}")
+        generator = torch.Generator().manual_seed(rng.getrandbits(63))
+        batch = pool.batch(rng, training.tokens_per_step, tokens_per_picture)
+        noise = torch.randn(batch.latents[:, 0].shape, generator=generator).to(device)
+        t = training_times(len(batch), tokens_per_picture, generator).to(device)
+        predicted, velocity = model(batch, t, noise, rng.choice(training.layouts))
+        errors = (predicted - velocity).square().mean(dim=-1)
+        loss = (errors * change_weights(batch, training.change_weight)).mean()
+        norm = run.update(loss, len(batch))
+        run.record(loss=errors.mean().item(), references=batch.latents.shape[1] - 1, grad=norm, rate=run.rate)
+    model.load_state_dict(run.average.tensors)
+    return model.eval()
+
+
+def change_weights(batch: Batch, change_weight: float) -> Tensor:
+    """Weights (B, L) with mean 1 for each sample: tokens that differ from the first reference count more.
+
+    Most of a local edit is copying, which is learnt early; what is asked for is a few tokens.
+    """
+    target = pack(batch.latents[:, 0])
+    if batch.latents.shape[1] == 1:
+        return torch.ones_like(target[..., 0])
+    difference = (target - pack(batch.latents[:, 1])).square().mean(dim=-1)
+    weights = 1 + change_weight * (difference / (difference + 0.1))
+    return weights / weights.mean(dim=1, keepdim=True)
+
+
+def initialised(transformer: Transformer) -> Transformer:
+    """Xavier for linears; zero for modulation and the last layer, so that every block begins as the identity."""
+    for name, module in transformer.named_modules():
+        if isinstance(module, nn.Linear):
+            nn.init.zeros_(module.bias)
+            if "mod" in name or name.startswith("final_layer"):
+                nn.init.zeros_(module.weight)
+            else:
+                nn.init.xavier_uniform_(module.weight)
+    return transformer

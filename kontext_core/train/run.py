@@ -1,0 +1,130 @@
+"""What every run has: a clock that survives restarts, a learning rate by progress, a log, regular checkpoints."""
+
+import contextlib
+import csv
+import ctypes
+import logging
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from .state import Average, load_state, save_state
+
+CHECKPOINT_SECONDS = 45.0
+LOG_EVERY = 20  # steps
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # malloc.h
+
+log = logging.getLogger(__name__)
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep what is freed: a training step otherwise spends up to half its time on page faults."""
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library: no harm, only slower
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+        mallopt(_M_TOP_PAD, 2**28)
+
+
+class Run:
+    """One training run in one folder.
+
+    Args:
+        folder: holds state.safetensors and log.csv; a run found there is resumed.
+        minutes: training time in all, over every restart. cooldown: last part of it, in which the rate falls to 0.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        module: nn.Module,
+        optimizers: list[torch.optim.Optimizer],
+        *,
+        minutes: float,
+        warmup_steps: int,
+        cooldown: float,
+        average_decay: float,
+    ) -> None:
+        self.folder, self.module, self.optimizers = folder, module, optimizers
+        self.minutes, self.warmup_steps, self.cooldown = minutes, warmup_steps, cooldown
+        self.average = Average(module, average_decay)
+        self.step = self.samples = 0
+        self.elapsed = 0.0  # seconds of training, over every restart
+        self.base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.state_path.exists():
+            progress = load_state(self.state_path, module, self.average, optimizers)
+            self.step, self.samples, self.elapsed = progress["step"], progress["samples"], progress["elapsed"]
+            log.info("resumed at step %d, %d samples", self.step, self.samples)
+
+    @property
+    def state_path(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    @property
+    def progress(self) -> float:
+        return min(self.elapsed / (self.minutes * 60), 1.0)
+
+    @property
+    def rate(self) -> float:
+        """Factor of the learning rates: linear warm-up, constant, linear cool-down to 0."""
+        warm = min((self.step + 1) / self.warmup_steps, 1.0)
+        return warm * min((1.0 - self.progress) / self.cooldown, 1.0) if self.cooldown else warm
+
+    def steps(self) -> Iterator[int]:
+        """Yield the number of each step until the time is up; saves as it goes and at the end."""
+        saved = time.monotonic()
+        while self.progress < 1.0:
+            started = time.monotonic()
+            for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
+                for group, base in zip(optimizer.param_groups, rates, strict=True):
+                    group["lr"] = base * self.rate
+            yield self.step
+            self.step += 1
+            now = time.monotonic()
+            self.elapsed += now - started
+            if now - saved > CHECKPOINT_SECONDS:
+                self.save()
+                saved = now
+        self.save()
+
+    def update(self, loss: torch.Tensor, samples: int, clip: float = 1.0) -> float:
+        """Backward, clip, step, average. Returns the gradient's norm."""
+        loss.backward()
+        norm = float(nn.utils.clip_grad_norm_(self.module.parameters(), clip))
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.average.update(self.module)
+        self.samples += samples
+        return norm
+
+    def record(self, **values: Any) -> None:
+        """One line of log.csv every few steps, and a progress line on a terminal."""
+        if self.step % LOG_EVERY:
+            return
+        row = {"step": self.step, "samples": self.samples, "seconds": round(self.elapsed, 1), **values}
+        path = self.folder / "log.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(row)
+            writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in row.values())
+        text = "  ".join(
+            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
+            for key, value in row.items()
+        )
+        sys.stderr.write(f"\r{self.progress:6.1%}  {text}   ")
+        sys.stderr.flush()
+
+    def save(self) -> None:
+        progress = {"step": self.step, "samples": self.samples, "elapsed": self.elapsed}
+        save_state(self.state_path, self.module, self.average, self.optimizers, progress)

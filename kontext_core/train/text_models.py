@@ -1,0 +1,63 @@
+"""Small text encoders to train along with a small transformer."""
+
+from pathlib import Path
+
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTokenizerFast,
+    T5Config,
+    T5EncoderModel,
+    T5TokenizerFast,
+)
+
+from ..text import TextEncoders
+
+
+def tiny_text_models(
+    tokenizers: Path,
+    *,
+    text_length: int = 32,
+    clip_length: int = 32,
+    width: int = 128,
+    layers: int = 2,
+    heads: int = 4,
+) -> TextEncoders:
+    """T5 (v1.1's form) and CLIP, initialised from torch's global random state, under a million parameters.
+
+    Args: tokenizers: a folder that holds `tokenizer` and `tokenizer_2`, as `train_tokenizers` writes it.
+    """
+    t5_tokenizer = T5TokenizerFast.from_pretrained(tokenizers / "tokenizer_2")
+    clip_tokenizer = CLIPTokenizerFast.from_pretrained(tokenizers / "tokenizer")
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=len(t5_tokenizer),
+            d_model=width,
+            d_ff=2 * width,
+            d_kv=width // heads,
+            num_heads=heads,
+            num_layers=layers,
+            feed_forward_proj="gated-gelu",
+            relative_attention_max_distance=text_length,
+            dropout_rate=0.0,  # the language is closed and its sentences are endless
+            pad_token_id=t5_tokenizer.pad_token_id,
+            eos_token_id=t5_tokenizer.eos_token_id,
+            is_encoder_decoder=False,
+            use_cache=False,
+        )
+    )
+    clip = CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=len(clip_tokenizer),
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
+            max_position_embeddings=clip_length,
+            projection_dim=width,
+            bos_token_id=clip_tokenizer.bos_token_id,
+            eos_token_id=clip_tokenizer.eos_token_id,
+            pad_token_id=clip_tokenizer.pad_token_id,
+        )
+    )
+    return TextEncoders(t5, clip, t5_tokenizer, clip_tokenizer, text_length)

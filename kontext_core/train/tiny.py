@@ -1,0 +1,63 @@
+"""The tiny model from nothing: tokenizers, autoencoder, flow, and the folder that all of it ends in."""
+
+import logging
+import random
+from pathlib import Path
+
+import torch
+
+from ..config import VAEConfig
+from ..loading import load_vae, save_model
+from ..vae import VAE
+from ..world import corpus, vocabulary
+from .autoencoder import reconstruction_psnr, train_autoencoder
+from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining
+from .flow import FlowModel, train_flow
+from .text_models import tiny_text_models
+from .tokenizers import train_tokenizers
+
+log = logging.getLogger(__name__)
+
+
+def train_tiny(
+    folder: Path,
+    *,
+    autoencoder: AutoencoderTraining | None = None,
+    flow: FlowTraining | None = None,
+    vae_path: Path | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Train the tiny model, or go on with what is in `folder`.
+
+    Args: vae_path: an autoencoder to take as it is, a file or a model folder; None trains one.
+    Returns: the model folder, laid out as the published one, in bfloat16.
+    """
+    autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
+    vae = (
+        load_vae(vae_path, dtype=torch.float32)
+        if vae_path
+        else _autoencoder(folder, TINY_VAE, autoencoder, device)
+    )
+    tokenizers = folder / "tokenizers"
+    if not tokenizers.exists():
+        train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
+    text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
+    model = train_flow(TINY_TRANSFORMER, flow, vae, text, folder / "flow", device)
+    return export(folder / "model", vae, model)
+
+
+def export(folder: Path, vae: VAE, model: FlowModel) -> Path:
+    """Write the model folder."""
+    save_model(folder, transformer=model.transformer, vae=vae, text_encoders=model.text)
+    log.info("wrote %s", folder)
+    return folder
+
+
+def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining, device: str) -> VAE:
+    """The finished autoencoder of this folder, trained where it is not there yet."""
+    finished = folder / "vae"
+    if not (finished / "ae.safetensors").exists():
+        vae = train_autoencoder(config, training, finished, device)
+        log.info("autoencoder: %.1f dB on held-out pictures", reconstruction_psnr(vae, device=device))
+        save_model(finished, vae=vae.cpu(), dtype=torch.float32)
+    return load_vae(finished, dtype=torch.float32, device=device)

@@ -1,0 +1,28 @@
+"""What all tests share."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+
+def relative_error(actual: Tensor, expected: Tensor) -> float:
+    """Relative L2 error, in float64."""
+    assert actual.shape == expected.shape, f"{tuple(actual.shape)} in place of {tuple(expected.shape)}"
+    difference = torch.linalg.vector_norm(actual.double() - expected.double())
+    return float(difference / torch.linalg.vector_norm(expected.double()))
+
+
+@pytest.fixture(scope="session")
+def assert_close() -> Callable[..., float]:
+    """`assert_close(actual, expected, tolerance=1e-5)`: one shape, near in relative L2. Returns the error."""
+
+    def check(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> float:
+        error = relative_error(actual, expected)
+        assert error <= tolerance, (
+            f"the relative L2 error is {error:.2e}, above {tolerance:.0e}"
+        )  # NaN fails too
+        return error
+
+    return check

@@ -1,0 +1,253 @@
+"""A client of ComfyUI's HTTP and websocket interface: queue a graph, follow it, fetch what it made."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import struct
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+import websocket
+
+from .console import ToolError
+
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_PREVIEW_WITH_METADATA = 4
+
+Json = dict[str, Any]
+
+
+class Event(NamedTuple):
+    """One message of the server: `kind` as ComfyUI names it, or "preview", which has an image (JPEG or PNG bytes)."""
+
+    kind: str
+    data: Json
+    image: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a graph ended: `outputs` by node id, the nodes that ran, in order, and those taken from the cache."""
+
+    prompt_id: str
+    outputs: dict[str, Json]
+    executed: tuple[str, ...]
+    cached: tuple[str, ...]
+    interrupted: bool
+
+    def images(self, node: str) -> list[Json]:
+        """What `Client.view` takes, for each picture that a node put out."""
+        return self.outputs.get(node, {}).get("images", [])
+
+
+class PromptRefused(ToolError):
+    """The graph did not pass ComfyUI's checks; `errors` is what it said, by node id."""
+
+    def __init__(self, message: str, errors: Json) -> None:
+        super().__init__(message)
+        self.errors = errors
+
+
+class ExecutionFailed(ToolError):
+    """A node raised; `details` is the event, with exception_type, exception_message and traceback."""
+
+    def __init__(self, details: Json) -> None:
+        what = f"{details.get('exception_type')}: {str(details.get('exception_message')).strip()}"
+        super().__init__(f"Node {details.get('node_id')} ({details.get('node_type')}) failed: {what}")
+        self.details = details
+
+
+class Client:
+    """Talks to the ComfyUI at `url`; close it, or use it in a `with`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.id = uuid.uuid4().hex
+        self._socket: websocket.WebSocket | None = None
+        self._kept: dict[str, list[Event]] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the websocket."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def object_info(self, node: str | None = None) -> Json:
+        """What the server knows of all nodes, or of one."""
+        return self._json(f"/object_info/{node}" if node else "/object_info")
+
+    def settings(self, values: Json) -> None:
+        """Set settings of the page, by their ids."""
+        self._request("/settings", values)
+
+    def upload(self, path: Path, subfolder: str = "") -> str:
+        """Upload a picture into ComfyUI's input folder; returns the name that LoadImage takes."""
+        boundary = uuid.uuid4().hex
+        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+        name = path.name.replace('"', "_")
+        parts = [
+            f'Content-Disposition: form-data; name="subfolder"\r\n\r\n{subfolder}\r\n'.encode(),
+            f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'.encode()
+            + path.read_bytes()
+            + b"\r\n",
+        ]
+        mark = f"--{boundary}"
+        body = b"".join(f"{mark}\r\n".encode() + part for part in parts) + f"{mark}--\r\n".encode()
+        answer = json.loads(self._request("/upload/image", body, f"multipart/form-data; boundary={boundary}"))
+        return f"{answer['subfolder']}/{answer['name']}" if answer["subfolder"] else answer["name"]
+
+    def queue(self, prompt: Json, workflow: Json | None = None) -> str:
+        """Queue a graph in API form, with the page's form to be kept in what it saves; returns the prompt's id.
+
+        Raises: PromptRefused naming nodes and inputs.
+        """
+        self._connection()
+        body: Json = {"client_id": self.id, "prompt": prompt}
+        if workflow is not None:
+            body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
+        try:
+            answer = json.loads(self._request("/prompt", body))
+        except urllib.error.HTTPError as error:
+            if error.code != 400:
+                raise
+            answer = json.loads(error.read())
+        if answer.get("error") or answer.get("node_errors"):
+            raise PromptRefused(_refusal(answer), answer.get("node_errors") or {})
+        return answer["prompt_id"]
+
+    def wait(
+        self, prompt_id: str, on_event: Callable[[Event], object] | None = None, timeout: float = 600
+    ) -> Result:
+        """Follow a queued graph to its end, handing every event to `on_event`.
+
+        Raises: ExecutionFailed if a node raised; ToolError after `timeout` seconds or if the server is gone.
+        """
+        executed: list[str] = []
+        cached: list[str] = []
+        interrupted = False
+        failure: Json | None = None
+        for event in self._events(prompt_id, timeout):
+            if on_event is not None:
+                on_event(event)
+            if event.kind == "execution_cached":
+                cached += event.data["nodes"]
+            elif event.kind == "executing" and event.data["node"] is None:
+                break
+            elif event.kind == "executing":
+                executed.append(event.data["node"])
+            elif event.kind == "execution_interrupted":
+                interrupted = True
+            elif event.kind == "execution_error":
+                failure = event.data
+        if failure is not None:
+            raise ExecutionFailed(failure)
+        outputs = self.history(prompt_id).get("outputs", {})
+        return Result(prompt_id, outputs, tuple(executed), tuple(cached), interrupted)
+
+    def run(self, prompt: Json, workflow: Json | None = None, timeout: float = 600) -> Result:
+        """`queue`, then `wait`."""
+        return self.wait(self.queue(prompt, workflow), timeout=timeout)
+
+    def history(self, prompt_id: str) -> Json:
+        """The record of a graph that ended, with its outputs and status; empty while it has not."""
+        return self._json(f"/history/{prompt_id}").get(prompt_id, {})
+
+    def view(self, image: Mapping[str, str]) -> bytes:
+        """The bytes of a picture that `Result.images` names."""
+        query = {key: image[key] for key in ("filename", "subfolder", "type")}
+        return self._request(f"/view?{urllib.parse.urlencode(query)}")
+
+    def interrupt(self) -> None:
+        """Ask the running graph to stop."""
+        self._request("/interrupt", {})
+
+    def _events(self, prompt_id: str, timeout: float) -> Iterator[Event]:
+        yield from self._kept.pop(prompt_id, [])
+        end = time.monotonic() + timeout
+        while True:
+            event = self._receive(prompt_id, end)
+            if event is None:
+                continue
+            owner = event.data.get("prompt_id")
+            if owner == prompt_id:
+                yield event
+            elif owner:
+                self._kept.setdefault(owner, []).append(event)
+
+    def _receive(self, prompt_id: str, end: float) -> Event | None:
+        socket = self._connection()
+        socket.settimeout(max(end - time.monotonic(), 0.01))
+        try:
+            message = socket.recv()
+        except websocket.WebSocketTimeoutException as error:
+            raise ToolError(f"ComfyUI did not finish the graph {prompt_id} in time.") from error
+        except (OSError, websocket.WebSocketException) as error:
+            raise ToolError(f"ComfyUI went away while it worked: {error}.") from error
+        if not message:
+            raise ToolError("ComfyUI closed the connection while it worked.")
+        return _event(message)
+
+    def _connection(self) -> websocket.WebSocket:
+        if self._socket is None:
+            address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
+            self._socket = websocket.create_connection(address, timeout=30, http_no_proxy=["*"])
+            self._socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            while json.loads(self._socket.recv())["type"] != "feature_flags":
+                pass
+        return self._socket
+
+    def _json(self, path: str) -> Json:
+        return json.loads(self._request(path))
+
+    def _request(self, path: str, body: Json | bytes | None = None, kind: str = "application/json") -> bytes:
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": kind})
+        try:
+            with _DIRECT.open(request, timeout=60) as response:
+                return response.read()
+        except urllib.error.HTTPError:
+            raise
+        except OSError as error:
+            raise ToolError(f"No ComfyUI answers at {self.url}: {error}.") from error
+
+
+def _event(message: str | bytes) -> Event | None:
+    """The event in a websocket message; None for what the client does not use."""
+    if isinstance(message, str):
+        parsed = json.loads(message)
+        return Event(parsed["type"], parsed.get("data") or {})
+    kind, length = struct.unpack_from(">II", message)
+    if kind != _PREVIEW_WITH_METADATA:
+        return None
+    return Event("preview", json.loads(message[8 : 8 + length]), message[8 + length :])
+
+
+def _refusal(answer: Json) -> str:
+    """ComfyUI's answer to a graph that it will not run, as text: one line for each fault."""
+    lines: list[str] = []
+    for node, fault in (answer.get("node_errors") or {}).items():
+        lines += [f"node {node} ({fault['class_type']}): {_fault(error)}" for error in fault["errors"]]
+    error = answer.get("error")
+    head = f"ComfyUI refused the graph: {_fault(error)}" if isinstance(error, dict) else "ComfyUI refused a part of it"
+    return "\n".join([head, *lines])
+
+
+def _fault(error: Json) -> str:
+    return ": ".join(str(error[key]).strip() for key in ("message", "details") if error.get(key))

@@ -1,0 +1,43 @@
+"""Other versions of ComfyUI's web page than the installed one, unpacked into the cache."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import zipfile
+from importlib.metadata import distribution
+from pathlib import Path
+
+from .packages import pip
+from .paths import cache_folder
+
+PACKAGE = "comfyui-frontend-package"
+OWN = "1.32.9"
+NEWEST = "1.58.1"
+
+
+def get(version: str) -> Path:
+    """The static folder of a front end, fit for `Server(front_end=...)`.
+
+    Raises: ToolError if it is neither installed, nor in the cache, nor to be had from pip.
+    """
+    installed = distribution(PACKAGE)
+    if installed.version == version:
+        return Path(str(installed.locate_file("comfyui_frontend_package/static")))
+    cache = cache_folder()
+    folder = cache / f"frontend-{version}"
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        _fetch(version, folder)
+    return folder / "comfyui_frontend_package" / "static"
+
+
+def _fetch(version: str, folder: Path) -> None:
+    wanted = f"{PACKAGE}=={version}"
+    with tempfile.TemporaryDirectory(prefix="frontend-", dir=folder.parent) as temporary:
+        pip(sys.executable, ["download", "--no-deps", "--dest", temporary, wanted], what=wanted)
+        made = Path(temporary) / "tree"
+        with zipfile.ZipFile(next(Path(temporary).glob("*.whl"))) as wheel:
+            wheel.extractall(made)
+        if not folder.exists():
+            made.rename(folder)

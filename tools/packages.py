@@ -1,0 +1,75 @@
+"""pip, run in another interpreter: its progress passed on, its failures said in one sentence."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+from .console import DiskFull, ToolError, say
+
+_NO_SPACE = re.compile(r"No space left on device|Errno 28\b|Errno 122\b|not enough space on the disk", re.I)
+_NO_NETWORK = re.compile(
+    r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Max retries exceeded|ProxyError|"
+    r"Name or service not known|Temporary failure in name resolution|Network is unreachable|Connection refused",
+    re.I,
+)
+_MISSING = re.compile(r"No matching distribution found for (\S+)")
+_BIG = re.compile(r"^\s*(?:Downloading|Using cached) (?:\S*/)?([^-\s]+-[^-\s]+)\S* \(([\d.]+ [MG]B)\)")
+
+
+def pip(python: Path | str, arguments: Iterable[str], *, what: str, log: Path | None = None) -> None:
+    """Run pip and pass on its larger downloads; everything it said goes to `log`.
+
+    Raises: ToolError (DiskFull) with what hindered it.
+    """
+    arguments = list(arguments)
+    options = ["--progress-bar", "off", "--no-input"]
+    if arguments[0] == "install":
+        options.append("--no-compile")  # compiling all of torch at once takes longer than the rest of the set-up
+    command = [str(python), "-m", "pip", *arguments, *options]
+    environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", env=environment
+    ) as process:
+        for line in process.stdout or ():
+            lines.append(line)
+            big = _BIG.match(line)
+            if big:
+                say(f"      {big[1].replace('-', ' ')} ({big[2]})")
+            elif line.startswith("Installing collected packages"):
+                say(f"      installing {line.count(',') + 1} packages")
+    text = "".join(lines)
+    if log is not None:
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"$ {' '.join(command)}\n{text}\n")
+    if process.returncode != 0:
+        raise explain(text, what, log)
+
+
+def explain(output: str, what: str, log: Path | None = None) -> ToolError:
+    """What hindered pip, from what it printed."""
+    more = f" All that pip said is in {log}." if log is not None else ""
+    if _NO_SPACE.search(output):
+        return DiskFull(f"while getting {what}")
+    if _NO_NETWORK.search(output):
+        return ToolError(
+            f"No network: {what} could not be downloaded. Check the connection (or pip's proxy and index settings) "
+            f"and run the same command again, it continues.{more}"
+        )
+    missing = _MISSING.search(output)
+    if missing:
+        return ToolError(f"No package index known to pip offers {missing[1]} for this Python and system.{more}")
+    errors = [line.strip() for line in output.splitlines() if line.lstrip().lower().startswith("error")]
+    return ToolError(f"pip could not get {what}: {errors[-1] if errors else 'it gave no reason'}.{more}")
+
+
+def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:
+    """All versions of a package that pip would take here, newest first, local ones (`2.13.0+cpu`) included."""
+    command = [str(python), "-m", "pip", "index", "versions", name, *options]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    found = re.search(r"^Available versions: (.+)$", result.stdout, re.M)
+    return found[1].split(", ") if found else []

@@ -1,0 +1,168 @@
+"""`python3 -m tools.setup_env`: the virtual environment, ComfyUI and, for tests, Chromium. Standard library only.
+
+Every step looks first at what is there, so a second run takes no time and an interrupted one continues.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from . import chromium, comfyui, torch_build
+from .console import ToolError, run, say
+from .packages import explain, pip
+from .paths import ROOT, VENV, venv_python
+
+OLDEST, NEWEST = (3, 11), (3, 13)
+REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "tools/requirements-comfyui.txt")
+CONSTRAINTS = "constraints.txt"
+
+
+def check_version(version: tuple[int, int], what: str) -> None:
+    """Refuse a Python that the pack is not tested on."""
+    if OLDEST <= version <= NEWEST:
+        return
+    raise ToolError(
+        f"Python 3.11, 3.12 or 3.13 is needed, and {what} is {version[0]}.{version[1]}: name another, "
+        f"as in 'make test PYTHON=python3.12'{'' if what == 'this one' else ', after deleting that folder'}."
+    )
+
+
+def ensure_venv(venv: Path) -> str:
+    """Make the virtual environment, or mend a half-made one; says which."""
+    python = venv_python(venv)
+    version = _venv_version(python)
+    if version is None:
+        half_made = venv.exists()
+        if half_made:
+            shutil.rmtree(venv)
+        _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
+        return "half-made, so made anew" if half_made else "made"
+    check_version(version, f"the one in {venv}")
+    if subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False).returncode != 0:
+        _call([str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)")
+        return "mended: it lacked pip"
+    return "there already"
+
+
+def fingerprint(root: Path = ROOT) -> str:
+    """Changes when what is to be installed changes."""
+    digest = hashlib.sha256(f"torch {torch_build.TESTED}\n".encode())
+    for name in (*REQUIREMENTS, CONSTRAINTS):
+        digest.update((root / name).read_bytes())
+    return digest.hexdigest()
+
+
+def is_current(venv: Path, root: Path = ROOT) -> bool:
+    """Whether everything was installed here, to the end, from the present requirements."""
+    stamp = _stamp(venv)
+    return stamp.is_file() and venv_python(venv).exists() and stamp.read_text() == fingerprint(root)
+
+
+def install_torch(venv: Path) -> str:
+    """Install a fitting torch where there is none; a present one stays as it is."""
+    python = venv_python(venv)
+    present = _torch_version(python)
+    if present is not None and not any(spec.startswith("torch==") for spec in _damaged(python)):
+        return f"{present}, there already"
+    build = torch_build.choose(python)
+    mend = ["--ignore-installed", "--no-deps"] if present is not None else []
+    pip(python, ["install", *build.arguments, *mend], what="PyTorch", log=_log(venv))
+    return f"{_torch_version(python)} ({build.reason})"
+
+
+def install_packages(venv: Path) -> str:
+    """Install everything else under the constraints, mend what an interrupted run left, then set the stamp."""
+    python, log = venv_python(venv), _log(venv)
+    torch_stays = venv / "torch-constraint.txt"
+    torch_stays.write_text(f"torch=={_torch_version(python)}\n")
+    wanted = [option for name in REQUIREMENTS for option in ("-r", str(ROOT / name))]
+    limits = ["-c", str(ROOT / CONSTRAINTS), "-c", str(torch_stays)]
+    pip(python, ["install", *wanted, *limits], what="the packages", log=log)
+    damaged = _damaged(python)
+    if damaged:
+        say(f"      installing again what lacks files: {', '.join(damaged)}")
+        pip(python, ["install", "--ignore-installed", "--no-deps", *damaged], what="the packages", log=log)
+        damaged = _damaged(python)
+    if damaged:
+        raise ToolError(f"{', '.join(damaged)} in {venv} lack files: delete that folder and run this again.")
+    pip(python, ["install", "--no-deps", "--editable", str(ROOT)], what="the kontext command", log=log)
+    _stamp(venv).write_text(fingerprint())
+    return "installed"
+
+
+def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
+    """All steps, each with one line to say what became of it."""
+    ready = is_current(venv)
+    python = venv_python(venv)
+    steps: list[tuple[str, Callable[[], str]]] = [
+        ("Python environment", lambda: "there already" if ready else ensure_venv(venv)),
+        ("PyTorch", lambda: "there already" if ready else install_torch(venv)),
+        ("Packages", lambda: "there already" if ready else install_packages(venv)),
+        (f"ComfyUI {comfyui.VERSION}", lambda: comfyui.get(python).source),
+    ]
+    if with_chromium:
+        steps.append(("Chromium", lambda: str(chromium.ensure())))
+    for number, (name, step) in enumerate(steps, 1):
+        say(f"[{number}/{len(steps)}] {name} ...")
+        say(f"[{number}/{len(steps)}] {name}: {step()}")
+
+
+def main() -> None:
+    """The command line."""
+    check_version((sys.version_info[0], sys.version_info[1]), "this one")
+    parser = argparse.ArgumentParser(prog="python3 -m tools.setup_env", description=__doc__)
+    parser.add_argument("--chromium", action="store_true", help="a Chromium too, which the page's tests drive")
+    set_up(with_chromium=parser.parse_args().chromium)
+
+
+def _stamp(venv: Path) -> Path:
+    return venv / "kontext-setup.sha256"
+
+
+def _log(venv: Path) -> Path:
+    return venv / "kontext-setup.log"
+
+
+def _call(command: list[str], what: str) -> None:
+    result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if result.returncode == 0:
+        return
+    if "ensurepip is not" in result.stdout:
+        raise ToolError(
+            "This Python cannot make virtual environments: on Debian and Ubuntu 'apt-get install python3-venv' "
+            "adds what it lacks; then run the same command again."
+        )
+    raise explain(f"{result.stdout}\nerror: {result.stdout.strip().splitlines()[-1:]}", what)
+
+
+def _venv_version(python: Path) -> tuple[int, int] | None:
+    """The version of an environment's Python; None where it does not run."""
+    try:
+        result = subprocess.run(
+            [str(python), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    major, minor = result.stdout.split()
+    return int(major), int(minor)
+
+
+def _torch_version(python: Path) -> str | None:
+    code = "from importlib.metadata import version; print(version('torch'))"
+    result = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    return result.stdout.strip() if result.returncode == 0 else None
+
+
+def _damaged(python: Path) -> list[str]:
+    command = [str(python), "-m", "tools.damaged"]
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,44 @@
+"""`make ui`: ComfyUI with this pack, until Ctrl+C."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import time
+
+from .client import Client
+from .console import ToolError, run, say
+from .page import SETTINGS
+from .paths import ROOT
+from .place import PACK
+from .server import Server
+
+TEMPLATE = "three_turn_edit"
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
+    parser.add_argument("--port", type=int, default=8188, help="the port of the page (default 8188)")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    base = ROOT / "output" / "comfyui"
+    base.mkdir(parents=True, exist_ok=True)
+    say("Starting ComfyUI ...")
+    with Server(base=base, port=options.port) as server, Client(server.url) as client:
+        client.settings(SETTINGS)
+        say(f"ComfyUI, {server.source}\n")
+        say(f"  {server.url}/?template={TEMPLATE}&source={PACK}   opens the three edits")
+        say(f"  {server.url}/   the empty page; Workflow > Browse Templates > {PACK} has them too\n")
+        say(f"Its files are in {base}, its log in {base / 'server.log'}. Ctrl+C stops it.")
+        try:
+            while server.running:
+                time.sleep(0.5)
+        except KeyboardInterrupt:
+            say("Stopping ComfyUI.")
+            return
+        raise ToolError(f"ComfyUI ended by itself; {base / 'server.log'} tells why.")
+
+
+if __name__ == "__main__":
+    run(main)
