@@ -20,7 +20,7 @@ demo:
 test:
 	@$(PYTHON) -m tools.setup_env --chromium
 	@$(MAKE) --no-print-directory lint
-	$(VENV) -m pytest -m "not gpu and not weights"
+	$(VENV) -m pytest -m "not gpu and not weights" --timeout 900
 
 ui:
 	@$(PYTHON) -m tools.setup_env

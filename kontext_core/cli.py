@@ -54,14 +54,22 @@ def _parser() -> argparse.ArgumentParser:
     edit.formatter_class = argparse.RawDescriptionHelpFormatter
     edit.add_argument("picture", type=Path)
     edit.add_argument("instruction", nargs="+", help="each is a turn on the result of the one before")
-    edit.add_argument("--reference", type=Path, action="append", default=[], help="a further picture, for every turn")
+    edit.add_argument(
+        "--reference", type=Path, action="append", default=[], help="a further picture, for every turn"
+    )
     _model_options(edit)
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
-    edit.add_argument("--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it")
+    edit.add_argument(
+        "--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it"
+    )
     edit.add_argument("--seed", type=int, default=0)
     edit.add_argument("--fit", default="crop", choices=("crop", "pad", "stretch", "none"))
-    edit.add_argument("--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given")
-    edit.add_argument("--output", type=Path, default=Path("output"), help="folder for the turns' pictures (output)")
+    edit.add_argument(
+        "--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given"
+    )
+    edit.add_argument(
+        "--output", type=Path, default=Path("output"), help="folder for the turns' pictures (output)"
+    )
     edit.set_defaults(command=_edit)
 
     info = commands.add_parser("info", help="say what a file or folder of weights is")
@@ -71,7 +79,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser("train", help="train the tiny model, or go on with a run")
     train.add_argument("folder", type=Path, help="holds the run; what is found there is resumed")
     train.add_argument("--minutes", type=float, default=90.0, help="training time of the flow, in all (90)")
-    train.add_argument("--vae-minutes", type=float, default=14.0, help="training time of the autoencoder, in all (14)")
+    train.add_argument(
+        "--vae-minutes", type=float, default=14.0, help="training time of the autoencoder, in all (14)"
+    )
     train.add_argument("--vae", type=Path, help="an autoencoder to take as it is, instead of training one")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
     train.add_argument("--device", default="cpu")
@@ -95,7 +105,9 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _model_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--model", default="tiny", help='"tiny", or a model folder laid out as the published one')
+    parser.add_argument(
+        "--model", default="tiny", help='"tiny", or a model folder laid out as the published one'
+    )
     parser.add_argument("--device", help="cpu, cuda, ...; the GPU where there is one unless given")
 
 

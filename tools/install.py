@@ -28,7 +28,9 @@ def install(comfyui: Path, source: Path = ROOT) -> str:
         shutil.rmtree(place)
         return f"{place} was {link_or_copy(place, source)} anew."
     if place.exists() or place.is_symlink():
-        raise ToolError(f"{place} is there already and is not this checkout: move it away and run this again.")
+        raise ToolError(
+            f"{place} is there already and is not this checkout: move it away and run this again."
+        )
     return f"{place} was {link_or_copy(place, source)}."
 
 
@@ -40,7 +42,9 @@ def main() -> None:
     if not chosen:
         raise ToolError("Which ComfyUI? Say it as in: make install COMFYUI=/path/to/ComfyUI")
     say(install(Path(chosen).expanduser().absolute()))
-    say(f"With ComfyUI's own Python: python -m pip install -r {ROOT / 'requirements.txt'}; then restart ComfyUI.")
+    say(
+        f"With ComfyUI's own Python: python -m pip install -r {ROOT / 'requirements.txt'}; then restart ComfyUI."
+    )
 
 
 if __name__ == "__main__":

@@ -28,12 +28,19 @@ def pip(python: Path | str, arguments: Iterable[str], *, what: str, log: Path | 
     arguments = list(arguments)
     options = ["--progress-bar", "off", "--no-input"]
     if arguments[0] == "install":
-        options.append("--no-compile")  # compiling all of torch at once takes longer than the rest of the set-up
+        options.append(
+            "--no-compile"
+        )  # compiling all of torch at once takes longer than the rest of the set-up
     command = [str(python), "-m", "pip", *arguments, *options]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
     lines: list[str] = []
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", env=environment
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+        env=environment,
     ) as process:
         for line in process.stdout or ():
             lines.append(line)
@@ -62,7 +69,9 @@ def explain(output: str, what: str, log: Path | None = None) -> ToolError:
         )
     missing = _MISSING.search(output)
     if missing:
-        return ToolError(f"No package index known to pip offers {missing[1]} for this Python and system.{more}")
+        return ToolError(
+            f"No package index known to pip offers {missing[1]} for this Python and system.{more}"
+        )
     errors = [line.strip() for line in output.splitlines() if line.lstrip().lower().startswith("error")]
     return ToolError(f"pip could not get {what}: {errors[-1] if errors else 'it gave no reason'}.{more}")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -27,7 +27,7 @@ READY = "() => Boolean(window.app?.graph && window.app?.extensionManager)"
 
 
 @contextmanager
-def open_browser() -> Iterator[Browser]:
+def open_browser() -> Generator[Browser]:
     """A headless Chromium.
 
     Raises: ToolError if none is installed.
@@ -44,7 +44,7 @@ def open_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def open_page(browser: Browser, url: str, path: str = "/") -> Iterator[Page]:
+def open_page(browser: Browser, url: str, path: str = "/") -> Generator[Page]:
     """ComfyUI's page in a fresh profile, ready for use: `window.app` is there and no dialog covers it.
 
     `path` may ask for a template: "/?template=three_turn_edit&source=kontext".

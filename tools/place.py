@@ -9,7 +9,17 @@ from .paths import ROOT
 
 PACK = "kontext"
 COPY_MARK = ".copied-by-make-install"
-_NOT_COPIED = (".git", ".venv", ".cache", "output", "runs", "node_modules", "__pycache__", "*.egg-info", ".*_cache")
+_NOT_COPIED = (
+    ".git",
+    ".venv",
+    ".cache",
+    "output",
+    "runs",
+    "node_modules",
+    "__pycache__",
+    "*.egg-info",
+    ".*_cache",
+)
 
 
 def link_or_copy(destination: Path, source: Path = ROOT) -> str:

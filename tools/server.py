@@ -123,7 +123,15 @@ class Server:
             link_or_copy(place, source)
 
     def _spawn(self, folder: Path) -> None:
-        command = [sys.executable, "main.py", "--listen", HOST, "--port", str(self.port), "--disable-api-nodes"]
+        command = [
+            sys.executable,
+            "main.py",
+            "--listen",
+            HOST,
+            "--port",
+            str(self.port),
+            "--disable-api-nodes",
+        ]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *self._packs]
         if not _has_cuda():

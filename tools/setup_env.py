@@ -44,8 +44,13 @@ def ensure_venv(venv: Path) -> str:
         _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
         return "half-made, so made anew" if half_made else "made"
     check_version(version, f"the one in {venv}")
-    if subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False).returncode != 0:
-        _call([str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)")
+    if (
+        subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False).returncode
+        != 0
+    ):
+        _call(
+            [str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)"
+        )
         return "mended: it lacked pip"
     return "there already"
 
@@ -99,17 +104,17 @@ def install_packages(venv: Path) -> str:
 def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
     """All steps, each with one line to say what became of it."""
     ready = is_current(venv)
-    python = venv_python(venv)
     steps: list[tuple[str, Callable[[], str]]] = [
         ("Python environment", lambda: "there already" if ready else ensure_venv(venv)),
         ("PyTorch", lambda: "there already" if ready else install_torch(venv)),
         ("Packages", lambda: "there already" if ready else install_packages(venv)),
-        (f"ComfyUI {comfyui.VERSION}", lambda: comfyui.get(python).source),
+        (f"ComfyUI {comfyui.VERSION}", lambda: comfyui.get(venv_python(venv)).source),
     ]
     if with_chromium:
         steps.append(("Chromium", lambda: str(chromium.ensure())))
     for number, (name, step) in enumerate(steps, 1):
-        say(f"[{number}/{len(steps)}] {name} ...")
+        if not ready:
+            say(f"[{number}/{len(steps)}] {name} ...")
         say(f"[{number}/{len(steps)}] {name}: {step()}")
 
 
@@ -117,7 +122,9 @@ def main() -> None:
     """The command line."""
     check_version((sys.version_info[0], sys.version_info[1]), "this one")
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup_env", description=__doc__)
-    parser.add_argument("--chromium", action="store_true", help="a Chromium too, which the page's tests drive")
+    parser.add_argument(
+        "--chromium", action="store_true", help="a Chromium too, which the page's tests drive"
+    )
     set_up(with_chromium=parser.parse_args().chromium)
 
 
@@ -145,7 +152,10 @@ def _venv_version(python: Path) -> tuple[int, int] | None:
     """The version of an environment's Python; None where it does not run."""
     try:
         result = subprocess.run(
-            [str(python), "-c", "import sys; print(*sys.version_info[:2])"], capture_output=True, text=True, check=True
+            [str(python), "-c", "import sys; print(*sys.version_info[:2])"],
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

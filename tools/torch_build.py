@@ -52,7 +52,9 @@ def choose(python: Path | str) -> TorchBuild:
         offered_versions(python, "torch", "--index-url", CPU_INDEX, "--retries", "1", "--timeout", "15")
     )
     if version is not None:
-        return TorchBuild((f"torch=={version}", "--extra-index-url", CPU_INDEX), "a CPU build from PyTorch's index")
+        return TorchBuild(
+            (f"torch=={version}", "--extra-index-url", CPU_INDEX), "a CPU build from PyTorch's index"
+        )
     return TorchBuild(("torch",), "whatever pip gives: no CPU build was found")
 
 

@@ -39,7 +39,13 @@ def score_all(
         if len(outcome.samples[0].references) > 1:
             rates[f"{kind}/offset"] = score_kind(pipeline, kind, count, steps=steps, layout="offset").rate
             report(f"{kind + '/offset':16} {rates[f'{kind}/offset']:6.1%}")
-    scores: dict[str, Any] = {"steps": steps, "count": count, "seed": SEED, "commit": _commit(), "rates": rates}
+    scores: dict[str, Any] = {
+        "steps": steps,
+        "count": count,
+        "seed": SEED,
+        "commit": _commit(),
+        "rates": rates,
+    }
     if chains:
         scores["chains"] = {
             name: _chain_line(name, score_chains(pipeline, chains, steps=steps, carry_latents=carry), report)
@@ -88,7 +94,9 @@ def _pil(image: Tensor) -> Image.Image:
 
 
 def _chain_line(name: str, outcome: ChainOutcome, report: Report) -> dict[str, Any]:
-    report(f"chains, {name} carried: right up to each turn {', '.join(f'{rate:.1%}' for rate in outcome.rates)}")
+    report(
+        f"chains, {name} carried: right up to each turn {', '.join(f'{rate:.1%}' for rate in outcome.rates)}"
+    )
     report(f"chains, {name} carried: {outcome.psnr:.1f} dB where no turn changed anything")
     return {"right_up_to_turn": outcome.rates, "untouched_psnr": outcome.psnr}
 
@@ -97,7 +105,11 @@ def _commit() -> str | None:
     """The commit of the checkout this runs in, if it is one."""
     try:
         found = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "--short", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
         )
     except (OSError, subprocess.CalledProcessError):
         return None

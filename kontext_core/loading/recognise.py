@@ -74,7 +74,8 @@ class FileReport:
 
     Args:
         kind: "transformer", "vae", "clip", "t5", "lora" or "unknown". title: what it is, in words.
-        format: whose parameter names it has. config: the sizes (TransformerConfig, VAEConfig, CLIPTextConfig, T5Config).
+        format: whose parameter names it has, and how it is quantised.
+        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, or None where the sizes are not known.
         dtypes: how many tensors of each. refusal: why it cannot be used, "" if it can.
     """
 
@@ -98,10 +99,11 @@ class FileReport:
         ]
         if isinstance(self.config, TransformerConfig):
             config = self.config
+            guidance = "with" if config.guidance_embed else "without"
             lines.append(
-                f"{config.depth} double and {config.depth_single_blocks} single blocks, width {config.hidden_size}, "
-                f"{'with' if config.guidance_embed else 'without'} guidance, {config.text_length} text tokens, "
-                f"references by default in layout {config.layout!r}"
+                f"{config.depth} double and {config.depth_single_blocks} single blocks of width "
+                f"{config.hidden_size}, {guidance} guidance, {config.text_length} text tokens, references by "
+                f"default in layout {config.layout!r}"
             )
         lines += self.notes
         if self.refusal:
@@ -110,7 +112,10 @@ class FileReport:
 
 
 def inspect(path: str | Path) -> FileReport:
-    """What a file, or a folder that transformers or diffusers wrote, is. Raises: CheckpointError if it cannot be read."""
+    """What a file is, or a folder that transformers or diffusers wrote.
+
+    Raises: CheckpointError if it cannot be read.
+    """
     return recognise(open_checkpoint(Path(path)))[0]
 
 
@@ -250,7 +255,7 @@ def _read_clip(report: FileReport, weights: Weights, said: dict[str, Any]) -> tu
 
 
 def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
-    """`shared.weight` may also, or only, be there as the encoder's; whole T5 models have a decoder, which is not used."""
+    """The embedding may be there under two names or either; whole T5 models have a decoder, of no use here."""
     unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.")
     embedding = weights.get("shared.weight") or weights.get("encoder.embed_tokens.weight")
     weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unused)}

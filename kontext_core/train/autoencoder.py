@@ -20,14 +20,21 @@ from .run import Run
 
 
 def train_autoencoder(
-    config: VAEConfig, training: AutoencoderTraining, folder: Path, device: str = "cpu"
+    config: VAEConfig,
+    training: AutoencoderTraining,
+    folder: Path,
+    device: str = "cpu",
+    *,
+    decoder_of: VAE | None = None,
 ) -> VAE:
     """Train from scratch, or go on with the run in `folder`.
 
+    Args: decoder_of: an autoencoder of which only the decoder is trained on, so that its latents stay what they are.
     Returns: the averaged weights; scale and shift are set so that latents of the world have mean 0 and variance 1.
     """
     torch.manual_seed(training.seed)
-    vae = VAE(config).to(device)
+    vae = (decoder_of or VAE(config)).to(device).train()
+    vae.encoder.requires_grad_(decoder_of is None)
     matrices, others = split_parameters(vae)
     optimizers = [
         Muon(matrices, lr=training.lr_muon),
@@ -45,17 +52,22 @@ def train_autoencoder(
     for step in run.steps():
         rng = random.Random(f"autoencoder/{training.seed}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
-        whole = run.progress > 0.8
+        whole = decoder_of is not None or run.progress > 0.8
         # four crops of one picture cost as much as the picture whole
         if whole:
-            image = pictures(rng, training.batch_size // 4, device)
+            image = torch.cat(
+                [
+                    draw_some(rng, training.batch_size // 8, device)
+                    for draw_some in (pictures, crowded_pictures)
+                ]
+            )
         else:
             image = _crops(crowded_pictures(rng, training.batch_size, device), training.crop_px, rng)
         loss, mse = autoencoder_loss(vae, image * 2 - 1, generator)
         norm = run.update(loss, image.shape[0])
         run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.rate)
     vae.load_state_dict(run.average.tensors)
-    return normalised(vae, device)
+    return vae.eval() if decoder_of is not None else normalised(vae, device)
 
 
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:

@@ -34,7 +34,7 @@ class Chain:
 
 
 def sample_chain(rng: random.Random, turns: int = 5) -> Chain:
-    """A random chain; at most one turn changes the whole picture, and none turns it grey (colours would be lost)."""
+    """A random chain; at most one turn changes the whole picture, and none takes its colours away."""
     start = scene = random_scene(rng, least=2)
     whole = rng.randrange(turns) if rng.random() < GLOBAL_SHARE else None
     made: list[Turn] = []

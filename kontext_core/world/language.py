@@ -70,7 +70,7 @@ def say(rng: random.Random, action: str, **slots: str) -> str:
 
 
 def patterns(action: str) -> list[re.Pattern[str]]:
-    """What recognises the sentences of an action that needs one picture; named groups hold what fills the slots."""
+    """What recognises the sentences of an action on one picture; named groups hold what fills the slots."""
     pieces = [re.split(r"{(\w+)}", text) for text in TEMPLATES[action]]
     return [
         re.compile("".join(_SLOTS[piece] if i % 2 else re.escape(piece) for i, piece in enumerate(parts)))

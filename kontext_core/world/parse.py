@@ -16,8 +16,8 @@ def apply(instruction: str, scene: Scene) -> Scene | None:
     """The true result of an instruction that needs no second picture.
 
     Case, commas and a full stop do not matter; the empty instruction changes nothing.
-    Returns: None if the sentence is not understood or does not fit the scene: it names a thing that is not there
-        or that several could be, a place that is taken, or a word that is not written.
+    Returns: None if the sentence is not understood or does not fit the scene: it names a thing that is not
+        there or that several could be, a place that is taken, or a word that is not written.
     """
     text = " ".join(re.sub(r"[.,!]", " ", instruction.lower()).split())
     if not text:

@@ -1,9 +1,9 @@
 """Right or wrong: how far a picture is from the true one, cell by cell.
 
-A person calls two pictures the same when every spot of them looks the same, though an edge be a little soft or a
-pixel off. So a cell's error is that of its worst patch of 8 x 8 px, and it has two parts. Both pictures seen through
-a blur of 1 px and at the best shift of up to 1 px: a soft edge passes, a wrong shape does not. And what is even in
-the true picture, unblurred: noise there is never forgiven.
+A person calls two pictures the same when every spot of them looks the same, though an edge be a little soft or
+a pixel off. So a cell's error is that of its worst patch of 8 x 8 px, and it has two parts. Both pictures seen
+through a blur of 1 px, at the best shift of up to 1 px: a soft edge passes, a wrong shape does not. And the plain
+difference where the true picture is even: noise and ghosts there are never smoothed away.
 """
 
 import torch
@@ -12,12 +12,12 @@ from torch.nn.functional import avg_pool2d, conv2d, max_pool2d, pad
 
 from .scenes import CELL_PX
 
-# The largest error of a cell that still counts as right. The worst that must pass (a blur of 1 px, JPEG at quality
-# 75) reaches 0.074; the nearest wrong answer of the whole world (a dark thing without its dark contour), 0.079.
+# The largest error of a cell that still counts as right. What must pass (a blur of 1 px, JPEG at quality 75)
+# reaches 0.074; the nearest wrong answer of the whole world (a dark thing without its dark contour), 0.079.
 TOLERANCE = 0.075
 PATCH_PX = 8
 SHIFT_PX = 1
-# A pixel is even where its neighbours up to this far off differ by no more than half a step of an 8-bit picture.
+# A pixel is even where its neighbours up to this far off differ by at most half a step of an 8-bit picture.
 EVEN_PX = 2
 EVEN_RANGE = 1 / 510
 _BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # binomial, 1 px standard deviation

@@ -24,19 +24,19 @@ from .scenes import (
     shown,
 )
 
-# How a scene may look at the start of an edit (palette, time). Grey pictures hide the colours that instructions
-# name, so grey is only ever a result.
+# How a scene may look at the start of an edit (palette, time). Grey pictures hide the colours that are asked for
+# by name, so grey is only ever a result.
 PLAIN = ("normal", "day")
 LOOKS = (("warm", "day"), ("cold", "day"), ("normal", "night"))
 MAX_THINGS = 4
-# The least change (root mean square over R, G, B) by which a new palette is seen, on the ground and on a thing.
+# The least change (root mean square over R, G, B) by which a new palette is seen: of the ground, of a thing.
 SEEN_ON_GROUND, SEEN_ON_THING = 0.065, 0.2
 
 Edit = tuple[str, Scene]
 
 
 def edit(kind: str, scene: Scene, rng: random.Random) -> Edit | None:
-    """An instruction of a single-reference kind for this scene, and the result; None if the draw does not fit."""
+    """An instruction of a single-reference kind for this scene, and the result; None if the draw was unfit."""
     made = _EDITS[kind](scene, rng)
     return made if made is not None and made[1].is_clear() else None
 
@@ -49,7 +49,7 @@ def random_scene(
     word: bool | None = None,
     plain: bool = False,
 ) -> Scene:
-    """A scene of `least` to `most` things; `word` None leaves it to chance, `plain` means no palette, no night."""
+    """A scene of `least` to `most` things; `word` None leaves it to chance; `plain` is neither tinted nor night."""
     palette, time = PLAIN if plain or rng.random() < 0.8 else rng.choice(LOOKS)
     background = rng.choice(tuple(BACKGROUNDS))
     colours = clear_colours(background, palette, time)

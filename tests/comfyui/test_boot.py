@@ -20,8 +20,16 @@ NODES = (
 def test_log_has_no_failure_of_the_pack(comfyui: Server) -> None:
     log = comfyui.log
     assert "custom_nodes/kontext" in log.replace("\\", "/")
-    faults = ("Cannot import", "Error while calling comfy_entrypoint", "Skip ", "(IMPORT FAILED)", "not callable")
-    assert [line for line in log.splitlines() if "kontext" in line and any(fault in line for fault in faults)] == []
+    faults = (
+        "Cannot import",
+        "Error while calling comfy_entrypoint",
+        "Skip ",
+        "(IMPORT FAILED)",
+        "not callable",
+    )
+    assert [
+        line for line in log.splitlines() if "kontext" in line and any(fault in line for fault in faults)
+    ] == []
 
 
 @pytest.mark.parametrize("node", NODES)

@@ -9,6 +9,8 @@ from kontext_core.world import Scene, Thing, Word, apply
 RED = Thing("circle", "red", "big", 0, 0)
 SMALL = Thing("circle", "red", "small", 1, 1)
 STAR = Thing("star", "blue", "big", 2, 2)
+MOVED = Thing("star", "blue", "big", 0, 3)
+MOON = Thing("moon", "pink", "big", 0, 3)
 SCENE = Scene("sky", (RED, SMALL, STAR), Word("cat", "black", 3, 0))
 
 
@@ -16,10 +18,10 @@ SCENE = Scene("sky", (RED, SMALL, STAR), Word("cat", "black", 3, 0))
     ("text", "result"),
     [
         ("make the blue star green", replace(SCENE, things=(RED, SMALL, replace(STAR, colour="green")))),
-        ("Make the big red circle a heart.", replace(SCENE, things=(replace(RED, shape="heart"), SMALL, STAR))),
+        ("Make the big red circle a moon.", replace(SCENE, things=(replace(RED, shape="moon"), SMALL, STAR))),
         ("remove the small red circle", replace(SCENE, things=(RED, STAR))),
-        ("put the blue star at row 1 column 4", replace(SCENE, things=(RED, SMALL, replace(STAR, row=0, col=3)))),
-        ("put a pink moon at row 1 column 4", replace(SCENE, things=(*SCENE.things, Thing("moon", "pink", "big", 0, 3)))),
+        ("put the blue star at row 1 column 4", replace(SCENE, things=(RED, SMALL, MOVED))),
+        ("put a pink moon at row 1 column 4", replace(SCENE, things=(*SCENE.things, MOON))),
         ("change the word cat to dog", replace(SCENE, word=Word("dog", "black", 3, 0))),
         ("make the colours grey", replace(SCENE, palette="grey")),
         ("make it night", replace(SCENE, time="night")),

@@ -1,0 +1,1 @@
+"""A ComfyUI that runs somewhere else, over HTTP. Nothing of ComfyUI is imported."""

@@ -1,0 +1,30 @@
+"""Finding a browser, and what is said where there is none."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from tools import chromium
+from tools.console import ToolError
+
+
+def test_named_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KONTEXT_CHROMIUM", sys.executable)
+    assert chromium.ensure() == Path(sys.executable)
+
+
+def test_wrong_name_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KONTEXT_CHROMIUM", str(tmp_path / "none"))
+    with pytest.raises(ToolError, match=r"^KONTEXT_CHROMIUM is .*none, which is no program\.$"):
+        chromium.find()
+
+
+def test_none_and_not_allowed_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("KONTEXT_CHROMIUM", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(chromium, "MAC", tmp_path / "none")
+    with pytest.raises(
+        ToolError, match=r"^No Chromium was found, and this user cannot install one\. Install one \("
+    ):
+        chromium.ensure()

