@@ -43,6 +43,11 @@ def legal_size(height_px: int, width_px: int) -> Size:
     return height, width
 
 
+def canvas_size(height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop") -> Size:
+    """The size that a picture gets: the nearest of the preferred ones, or with "none" its own, rounded up."""
+    return _rounded_up(height_px, width_px) if fit == "none" else nearest_size(height_px, width_px, sizes)
+
+
 def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tensor, Placement]:
     """Bring a picture to a size. A picture that has it already is returned as it is.
 
@@ -58,8 +63,7 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
         raise ValueError(f"fit {fit!r} is not known; choose one of {', '.join(FITS)}")
     height, width = image.shape[1:3]
     if fit == "none" or size is None:
-        canvas = tuple(-(-side // TOKEN_PX) * TOKEN_PX for side in (height, width))
-        place = Placement((canvas[0], canvas[1]), 0, 0, height, width, (height, width))
+        place = Placement(_rounded_up(height, width), 0, 0, height, width, (height, width))
         return _padded(image, place), place
     if (height, width) == size:
         return image, Placement(size, 0, 0, *size, size)
@@ -134,6 +138,11 @@ def to_pil(image: Tensor) -> Image.Image:
     """The first picture of (B, H, W, 3) in [0, 1], rounded to 8 bit."""
     pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
     return Image.fromarray(pixels)
+
+
+def _rounded_up(height_px: int, width_px: int) -> Size:
+    height, width = (-(-side // TOKEN_PX) * TOKEN_PX for side in (height_px, width_px))
+    return height, width
 
 
 def _padded(image: Tensor, place: Placement) -> Tensor:

@@ -1,6 +1,8 @@
 """One edit from end to end: pictures and words in, a picture out."""
 
+import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +15,9 @@ from torch import Tensor
 from .config import Layout
 from .errors import explained_memory
 from .images import Placement, check_image, fit_image, from_pil, legal_size, nearest_size, undo_fit
-from .latents import LATENT_PX, noise
+from .latents import LATENT_PX, TOKEN_PX, noise
 from .loading import load_text_encoders, load_transformer, load_vae
-from .sampler import Callback, denoise
+from .sampler import Callback, Text, denoise
 from .schedule import sigmas
 from .text import TextEncoders
 from .transformer import Transformer
@@ -27,6 +29,8 @@ TINY = Path(__file__).parent / "tiny"
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 Reference = Image.Image | Tensor
+
+_REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,7 @@ class Pipeline:
         self.transformer = transformer.eval().requires_grad_(False)
         self.vae = vae.eval().requires_grad_(False)
         self.text = text.eval().requires_grad_(False)
+        self._kept: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
     @classmethod
     def load(
@@ -69,13 +74,14 @@ class Pipeline:
                 raise ValueError(
                     f"a model needs a path for each of {', '.join(PARTS)}; not given: {', '.join(absent)}"
                 )
+            called: str | Path = model["transformer"]
             folders: Mapping[str, str | Path] = model
             text_path: str | Path | Mapping[str, str | Path] = {part: model[part] for part in PARTS[2:]}
         else:
-            root = TINY if model == "tiny" else Path(model)
+            called = root = TINY if model == "tiny" else Path(model)
             folders = dict.fromkeys(PARTS, root)
             text_path = root
-        with explained_memory(f"the weights of {model} on {device}", "choose a smaller dtype, or the CPU"):
+        with explained_memory(f"the weights of {called} on {device}", "choose a smaller dtype, or the CPU"):
             transformer = load_transformer(folders["transformer"], dtype=dtype, device=device)
             vae = load_vae(folders["vae"], dtype=dtype, device=device)
             text_length = transformer.config.text_length
@@ -111,44 +117,28 @@ class Pipeline:
             callback: see `denoise`.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
-        placements: list[Placement | None] = []
-        ref_latents: list[Tensor] = []
-        for reference in references:
-            latents, placement = self.encode_reference(reference, fit)
-            ref_latents.append(latents)
-            placements.append(placement)
-        height, width = self.target_size(height_px, width_px, ref_latents)
-        own_size = height_px is None and width_px is None
-
-        with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"):
-            txt, pooled = self.text.encode(prompt)
-            negative = (
-                self.text.encode(negative_prompt)
-                if negative_prompt is not None and cfg_scale != 1.0
-                else None
-            )
-        batch = max([1, *(latents.shape[0] for latents in ref_latents)])
-        start_noise = noise(batch, height // LATENT_PX, width // LATENT_PX, seed)
-        attempt = f"a picture of {width} x {height} px with {len(ref_latents)} references"
-        with explained_memory(
-            attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
-        ):
-            latents = denoise(
-                self.transformer,
-                start_noise,
-                txt,
-                pooled,
-                sigmas(steps, height * width // 256),
-                guidance=guidance,
-                references=ref_latents,
-                layout=layout or self.transformer.config.layout,
-                cfg_scale=cfg_scale,
-                negative=negative,
-                callback=callback,
-            )
-            image = self.decode(latents)
-        if own_size and placements and placements[0] is not None:
-            image = undo_fit(image, placements[0])
+        fitted = [self.encode_reference(reference, fit) for reference in references]
+        ref_latents = [latents for latents, _ in fitted]
+        latents = self.sample(
+            self.encode_prompt(prompt),
+            ref_latents,
+            height_px=height_px,
+            width_px=width_px,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            layout=layout,
+            negative=None
+            if negative_prompt is None or cfg_scale == 1.0
+            else self.encode_prompt(negative_prompt),
+            cfg_scale=cfg_scale,
+            callback=callback,
+        )
+        image = self.decode(latents)
+        placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
+        if placement is not None:
+            image = undo_fit(image, placement)
+        height, width = (side * LATENT_PX for side in latents.shape[-2:])
         settings = {"prompt": prompt, "height_px": height, "width_px": width, "fit": fit, "steps": steps}
         settings |= {
             "guidance": guidance,
@@ -157,8 +147,71 @@ class Pipeline:
         }
         return Edit(image, latents, seed, settings)
 
+    def sample(
+        self,
+        text: Text,
+        ref_latents: Sequence[Tensor] = (),
+        *,
+        height_px: int | None = None,
+        width_px: int | None = None,
+        batch: int = 1,
+        steps: int = 28,
+        guidance: float = 2.5,
+        seed: int = 0,
+        mu: float | None = None,
+        layout: Layout | None = None,
+        negative: Text | None = None,
+        cfg_scale: float = 1.0,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        mask: Tensor | None = None,
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
+
+        Args:
+            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function.
+            height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
+            batch: pictures to make; where a reference or `start` is a batch, it must be 1 or that many.
+            mu: the shift of the noise levels, see `schedule.sigmas`.
+            start, strength, mask, callback: see `denoise`.
+        Returns: (B, 16, h, w), float32.
+        Raises: ValueError about unusable arguments; TooLittleMemoryError.
+        """
+        given = [*ref_latents] if start is None else [start, *ref_latents]
+        height, width = self.target_size(height_px, width_px, given)
+        batch = _batch(batch, given)
+        size = height // LATENT_PX, width // LATENT_PX
+        attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
+        with explained_memory(
+            attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
+        ):
+            return denoise(
+                self.transformer,
+                noise(batch, *size, seed, channels=self.vae.config.z_channels),
+                *text,
+                sigmas(steps, height * width // TOKEN_PX**2, mu=mu),
+                guidance=guidance,
+                references=ref_latents,
+                layout=layout or self.transformer.config.layout,
+                cfg_scale=cfg_scale,
+                negative=negative,
+                start=start,
+                strength=strength,
+                mask=mask,
+                callback=callback,
+            )
+
+    def encode_prompt(self, prompt: str) -> Text:
+        """`txt` and `pooled` of one prompt; the last ones used are kept."""
+        with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"):
+            return self.text.encode(prompt)
+
     def encode_reference(self, reference: Reference, fit: str = "crop") -> tuple[Tensor, Placement | None]:
-        """Latents of one reference, and its place on the canvas; latents pass through and have none."""
+        """Latents of one reference, and its place on the canvas; latents pass through and have none.
+
+        The last ones used are kept, known by every pixel of every picture of the batch.
+        """
         if isinstance(reference, Image.Image):
             reference = from_pil(reference)
         if (
@@ -170,7 +223,14 @@ class Pipeline:
         check_image(reference)
         size = nearest_size(*reference.shape[1:3], self.transformer.config.preferred_sizes)
         canvas, placement = fit_image(reference, size, fit)
-        return self.encode(canvas), placement
+        weight = self.vae.encoder.conv_in.weight
+        key = (_digest(canvas), canvas.shape, canvas.dtype, weight.dtype, weight.device)
+        if key not in self._kept:
+            self._kept[key] = self.encode(canvas)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _REFERENCES_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key], placement
 
     def target_size(
         self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]
@@ -211,3 +271,17 @@ class Pipeline:
         ):
             image = self.vae.decode(latents.to(self.vae.decoder.conv_in.weight.device))
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
+
+
+def _digest(image: Tensor) -> bytes:
+    pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.blake2b(pixels, digest_size=16).digest()
+
+
+def _batch(batch: int, given: Sequence[Tensor]) -> int:
+    """How many pictures are made. Raises: ValueError where what is given does not agree on it."""
+    sizes = {batch, *(latents.shape[0] for latents in given)} - {1}
+    if len(sizes) > 1 or batch < 1:
+        found = ", ".join(str(size) for size in sorted(sizes))
+        raise ValueError(f"batches of {found} cannot be combined; each must be 1, or all the same")
+    return sizes.pop() if sizes else 1

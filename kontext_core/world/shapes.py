@@ -82,15 +82,17 @@ def letter_masks() -> Tensor:
 def cue_masks() -> Tensor:
     """Coverage of the ellipse around each cell: (16, 128, 128), float32 in [0, 1], row by row."""
     half_width, half_height, stroke = CUE_PX
-    masks = torch.empty(GRID, GRID, SIZE_PX, SIZE_PX)
+    patch_px = 2 * CELL_PX  # the ellipse reaches into the neighbouring cells
+    x, y = _grid(patch_px).unbind(-1)
+    outer = (x / half_width) ** 2 + (y / half_height) ** 2 < 1
+    inner = (x / (half_width - stroke)) ** 2 + (y / (half_height - stroke)) ** 2 < 1
+    margin = (patch_px - CELL_PX) // 2
+    masks = torch.zeros(GRID, GRID, SIZE_PX + 2 * margin, SIZE_PX + 2 * margin)
     for row in range(GRID):
         for col in range(GRID):
-            centre = torch.tensor([col - (GRID - 1) / 2, row - (GRID - 1) / 2]) * CELL_PX
-            x, y = (_grid(SIZE_PX) - centre).unbind(-1)
-            outer = (x / half_width) ** 2 + (y / half_height) ** 2 < 1
-            inner = (x / (half_width - stroke)) ** 2 + (y / (half_height - stroke)) ** 2 < 1
-            masks[row, col] = _coverage(outer & ~inner)
-    return masks.flatten(0, 1)
+            top, left = row * CELL_PX, col * CELL_PX
+            masks[row, col, top : top + patch_px, left : left + patch_px] = _coverage(outer & ~inner)
+    return masks[..., margin : margin + SIZE_PX, margin : margin + SIZE_PX].flatten(0, 1)
 
 
 def _corners(shape: str) -> list[Point]:
@@ -111,7 +113,7 @@ def _corners(shape: str) -> list[Point]:
             return [(-b, -a), (b, -a), (b, -b), (a, -b), (a, b), (b, b),
                     (b, a), (-b, a), (-b, b), (-a, b), (-a, -b), (-b, -b)]  # fmt: skip
         case "heart":
-            return [_heart(2 * math.pi * i / 72) for i in range(72)]
+            return [_heart(2 * math.pi * i / 48) for i in range(48)]
         case "diamond":
             return [(0, -1.08), (0.78, 0), (0, 1.08), (-0.78, 0)]
         case "moon":
@@ -120,7 +122,7 @@ def _corners(shape: str) -> list[Point]:
             raise ValueError(f"unknown shape {shape!r}")
 
 
-def _arc(centre: Point, radius: float, start: float, end: float, n: int = 72) -> list[Point]:
+def _arc(centre: Point, radius: float, start: float, end: float, n: int = 48) -> list[Point]:
     """n points from one angle towards another, in degrees; the end itself is left out."""
     angles = [math.radians(start + (end - start) * i / n) for i in range(n)]
     return [(centre[0] + radius * math.cos(a), centre[1] + radius * math.sin(a)) for a in angles]
@@ -132,7 +134,7 @@ def _moon() -> list[Point]:
     gap = bite_x - x
     tip = math.degrees(math.acos((radius**2 + gap**2 - bite**2) / (2 * radius * gap)))
     bite_tip = math.degrees(math.acos((radius**2 - bite**2 - gap**2) / (2 * bite * gap)))
-    return _arc((x, 0), radius, tip, 360 - tip) + _arc((bite_x, 0), bite, 360 - bite_tip, bite_tip)
+    return _arc((x, 0), radius, tip, 360 - tip, 32) + _arc((bite_x, 0), bite, 360 - bite_tip, bite_tip, 24)
 
 
 def _heart(angle: float) -> Point:

@@ -55,7 +55,7 @@ def test_styles_differ_in_the_middle_and_at_the_rim() -> None:
     square = Thing("square", "red", "big", 0, 0)
     solid, outline, inked = (draw([Scene("sky", (square,), style=style)])[0] for style in STYLES)
     red, sky, black = (torch.tensor(c) for c in (COLOURS["red"], BACKGROUNDS["sky"], COLOURS["black"]))
-    rim, middle = (slice(None), 3, 16), (slice(None), 16, 16)
+    rim, middle = (slice(None), 2, 16), (slice(None), 16, 16)
     assert torch.allclose(solid[rim], red)
     assert torch.allclose(solid[middle], red)
     assert torch.allclose(outline[rim], red)
@@ -69,7 +69,7 @@ def test_ink_shows_on_dark_ground_and_on_black_things() -> None:
     blue = replace(black, colour="blue")
     for scene in (Scene("sky", (black,)), Scene("sky", (blue,), time="night"), Scene("lake", (blue,))):
         solid, inked = draw([scene, replace(scene, style="inked")])
-        assert (solid - inked)[:, 3, 16].abs().mean() > 0.25
+        assert (solid - inked)[:, 2, 16].abs().mean() > 0.25
 
 
 def test_the_ellipse_is_red_and_goes_around_the_thing() -> None:
@@ -112,6 +112,7 @@ def test_a_batch_is_fast() -> None:
 
 
 @pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_gpu_draws_the_same() -> None:
     rng = random.Random(0)
     scenes = [random_scene(rng) for _ in range(16)]

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Callable, Iterator
-from itertools import combinations, permutations
+from itertools import combinations, pairwise, permutations
 
 import pytest
 import torch
@@ -123,12 +123,14 @@ def test_a_wrong_background_is_wrong() -> None:
 
 def test_a_wrong_word_is_wrong_where_it_is_faintest() -> None:
     background, colour = faintest(PLAIN)
-    pictures = draw(
-        [Scene(background, (), Word(word, colour, 1, 0)) for word in (*WORDS, "mut", "qwl", "vat", "oag")]
+    close = [("hut", "mut"), ("owl", "qwl"), ("van", "vat"), ("dog", "oog"), ("pig", "pio"), ("bee", "ree")]
+    pairs = [*pairwise(WORDS), *close]
+    truth, output = (
+        draw([Scene(background, (), Word(word, colour, 1, 0)) for word in words])[:, :, CELL_PX : 2 * CELL_PX]
+        for words in zip(*pairs, strict=True)
     )
-    for i, truth in enumerate(pictures):
-        verdicts = right(pictures, truth.expand_as(pictures))
-        assert verdicts.nonzero().flatten().tolist() == [i]
+    assert not right(output, truth).any()
+    assert right(truth, truth).all()
 
 
 def test_a_thing_a_quarter_cell_off_is_wrong() -> None:
@@ -138,35 +140,50 @@ def test_a_thing_a_quarter_cell_off_is_wrong() -> None:
     assert not right(truth.roll(8, 2), truth).any()
 
 
-@pytest.mark.parametrize(
-    ("flaw", "share"),
-    [
-        (lambda picture: picture, 1.0),
-        (lambda picture: blurred(picture, 0.8), 1.0),
-        (lambda picture: picture + 0.03, 1.0),
-        (lambda picture: picture + 0.02 * torch.randn_like(picture), 1.0),
-        (lambda picture: blurred(picture, 0.6) - 0.02 + 0.02 * torch.randn_like(picture), 1.0),
-        (lambda picture: blurred(picture, 3), 0.0),
-        (lambda picture: picture + 0.1 * torch.randn_like(picture), 0.0),
-        (lambda picture: picture + 0.1, 0.0),
-    ],
-)
-def test_what_a_person_calls_the_same_passes(flaw: Callable[[Tensor], Tensor], share: float) -> None:
+def share_right(flaw: Callable[[Tensor], Tensor]) -> float:
+    """How many random pictures still count as right with this flaw."""
     torch.manual_seed(0)
     rng = random.Random(1)
     truth = draw([random_scene(rng, least=2) for _ in range(40)])
-    output = torch.stack([flaw(picture) for picture in truth])
-    assert right(output, truth).float().mean().item() == share
+    return right(torch.stack([flaw(picture) for picture in truth]), truth).float().mean().item()
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        lambda picture: picture,
+        lambda picture: blurred(picture, 0.8),
+        lambda picture: picture + 0.03,
+        lambda picture: picture + 0.03 * torch.randn_like(picture),
+        lambda picture: blurred(picture, 0.6) - 0.02 + 0.02 * torch.randn_like(picture),
+    ],
+    ids=["none", "blur", "offset", "noise", "all"],
+)
+def test_what_a_person_calls_the_same_passes(flaw: Callable[[Tensor], Tensor]) -> None:
+    assert share_right(flaw) == 1
+
+
+@pytest.mark.parametrize(
+    "flaw",
+    [
+        lambda picture: blurred(picture, 3),
+        lambda picture: picture + 0.1,
+        lambda picture: picture + 0.1 * torch.randn_like(picture),
+    ],
+    ids=["blur", "offset", "noise"],
+)
+def test_what_a_person_calls_spoilt_fails(flaw: Callable[[Tensor], Tensor]) -> None:
+    assert share_right(flaw) < 0.1
 
 
 def test_one_pixel_off_passes() -> None:
     rng = random.Random(2)
-    scenes = [random_scene(rng, word=False) for _ in range(40)]
+    scenes = [random_scene(rng, most=2, word=False) for _ in range(100)]
     inner = [
         scene for scene in scenes if all(0 < thing.row < 3 and 0 < thing.col < 3 for thing in scene.things)
     ]
     truth = draw(inner)
-    assert len(inner) > 3
+    assert len(inner) > 5
     for down, along in ((1, 0), (0, -1), (1, 1)):
         assert right(truth.roll((down, along), (2, 3)), truth).all()
     assert not right(truth.roll(4, 3), truth).any()

@@ -1,0 +1,28 @@
+"""The list of nodes. Nothing heavy is imported before a node runs."""
+
+from typing import Any
+
+from ._api import ComfyExtension
+from .edit import KontextEdit
+from .latent import KontextDecode, KontextEncode
+from .load import KontextLoadModel
+from .prompt import KontextEncodePrompt
+from .reference import KontextReference
+from .sample import KontextSampler
+
+NODES: tuple[type[Any], ...] = (
+    KontextLoadModel,
+    KontextEncodePrompt,
+    KontextReference,
+    KontextSampler,
+    KontextEncode,
+    KontextDecode,
+    KontextEdit,
+)
+
+
+class KontextExtension(ComfyExtension):
+    """What the pack adds to ComfyUI."""
+
+    async def get_node_list(self) -> list[type[Any]]:
+        return list(NODES)

@@ -1,0 +1,110 @@
+"""ComfyUI's IMAGE, MASK and LATENT to the core's tensors, and back.
+
+A LATENT holds what the autoencoder gives; the core's latents are scaled and shifted: ours = (samples - shift) * scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ..kontext_core.config import VAEConfig
+from ..kontext_core.images import Placement, check_image, undo_fit
+from ..kontext_core.latents import LATENT_PX
+from .types import Latent
+
+PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels along
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Which part of a canvas is the picture.
+
+    Args: place: where a padded picture lies; None is all of it. odd: (height, width) of latents that were padded to
+        even sides and are cut to this again.
+    """
+
+    place: Placement | None = None
+    odd: tuple[int, int] | None = None
+
+    @classmethod
+    def of(cls, place: Placement | None) -> Frame:
+        """The frame of a fitted picture: nothing to cut unless it covers a part of its canvas only."""
+        part = (
+            place is not None
+            and min(place.top, place.left) >= 0
+            and (place.height, place.width) != place.canvas
+        )
+        return cls(place if part else None)
+
+    def cut(self, image: Tensor) -> Tensor:
+        """The picture alone, (B, H, W, 3), out of the decoded canvas."""
+        if self.odd is not None:
+            image = image[:, : self.odd[0] * LATENT_PX, : self.odd[1] * LATENT_PX]
+        return image if self.place is None else undo_fit(image, self.place)
+
+
+def picture(image: Tensor) -> Tensor:
+    """An IMAGE of 1 to 4 channels as (B, H, W, 3) in [0, 1]: grey is spread, what is transparent becomes white.
+
+    Raises: ValueError in one sentence if it is empty or holds NaN.
+    """
+    if image.ndim == 4 and image.shape[-1] in (2, 4):
+        colours, alpha = image[..., :-1], image[..., -1:]
+        image = colours * alpha + (1 - alpha)
+    if image.ndim == 4 and image.shape[-1] == 1:
+        image = image.expand(-1, -1, -1, 3)
+    check_image(image)
+    return image.float().clamp(0, 1)
+
+
+def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tuple[Tensor, Frame]:
+    """A LATENT as the core's latents, and the frame to cut results with.
+
+    Args: even pads odd sides circularly, as ComfyUI does for this model.
+    Raises: ValueError in one sentence if it is not from an autoencoder like this one.
+    """
+    samples = latent["samples"]
+    if samples.ndim != 4 or samples.shape[1] != config.z_channels or 0 in samples.shape:
+        raise ValueError(
+            f"this LATENT is {tuple(samples.shape)} and the model works on (batch, {config.z_channels}, height, width): "
+            "take one that the autoencoder of FLUX.1 or a Kontext node made"
+        )
+    if not bool(torch.isfinite(samples).all()):
+        raise ValueError(
+            "this LATENT holds numbers that are not finite (NaN or infinity); look at the node that made it"
+        )
+    latents = (samples.float() - config.shift_factor) * config.scale_factor
+    height, width = latents.shape[-2:]
+    if even and (height % 2 or width % 2):
+        return pad_to_even(latents), Frame(odd=(height, width))
+    place = latent.get(PLACE)
+    fits = place is not None and place.canvas == (height * LATENT_PX, width * LATENT_PX)
+    return latents, Frame(place if fits else None)
+
+
+def to_latent(latents: Tensor, config: VAEConfig, frame: Frame | None = None) -> Latent:
+    """The core's latents as a LATENT, on the CPU."""
+    frame = frame or Frame()
+    samples = latents.float().cpu() / config.scale_factor + config.shift_factor
+    if frame.odd is not None:
+        samples = samples[..., : frame.odd[0], : frame.odd[1]]
+    return {"samples": samples} if frame.place is None else {"samples": samples, PLACE: frame.place}
+
+
+def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
+    """A MASK (B, H, W) in pixels as (B, 1, h, w) for `denoise`, 1 where the LATENT may change."""
+    if mask.numel() == 0 or not bool(torch.isfinite(mask).all()):
+        raise ValueError(f"the mask {tuple(mask.shape)} is empty or holds numbers that are not finite")
+    flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
+    scaled = F.interpolate(flat, size=latent["samples"].shape[-2:], mode="bilinear", antialias=True)
+    return pad_to_even(scaled.clamp(0, 1))
+
+
+def pad_to_even(latents: Tensor) -> Tensor:
+    """(B, C, H, W) with the first row or column repeated behind the last where a side is odd."""
+    height, width = latents.shape[-2:]
+    return F.pad(latents, (0, width % 2, 0, height % 2), mode="circular")

@@ -1,0 +1,95 @@
+"""One edit in one box."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from . import convert, host, inputs
+from ._api import io
+from .preview import progress
+from .reference import encoded
+from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+
+class KontextEdit(io.ComfyNode):
+    """Prompt, reference, sampler and decoder together; its outputs fit its own inputs."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextEdit",
+            display_name="Kontext Edit",
+            category=CATEGORY,
+            description="Changes a picture as the instruction says. Wire one after another for several turns: "
+            "image to image, or latent to latent, which loses nothing on the way.",
+            inputs=[
+                Model.Input("model", tooltip="The model from Kontext Load Model."),
+                io.String.Input(
+                    "instruction",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
+                ),
+                inputs.seed(),
+                inputs.steps(),
+                inputs.guidance(),
+                inputs.fit("crop"),
+                inputs.layout(),
+                io.Image.Input(
+                    "image", optional=True, tooltip="The picture to change. In a batch, each one is changed."
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="In place of a picture: the latent of the turn before, which need not be encoded again.",
+                ),
+                ReferencesSocket.Input(
+                    "references", optional=True, tooltip="More pictures to look at, from Kontext Reference."
+                ),
+            ],
+            outputs=[
+                io.Image.Output("IMAGE", display_name="image", tooltip="The result."),
+                io.Latent.Output(
+                    "LATENT", display_name="latent", tooltip="The same, for the next turn's 'latent'."
+                ),
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Pipeline,
+        instruction: str,
+        seed: int,
+        steps: int,
+        guidance: float,
+        fit: str,
+        layout: str,
+        image: Tensor | None = None,
+        latent: Latent | None = None,
+        references: tuple[Reference, ...] | None = None,
+    ) -> io.NodeOutput:
+        one_of(image, latent, "this edit")
+        own = Reference(None if image is None else convert.picture(image), latent, fit)
+        with host.heard() as notes:
+            ref_latents, frame = encoded(model, [own, *(references or ())])
+            latents = model.sample(
+                model.encode_prompt(instruction),
+                ref_latents,
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                layout=None if layout == "auto" else layout,
+                callback=progress(model),
+            )
+            picture = frame.cut(model.decode(latents))
+        return io.NodeOutput(
+            picture, convert.to_latent(latents, model.vae.config, frame), ui=host.say(*notes)
+        )

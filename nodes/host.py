@@ -1,0 +1,178 @@
+"""The one place that talks to ComfyUI: its folders, devices, memory, progress, and the text in a node."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import comfy.model_management as management  # pyright: ignore[reportMissingImports]
+import comfy.utils  # pyright: ignore[reportMissingImports]
+import folder_paths  # pyright: ignore[reportMissingImports]
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
+from ._api import ui
+
+PREVIEW_PX = 512
+_CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
+
+_Result = TypeVar("_Result")
+
+
+def weight_files(folder: str) -> list[str]:
+    """Names of the safetensors files in one of ComfyUI's model folders, as ComfyUI lists them."""
+    return [
+        name
+        for name in folder_paths.get_filename_list(folder)
+        if name.lower().endswith((".safetensors", ".sft"))
+    ]
+
+
+def weight_path(folder: str, name: str) -> Path:
+    """Where a listed file lies. Raises: ValueError if it is not among those."""
+    found = folder_paths.get_full_path(folder, name) if name in weight_files(folder) else None
+    if found is None:
+        raise ValueError(f"there is no file {name!r} in {named_folders(folder)}")
+    return Path(found)
+
+
+def folders(folder: str) -> list[Path]:
+    """Where ComfyUI looks for models of one kind."""
+    return [Path(path) for path in folder_paths.get_folder_paths(folder)]
+
+
+def named_folders(folder: str) -> str:
+    """The same, for a message."""
+    return " or ".join(str(path) for path in folders(folder))
+
+
+def tokenizer_folders() -> dict[str, Path]:
+    """The tokenizers of CLIP-L and T5-XXL that ComfyUI brings along."""
+    comfy_folder = Path(folder_paths.__file__).parent / "comfy"
+    return {
+        "tokenizer": comfy_folder / "sd1_tokenizer",
+        "tokenizer_2": comfy_folder / "text_encoders" / "t5_tokenizer",
+    }
+
+
+def device(choice: str) -> torch.device:
+    """The device of a choice in the loader; "auto" is the one ComfyUI works on."""
+    if choice == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device is 'cuda' and PyTorch finds no such GPU here; choose 'auto' or 'cpu'")
+    return management.get_torch_device() if choice == "auto" else torch.device(choice)
+
+
+def dtype(choice: str, on: torch.device) -> torch.dtype:
+    """The dtype of a choice in the loader; "auto" is the best that is fast on the device."""
+    if choice != "auto":
+        return getattr(torch, choice)
+    if on.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if management.should_use_bf16(on) else torch.float16
+
+
+def make_room(wanted: int, on: torch.device) -> None:
+    """Have ComfyUI unload models of its own until so many bytes, and some to compute with, are free."""
+    if on.type != "cpu":
+        management.free_memory(wanted + management.minimum_inference_memory(), on)
+
+
+def stop_if_asked() -> None:
+    """Raises: ComfyUI's InterruptProcessingException if the user pressed the button."""
+    management.throw_exception_if_processing_interrupted()
+
+
+def colours() -> tuple[Tensor, Tensor]:
+    """ComfyUI's rough colours of FLUX.1 latents, for previews: matrix (16, 3) and bias (3,)."""
+    from comfy.latent_formats import Flux  # pyright: ignore[reportMissingImports]
+
+    known = Flux()
+    return torch.tensor(known.latent_rgb_factors), torch.tensor(known.latent_rgb_factors_bias)
+
+
+class Progress:
+    """A callback for the sampling loop: the bar and the picture in the running node, and the stop button.
+
+    Args: preview makes a picture of latents; it is called so seldom that it takes a fifth of the time at most.
+    """
+
+    def __init__(self, preview: Callable[[Tensor], Image.Image]) -> None:
+        self._preview = preview
+        self._bar: Any = None
+        self._next_preview = 0.0
+
+    def __call__(self, step: int, steps: int, latents: Tensor) -> None:
+        stop_if_asked()
+        if self._bar is None:
+            self._bar = comfy.utils.ProgressBar(steps)
+        start = time.monotonic()
+        shown = None
+        if start >= self._next_preview or step + 1 == steps:
+            shown = ("JPEG", self._preview(latents), PREVIEW_PX)
+            end = time.monotonic()
+            self._next_preview = end + max(4 * (end - start), 0.1)
+        self._bar.update_absolute(step + 1, steps, shown)
+
+
+@contextmanager
+def heard() -> Iterator[list[str]]:
+    """Collects what the core warns of meanwhile, so that the node can say it too."""
+    said: list[str] = []
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    listener = Listener(logging.WARNING)
+    _CORE_LOG.addHandler(listener)
+    try:
+        yield said
+    finally:
+        _CORE_LOG.removeHandler(listener)
+
+
+def say(*lines: str) -> Any:
+    """Text for the running node, at once and in its output; None if there is nothing to say."""
+    if not lines:
+        return None
+    from comfy_execution.utils import get_executing_context  # pyright: ignore[reportMissingImports]
+
+    text = "\n".join(lines)
+    running = get_executing_context()
+    if running is not None:
+        from server import PromptServer  # pyright: ignore[reportMissingImports]
+
+        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)
+    return ui.PreviewText(text)
+
+
+def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
+    """For `execute`: what the core raises reaches the user as one sentence; when memory ran out, it is tried once more.
+
+    Raises: ValueError, or RuntimeError when memory runs out again after ComfyUI has unloaded its models.
+    """
+
+    @functools.wraps(execute)
+    def wrapped(*args: Any, **inputs: Any) -> _Result:
+        try:
+            try:
+                return execute(*args, **inputs)
+            except TooLittleMemoryError:
+                if not management.current_loaded_models:
+                    raise
+            management.unload_all_models()
+            management.soft_empty_cache()
+            return execute(*args, **inputs)
+        except CheckpointError as error:
+            raise ValueError(str(error)) from error
+        except TooLittleMemoryError as error:
+            raise RuntimeError(f"{error}. ComfyUI's other models are unloaded already") from error
+
+    return wrapped

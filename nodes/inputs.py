@@ -1,0 +1,67 @@
+"""Inputs that several nodes have."""
+
+from typing import Any
+
+from ..kontext_core.config import LAYOUTS
+from ..kontext_core.images import FITS
+from ._api import io
+
+MAX_SEED = 0xFFFFFFFFFFFFFFFF
+
+
+def fit(default: str) -> Any:
+    """How a picture reaches a size that the model likes."""
+    return io.Combo.Input(
+        "fit",
+        options=list(FITS),
+        default=default,
+        tooltip="How the picture reaches a size the model was trained on. crop: fill it and cut what is over. "
+        "pad: show all, edges repeated around; cut off again in the result. stretch: change the shape. "
+        "none: keep every pixel; sides are filled up to multiples of 16.",
+    )
+
+
+def seed() -> Any:
+    """The number the noise is drawn from."""
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=MAX_SEED,
+        control_after_generate=True,
+        tooltip="Another seed, another picture; the same seed, the same picture on every device.",
+    )
+
+
+def steps() -> Any:
+    """How often the network is asked."""
+    return io.Int.Input(
+        "steps",
+        default=28,
+        min=1,
+        max=1000,
+        tooltip="More steps take longer and are finer; 20 to 30 are usual.",
+    )
+
+
+def guidance() -> Any:
+    """The distilled guidance."""
+    return io.Float.Input(
+        "guidance",
+        default=2.5,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        tooltip="How closely the words are followed; 2.5 is usual for Kontext. Models without this input ignore it.",
+    )
+
+
+def layout() -> Any:
+    """Where references stand."""
+    return io.Combo.Input(
+        "layout",
+        options=["auto", *LAYOUTS],
+        default="auto",
+        tooltip="Where several references stand for the model. auto: as the model was trained. offset: side by side on "
+        "one plane (published weights). index: each on a plane of its own. diagonal: beyond the target's corner.",
+    )

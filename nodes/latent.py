@@ -1,0 +1,79 @@
+"""Pictures to latents and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from . import convert, host, inputs
+from ._api import io
+from .types import CATEGORY, Latent, Model
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+
+class KontextEncode(io.ComfyNode):
+    """Encodes the mode: the same picture always gives the same latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextEncode",
+            display_name="Kontext Encode",
+            category=CATEGORY,
+            description="Turns a picture into a latent with the model's autoencoder.",
+            inputs=[
+                Model.Input(
+                    "model", tooltip="The model from Kontext Load Model; its autoencoder does the work."
+                ),
+                io.Image.Input("image", tooltip="The picture, or a batch of them, of any size."),
+                inputs.fit("none"),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    "LATENT", display_name="latent", tooltip="Also for ComfyUI's own FLUX.1 nodes."
+                )
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, model: Pipeline, image: Tensor, fit: str) -> io.NodeOutput:
+        latents, place = model.encode_reference(convert.picture(image), fit)
+        return io.NodeOutput(convert.to_latent(latents, model.vae.config, convert.Frame.of(place)))
+
+
+class KontextDecode(io.ComfyNode):
+    """The inverse of KontextEncode."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextDecode",
+            display_name="Kontext Decode",
+            category=CATEGORY,
+            description="Turns a latent into a picture with the model's autoencoder.",
+            inputs=[
+                Model.Input(
+                    "model", tooltip="The model from Kontext Load Model; its autoencoder does the work."
+                ),
+                io.Latent.Input(
+                    "latent", tooltip="From Kontext Sampler, Kontext Edit, or ComfyUI's own FLUX.1 nodes."
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "IMAGE",
+                    display_name="image",
+                    tooltip="The picture; what 'pad' had added around it is cut off.",
+                )
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, model: Pipeline, latent: Latent) -> io.NodeOutput:
+        latents, frame = convert.from_latent(latent, model.vae.config, even=False)
+        return io.NodeOutput(frame.cut(model.decode(latents)))

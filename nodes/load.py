@@ -1,0 +1,96 @@
+"""Loading a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+import torch
+
+from . import files, host
+from ._api import io
+from .types import CATEGORY, Model
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+_loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
+
+
+class KontextLoadModel(io.ComfyNode):
+    """Two loaders with the same choices share one model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextLoadModel",
+            display_name="Kontext Load Model",
+            category=CATEGORY,
+            description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and says what it found.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=files.models(),
+                    default=files.TINY,
+                    tooltip="The tiny model that comes along (it knows its own world of shapes only), or a file or "
+                    "folder in models/diffusion_models or models/diffusers.",
+                ),
+                *(
+                    io.Combo.Input(
+                        name,
+                        options=[files.AUTO, *host.weight_files(folder)],
+                        default=files.AUTO,
+                        tooltip=f"The {called} in models/{folder}, usually {usual}. "
+                        "auto: the model folder's own, or the file that fits by its content.",
+                    )
+                    for name, (_, _, folder, called, usual) in files.PARTS.items()
+                ),
+                io.Combo.Input(
+                    "dtype",
+                    options=["auto", "bfloat16", "float16", "float32"],
+                    default="auto",
+                    tooltip="Numbers to compute with. auto: bfloat16 on a GPU, float32 on a CPU. float32 takes twice "
+                    "the memory. The T5 text encoder never uses float16.",
+                ),
+                io.Combo.Input(
+                    "device",
+                    options=["auto", "cpu", "cuda"],
+                    default="auto",
+                    tooltip="Where to compute. auto: where ComfyUI does.",
+                ),
+            ],
+            outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, model: str) -> bool | str:
+        return files.missing(model) or True
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, model: str, vae: str, clip_l: str, t5xxl: str, dtype: str, device: str
+    ) -> Any:
+        return files.state_of(files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl))
+
+    @classmethod
+    @host.explained
+    def execute(cls, model: str, vae: str, clip_l: str, t5xxl: str, dtype: str, device: str) -> io.NodeOutput:
+        parts = files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
+        on = host.device(device)
+        numbers = host.dtype(dtype, on)
+        reports = files.reports_of(parts)
+        key = (files.state_of(parts), numbers, on)
+        pipeline = _loaded.get(key)
+        if pipeline is None:
+            host.make_room(sum(report.parameters for report in reports) * numbers.itemsize, on)
+            pipeline = _load(parts, numbers, on)
+            _loaded[key] = pipeline
+        about = [f"{str(numbers).removeprefix('torch.')} on {on}", *(report.describe() for report in reports)]
+        return io.NodeOutput(pipeline, ui=host.say(*about))
+
+
+def _load(parts: files.Parts, dtype: torch.dtype, device: torch.device) -> Pipeline:
+    from ..kontext_core.pipeline import Pipeline
+
+    with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
+        return Pipeline.load(parts, dtype=dtype, device=device)

@@ -1,0 +1,54 @@
+"""Words for the model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import host
+from ._api import io
+from .types import CATEGORY, Model, Prompt, PromptSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+
+class KontextEncodePrompt(io.ComfyNode):
+    """Encodes here, so that the time is spent and shown here; the sampler finds it done."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextEncodePrompt",
+            display_name="Kontext Prompt",
+            category=CATEGORY,
+            description="The instruction, in plain words: what to change in the picture, or what the picture shows.",
+            inputs=[
+                Model.Input(
+                    "model", tooltip="The model from Kontext Load Model; its text encoders read the words."
+                ),
+                io.String.Input(
+                    "text",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
+                ),
+                io.String.Input(
+                    "negative",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    default="",
+                    tooltip="What to steer away from. It counts only where the sampler's cfg is not 1.",
+                ),
+            ],
+            outputs=[PromptSocket.Output("PROMPT", display_name="prompt", tooltip="For Kontext Sampler.")],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, model: Pipeline, text: str, negative: str) -> io.NodeOutput:
+        with host.heard() as notes:
+            model.encode_prompt(text)
+            if negative.strip():
+                model.encode_prompt(negative)
+        return io.NodeOutput(Prompt(text, negative), ui=host.say(*notes))

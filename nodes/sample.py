@@ -1,0 +1,153 @@
+"""The sampler: everything that can be turned, and a live preview."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from . import convert, host, inputs
+from ._api import io
+from .preview import progress
+from .reference import encoded
+from .types import CATEGORY, Latent, Model, Prompt, PromptSocket, Reference, ReferencesSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+_SIDE = "0 takes it from the start, else the first reference, else the model's first preferred size. " + (
+    "Rounded to a multiple of 16, which the node then says."
+)
+
+
+class KontextSampler(io.ComfyNode):
+    """From noise, words and references to a latent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextSampler",
+            display_name="Kontext Sampler",
+            category=CATEGORY,
+            description="Makes a picture from words alone, or edits by instruction what the references show.",
+            inputs=[
+                Model.Input("model", tooltip="The model from Kontext Load Model."),
+                PromptSocket.Input("prompt", tooltip="The words from Kontext Prompt."),
+                ReferencesSocket.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Pictures to look at, from Kontext Reference. None: text to image.",
+                ),
+                io.Latent.Input(
+                    "start",
+                    optional=True,
+                    tooltip="A latent to begin from, in place of pure noise; see strength.",
+                ),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the start may change (white); elsewhere it is kept as it is.",
+                ),
+                io.Int.Input(
+                    "width", default=0, min=0, max=16384, step=16, tooltip=f"Width in pixels. {_SIDE}"
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=16384, step=16, tooltip=f"Height in pixels. {_SIDE}"
+                ),
+                inputs.steps(),
+                inputs.guidance(),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.1,
+                    tooltip="Other than 1: steer away from the prompt's negative text, at twice the time.",
+                ),
+                inputs.seed(),
+                inputs.layout(),
+                io.Int.Input(
+                    "batch",
+                    default=1,
+                    min=1,
+                    max=64,
+                    tooltip="How many pictures are made at once, all different.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Share of the steps that is run upon the start: 0 keeps it, 1 begins from pure noise.",
+                ),
+                io.Float.Input(
+                    "shift",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.01,
+                    tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
+                    "Higher: more time for the composition, less for detail.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(
+                    "LATENT", display_name="latent", tooltip="For Kontext Decode, or a reference again."
+                )
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Pipeline,
+        prompt: Prompt,
+        width: int,
+        height: int,
+        steps: int,
+        guidance: float,
+        cfg: float,
+        seed: int,
+        layout: str,
+        batch: int,
+        strength: float,
+        shift: float,
+        references: tuple[Reference, ...] | None = None,
+        start: Latent | None = None,
+        mask: Tensor | None = None,
+    ) -> io.NodeOutput:
+        with host.heard() as notes:
+            ref_latents, frame = encoded(model, references or ())
+            start_latents, start_mask = None, None
+            if start is not None:
+                start_latents, frame = convert.from_latent(start, model.vae.config)
+                mask = start.get("noise_mask") if mask is None else mask
+            if mask is not None:
+                if start is None:
+                    raise ValueError(
+                        "a mask says what of the start is kept: connect 'start', or disconnect 'mask'"
+                    )
+                start_mask = convert.latent_mask(mask, start)
+            latents = model.sample(
+                model.encode_prompt(prompt.text),
+                ref_latents,
+                height_px=height or None,
+                width_px=width or None,
+                batch=batch,
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                mu=math.log(shift) if shift else None,
+                layout=None if layout == "auto" else layout,
+                negative=None if cfg == 1.0 else model.encode_prompt(prompt.negative),
+                cfg_scale=cfg,
+                start=start_latents,
+                strength=strength,
+                mask=start_mask,
+                callback=progress(model),
+            )
+        own_size = convert.Frame() if width or height else frame
+        return io.NodeOutput(convert.to_latent(latents, model.vae.config, own_size), ui=host.say(*notes))

@@ -1,0 +1,180 @@
+"""What ComfyUI sees of the pack: an entry point, nodes with complete schemas, help and texts."""
+
+import inspect
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from tools import comfyui
+from tools.paths import ROOT
+
+IDS = {
+    "KontextLoadModel": ["KONTEXT_MODEL"],
+    "KontextEncodePrompt": ["KONTEXT_PROMPT"],
+    "KontextReference": ["KONTEXT_REFERENCES"],
+    "KontextSampler": ["LATENT"],
+    "KontextEncode": ["LATENT"],
+    "KontextDecode": ["IMAGE"],
+    "KontextEdit": ["IMAGE", "LATENT"],
+}
+# Released names: they stand in people's workflows, so none may ever change or move.
+INPUTS = {
+    "KontextLoadModel": ["model", "vae", "clip_l", "t5xxl", "dtype", "device"],
+    "KontextEncodePrompt": ["model", "text", "negative"],
+    "KontextReference": ["fit", "image", "latent", "references", "model"],
+    "KontextSampler": [
+        "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
+        "layout", "batch", "strength", "shift",
+    ],
+    "KontextEncode": ["model", "image", "fit"],
+    "KontextDecode": ["model", "latent"],
+    "KontextEdit": [
+        "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
+    ],
+}  # fmt: skip
+
+
+def test_root_declares_web_folder_and_entry_point_only(pack: ModuleType) -> None:
+    public = {name for name in vars(pack) if not name.startswith("_")} - {"Any", "nodes", "kontext_core"}
+    assert public == {"WEB_DIRECTORY", "comfy_entrypoint"}
+    assert (ROOT / pack.WEB_DIRECTORY).is_dir()
+    assert (
+        "web" not in (ROOT / "pyproject.toml").read_text().partition("[tool.comfy]")[2].partition("[tool.")[0]
+    )
+
+
+def test_ids_and_outputs(node_list: list[Any]) -> None:
+    schemas = [node.GET_SCHEMA() for node in node_list]
+    assert {one.node_id: [str(output.io_type) for output in one.outputs] for one in schemas} == IDS
+    assert len(schemas) == len(IDS)
+    assert {one.category for one in schemas} == {"Kontext"}
+
+
+@pytest.mark.parametrize("node_id", IDS)
+def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
+    node = next(node for node in node_list if node.GET_SCHEMA().node_id == node_id)
+    schema = node.GET_SCHEMA()
+    parameters = inspect.signature(node.execute).parameters
+    assert [one.id for one in schema.inputs] == INPUTS[node_id]
+    assert set(parameters) == set(INPUTS[node_id])
+    for one in schema.inputs:
+        assert (parameters[one.id].default is None) == bool(one.optional), one.id
+
+
+def test_every_input_and_output_is_explained(node_list: list[Any]) -> None:
+    for node in node_list:
+        schema = node.GET_SCHEMA()
+        assert schema.description
+        for one in (*schema.inputs, *schema.outputs):
+            assert one.tooltip, f"{schema.node_id}.{one.id}"
+            assert one.tooltip[0].isupper()
+            assert one.tooltip.endswith((".", ")"))
+
+
+def test_widgets_have_default_and_range(node_list: list[Any]) -> None:
+    for node in node_list:
+        for one in node.GET_SCHEMA().inputs:
+            kind = str(one.get_io_type())
+            if kind in ("INT", "FLOAT"):
+                assert one.min <= one.default <= one.max, one.id
+            if kind == "COMBO":
+                assert one.default in one.options, one.id
+            if kind == "STRING":
+                assert one.default == "", one.id
+
+
+@pytest.mark.parametrize("node_id", IDS)
+def test_help_page_names_every_input_and_output(node_list: list[Any], node_id: str) -> None:
+    schema = next(node for node in node_list if node.GET_SCHEMA().node_id == node_id).GET_SCHEMA()
+    page = (ROOT / "web" / "docs" / f"{node_id}.md").read_text(encoding="utf-8")
+    assert page.startswith(f"# {schema.display_name}\n")
+    for one in schema.inputs:
+        assert f"**{one.id}**" in page, one.id
+    for output in schema.outputs:
+        assert f"**{output.display_name}**" in page, output.display_name
+
+
+def test_no_help_page_without_a_node() -> None:
+    assert {page.stem for page in (ROOT / "web" / "docs").glob("*.md")} == set(IDS)
+
+
+def test_english_texts_are_those_of_the_schemas(node_list: list[Any]) -> None:
+    written = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
+    wanted = texts(node_list)
+    assert written == wanted, f"locales/en/nodeDefs.json should be:\n{json.dumps(wanted, indent=2)}"
+    main = json.loads((ROOT / "locales" / "en" / "main.json").read_text(encoding="utf-8"))
+    kinds = {str(one.get_io_type()) for node in node_list for one in node.GET_SCHEMA().inputs}
+    assert set(main["dataTypes"]) == {kind for kind in kinds if kind.startswith("KONTEXT_")}
+    assert main["nodeCategories"] == {"Kontext": "Kontext"}
+
+
+def texts(node_list: list[Any]) -> dict[str, Any]:
+    """All texts of the schemas, in the form of ComfyUI's nodeDefs.json."""
+    found: dict[str, Any] = {}
+    for node in node_list:
+        schema = node.GET_SCHEMA()
+        found[schema.node_id] = {
+            "display_name": schema.display_name,
+            "description": schema.description,
+            "inputs": {one.id: {"name": one.id, "tooltip": one.tooltip} for one in schema.inputs},
+            "outputs": {
+                str(i): {"name": output.display_name, "tooltip": output.tooltip}
+                for i, output in enumerate(schema.outputs)
+            },
+        }
+    return found
+
+
+_START = """
+import asyncio, importlib.util, logging, sys
+sys.path.append(sys.argv[1])
+from comfy.cli_args import args
+args.cpu, args.base_directory = True, sys.argv[2]
+import comfy_api.latest, comfy.model_management
+handlers = list(logging.getLogger().handlers)
+spec = importlib.util.spec_from_file_location("pack", sys.argv[3])
+module = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = module
+spec.loader.exec_module(module)
+async def schemas():
+    return [node.GET_SCHEMA() for node in await (await module.comfy_entrypoint()).get_node_list()]
+assert len(asyncio.run(schemas())) == 7
+heavy = {"transformers", "tokenizers", "diffusers", "pack.kontext_core.pipeline"} & set(sys.modules)
+assert not heavy, heavy
+assert handlers == logging.getLogger().handlers
+import torch
+assert not torch.cuda.is_initialized()
+"""
+
+
+def test_start_is_light(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-c",
+        _START,
+        str(comfyui.get().folder),
+        str(tmp_path),
+        str(ROOT / "__init__.py"),
+    ]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=120)
+
+
+def test_options_of_the_loader_are_listed_at_run_time(
+    node_list: list[Any], comfy_base: Path, part: Callable[[str], Any]
+) -> None:
+    folder = comfy_base / "models" / "vae"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "new.safetensors").write_bytes(b"")
+    loader = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextLoadModel")
+    try:
+        listed = {one.id: one.options for one in loader.GET_SCHEMA().inputs if hasattr(one, "options")}
+        assert listed["vae"] == ["auto", "new.safetensors"]
+        assert listed["model"][0] == "tiny (comes along)"
+    finally:
+        (folder / "new.safetensors").unlink()
