@@ -156,6 +156,8 @@ def _info(options: argparse.Namespace) -> None:
 def _train(options: argparse.Namespace) -> None:
     import torch
 
+    from .eval.score import quick_rates
+    from .pipeline import Pipeline
     from .train.config import AutoencoderTraining, FlowTraining
     from .train.run import keep_freed_memory
     from .train.tiny import train_tiny
@@ -170,6 +172,7 @@ def _train(options: argparse.Namespace) -> None:
         flow=FlowTraining(minutes=options.minutes),
         vae_path=options.vae,
         device=options.device,
+        measure=lambda vae, model: quick_rates(Pipeline(model.transformer, vae, model.text)),
     )
 
 

@@ -47,9 +47,9 @@ class Pipeline:
     """A transformer, an autoencoder and the text encoders, on one device."""
 
     def __init__(self, transformer: Transformer, vae: VAE, text: TextEncoders) -> None:
-        self.transformer = transformer.eval().requires_grad_(False)
-        self.vae = vae.eval().requires_grad_(False)
-        self.text = text.eval().requires_grad_(False)
+        self.transformer = transformer.eval()
+        self.vae = vae.eval()
+        self.text = text.eval()
         self._kept: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
     @classmethod

@@ -4,6 +4,7 @@ Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -105,7 +106,7 @@ def _check(
     strength: float,
     mask: Tensor | None,
 ) -> None:
-    if len(sigmas) < 2 or any(a <= b for a, b in zip(sigmas, sigmas[1:], strict=False)):
+    if len(sigmas) < 2 or any(a <= b for a, b in pairwise(sigmas)):
         raise ValueError(
             f"sigmas must be at least two falling numbers, not {list(sigmas)}; see schedule.sigmas"
         )

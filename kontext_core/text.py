@@ -39,7 +39,8 @@ class TextEncoders(nn.Module):
         self.t5_tokenizer = t5_tokenizer
         self.clip_tokenizer = clip_tokenizer
         self.text_length = text_length
-        self._kept: OrderedDict[tuple[str, Any], tuple[Tensor, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._kept_state: Any = None
 
     @property
     def clip_length(self) -> int:
@@ -72,43 +73,38 @@ class TextEncoders(nn.Module):
     @torch.no_grad()
     def encode(self, prompts: str | Sequence[str]) -> tuple[Tensor, Tensor]:
         """`txt` and `pooled` of prompts. The last ones used are kept; what is cut off is logged."""
-        prompts = [prompts] if isinstance(prompts, str) else list(prompts)
-        state = self._state()
-        keys = [(prompt.strip(), state) for prompt in prompts]
-        missing = list(dict.fromkeys(key for key in keys if key not in self._kept))
-        found = {key: self._kept[key] for key in keys if key in self._kept}
-        if missing:
-            texts = [text for text, _ in missing]
-            self._warn_of_lost_text(texts)
-            txt, pooled = self.embed(*self.tokenize(texts))
-            found |= {key: (txt[i : i + 1], pooled[i : i + 1]) for i, key in enumerate(missing)}
-        for key in keys:
-            self._kept[key] = (
-                tuple(part.clone() for part in found[key]) if key not in self._kept else found[key]
-            )
-            self._kept.move_to_end(key)
+        texts = [prompt.strip() for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+        if (state := self._state()) != self._kept_state:
+            self._kept.clear()
+            self._kept_state = state
+        found: list[tuple[Tensor, Tensor]] = []
+        for text in texts:  # one at a time: a prompt's bits must not depend on its neighbours
+            if text not in self._kept:
+                self._warn_of_lost_text(text)
+                self._kept[text] = self.embed(*self.tokenize([text]))
+            self._kept.move_to_end(text)
+            found.append(self._kept[text])
         while len(self._kept) > _PROMPTS_KEPT:
             self._kept.popitem(last=False)
-        return torch.cat([found[key][0] for key in keys]), torch.cat([found[key][1] for key in keys])
+        return (
+            torch.cat([txt.to(self.t5.device) for txt, _ in found]),
+            torch.cat([pooled.to(self.clip.device) for _, pooled in found]),
+        )
 
     def _state(self) -> Any:
-        """Changes when the weights do, or their dtype or device: what was kept is then of no use."""
+        """Changes when the weights do, or their dtype: what was kept is then of no use."""
         versions = sum(parameter._version for parameter in self.parameters() if not parameter.is_inference())
-        return self.t5.dtype, self.t5.device, self.clip.dtype, self.clip.device, versions
+        return self.t5.dtype, self.clip.dtype, versions
 
-    def _warn_of_lost_text(self, prompts: Sequence[str]) -> None:
+    def _warn_of_lost_text(self, prompt: str) -> None:
         for name, tokenizer, length in (
             ("T5", self.t5_tokenizer, self.text_length),
             ("CLIP", self.clip_tokenizer, self.clip_length),
         ):
-            for prompt in prompts:
-                if lost := _lost_text(tokenizer, prompt, length):
-                    log.warning(
-                        "the prompt is longer than the %d tokens of %s, which does not see: %r",
-                        length,
-                        name,
-                        lost,
-                    )
+            if lost := _lost_text(tokenizer, prompt, length):
+                log.warning(
+                    "the prompt is too long for the %d tokens of %s, which loses: %r", length, name, lost
+                )
 
 
 def _ids(tokenizer: Any, prompts: list[str], length: int) -> Tensor:

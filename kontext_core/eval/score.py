@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,8 +16,10 @@ from ..world import Chain, Sample, Scene, draw, psnr, right, sample, sample_chai
 
 BATCH = 25
 SEED = 1_000_000  # far from the trainer's
+QUICK_KINDS = ("recolour", "remove", "add", "background")
 
 Report = Callable[[str], None]
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -100,6 +103,11 @@ def score_chains(
     return ChainOutcome(rates, _untouched_psnr(chains, images))
 
 
+def quick_rates(pipeline: Pipeline, count: int = 16, steps: int = 12) -> dict[str, float]:
+    """Success rates of the four simplest kinds on a few scenes, cheap enough to take during training."""
+    return {kind: score_kind(pipeline, kind, count, steps=steps).rate for kind in QUICK_KINDS}
+
+
 @torch.no_grad()
 def run(
     pipeline: Pipeline,
@@ -126,7 +134,7 @@ def run(
     return latents, pipeline.decode(latents).permute(0, 3, 1, 2)
 
 
-def _parts(items: list[Sample] | list[Chain]) -> list[tuple[int, list]]:  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
+def _parts(items: Sequence[_Item]) -> list[tuple[int, Sequence[_Item]]]:
     return [(start, items[start : start + BATCH]) for start in range(0, len(items), BATCH)]
 
 

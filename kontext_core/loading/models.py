@@ -63,10 +63,8 @@ def fill(
     tensors = {key: tensor.read().to(device=device, dtype=dtype) for key, tensor in weights.items()}
     model.load_state_dict(tensors, assign=True)
     seconds = time.perf_counter() - start
-    stored = " and ".join(report.dtypes)
-    log.info(
-        "%s, stored as %s, is used in %s on %s; %.1f s", report.describe(), stored, dtype, device, seconds
-    )
+    described = report.describe().replace("\n", "; ")
+    log.info("%s; used in %s on %s, loaded in %.1f s", described, dtype, device, seconds)
     return model.eval()
 
 

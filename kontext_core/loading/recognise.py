@@ -95,7 +95,7 @@ class FileReport:
         dtypes = ", ".join(f"{n} x {name}" for name, n in self.dtypes.items())
         lines = [
             f"{self.path.name}: {self.title}",
-            f"{self.parameters:,} parameters, {self.size / 2**30:.2f} GiB, {self.format}, tensors: {dtypes}",
+            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: {dtypes}",
         ]
         if isinstance(self.config, TransformerConfig):
             config = self.config
@@ -107,7 +107,7 @@ class FileReport:
             )
         lines += self.notes
         if self.refusal:
-            lines.append(f"It cannot be used here: {self.refusal}.")
+            lines.append(f"it cannot be used here: {self.refusal}")
         return "\n".join(lines)
 
 
@@ -137,7 +137,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
         ),
         parameters=_parameters(weights),
         size=checkpoint.size,
-        notes=(f"The file packs several models together: {', '.join(parts)}.",) if len(parts) > 1 else (),
+        notes=(f"the file packs several models: {', '.join(parts)}",) if len(parts) > 1 else (),
         refusal="no model known here has such parameter names",
     )
     for keys, title in _OTHERS:
@@ -170,6 +170,10 @@ def _parts(weights: Weights) -> dict[str, Weights]:
             }:
                 parts[part] = found
     return parts or {"": weights}
+
+
+def _size(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.2f} MiB"
 
 
 def _parameters(weights: Weights) -> int:
@@ -213,11 +217,9 @@ def _read_transformer(
 _VARIANTS = {6.0: "FLUX.1 Fill", 2.0: "a FLUX.1 control model (depth or canny)"}
 _DEV_OR_KONTEXT = (
     "FLUX.1 dev and Kontext have the same keys and shapes, so the file does not tell which it is; "
-    "only Kontext was trained to edit."
+    "only Kontext was trained to edit"
 )
-_SCHNELL = (
-    "FLUX.1 schnell was not trained to edit: it makes pictures from text, and references hardly guide it."
-)
+_SCHNELL = "FLUX.1 schnell was not trained to edit: it makes pictures from text alone"
 
 
 def _read_vae(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:

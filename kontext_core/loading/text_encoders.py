@@ -104,7 +104,7 @@ def _load_t5(path: Path, dtype: torch.dtype | None, device: torch.device | str) 
     with torch.device("meta"):
         model = T5EncoderModel(report.config)
     fill(model, report, weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}, dtype, device)
-    model.encoder.embed_tokens.weight = model.shared.weight  # one parameter again
+    model.get_encoder().set_input_embeddings(model.shared)  # one parameter again
     _check_filled(model)
     return model
 
@@ -128,7 +128,7 @@ def _load_tokenizer(kind: Any, folder: Path) -> Any:
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
-def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: int) -> None:
+def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) -> None:
     """A tokenizer of another model would give a picture of something else, and no error."""
     padded = -len(tokenizer) % _VOCABULARY_MULTIPLE + len(tokenizer)
     if vocabulary not in (len(tokenizer), padded):

@@ -88,5 +88,6 @@ class FlowTraining:
     layouts: tuple[Layout, ...] = ("index", "offset")
     reuse: int = 4
     pool: int = 20_000
+    probe_minutes: float = 8.0
     seed: int = 0
     mix: Mapping[str, float] = field(default_factory=lambda: MIX)

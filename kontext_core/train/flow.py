@@ -4,6 +4,8 @@ Source: arXiv:2506.15742 eq. 4: the network predicts noise minus data, from nois
 """
 
 import random
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -51,9 +53,12 @@ def train_flow(
     text: TextEncoders,
     folder: Path,
     device: str = "cpu",
+    *,
+    measure: Callable[[FlowModel], Mapping[str, float]] | None = None,
 ) -> FlowModel:
     """Train from the given text encoders and a fresh transformer, or go on with the run in `folder`.
 
+    Args: measure: called now and then with the averaged weights; what it returns goes into scores.csv.
     Returns: the averaged weights.
     """
     torch.manual_seed(training.seed)
@@ -84,6 +89,8 @@ def train_flow(
         loss = (errors * change_weights(batch, training.change_weight)).mean()
         norm = run.update(loss, len(batch))
         run.record(loss=errors.mean().item(), references=batch.latents.shape[1] - 1, grad=norm, rate=run.rate)
+        if measure is not None:
+            run.probe(partial(measure, model), training.probe_minutes * 60)
     model.load_state_dict(run.average.tensors)
     return model.eval()
 

@@ -6,7 +6,7 @@ import ctypes
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,11 +57,13 @@ class Run:
         self.average = Average(module, average_decay)
         self.step = self.samples = 0
         self.elapsed = 0.0  # seconds of training, over every restart
+        self._probed = 0.0
         self.base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
         folder.mkdir(parents=True, exist_ok=True)
         if self.state_path.exists():
             progress = load_state(self.state_path, module, self.average, optimizers)
             self.step, self.samples, self.elapsed = progress["step"], progress["samples"], progress["elapsed"]
+            self._probed = self.elapsed
             log.info("resumed at step %d, %d samples", self.step, self.samples)
 
     @property
@@ -111,19 +113,35 @@ class Run:
         if self.step % LOG_EVERY:
             return
         row = {"step": self.step, "samples": self.samples, "seconds": round(self.elapsed, 1), **values}
-        path = self.folder / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(row)
-            writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in row.values())
+        self._append("log.csv", row)
         text = "  ".join(
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in row.items()
         )
         sys.stderr.write(f"\r{self.progress:6.1%}  {text}   ")
         sys.stderr.flush()
+
+    def probe(self, measure: Callable[[], Mapping[str, float]], every_seconds: float) -> None:
+        """A line of scores.csv, measured with the averaged weights in place, when it is time for one."""
+        if self.elapsed - self._probed < every_seconds:
+            return
+        self._probed = self.elapsed
+        current = {name: tensor.clone() for name, tensor in self.module.state_dict().items()}
+        self.module.load_state_dict(self.average.tensors)
+        self.module.eval()
+        scores = measure()
+        self.module.load_state_dict(current)
+        self.module.train()
+        self._append("scores.csv", {"step": self.step, "samples": self.samples, **scores})
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            writer = csv.writer(file)
+            if new:
+                writer.writerow(row)
+            writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in row.values())
 
     def save(self) -> None:
         progress = {"step": self.step, "samples": self.samples, "elapsed": self.elapsed}

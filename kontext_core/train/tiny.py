@@ -2,6 +2,8 @@
 
 import logging
 import random
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from ..world import corpus, vocabulary
 from .autoencoder import reconstruction_psnr, train_autoencoder
 from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining
 from .flow import FlowModel, train_flow
+from .plot import plot
 from .text_models import tiny_text_models
 from .tokenizers import train_tokenizers
 
@@ -26,10 +29,13 @@ def train_tiny(
     flow: FlowTraining | None = None,
     vae_path: Path | None = None,
     device: str = "cpu",
+    measure: Callable[[VAE, FlowModel], Mapping[str, float]] | None = None,
 ) -> Path:
     """Train the tiny model, or go on with what is in `folder`.
 
-    Args: vae_path: an autoencoder to take as it is, a file or a model folder; None trains one.
+    Args:
+        vae_path: an autoencoder to take as it is, a file or a model folder; None trains one.
+        measure: success rates of what there is so far, for the log and the plot.
     Returns: the model folder, laid out as the published one, in bfloat16.
     """
     autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
@@ -42,7 +48,9 @@ def train_tiny(
     if not tokenizers.exists():
         train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
     text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
-    model = train_flow(TINY_TRANSFORMER, flow, vae, text, folder / "flow", device)
+    probe = None if measure is None else partial(measure, vae)
+    model = train_flow(TINY_TRANSFORMER, flow, vae, text, folder / "flow", device, measure=probe)
+    plot(folder / "flow")
     return export(folder / "model", vae, model)
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2 as sentencepiece_proto
+from sentencepiece import sentencepiece_model_pb2
 from tokenizers import (
     AddedToken,
     Regex,
@@ -102,7 +102,8 @@ def _sentencepiece_model(lines: list[str]) -> Any:
         bos_id=-1,
         minloglevel=2,
     )
-    model = sentencepiece_proto.ModelProto.FromString(trained.getvalue())
+    proto: Any = sentencepiece_model_pb2  # its classes are made at run time
+    model = proto.ModelProto.FromString(trained.getvalue())
     special = {piece.piece: piece for piece in model.pieces if piece.piece in _T5_SPECIAL}
     counts = Counter(piece for line in lines for piece in _pieces(line))
     total = sum(counts.values())
@@ -112,10 +113,7 @@ def _sentencepiece_model(lines: list[str]) -> Any:
     scores.setdefault(_SPACE, _SPELLING_SCORE)
 
     pieces = [special[token] for token in _T5_SPECIAL]
-    pieces += [
-        sentencepiece_proto.ModelProto.SentencePiece(piece=piece, score=score)
-        for piece, score in scores.items()
-    ]
+    pieces += [proto.ModelProto.SentencePiece(piece=piece, score=score) for piece, score in scores.items()]
     del model.pieces[:]
     model.pieces.extend(pieces)
     model.trainer_spec.vocab_size = len(pieces)

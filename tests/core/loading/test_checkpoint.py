@@ -12,7 +12,11 @@ from kontext_core.loading.checkpoint import open_checkpoint
 
 
 def test_a_file_is_read_as_it_was_written(write):
-    tensors = {"a": torch.randn(3, 5), "b": torch.randn(4).bfloat16(), "c": torch.randn(2, 2).to(torch.float8_e4m3fn)}
+    tensors = {
+        "a": torch.randn(3, 5),
+        "b": torch.randn(4).bfloat16(),
+        "c": torch.randn(2, 2).to(torch.float8_e4m3fn),
+    }
     checkpoint = open_checkpoint(write("x.safetensors", tensors, config={"depth": 3}, note="kept"))
     assert checkpoint.config == {"depth": 3}
     assert checkpoint.metadata["note"] == "kept"
@@ -34,7 +38,10 @@ def test_tensors_are_mapped_and_not_copied(write):
     [
         (b"", "not a safetensors file: it is empty"),
         (b"{}", "not a safetensors file"),
-        (b"The weights are on the other disk.\n", "it is text, which begins with 'The weights are on the other disk.'"),
+        (
+            b"The weights are on the other disk.\n",
+            "it is text, which begins with 'The weights are on the other disk.'",
+        ),
         (b"<!DOCTYPE html><html><head>", "a web page, saved in place of the weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
         (b"GGUF\x03\x00\x00\x00\x00\x00\x00\x00", "a GGUF file, which is not supported yet"),

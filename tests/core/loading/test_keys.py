@@ -23,7 +23,9 @@ def to_diffusers(published: dict[str, Tensor], rules: list[Rule], hidden_size: i
             shift, scale = tensor.chunk(2)
             tensor = torch.cat([scale, shift])
         n = len(rule.sources)
-        sizes = [hidden_size] * 3 + [tensor.shape[0] - 3 * hidden_size] if n == 4 else [tensor.shape[0] // n] * n
+        sizes = (
+            [hidden_size] * 3 + [tensor.shape[0] - 3 * hidden_size] if n == 4 else [tensor.shape[0] // n] * n
+        )
         result |= dict(zip(rule.sources, tensor.split(sizes), strict=True))
     return result
 
@@ -87,7 +89,9 @@ def test_vae_names_are_those_of_diffusers(vae_as_diffusers):
 
 
 def test_what_no_rule_knows_keeps_its_name(lazy):
-    renamed = rename(lazy({"x_embedder.weight": torch.ones(2), "extra": torch.ones(1)}), transformer_rules(1, 1))
+    renamed = rename(
+        lazy({"x_embedder.weight": torch.ones(2), "extra": torch.ones(1)}), transformer_rules(1, 1)
+    )
     assert set(renamed) == {"img_in.weight", "extra"}
 
 
