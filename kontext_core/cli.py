@@ -2,8 +2,10 @@
 
 import argparse
 import logging
+import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 EXAMPLES = """examples:
@@ -14,6 +16,7 @@ EXAMPLES = """examples:
   kontext train runs/mine --minutes 90
   kontext score --count 50 --output scores/
   kontext run workflows/three_turn_edit.json --server http://127.0.0.1:8188
+  kontext run workflows/three_turn_edit.json --comfyui ~/ComfyUI --output pictures/
 """
 
 
@@ -82,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--vae-minutes", type=float, default=14.0, help="training time of the autoencoder, in all (14)"
     )
-    train.add_argument("--vae", type=Path, help="an autoencoder to take as it is, instead of training one")
+    train.add_argument("--start", type=Path, help="a model folder to begin from; its autoencoder is kept")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
     train.add_argument("--device", default="cpu")
     train.set_defaults(command=_train)
@@ -96,9 +99,21 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--output", type=Path, help="folder for scores.json and grid.png")
     score.set_defaults(command=_score)
 
-    run = commands.add_parser("run", help="run a workflow on a ComfyUI that is running")
-    run.add_argument("workflow", type=Path)
-    run.add_argument("--server", default="http://127.0.0.1:8188", help="address of the ComfyUI")
+    run = commands.add_parser(
+        "run", help="run a workflow on a ComfyUI and fetch its pictures", epilog=EXAMPLES
+    )
+    run.formatter_class = argparse.RawDescriptionHelpFormatter
+    run.add_argument("workflow", type=Path, help="a JSON file, saved from the page or exported for the API")
+    where = run.add_mutually_exclusive_group()
+    where.add_argument(
+        "--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI (%(default)s)"
+    )
+    where.add_argument(
+        "--comfyui", type=Path, help="folder of a ComfyUI to start for this, and end afterwards"
+    )
+    run.add_argument(
+        "--python", type=Path, help="the Python to start it with; that of its own environment unless given"
+    )
     run.add_argument("--output", type=Path, default=Path("output"), help="folder for the pictures (output)")
     run.set_defaults(command=_run)
     return parser
@@ -170,7 +185,7 @@ def _train(options: argparse.Namespace) -> None:
         options.folder,
         autoencoder=AutoencoderTraining(minutes=options.vae_minutes),
         flow=FlowTraining(minutes=options.minutes),
-        vae_path=options.vae,
+        start=options.start,
         device=options.device,
         measure=lambda vae, model: quick_rates(Pipeline(model.transformer, vae, model.text)),
     )
@@ -195,7 +210,28 @@ def _score(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    raise ValueError("not there yet")  # replaced once the client stands
+    from .remote.client import Client
+    from .remote.follow import Follower, Line
+    from .remote.local import started
+    from .remote.run import as_prompt, download, execute
+    from .remote.workflow import is_api_form, read_workflow
+
+    workflow = read_workflow(options.workflow)
+    with ExitStack() as stack:
+        url = options.server
+        if options.comfyui:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
+            say(f"starting the ComfyUI in {options.comfyui}")
+            url = stack.enter_context(started(options.comfyui.expanduser().absolute(), options.python))
+        client = stack.enter_context(Client(url))
+        prompt = as_prompt(workflow, client.object_info())
+        page = None if is_api_form(workflow) else workflow
+        result = execute(client, prompt, page, Follower(prompt, Line(sys.stderr)))
+        pictures = download(client, result, options.output)
+    if not pictures:
+        say("the workflow put out no picture; does it have a Save Image or Preview Image?")
+    for picture in pictures:
+        sys.stdout.write(f"{picture}\n")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from typing import Any
 
 from ._api import ComfyExtension
 from .edit import KontextEdit
+from .example import KontextExample
 from .latent import KontextDecode, KontextEncode
 from .load import KontextLoadModel
 from .prompt import KontextEncodePrompt
@@ -18,6 +19,7 @@ NODES: tuple[type[Any], ...] = (
     KontextEncode,
     KontextDecode,
     KontextEdit,
+    KontextExample,
 )
 
 

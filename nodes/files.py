@@ -126,7 +126,8 @@ def _found(choice: str, transformer: Path) -> Path:
         one for one in reports if one.kind == kind and not one.refusal and _FITS[kind](one.config, config)
     ]
     if not fitting:
-        near = "".join(f"; {one.path.name} is {one.title}" for one in reports[:4] if one.kind == kind)
+        alike = [one for one in reports if one.kind == kind][:4]
+        near = "".join(f"; {one.path.name} does not fit: {one.refusal or 'other sizes'}" for one in alike)
         raise CheckpointError(
             f"no {called} that fits {transformer.name} is in {host.named_folders(folder)}; put {usual} there{near}"
         )

@@ -27,11 +27,14 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run(main: Callable[[], None]) -> None:
-    """Run a command line's `main` and exit: 0, 1 after one clear sentence, or 130 after Ctrl+C."""
+def run(main: Callable[[], None], *sentences: type[Exception]) -> None:
+    """Run a command line's `main` and exit: 0, 1 after one clear sentence, or 130 after Ctrl+C.
+
+    Args: sentences, other errors than ToolError that are made for the user.
+    """
     try:
         main()
-    except ToolError as error:
+    except (ToolError, *sentences) as error:
         _end(str(error), 1)
     except KeyboardInterrupt:
         _end("Stopped. The same command continues.", 130)

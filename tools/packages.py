@@ -48,7 +48,8 @@ def pip(python: Path | str, arguments: Iterable[str], *, what: str, log: Path | 
             if big:
                 say(f"      {big[1].replace('-', ' ')} ({big[2]})")
             elif line.startswith("Installing collected packages"):
-                say(f"      installing {line.count(',') + 1} packages")
+                count = line.count(",") + 1
+                say(f"      installing {count} package{'s' if count > 1 else ''}")
     text = "".join(lines)
     if log is not None:
         with log.open("a", encoding="utf-8") as file:

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from kontext_core.remote.client import Client
+
 from . import chromium
-from .client import Client
 from .console import ToolError
 
 FLAGS = (

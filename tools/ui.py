@@ -6,7 +6,8 @@ import argparse
 import signal
 import time
 
-from .client import Client
+from kontext_core.remote.client import Client, RemoteError
+
 from .console import ToolError, run, say
 from .page import SETTINGS
 from .paths import ROOT
@@ -41,4 +42,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, RemoteError)

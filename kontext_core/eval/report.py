@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..world import KINDS, draw
 from .score import SEED, ChainOutcome, Outcome, Report, score_chains, score_kind
 
 SHOWN = 4  # samples of a kind in the grid
-CAPTION_PX = 28
+CAPTION_PX = 54
 
 
 def score_all(
@@ -86,7 +87,8 @@ def _row(outcome: Outcome) -> Image.Image:
         for column, image in enumerate(images, start=columns - len(images)):
             picture.paste(_pil(image), (i * cell + column * (side + 4), 0))
         colour = "black" if outcome.right[i] else "#c00000"
-        pen.text((i * cell, side + 2), f"{one.kind}: {one.instruction or '(empty)'}", colour, font=font)
+        caption = "\n".join(textwrap.wrap(f"{one.kind}: {one.instruction or '(empty)'}", cell // 6))
+        pen.multiline_text((i * cell, side + 2), caption, colour, font=font, spacing=1)
     return picture
 
 

@@ -1,28 +1,31 @@
 """Workflows as the page saves them, turned into the form that ComfyUI's /prompt takes."""
 
 import json
-from collections.abc import Mapping
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 Json = dict[str, Any]
 
-_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
-_SILENT = {2, 4}  # LiteGraph's modes: muted, bypassed
-_BYPASSED = 4
-_NOTES = ("Note", "MarkdownNote")
+_MUTED, _BYPASSED = 2, 4  # LiteGraph's modes
+_VIRTUAL = ("Note", "MarkdownNote", "Reroute", "PrimitiveNode")  # these live in the page only
+_WIDGETS: dict[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False, "COMBO": None}
+_UPLOADS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
+_SEEDS = ("seed", "noise_seed")
 
 
 def read_workflow(path: Path) -> Json:
     """A workflow file, in either form.
 
-    Raises: ValueError if the file is not a workflow.
+    Raises: ValueError if the file is not a workflow; OSError if it cannot be read.
     """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise ValueError(f"{path} is not a workflow: it is not JSON ({error})") from error
-    if not isinstance(data, dict) or not (is_api_form(data) or isinstance(data.get("nodes"), list)):
+    if not isinstance(data, dict) or not (is_api_form(data) or _is_page_form(data)):
         raise ValueError(f"{path} is not a workflow of ComfyUI; save one from the page with Workflow > Save")
     return data
 
@@ -32,78 +35,207 @@ def is_api_form(data: Mapping[str, Any]) -> bool:
     return bool(data) and all(isinstance(node, dict) and "class_type" in node for node in data.values())
 
 
-def to_api_form(workflow: Json, object_info: Json) -> Json:
+def check_nodes(prompt: Json, object_info: Json) -> None:
+    """Raises: ValueError naming every node of a graph in API form that the server does not have."""
+    _all_known({id: node["class_type"] for id, node in prompt.items()}, object_info)
+
+
+def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = None) -> Json:
     """What the page would queue for this workflow.
 
-    Args: object_info: what the server says of its nodes (/object_info).
+    Args: object_info: what the server says of its nodes (/object_info). rng: chooses among {one|or another} in
+        texts, where the page would choose anew each time.
     Returns: {node id: {"class_type", "inputs", "_meta"}}.
-    Raises: ValueError that names a node type that the server does not have.
+    Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can unfold.
     """
     nodes = {node["id"]: node for node in workflow["nodes"]}
-    links = {link[0]: (link[1], link[2]) for link in workflow.get("links", [])}
-    prompt: Json = {}
-    for node in nodes.values():
-        kind = node["type"]
-        if node.get("mode", 0) in _SILENT or kind in (*_NOTES, "Reroute", "PrimitiveNode"):
-            continue
-        if kind not in object_info:
-            raise ValueError(
-                f"this ComfyUI has no node {kind} (node {node['id']}); install the pack that brings it"
-            )
-        inputs = widget_values(node, object_info[kind])
-        for slot in node.get("inputs", []):
-            source = _source(slot.get("link"), links, nodes)
-            if source is not None:
-                inputs[slot["name"]] = source
-        prompt[str(node["id"])] = {
-            "inputs": inputs,
-            "class_type": kind,
-            "_meta": {"title": node.get("title") or object_info[kind].get("display_name") or kind},
+    inside = {one.get("id") for one in (workflow.get("definitions") or {}).get("subgraphs") or []}
+    if any(node["type"] in inside for node in nodes.values()):
+        raise ValueError(
+            "this workflow has subgraphs, which only the page can unfold: export it there with File > Export (API)"
+        )
+    running = {
+        id: node
+        for id, node in nodes.items()
+        if node.get("mode", 0) not in (_MUTED, _BYPASSED) and node["type"] not in _VIRTUAL
+    }
+    _all_known({id: node["type"] for id, node in running.items()}, object_info)
+    wires = _Wires(nodes, workflow.get("links") or [])
+    return {
+        str(id): {
+            "inputs": _inputs(node, object_info[node["type"]], wires, running, rng or random.Random()),
+            "class_type": node["type"],
+            "_meta": {"title": node.get("title") or object_info[node["type"]].get("display_name")},
         }
-    return prompt
+        for id, node in running.items()
+    }
 
 
 def widget_values(node: Json, info: Json) -> Json:
     """A node's widget values by name. The page saves them as a list, with what it added itself in between."""
     saved = node.get("widgets_values") or []
+    specs = {name: spec for name, spec in _specs(info) if _is_widget(name, spec, node)}
     if isinstance(saved, dict):
-        return {name: value for name, value in saved.items() if name in _specs(info)}
+        return {name: saved.get(name, _default(spec)) for name, spec in specs.items()}
+    required = info["input"].get("required", {})
+    uploads = any(option in spec[1] for spec in map(_pair, required.values()) for option in _UPLOADS)
+    last_required = next((name for name in reversed(specs) if name in required), None)
     values = iter(saved)
     found: Json = {}
-    for name, (kind, options) in _specs(info).items():
-        if not (isinstance(kind, list) or kind in _WIDGETS) or options.get("forceInput"):
-            continue
-        try:
-            found[name] = next(values)
-        except StopIteration:
-            break
-        if options.get("control_after_generate") or (kind == "INT" and name in ("seed", "noise_seed")):
-            next(values, None)  # the page's own "fixed / randomize" widget
+    for name, spec in specs.items():
+        value = next(values, _default(spec))
+        found[name] = {"__value__": value} if isinstance(value, list) else value
+        for _ in range(_controls(name, spec) + (uploads and name == last_required)):
+            next(values, None)
     return found
 
 
-def _specs(info: Json) -> dict[str, tuple[Any, Json]]:
-    """Inputs in the page's order: (kind, options) by name."""
+def dynamic_prompt(text: str, rng: random.Random) -> str:
+    """What the page makes of a text: comments go, and of {one|or another} one is chosen."""
+    text = re.sub(r"/\*[\s\S]*?\*/|//.*", "", text)
+    innermost = re.compile(r"(?<!\\)\{((?:\\.|[^{}\\])*)\}")
+    while innermost.search(text):
+        text = innermost.sub(lambda match: rng.choice(re.split(r"(?<!\\)\|", match[1])), text)
+    return re.sub(r"\\([{}|])", r"\1", text)
+
+
+class _Wires:
+    """The links of a workflow, followed back past everything that the server never sees."""
+
+    def __init__(self, nodes: Mapping[Any, Json], links: Sequence[Any]) -> None:
+        self.nodes = nodes
+        # id -> (origin node, origin slot); newer pages may write a link as an object
+        self.origins: dict[Any, tuple[Any, int]] = {
+            one["id"] if isinstance(one, dict) else one[0]: (one["origin_id"], one["origin_slot"])
+            if isinstance(one, dict)
+            else (one[1], one[2])
+            for one in links
+        }
+
+    def source(self, link: Any, wanted: str) -> tuple[Any, int] | None:
+        """(node, output) that really feeds an input of this type, muted nodes included; None where nothing does."""
+        seen: set[Any] = set()
+        while link in self.origins and link not in seen:
+            seen.add(link)
+            origin, slot = self.origins[link]
+            node = self.nodes.get(origin)
+            if node is None:
+                return None
+            if node.get("mode", 0) == _BYPASSED:
+                index = _bypass(node, slot, wanted)
+                if index is None:
+                    return None
+                link, wanted = node["inputs"][index].get("link"), node["inputs"][index]["type"]
+            elif node["type"] in _VIRTUAL:
+                inputs = node.get("inputs") or []
+                link = inputs[slot].get("link") if slot < len(inputs) else None
+            else:
+                return origin, slot
+        return None
+
+    def primitive(self, link: Any) -> list[Any]:
+        """[value] of the page's primitive node at the other end of a link; empty where there is none."""
+        node = self.nodes.get(self.origins.get(link, (None, 0))[0], {})
+        values = node.get("widgets_values") or []
+        return list(values[:1]) if node.get("type") == "PrimitiveNode" else []
+
+
+def _inputs(
+    node: Json, info: Json, wires: _Wires, running: Mapping[Any, Json], rng: random.Random
+) -> dict[str, Any]:
+    found = widget_values(node, info)
+    for name, (_, options) in _specs(info):
+        if options.get("dynamicPrompts") and isinstance(found.get(name), str):
+            found[name] = dynamic_prompt(found[name], rng)
+    for slot in node.get("inputs") or []:
+        if slot.get("link") is None:
+            continue
+        if value := wires.primitive(slot["link"]):
+            found[slot["name"]] = value[0]
+        source = wires.source(slot["link"], slot["type"])
+        if source is not None and source[0] in running:
+            found[slot["name"]] = [str(source[0]), source[1]]
+        elif source is not None:
+            found.pop(slot["name"], None)  # it comes from a muted node
+    return found
+
+
+def _bypass(node: Json, slot: int, wanted: str) -> int | None:
+    """The input that stands in for an output of a bypassed node: the one beside it, else the first that fits."""
+    inputs = node.get("inputs") or []
+    given = node["outputs"][slot]["type"]
+    if wanted in ("*", ""):
+        return slot if slot < len(inputs) else 0 if inputs else None
+
+    def fits(one: Json) -> bool:
+        return _connects(one["type"], given) and _connects(one["type"], wanted)
+
+    if slot < len(inputs) and fits(inputs[slot]):
+        return slot
+    same = [i for i, one in enumerate(inputs) if one["type"] == wanted]
+    like = [i for i, one in enumerate(inputs) if fits(one)]
+    return next(iter([*same, *like]), None)
+
+
+def _connects(one: Any, other: Any) -> bool:
+    """Whether LiteGraph lets two types be wired together."""
+    names, others = ({part.strip() for part in str(kind).lower().split(",")} for kind in (one, other))
+    anything = {"*", "", "0"}
+    return bool(names & others or names & anything or others & anything)
+
+
+def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
+    missing: dict[str, list[str]] = {}
+    for id, kind in kinds.items():
+        if kind not in object_info:
+            missing.setdefault(kind, []).append(str(id))
+    if missing:
+        named = ", ".join(f"{kind} (node {', '.join(ids)})" for kind, ids in missing.items())
+        raise ValueError(f"this ComfyUI does not have {named}: install the pack that brings it")
+
+
+def _pair(spec: Sequence[Any]) -> tuple[Any, Json]:
+    return spec[0], spec[1] if len(spec) > 1 else {}
+
+
+def _specs(info: Json) -> Iterator[tuple[str, tuple[Any, Json]]]:
+    """Inputs in the page's order, as (name, (kind, options))."""
     given: Json = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
     order: Json = info.get("input_order") or {}
     names = [*order.get("required", []), *order.get("optional", [])] or list(given)
-    return {name: (spec[0], spec[1] if len(spec) > 1 else {}) for name in names if (spec := given.get(name))}
+    return ((name, _pair(given[name])) for name in names if name in given)
 
 
-def _source(
-    link: int | None, links: Mapping[int, tuple[Any, int]], nodes: Mapping[Any, Json]
-) -> list[Any] | None:
-    """[node id, output] at the other end of a link, past reroutes and bypassed nodes; None where nothing is."""
-    while link is not None and link in links:
-        origin, slot = links[link]
-        node = nodes[origin]
-        if node["type"] == "Reroute":
-            link = node["inputs"][0].get("link")
-        elif node.get("mode", 0) == _BYPASSED:
-            kind = node["outputs"][slot]["type"]
-            link = next((one.get("link") for one in node.get("inputs", []) if one["type"] == kind), None)
-        elif node.get("mode", 0) in _SILENT:
-            return None
-        else:
-            return [str(origin), slot]
-    return None
+def _is_widget(name: str, spec: tuple[Any, Json], node: Json) -> bool:
+    kind, options = spec
+    if options.get("forceInput"):
+        return False
+    if isinstance(kind, list) or kind in _WIDGETS:
+        return True
+    return any(
+        (slot.get("widget") or {}).get("name") == name for slot in node.get("inputs") or []
+    )  # of a pack's own kind
+
+
+def _default(spec: tuple[Any, Json]) -> Any:
+    kind, options = spec
+    if "default" in options:
+        return options["default"]
+    choices = kind if isinstance(kind, list) else options.get("options") or [None]
+    return _WIDGETS[kind] if not isinstance(kind, list) and _WIDGETS.get(kind) is not None else choices[0]
+
+
+def _controls(name: str, spec: tuple[Any, Json]) -> int:
+    """How many values the page's own "fixed / randomize" takes behind this one; lists have a filter beside it."""
+    kind, options = spec
+    is_seed = kind == "INT" and name in _SEEDS
+    if not options.get("control_after_generate", is_seed):
+        return 0
+    return 2 if isinstance(kind, list) or kind == "COMBO" else 1
+
+
+def _is_page_form(data: Json) -> bool:
+    nodes = data.get("nodes")
+    return isinstance(nodes, list) and all(
+        isinstance(node, dict) and "id" in node and isinstance(node.get("type"), str) for node in nodes
+    )

@@ -48,8 +48,6 @@ MIX: Mapping[str, float] = MappingProxyType(
         "remove": 4.0,
         "add": 5.0,
         "background": 3.0,
-        "move": 1.0,
-        "reshape": 1.0,
         "character": 2.0,
         "text_to_image": 3.0,
         "none": 0.5,
@@ -78,12 +76,12 @@ class FlowTraining:
 
     minutes: float = 90.0
     tokens_per_step: int = 32 * 160
-    lr_muon: float = 4e-3
-    lr_adam: float = 2e-3
+    lr_muon: float = 3e-3
+    lr_adam: float = 1.5e-3
     weight_decay: float = 0.01
     warmup_steps: int = 100
-    cooldown: float = 0.35
-    average_decay: float = 0.998
+    cooldown: float = 0.6
+    average_decay: float = 0.996
     change_weight: float = 3.0
     layouts: tuple[Layout, ...] = ("index", "offset")
     reuse: int = 4

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..config import Layout, TransformerConfig
+from ..config import Layout
 from ..latents import pack
 from ..positions import layout_ids, target_ids, text_ids
 from ..text import TextEncoders
@@ -47,22 +47,23 @@ class FlowModel(nn.Module):
 
 
 def train_flow(
-    config: TransformerConfig,
-    training: FlowTraining,
-    vae: VAE,
+    transformer: Transformer,
     text: TextEncoders,
+    vae: VAE,
+    training: FlowTraining,
     folder: Path,
     device: str = "cpu",
     *,
     measure: Callable[[FlowModel], Mapping[str, float]] | None = None,
 ) -> FlowModel:
-    """Train from the given text encoders and a fresh transformer, or go on with the run in `folder`.
+    """Train these weights, or go on with the run in `folder`. The autoencoder stays what it is.
 
     Args: measure: called now and then with the averaged weights; what it returns goes into scores.csv.
     Returns: the averaged weights.
     """
     torch.manual_seed(training.seed)
-    model = FlowModel(initialised(Transformer(config)), text).to(device)
+    config = transformer.config
+    model = FlowModel(transformer, text).to(device).train()
     matrices, others = split_parameters(model)
     run = Run(
         folder,

@@ -13,11 +13,15 @@ KL_WEIGHT = 1e-5
 
 
 def logit_normal(count: int, mu: float, generator: torch.Generator | None = None) -> Tensor:
-    """Times from the logit-normal p(t; mu, 1). Returns (count,), float32, on the CPU.
+    """Times from the logit-normal p(t; mu, 1), one from each of `count` equally likely parts, in random order.
 
+    Each time alone is distributed as in the paper; drawing them apart takes noise out of a batch's gradient.
+
+    Returns: (count,), float32, on the CPU.
     Source: arXiv:2506.15742 appendix A.1.
     """
-    return torch.sigmoid(mu + torch.randn(count, generator=generator))
+    parts = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
+    return torch.sigmoid(mu + torch.special.ndtri(parts.double())).float()
 
 
 def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:

@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 
 from ..config import VAEConfig
-from ..loading import load_vae, save_model
+from ..loading import load_text_encoders, load_transformer, load_vae, save_model
+from ..transformer import Transformer
 from ..vae import VAE
 from ..world import corpus, vocabulary
 from .autoencoder import reconstruction_psnr, train_autoencoder
 from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining
-from .flow import FlowModel, train_flow
+from .flow import FlowModel, initialised, train_flow
 from .plot import plot
 from .text_models import tiny_text_models
 from .tokenizers import train_tokenizers
@@ -27,29 +28,31 @@ def train_tiny(
     *,
     autoencoder: AutoencoderTraining | None = None,
     flow: FlowTraining | None = None,
-    vae_path: Path | None = None,
+    start: Path | None = None,
     device: str = "cpu",
     measure: Callable[[VAE, FlowModel], Mapping[str, float]] | None = None,
 ) -> Path:
     """Train the tiny model, or go on with what is in `folder`.
 
     Args:
-        vae_path: an autoencoder to take as it is, a file or a model folder; None trains one.
+        start: a model folder to begin from; its autoencoder is taken as it is. None begins from nothing.
         measure: success rates of what there is so far, for the log and the plot.
     Returns: the model folder, laid out as the published one, in bfloat16.
     """
     autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
-    vae = (
-        load_vae(vae_path, dtype=torch.float32)
-        if vae_path
-        else _autoencoder(folder, TINY_VAE, autoencoder, device)
-    )
-    tokenizers = folder / "tokenizers"
-    if not tokenizers.exists():
-        train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
-    text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
+    if start is not None:
+        vae = load_vae(start, dtype=torch.float32)
+        transformer = load_transformer(start, dtype=torch.float32)
+        text = load_text_encoders(start, dtype=torch.float32, text_length=transformer.config.text_length)
+    else:
+        vae = _autoencoder(folder, TINY_VAE, autoencoder, device)
+        transformer = initialised(Transformer(TINY_TRANSFORMER))
+        tokenizers = folder / "tokenizers"
+        if not tokenizers.exists():
+            train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
+        text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
     probe = None if measure is None else partial(measure, vae)
-    model = train_flow(TINY_TRANSFORMER, flow, vae, text, folder / "flow", device, measure=probe)
+    model = train_flow(transformer, text, vae, flow, folder / "flow", device, measure=probe)
     plot(folder / "flow")
     return export(folder / "model", vae, model)
 

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from tools import frontend
-from tools.client import Client
+from kontext_core.remote.client import Client
 from tools.page import open_browser, open_page
 from tools.server import Server
 

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page
 
-from tools.client import Client, PromptRefused
+from kontext_core.remote.client import Client, PromptRefused
 from tools.server import Server
 
 NODES = (

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from tools.client import Client, Event, ExecutionFailed, _event, _refusal
+from kontext_core.remote.client import Client, Event, ExecutionFailed, _event, _refusal
 from tools.console import ToolError
 from tools.server import free_port
 

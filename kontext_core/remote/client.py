@@ -12,18 +12,22 @@ import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import websocket
-
-from .console import ToolError
+if TYPE_CHECKING:
+    import websocket
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _PREVIEW_WITH_METADATA = 4
 
 Json = dict[str, Any]
+
+
+class RemoteError(RuntimeError):
+    """What went wrong between us and a ComfyUI, in a sentence for the user."""
 
 
 class Event(NamedTuple):
@@ -49,7 +53,7 @@ class Result:
         return self.outputs.get(node, {}).get("images", [])
 
 
-class PromptRefused(ToolError):
+class PromptRefused(RemoteError):
     """The graph did not pass ComfyUI's checks; `errors` is what it said, by node id."""
 
     def __init__(self, message: str, errors: Json) -> None:
@@ -57,7 +61,7 @@ class PromptRefused(ToolError):
         self.errors = errors
 
 
-class ExecutionFailed(ToolError):
+class ExecutionFailed(RemoteError):
     """A node raised; `details` is the event, with exception_type, exception_message and traceback."""
 
     def __init__(self, details: Json) -> None:
@@ -67,10 +71,13 @@ class ExecutionFailed(ToolError):
 
 
 class Client:
-    """Talks to the ComfyUI at `url`; close it, or use it in a `with`."""
+    """Talks to the ComfyUI at `url`; close it, or use it in a `with`.
+
+    Raises: RemoteError if that is no address of a server. So do all methods if nothing useful answers there.
+    """
 
     def __init__(self, url: str) -> None:
-        self.url = url.rstrip("/")
+        self.url = _address(url)
         self.id = uuid.uuid4().hex
         self._socket: websocket.WebSocket | None = None
         self._kept: dict[str, list[Event]] = {}
@@ -88,6 +95,13 @@ class Client:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+    def answers(self) -> bool:
+        """Whether a ComfyUI is there and ready."""
+        try:
+            return "system" in self._json("/system_stats")
+        except RemoteError:
+            return False
 
     def object_info(self, node: str | None = None) -> Json:
         """What the server knows of all nodes, or of one."""
@@ -110,7 +124,8 @@ class Client:
         ]
         mark = f"--{boundary}"
         body = b"".join(f"{mark}\r\n".encode() + part for part in parts) + f"{mark}--\r\n".encode()
-        answer = json.loads(self._request("/upload/image", body, f"multipart/form-data; boundary={boundary}"))
+        kind = f"multipart/form-data; boundary={boundary}"
+        answer = self._parsed("/upload/image", self._request("/upload/image", body, kind))
         return f"{answer['subfolder']}/{answer['name']}" if answer["subfolder"] else answer["name"]
 
     def queue(self, prompt: Json, workflow: Json | None = None) -> str:
@@ -122,12 +137,7 @@ class Client:
         body: Json = {"client_id": self.id, "prompt": prompt}
         if workflow is not None:
             body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
-        try:
-            answer = json.loads(self._request("/prompt", body))
-        except urllib.error.HTTPError as error:
-            if error.code != 400:
-                raise
-            answer = json.loads(error.read())
+        answer = self._parsed("/prompt", self._request("/prompt", body, accept=(400,)))
         if answer.get("error") or answer.get("node_errors"):
             raise PromptRefused(_refusal(answer), answer.get("node_errors") or {})
         return answer["prompt_id"]
@@ -137,7 +147,7 @@ class Client:
     ) -> Result:
         """Follow a queued graph to its end, handing every event to `on_event`.
 
-        Raises: ExecutionFailed if a node raised; ToolError after `timeout` seconds or if the server is gone.
+        Raises: ExecutionFailed if a node raised; RemoteError after `timeout` seconds or if the server is gone.
         """
         executed: list[str] = []
         cached: list[str] = []
@@ -171,12 +181,17 @@ class Client:
 
     def view(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a picture that `Result.images` names."""
-        query = {key: image[key] for key in ("filename", "subfolder", "type")}
+        query = {key: image.get(key, "") for key in ("filename", "subfolder", "type")}
         return self._request(f"/view?{urllib.parse.urlencode(query)}")
 
     def interrupt(self) -> None:
         """Ask the running graph to stop."""
         self._request("/interrupt", {})
+
+    def cancel(self, prompt_id: str) -> None:
+        """Take one graph off the queue, or stop it where it runs; others go on."""
+        self._request("/queue", {"delete": [prompt_id]})
+        self._request("/interrupt", {"prompt_id": prompt_id})
 
     def _events(self, prompt_id: str, timeout: float) -> Iterator[Event]:
         yield from self._kept.pop(prompt_id, [])
@@ -192,48 +207,93 @@ class Client:
                 self._kept.setdefault(owner, []).append(event)
 
     def _receive(self, prompt_id: str, end: float) -> Event | None:
-        socket = self._connection()
+        socket, module = self._connection(), _websocket()
         socket.settimeout(max(end - time.monotonic(), 0.01))
         try:
             message = socket.recv()
-        except websocket.WebSocketTimeoutException as error:
-            raise ToolError(f"ComfyUI did not finish the graph {prompt_id} in time.") from error
-        except (OSError, websocket.WebSocketException) as error:
-            raise ToolError(f"ComfyUI went away while it worked: {error}.") from error
+        except module.WebSocketTimeoutException as error:
+            raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.") from error
+        except (OSError, module.WebSocketException) as error:
+            raise RemoteError(f"ComfyUI went away while it worked: {error}.") from error
         if not message:
-            raise ToolError("ComfyUI closed the connection while it worked.")
+            raise RemoteError("ComfyUI closed the connection while it worked.")
         return _event(message)
 
     def _connection(self) -> websocket.WebSocket:
-        if self._socket is None:
-            address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
-            try:
-                self._socket = websocket.create_connection(address, timeout=30, http_no_proxy=["*"])
-            except OSError as error:
-                raise self._absent(error) from error
-            self._socket.send(
-                json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}})
-            )
-            while json.loads(self._socket.recv())["type"] != "feature_flags":
+        if self._socket is not None:
+            return self._socket
+        module = _websocket()
+        address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
+        try:
+            made = module.create_connection(address, timeout=30, http_no_proxy=["*"])
+            made.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            while json.loads(made.recv())["type"] != "feature_flags":
                 pass
-        return self._socket
+        except (OSError, module.WebSocketException) as error:
+            raise self._absent(error) from error
+        self._socket = made
+        return made
 
     def _json(self, path: str) -> Json:
-        return json.loads(self._request(path))
+        return self._parsed(path, self._request(path))
 
-    def _request(self, path: str, body: Json | bytes | None = None, kind: str = "application/json") -> bytes:
+    def _parsed(self, path: str, answer: bytes) -> Json:
+        try:
+            parsed = json.loads(answer)
+        except ValueError as error:
+            raise RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not JSON.") from error
+        if not isinstance(parsed, dict):
+            raise RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not as expected.")
+        return parsed
+
+    def _request(
+        self,
+        path: str,
+        body: Json | bytes | None = None,
+        kind: str = "application/json",
+        accept: tuple[int, ...] = (),
+    ) -> bytes:
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": kind})
         try:
             with _DIRECT.open(request, timeout=60) as response:
                 return response.read()
-        except urllib.error.HTTPError:
-            raise
-        except OSError as error:
+        except urllib.error.HTTPError as error:
+            if error.code in accept:
+                return error.read()
+            raise RemoteError(
+                f"{self.url} answered {path.partition('?')[0]} with {error.code} {error.reason}."
+            ) from error
+        except (OSError, HTTPException) as error:
             raise self._absent(error) from error
 
-    def _absent(self, error: OSError) -> ToolError:
-        return ToolError(f"No ComfyUI answers at {self.url}: {error}.")
+    def _absent(self, error: Exception) -> RemoteError:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return RemoteError(f"No ComfyUI answers at {self.url}: {reason}.")
+
+
+def _address(url: str) -> str:
+    """An address as a person may type it, with scheme and without a slash at the end."""
+    full = url if "://" in url else f"http://{url}"
+    try:
+        parts = urllib.parse.urlsplit(full)
+        good = parts.scheme in ("http", "https") and parts.hostname and (parts.port or 1)
+    except ValueError:
+        good = False
+    if not good or any(character.isspace() for character in full):
+        raise RemoteError(f"{url!r} is no address of a ComfyUI; it looks like http://127.0.0.1:8188.")
+    return full.rstrip("/")
+
+
+def _websocket() -> ModuleType:
+    """The package websocket-client, which only following a graph needs."""
+    try:
+        import websocket
+    except ImportError as error:
+        raise RemoteError(
+            "Following a graph on ComfyUI needs the package websocket-client: pip install websocket-client"
+        ) from error
+    return websocket
 
 
 def _event(message: str | bytes) -> Event | None:

@@ -1,0 +1,74 @@
+"""One workflow on a ComfyUI, from its file to the pictures in a folder."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from .client import Client, Event, Json, RemoteError, Result
+from .workflow import check_nodes, is_api_form, to_api_form
+
+DAY_S = 86_400.0
+
+
+def as_prompt(workflow: Json, object_info: Json) -> Json:
+    """A workflow in API form, whichever it had.
+
+    Raises: ValueError if the server lacks nodes, or the workflow cannot be unfolded here.
+    """
+    if not is_api_form(workflow):
+        return to_api_form(workflow, object_info)
+    check_nodes(workflow, object_info)
+    return workflow
+
+
+def execute(
+    client: Client,
+    prompt: Json,
+    workflow: Json | None = None,
+    on_event: Callable[[Event], object] | None = None,
+    timeout: float = DAY_S,
+) -> Result:
+    """Queue a graph and wait for its end. An interrupt here takes it off the server's queue.
+
+    Args: prompt in API form; workflow, its page form, to be kept in the pictures.
+    Raises: RemoteError if it is refused, fails, or is stopped over there.
+    """
+    prompt_id = client.queue(prompt, workflow)
+    try:
+        result = client.wait(prompt_id, on_event, timeout)
+    except KeyboardInterrupt:
+        client.cancel(prompt_id)
+        raise
+    if result.interrupted:
+        raise RemoteError("The graph was stopped on ComfyUI before it was done.")
+    return result
+
+
+def download(client: Client, result: Result, folder: Path) -> list[Path]:
+    """Fetch every picture that a graph put out. Nothing that exists is overwritten, and nothing leaves the folder.
+
+    Returns: the new files, by node.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    return [
+        write_new(folder, str(image.get("filename", "")), client.view(image))
+        for node in result.outputs
+        for image in result.images(node)
+    ]
+
+
+def write_new(folder: Path, name: str, data: bytes) -> Path:
+    """Write a new file into the folder, called as the server says, or nearly so where that is taken or no name."""
+    base = re.split(r"[/\\]", name)[-1]
+    base = re.sub(r'[\x00-\x1f<>:"|?*]', "_", base).strip(" .") or "picture"
+    stem, suffix = Path(base).stem, Path(base).suffix
+    number = 1
+    while True:
+        path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
+        try:
+            with path.open("xb") as file:  # never through a link that lies there
+                file.write(data)
+        except FileExistsError:
+            number += 1
+        else:
+            return path

@@ -1,0 +1,35 @@
+"""Pictures to try the pack on, in a fresh install without any file."""
+
+from ..kontext_core.world import examples
+from ._api import io, ui
+from .types import CATEGORY
+
+
+class KontextExample(io.ComfyNode):
+    """Stands where a Load Image will stand."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextExample",
+            display_name="Kontext Example Picture",
+            category=CATEGORY,
+            description="A picture from the world that the tiny model knows, so that workflows run out of the box. "
+            "Put Load Image in its place for a picture of yours.",
+            inputs=[
+                io.Combo.Input(
+                    "picture",
+                    options=list(examples.PICTURES),
+                    default=next(iter(examples.PICTURES)),
+                    tooltip="What the picture shows.",
+                )
+            ],
+            outputs=[
+                io.Image.Output("IMAGE", display_name="image", tooltip="The picture, 128 x 128 pixels.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, picture: str) -> io.NodeOutput:
+        image = examples.picture(picture)
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

@@ -1,0 +1,158 @@
+"""What ComfyUI is told and asked: progress, preview, the stop button, memory, text in a node."""
+
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+
+@pytest.fixture
+def shown(comfy_base: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, Any]]:
+    """What reaches ComfyUI's progress bar: (value, total, preview)."""
+    import comfy.utils
+
+    seen: list[tuple[int, int, Any]] = []
+    monkeypatch.setattr(
+        comfy.utils,
+        "PROGRESS_BAR_HOOK",
+        lambda value, total, preview, node_id: seen.append((value, total, preview)),
+    )
+    return seen
+
+
+@pytest.mark.parametrize("node_id", ["KontextEdit", "KontextSampler"])
+def test_progress_and_preview(
+    run: Callable[..., Any], model: Any, image: Tensor, shown: list[Any], node_id: str
+) -> None:
+    prompt = run("KontextEncodePrompt", model=model, text="")[0]
+    given = {"image": image} if node_id == "KontextEdit" else {"prompt": prompt}
+    run(node_id, model=model, steps=4, **given)
+    assert [(value, total) for value, total, _ in shown] == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    for preview in (shown[0][2], shown[-1][2]):
+        kind, picture, size = preview
+        assert kind == "JPEG"
+        assert isinstance(picture, Image.Image)
+        assert picture.size == (128, 128)
+        assert size == 512
+
+
+def test_previews_take_little_time(part: Callable[[str], Any], shown: list[Any]) -> None:
+    progress = part("nodes.host").Progress(lambda _: Image.new("RGB", (8, 8)))
+    for step in range(50):
+        progress(step, 50, torch.zeros(1))
+    pictures = [preview for _, _, preview in shown if preview is not None]
+    assert len(shown) == 50
+    assert 1 <= len(pictures) < 10
+    assert shown[-1][2] is not None
+
+
+def test_preview_of_a_large_autoencoder_is_rough(
+    part: Callable[[str], Any], model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preview = part("nodes.preview")
+    monkeypatch.setattr(preview, "_QUICK", 0)
+    assert preview.thumbnail(model, torch.randn(2, 16, 6, 10)).size == (10, 6)
+
+
+@pytest.mark.parametrize("node_id", ["KontextEdit", "KontextSampler"])
+def test_stop_button_ends_it_within_a_step(
+    run: Callable[..., Any], model: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch, node_id: str
+) -> None:
+    import comfy.model_management as management
+    import comfy.utils
+
+    values: list[int] = []
+
+    def press(value: int, _total: int, _preview: Any, node_id: Any) -> None:
+        values.append(value)
+        if value == 2:
+            management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", press)
+    prompt = run("KontextEncodePrompt", model=model, text="")[0]
+    given = {"image": image} if node_id == "KontextEdit" else {"prompt": prompt}
+    with pytest.raises(management.InterruptProcessingException):
+        run(node_id, model=model, steps=50, **given)
+    assert values == [1, 2]
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)
+    assert run(node_id, model=model, steps=1, **given)[0] is not None  # and the next run works
+
+
+def test_text_reaches_the_running_node(
+    run: Callable[..., Any], model: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from comfy_execution.utils import CurrentNodeContext
+
+    sent: list[tuple[str, str, str]] = []
+    server = SimpleNamespace(client_id="me", send_progress_text=lambda *text: sent.append(text))
+    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=server)))
+    with CurrentNodeContext("prompt", "17"):
+        run("KontextReference", image=image, model=model)
+    assert sent == [("reference 1: 128 x 128 px, 64 tokens", "17", "me")]
+
+
+@pytest.fixture
+def too_large(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Every step runs out of memory; counts the attempts."""
+    attempts: list[int] = []
+
+    def velocity(*_: Any) -> Tensor:
+        attempts.append(1)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+
+    monkeypatch.setattr(model.transformer, "velocity", velocity)
+    return attempts
+
+
+def test_out_of_memory_says_what_was_tried_and_what_to_lower(
+    run: Callable[..., Any], model: Any, image: Tensor, too_large: list[int]
+) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        run("KontextEdit", model=model, image=image, steps=1)
+    assert type(caught.value) is RuntimeError
+    assert str(caught.value) == (
+        "there is too little memory for 1 x 128 x 128 px with 1 references; use fewer or smaller references, a smaller "
+        "picture or a smaller dtype. ComfyUI's other models are unloaded already"
+    )
+    assert len(too_large) == 1
+
+
+def test_out_of_memory_makes_comfyui_unload_and_is_tried_again(
+    run: Callable[..., Any], model: Any, image: Tensor, too_large: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import comfy.model_management as management
+
+    unloaded: list[int] = []
+    monkeypatch.setattr(management, "current_loaded_models", [object()])
+    monkeypatch.setattr(management, "unload_all_models", lambda: unloaded.append(1))
+    with pytest.raises(RuntimeError, match="too little memory"):
+        run("KontextEdit", model=model, image=image, steps=1)
+    assert (len(unloaded), len(too_large)) == (1, 2)
+
+
+def test_room_is_made_on_a_gpu_only(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.model_management as management
+
+    asked: list[tuple[float, torch.device]] = []
+    monkeypatch.setattr(management, "free_memory", lambda wanted, device: asked.append((wanted, device)))
+    host = part("nodes.host")
+    host.make_room(10**9, torch.device("cpu"))
+    assert asked == []
+    host.make_room(10**9, torch.device("cuda"))
+    assert asked[0][0] > 10**9
+
+
+def test_warnings_of_the_core_are_heard_and_still_logged(
+    part: Callable[[str], Any], model: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    with part("nodes.host").heard() as notes:
+        model.target_size(100, 100, [])
+    assert notes == ["100 x 100 px is not a multiple of 16 px; making 96 x 96"]
+    assert notes[0] in caplog.text
+    model.target_size(101, 100, [])
+    assert len(notes) == 1

@@ -1,0 +1,229 @@
+"""The nodes in a running ComfyUI, over HTTP, on a model folder of random weights."""
+
+import io
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from kontext_core.remote.client import Client, Event, ExecutionFailed, PromptRefused
+from tools.server import Server
+
+pytestmark = pytest.mark.comfy
+MODEL = "random/"
+
+
+@pytest.fixture(scope="module")
+def server(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A ComfyUI with the random model among its models and a picture among its inputs."""
+    base = tmp_path_factory.mktemp("served")
+    shutil.copytree(random_model, base / "models" / "diffusion_models" / "random")
+    (base / "input").mkdir()
+    Image.effect_noise((160, 120), 64).convert("RGB").save(base / "input" / "photo.png")
+    with Server(base=base) as server:
+        yield server
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def node(class_type: str, **inputs: Any) -> dict[str, Any]:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+LOADER = node(
+    "KontextLoadModel", model=MODEL, vae="auto", clip_l="auto", t5xxl="auto", dtype="auto", device="auto"
+)
+EDIT = {"seed": 1, "steps": 3, "guidance": 2.5, "fit": "crop", "layout": "auto"}
+SAMPLER = {
+    "width": 0,
+    "height": 0,
+    "steps": 2,
+    "guidance": 2.5,
+    "cfg": 1.0,
+    "seed": 1,
+    "layout": "auto",
+    "batch": 1,
+}
+SAMPLER |= {"strength": 1.0, "shift": 0.0}
+
+
+def turns(third: str = "make it green") -> dict[str, Any]:
+    """Three edits, the second and third on the latent of the one before."""
+    return {
+        "1": node("LoadImage", image="photo.png"),
+        "2": LOADER,
+        "3": node("KontextEdit", model=["2", 0], instruction="make it red", image=["1", 0], **EDIT),
+        "4": node("KontextEdit", model=["2", 0], instruction="make it blue", latent=["3", 1], **EDIT),
+        "5": node("KontextEdit", model=["2", 0], instruction=third, latent=["4", 1], **EDIT),
+        "6": node("SaveImage", images=["5", 0], filename_prefix="turns"),
+    }
+
+
+def test_pack_loads_without_a_word_of_failure(server: Server, client: Client) -> None:
+    assert "custom_nodes/kontext" in server.log.replace("\\", "/")
+    assert "Error while calling comfy_entrypoint" not in server.log
+    options = client.object_info("KontextLoadModel")["KontextLoadModel"]["input"]["required"]["model"][1][
+        "options"
+    ]
+    assert options == ["tiny (comes along)", MODEL]
+
+
+def test_three_turns(client: Client) -> None:
+    result = client.run(turns())
+    picture = Image.open(io.BytesIO(client.view(result.images("6")[0])))
+    assert picture.size == (128, 128)
+    assert {"2", "3", "4", "5", "6"} <= set(result.executed)
+    text = result.outputs["2"]["text"][0]
+    assert text.startswith("float32 on cpu")
+    assert "a FLUX transformer of its own size" in text
+
+
+def test_only_the_changed_turn_runs_again(client: Client) -> None:
+    client.run(turns())
+    result = client.run(turns("make it yellow"))
+    assert {"1", "2", "3", "4"} <= set(result.cached)
+    assert result.executed == ("5", "6")
+
+
+def test_all_nodes_together(client: Client) -> None:
+    graph = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": LOADER,
+        "3": node("KontextEncodePrompt", model=["2", 0], text="make it red", negative="blue"),
+        "4": node("KontextReference", image=["1", 0], fit="pad", model=["2", 0]),
+        "5": node("KontextEncode", model=["2", 0], image=["1", 0], fit="stretch"),
+        "6": node("KontextReference", latent=["5", 0], fit="crop", references=["4", 0]),
+        "7": node(
+            "KontextSampler", model=["2", 0], prompt=["3", 0], references=["6", 0], **(SAMPLER | {"cfg": 2.0})
+        ),
+        "8": node("KontextDecode", model=["2", 0], latent=["7", 0]),
+        "9": node("PreviewImage", images=["8", 0]),
+    }
+    result = client.run(graph)
+    assert Image.open(io.BytesIO(client.view(result.images("9")[0]))).size == (128, 96)
+    assert result.outputs["4"]["text"] == ["reference 1: 160 x 120 px, padded to 128 x 128 px, 64 tokens"]
+    assert result.outputs["6"]["text"] == ["reference 2: a latent of 128 x 128 px, 64 tokens"]
+
+
+def test_our_latents_are_stock_latents(client: Client) -> None:
+    """Through ComfyUI's own nodes for latents and back into ours."""
+    graph = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": LOADER,
+        "3": node("KontextEncode", model=["2", 0], image=["1", 0], fit="crop"),
+        "4": node("LatentFlip", samples=["3", 0], flip_method="y-axis: horizontally"),
+        "5": node("LatentCrop", samples=["4", 0], width=104, height=128, x=8, y=0),
+        "6": node("KontextEdit", model=["2", 0], instruction="", latent=["5", 0], **EDIT),
+        "7": node("SaveImage", images=["6", 0], filename_prefix="stock"),
+        "8": node("EmptySD3LatentImage", width=64, height=96, batch_size=2),
+        "9": node("KontextEncodePrompt", model=["2", 0], text="a red circle", negative=""),
+        "10": node("KontextSampler", model=["2", 0], prompt=["9", 0], start=["8", 0], **SAMPLER),
+        "11": node("SaveLatent", samples=["10", 0], filename_prefix="stock"),
+        "12": node("KontextDecode", model=["2", 0], latent=["10", 0]),
+        "13": node("SaveImage", images=["12", 0], filename_prefix="stock"),
+    }
+    result = client.run(graph)
+    assert Image.open(io.BytesIO(client.view(result.images("7")[0]))).size == (104, 128)
+    assert len(result.images("13")) == 2
+    assert Image.open(io.BytesIO(client.view(result.images("13")[0]))).size == (64, 96)
+
+
+def test_preview_and_progress(client: Client) -> None:
+    events: list[Event] = []
+    graph = turns("make it purple")
+    graph["5"]["inputs"]["steps"] = 20
+    client.wait(client.queue(graph), events.append)
+    previews = [event for event in events if event.kind == "preview" and event.data["node_id"] == "5"]
+    assert previews
+    assert previews[-1].image is not None
+    assert Image.open(io.BytesIO(previews[-1].image)).size == (128, 128)
+    values = [
+        event.data["value"] for event in events if event.kind == "progress" and event.data["node"] == "5"
+    ]
+    assert values == list(range(1, 21))
+
+
+def test_interrupt_stops_and_the_next_run_works(client: Client) -> None:
+    graph = turns("make it black")
+    graph["5"]["inputs"]["steps"] = 1000
+    pressed: list[int] = []
+    values: list[int] = []
+
+    def press(event: Event) -> None:
+        if event.kind == "progress" and event.data["node"] == "5":
+            values.append(event.data["value"])
+            if not pressed:
+                pressed.append(event.data["value"])
+                client.interrupt()
+
+    result = client.wait(client.queue(graph), press)
+    assert result.interrupted
+    assert values[-1] < 500
+    assert client.run(turns("make it white")).images("6")
+
+
+def failing(client: Client, graph: dict[str, Any]) -> dict[str, Any]:
+    with pytest.raises(ExecutionFailed) as caught:
+        client.run(graph)
+    return caught.value.details
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda graph: graph["3"]["inputs"].pop("image"),
+            "this edit needs a picture: connect 'image', or 'latent'",
+        ),
+        (
+            lambda graph: graph["3"]["inputs"].update(latent=["3b", 0]),
+            "'image' and 'latent' are both connected",
+        ),
+    ],
+)
+def test_errors_are_one_sentence(client: Client, change: Callable[[Any], Any], said: str) -> None:
+    graph = turns() | {"3b": node("EmptySD3LatentImage", width=64, height=64, batch_size=1)}
+    change(graph)
+    details = failing(client, graph)
+    assert details["exception_type"] == "ValueError"
+    assert said in details["exception_message"]
+    assert details["exception_message"].strip().count("\n") == 0
+
+
+def test_latent_of_another_model_is_refused(client: Client) -> None:
+    graph = turns()
+    graph["1"] = node("EmptyLatentImage", width=64, height=64, batch_size=1)
+    graph["3"]["inputs"].pop("image")
+    graph["3"]["inputs"]["latent"] = ["1", 0]
+    assert "this LATENT is (1, 4, 8, 8)" in failing(client, graph)["exception_message"]
+
+
+def test_missing_model_is_refused_with_folder_and_file(client: Client) -> None:
+    graph = turns()
+    graph["2"] = node("KontextLoadModel", **(LOADER["inputs"] | {"model": "gone.safetensors"}))
+    with pytest.raises(PromptRefused) as caught:
+        client.queue(graph)
+    faults = caught.value.errors["2"]["errors"]
+    assert len(faults) == 1
+    assert "diffusion_models" in faults[0]["details"]
+    assert "flux1-dev-kontext_fp8_scaled.safetensors" in faults[0]["details"]
+
+
+def test_help_and_texts_are_served(client: Client) -> None:
+    import json
+    import urllib.request
+
+    def get(path: str) -> bytes:
+        with urllib.request.urlopen(f"{client.url}{path}", timeout=30) as answer:
+            return answer.read()
+
+    assert get("/extensions/kontext/docs/KontextEdit.md").startswith(b"# Kontext Edit")
+    texts = json.loads(get("/i18n"))["en"]
+    assert texts["nodeDefs"]["KontextEdit"]["display_name"] == "Kontext Edit"

@@ -1,0 +1,296 @@
+"""`python -m tools.make_workflows`: writes workflows/*.json as the page saves them, and their thumbnails.
+
+The graphs are built in the real page from the descriptions below, so that the files are what an artist's would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from kontext_core.remote.client import Client, Json, RemoteError
+from kontext_core.remote.run import as_prompt, execute
+from kontext_core.world.examples import EXAMPLES, STEPS
+
+from . import frontend
+from .console import ToolError, run, say
+from .page import open_browser, open_page
+from .paths import ROOT
+from .server import Server
+
+FOLDER = ROOT / "workflows"
+THUMBNAIL_PX = 256
+VIEW_PX = (1600, 900)
+SIDEBAR_PX = 80
+
+COLUMN, TOP, GAP = 420, 80, 40
+WIDE = 380
+
+WORLD = (
+    "The tiny model that comes along knows its own world only: "
+    "shapes (circle, square, triangle, star, cross, heart, diamond, moon) "
+    "in red, pink, yellow, green, blue, purple, white or black, on a grid of 4 rows and 4 columns, "
+    "on sky, sand, grass, snow, clay or lake."
+)
+OWN = "For a picture of yours, put **Load Image** in place of the example and choose FLUX.1 Kontext in **Kontext Load Model**."
+
+
+@dataclass
+class Node:
+    """A node to make: where it stands, how large it is, and its widgets' values by name."""
+
+    type: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+    widgets: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    title: str | None = None
+
+
+@dataclass
+class Graph:
+    """Nodes by name, links as "node.output > node.input", groups as {title: the nodes in it}."""
+
+    nodes: dict[str, Node]
+    links: list[str]
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+def text_to_image() -> Graph:
+    """Words alone, in single nodes."""
+    made = EXAMPLES["text_to_image"]
+    nodes = {
+        "model": _model(0, 0),
+        "note": _note(0, 300, 300, "## Text to image", "No reference: the words say it all.", WORLD),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 240), {"text": made.instructions[0]}),
+        "sampler": _sampler(COLUMN, 300, made.seeds[0]),
+        "decode": Node("KontextDecode", (2 * COLUMN, 0), (WIDE, 60)),
+        "save": _save(2 * COLUMN, 120, "kontext_text_to_image"),
+    }
+    links = [
+        "model.model > prompt.model",
+        "model.model > sampler.model",
+        "prompt.prompt > sampler.prompt",
+        "model.model > decode.model",
+        "sampler.latent > decode.latent",
+        "decode.image > save.images",
+    ]
+    return Graph(nodes, links)
+
+
+def single_edit() -> Graph:
+    """One edit in one box."""
+    made = EXAMPLES["single_edit"]
+    nodes = {
+        "model": _model(0, 0),
+        "picture": _picture(0, 280, made.pictures[0]),
+        "edit": _edit(COLUMN, 0, made.instructions[0], made.seeds[0]),
+        "note": _note(COLUMN, 480, 240, "## One edit", WORLD, OWN),
+        "save": _save(2 * COLUMN, 0, "kontext_edit"),
+    }
+    links = ["model.model > edit.model", "picture.image > edit.image", "edit.image > save.images"]
+    return Graph(nodes, links)
+
+
+def two_references() -> Graph:
+    """Two pictures for one result, in single nodes."""
+    made = EXAMPLES["two_references"]
+    nodes = {
+        "model": _model(0, 0),
+        "first": _picture(0, 280, made.pictures[0], "Picture 1"),
+        "second": _picture(0, 660, made.pictures[1], "Picture 2"),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 200), {"text": made.instructions[0]}),
+        "one": Node("KontextReference", (COLUMN, 280), (WIDE, 180), {}, "Reference 1: sets the size"),
+        "two": Node("KontextReference", (COLUMN, 660), (WIDE, 180), {}, "Reference 2"),
+        "sampler": _sampler(2 * COLUMN, 0, made.seeds[0]),
+        "note": _note(
+            2 * COLUMN,
+            660,
+            300,
+            "## Two references",
+            "References are chained: the result has the size of the first.",
+            OWN,
+        ),
+        "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
+        "save": _save(3 * COLUMN, 120, "kontext_two_references"),
+    }
+    links = [
+        "model.model > prompt.model",
+        "model.model > one.model",
+        "model.model > two.model",
+        "first.image > one.image",
+        "second.image > two.image",
+        "one.references > two.references",
+        "model.model > sampler.model",
+        "prompt.prompt > sampler.prompt",
+        "two.references > sampler.references",
+        "model.model > decode.model",
+        "sampler.latent > decode.latent",
+        "decode.image > save.images",
+    ]
+    return Graph(nodes, links)
+
+
+def three_turn_edit() -> Graph:
+    """Three edits, each made to the result of the one before."""
+    made = EXAMPLES["three_turn_edit"]
+    nodes = {"model": _model(0, 0), "picture": _picture(0, 280, made.pictures[0])}
+    links = ["picture.image > turn1.image"]
+    groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
+    for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
+        turn, save = f"turn{number}", f"save{number}"
+        nodes[turn] = _edit(number * COLUMN, 0, instruction, seed, f"Turn {number}")
+        nodes[save] = _save(number * COLUMN, 480, f"kontext_turn_{number}")
+        links += [f"model.model > {turn}.model", f"{turn}.image > {save}.images"]
+        if number > 1:
+            links.append(f"turn{number - 1}.latent > {turn}.latent")
+        groups[f"Turn {number}"] = (turn, save)
+    nodes["note"] = _note(
+        0,
+        660,
+        210,
+        "## Three turns",
+        "Each turn takes the **latent** of the turn before, so nothing is lost between them. "
+        "Change the instruction of turn 3 and queue again: only turn 3 runs.",
+        OWN,
+    )
+    return Graph(nodes, links, groups)
+
+
+GRAPHS = {make.__name__: make for make in (text_to_image, single_edit, two_references, three_turn_edit)}
+
+
+def _model(x: int, y: int) -> Node:
+    return Node("KontextLoadModel", (x, y), (WIDE, 200))
+
+
+def _picture(x: int, y: int, name: str, title: str | None = None) -> Node:
+    return Node("KontextExample", (x, y), (WIDE, 300), {"picture": name}, title)
+
+
+def _edit(x: int, y: int, instruction: str, seed: int, title: str | None = None) -> Node:
+    widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
+    return Node("KontextEdit", (x, y), (WIDE, 400), widgets, title)
+
+
+def _sampler(x: int, y: int, seed: int) -> Node:
+    widgets = {"seed": seed, "control_after_generate": "fixed", "steps": STEPS}
+    return Node("KontextSampler", (x, y), (WIDE, 460), widgets)
+
+
+def _save(x: int, y: int, prefix: str) -> Node:
+    return Node("SaveImage", (x, y), (WIDE, 380), {"filename_prefix": prefix})
+
+
+def _note(x: int, y: int, height: int, *paragraphs: str) -> Node:
+    return Node("MarkdownNote", (x, y), (WIDE, height), {"": "\n\n".join(paragraphs)}, "About this workflow")
+
+
+_BUILD = """async ({nodes, links, groups, view}) => {
+  const app = window.app
+  await app.loadGraphData({version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: []})
+  const made = {}
+  for (const [name, one] of Object.entries(nodes)) {
+    const node = LiteGraph.createNode(one.type)
+    if (!node) throw new Error(`there is no node ${one.type}`)
+    node.pos = one.pos
+    app.graph.add(node)
+    if (one.title) node.title = one.title
+    for (const [key, value] of Object.entries(one.widgets)) {
+      const widget = key ? node.widgets.find((w) => w.name === key) : node.widgets[0]
+      if (!widget) throw new Error(`${one.type} has no widget ${key}`)
+      widget.value = value
+    }
+    const least = node.computeSize()
+    if (least[0] > one.size[0] || least[1] > one.size[1]) throw new Error(`${name} needs ${least}`)
+    node.setSize(one.size)
+    made[name] = node
+  }
+  const slot = (slots, name, node) => {
+    const found = slots.findIndex((one) => one.name === name)
+    if (found < 0) throw new Error(`${node} has no ${name}, but ${slots.map((one) => one.name)}`)
+    return found
+  }
+  for (const link of links) {
+    const [[from, output], [to, input]] = link.split(' > ').map((end) => end.split('.'))
+    const source = slot(made[from].outputs, output, from), target = slot(made[to].inputs, input, to)
+    if (!made[from].connect(source, made[to], target)) throw new Error(`${link} cannot be wired`)
+  }
+  for (const [title, names] of Object.entries(groups)) {
+    const group = new LiteGraph.LGraphGroup(title)
+    app.graph.add(group)
+    group.resizeTo(names.map((name) => made[name]), 15)
+  }
+  app.graph.extra.ds = view
+  const {workflow} = await app.graphToPrompt()
+  workflow.extra = {ds: view, frontendVersion: workflow.extra.frontendVersion}
+  return workflow
+}"""
+
+
+def build(page: Page, graph: Graph) -> Json:
+    """Build a graph in the page and give what the page would save."""
+    nodes = {name: asdict(node) for name, node in graph.nodes.items()}
+    parts = {"nodes": nodes, "links": graph.links, "groups": graph.groups, "view": _view(graph)}
+    return page.evaluate(_BUILD, parts)
+
+
+def _view(graph: Graph) -> Json:
+    """Where the page looks when the workflow opens: at all of it."""
+    right = max(node.pos[0] + node.size[0] for node in graph.nodes.values())
+    bottom = max(node.pos[1] + node.size[1] for node in graph.nodes.values())
+    space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - 2 * TOP)
+    scale = min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * TOP))
+    return {"scale": scale, "offset": [SIDEBAR_PX / scale + GAP, TOP / scale + GAP]}
+
+
+def write(page: Page, name: str) -> None:
+    """Write one workflow."""
+    workflow = build(page, GRAPHS[name]())
+    (FOLDER / f"{name}.json").write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
+
+
+def thumbnail(client: Client, name: str) -> None:
+    """Run one workflow and write what it made, side by side, as its thumbnail."""
+    workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    prompt = as_prompt(workflow, client.object_info())
+    result = execute(client, prompt, workflow)
+    saved = [id for id, node in prompt.items() if node["class_type"] == "SaveImage"]
+    pictures = [Image.open(BytesIO(client.view(one))) for id in saved for one in result.images(id)]
+    sheet = Image.new("RGB", (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX))
+    for i, picture in enumerate(pictures):
+        sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (i * THUMBNAIL_PX, 0))
+    sheet.save(FOLDER / f"{name}.jpg", quality=90)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.make_workflows", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", default=list(GRAPHS), help=f"only these of {', '.join(GRAPHS)}", metavar="NAME"
+    )
+    parser.add_argument("--no-thumbnails", action="store_true", help="only the JSON files")
+    options = parser.parse_args()
+    if unknown := [name for name in options.names if name not in GRAPHS]:
+        raise ToolError(f"There are no workflows {', '.join(unknown)}; there are {', '.join(GRAPHS)}.")
+    FOLDER.mkdir(exist_ok=True)
+    with Server(front_end=frontend.get(frontend.NEWEST)) as server:
+        with open_browser() as browser, open_page(browser, server.url) as page:
+            for name in options.names:
+                write(page, name)
+                say(f"wrote {FOLDER / name}.json")
+        with Client(server.url) as client:
+            for name in [] if options.no_thumbnails else options.names:
+                thumbnail(client, name)
+                say(f"wrote {FOLDER / name}.jpg")
+
+
+if __name__ == "__main__":
+    run(main, RemoteError)
