@@ -5,6 +5,9 @@ from contextlib import contextmanager
 
 import torch
 
+# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS.
+_SIGNS = ("not enough memory", "out of memory", "can't allocate memory", "ALLOC_FAILED")
+
 
 class CheckpointError(ValueError):
     """A file of weights cannot be used. The message names the file, what it holds, and what to do."""
@@ -26,6 +29,6 @@ def explained_memory(attempt: str, advice: str) -> Iterator[None]:
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise TooLittleMemoryError(f"there is too little memory for {attempt}; {advice}") from error
     except RuntimeError as error:
-        if "not enough memory" not in str(error) and "out of memory" not in str(error):
+        if not any(sign in str(error) for sign in _SIGNS):
             raise
         raise TooLittleMemoryError(f"there is too little memory for {attempt}; {advice}") from error

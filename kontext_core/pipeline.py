@@ -221,7 +221,8 @@ class Pipeline:
         ):
             return reference, None
         check_image(reference)
-        size = nearest_size(*reference.shape[1:3], self.transformer.config.preferred_sizes)
+        height, width = reference.shape[1:3]
+        size = nearest_size(height, width, self.transformer.config.preferred_sizes)
         canvas, placement = fit_image(reference, size, fit)
         weight = self.vae.encoder.conv_in.weight
         key = (_digest(canvas), canvas.shape, canvas.dtype, weight.dtype, weight.device)
@@ -275,7 +276,7 @@ class Pipeline:
 
 def _digest(image: Tensor) -> bytes:
     pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return hashlib.blake2b(pixels, digest_size=16).digest()
+    return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
 def _batch(batch: int, given: Sequence[Tensor]) -> int:

@@ -50,7 +50,7 @@ def denoise(
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together.
     """
-    _check(noise, sigmas, cfg_scale, negative, start, strength, mask)
+    _check(noise, txt, sigmas, references, cfg_scale, negative, start, strength, mask)
     device = transformer.device
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
@@ -99,7 +99,9 @@ def denoise(
 
 def _check(
     noise: Tensor,
+    txt: Tensor,
     sigmas: Sequence[float],
+    references: Sequence[Tensor],
     cfg_scale: float,
     negative: Text | None,
     start: Tensor | None,
@@ -116,11 +118,11 @@ def _check(
         )
     if start is None and (strength < 1.0 or mask is not None):
         raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
-    if start is not None and start.shape[-3:] != noise.shape[-3:]:
+    if start is not None and start.shape[1:] != noise.shape[1:]:
         raise ValueError(
             f"start latents {tuple(start.shape)} and noise {tuple(noise.shape)} must be of one size"
         )
-    if mask is not None and (mask.shape[-2:] != noise.shape[-2:] or mask.shape[-3] != 1):
+    if mask is not None and mask.shape[1:] != (1, *noise.shape[-2:]):
         raise ValueError(
             f"the mask {tuple(mask.shape)} must be (1 or batch, 1, {noise.shape[-2]}, {noise.shape[-1]})"
         )
@@ -128,3 +130,22 @@ def _check(
         raise ValueError(
             f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
         )
+    for reference in references:
+        if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
+            raise ValueError(
+                f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), "
+                f"and this one is {tuple(reference.shape)}"
+            )
+    batch = noise.shape[0]
+    parts = {
+        "the prompt": txt,
+        "the start": start,
+        "the mask": mask,
+        "the negative prompt": negative and negative[0],
+    }
+    parts |= {f"reference {i}": reference for i, reference in enumerate(references, start=1)}
+    for name, part in parts.items():
+        if part is not None and part.shape[0] not in (1, batch):
+            raise ValueError(
+                f"{name} is a batch of {part.shape[0]} and the noise of {batch}; it must be 1, or the same"
+            )

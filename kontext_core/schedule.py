@@ -32,4 +32,4 @@ def sigmas(steps: int, n_target_tokens: int, *, mu: float | None = None) -> list
 
 
 def _shift(t: float, mu: float) -> float:
-    return math.exp(mu) / (math.exp(mu) + 1.0 / t - 1.0)
+    return math.exp(mu) / (math.exp(mu) + (1.0 / t - 1.0))

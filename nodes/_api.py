@@ -1,5 +1,10 @@
-"""The one import of ComfyUI's node API."""
+"""The one import of ComfyUI's node API. Where types are checked there is no ComfyUI, and everything in it is Any."""
 
-from comfy_api.latest import ComfyExtension, io, ui  # pyright: ignore[reportMissingImports]
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["ComfyExtension", "io", "ui"]
+if TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any: ...
+
+else:
+    from comfy_api.latest import ComfyExtension, io, ui  # noqa: F401

@@ -55,7 +55,7 @@ def named_folders(folder: str) -> str:
 
 def tokenizer_folders() -> dict[str, Path]:
     """The tokenizers of CLIP-L and T5-XXL that ComfyUI brings along."""
-    comfy_folder = Path(folder_paths.__file__).parent / "comfy"
+    comfy_folder = Path(str(folder_paths.__file__)).parent / "comfy"
     return {
         "tokenizer": comfy_folder / "sd1_tokenizer",
         "tokenizer_2": comfy_folder / "text_encoders" / "t5_tokenizer",

@@ -82,11 +82,11 @@ def describe(reference: Reference, model: Pipeline | None) -> str:
         start = f"a latent of {width} x {height} px"
     else:
         assert reference.picture is not None
-        own = reference.picture.shape[1:3]
+        own_height, own_width = reference.picture.shape[1:3]
         sizes = PREFERRED_SIZES if model is None else model.transformer.config.preferred_sizes
-        height, width = canvas_size(*own, sizes, reference.fit)
-        start = f"{own[1]} x {own[0]} px"
-        if (height, width) != tuple(own):
+        height, width = canvas_size(own_height, own_width, sizes, reference.fit)
+        start = f"{own_width} x {own_height} px"
+        if (height, width) != (own_height, own_width):
             start += f", {_FITTED[reference.fit]} {width} x {height} px"
     tokens = -(-height // TOKEN_PX) * -(-width // TOKEN_PX)
     unsure = reference.latent is None and reference.fit != "none" and model is None

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -31,9 +32,10 @@ THUMBNAIL_PX = 256
 VIEW_PX = (1600, 900)
 SIDEBAR_PX = 80
 
-COLUMN, TOP, GAP = 420, 80, 40
-WIDE = 380
+COLUMN, WIDE = 440, 380
+TOP, GAP, MARGIN, TITLE_PX = 90, 40, 15, 30
 
+TURNS = ("Change a colour", "Take something away", "Change the background")
 WORLD = (
     "The tiny model that comes along knows its own world only: "
     "shapes (circle, square, triangle, star, cross, heart, diamond, moon) "
@@ -68,11 +70,11 @@ def text_to_image() -> Graph:
     made = EXAMPLES["text_to_image"]
     nodes = {
         "model": _model(0, 0),
-        "note": _note(0, 300, 300, "## Text to image", "No reference: the words say it all.", WORLD),
+        "note": _note(0, 320, 260, "## Text to image", "No reference: the words say it all.", WORLD),
         "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 240), {"text": made.instructions[0]}),
-        "sampler": _sampler(COLUMN, 300, made.seeds[0]),
-        "decode": Node("KontextDecode", (2 * COLUMN, 0), (WIDE, 60)),
-        "save": _save(2 * COLUMN, 120, "kontext_text_to_image"),
+        "sampler": _sampler(2 * COLUMN, 0, made.seeds[0]),
+        "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
+        "save": _save(3 * COLUMN, 140, "kontext_text_to_image"),
     }
     links = [
         "model.model > prompt.model",
@@ -90,9 +92,9 @@ def single_edit() -> Graph:
     made = EXAMPLES["single_edit"]
     nodes = {
         "model": _model(0, 0),
-        "picture": _picture(0, 280, made.pictures[0]),
+        "picture": _picture(0, 320, made.pictures[0]),
         "edit": _edit(COLUMN, 0, made.instructions[0], made.seeds[0]),
-        "note": _note(COLUMN, 480, 240, "## One edit", WORLD, OWN),
+        "note": _note(2 * COLUMN, 400, 220, "## One edit", WORLD, OWN),
         "save": _save(2 * COLUMN, 0, "kontext_edit"),
     }
     links = ["model.model > edit.model", "picture.image > edit.image", "edit.image > save.images"]
@@ -104,22 +106,22 @@ def two_references() -> Graph:
     made = EXAMPLES["two_references"]
     nodes = {
         "model": _model(0, 0),
-        "first": _picture(0, 280, made.pictures[0], "Picture 1"),
-        "second": _picture(0, 660, made.pictures[1], "Picture 2"),
-        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 200), {"text": made.instructions[0]}),
-        "one": Node("KontextReference", (COLUMN, 280), (WIDE, 180), {}, "Reference 1: sets the size"),
-        "two": Node("KontextReference", (COLUMN, 660), (WIDE, 180), {}, "Reference 2"),
+        "first": _picture(0, 320, made.pictures[0], "Picture 1"),
+        "second": _picture(0, 700, made.pictures[1], "Picture 2"),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 240), {"text": made.instructions[0]}),
+        "one": Node("KontextReference", (COLUMN, 320), (WIDE, 200), {}, "Reference 1: sets the size"),
+        "two": Node("KontextReference", (COLUMN, 700), (WIDE, 200), {}, "Reference 2"),
         "sampler": _sampler(2 * COLUMN, 0, made.seeds[0]),
         "note": _note(
             2 * COLUMN,
-            660,
-            300,
+            700,
+            200,
             "## Two references",
             "References are chained: the result has the size of the first.",
             OWN,
         ),
         "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
-        "save": _save(3 * COLUMN, 120, "kontext_two_references"),
+        "save": _save(3 * COLUMN, 140, "kontext_two_references"),
     }
     links = [
         "model.model > prompt.model",
@@ -141,21 +143,22 @@ def two_references() -> Graph:
 def three_turn_edit() -> Graph:
     """Three edits, each made to the result of the one before."""
     made = EXAMPLES["three_turn_edit"]
-    nodes = {"model": _model(0, 0), "picture": _picture(0, 280, made.pictures[0])}
+    nodes = {"model": _model(0, 0), "picture": _picture(0, 320, made.pictures[0])}
     links = ["picture.image > turn1.image"]
     groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
-    for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
+    turns = zip(made.instructions, made.seeds, TURNS, strict=True)
+    for number, (instruction, seed, what) in enumerate(turns, start=1):
         turn, save = f"turn{number}", f"save{number}"
         nodes[turn] = _edit(number * COLUMN, 0, instruction, seed, f"Turn {number}")
-        nodes[save] = _save(number * COLUMN, 480, f"kontext_turn_{number}")
+        nodes[save] = _save(number * COLUMN, 640, f"kontext_turn_{number}")
         links += [f"model.model > {turn}.model", f"{turn}.image > {save}.images"]
         if number > 1:
             links.append(f"turn{number - 1}.latent > {turn}.latent")
-        groups[f"Turn {number}"] = (turn, save)
+        groups[f"{number}. {what}"] = (turn, save)
     nodes["note"] = _note(
         0,
-        660,
-        210,
+        700,
+        260,
         "## Three turns",
         "Each turn takes the **latent** of the turn before, so nothing is lost between them. "
         "Change the instruction of turn 3 and queue again: only turn 3 runs.",
@@ -168,7 +171,7 @@ GRAPHS = {make.__name__: make for make in (text_to_image, single_edit, two_refer
 
 
 def _model(x: int, y: int) -> Node:
-    return Node("KontextLoadModel", (x, y), (WIDE, 200))
+    return Node("KontextLoadModel", (x, y), (WIDE, 240))
 
 
 def _picture(x: int, y: int, name: str, title: str | None = None) -> Node:
@@ -177,23 +180,23 @@ def _picture(x: int, y: int, name: str, title: str | None = None) -> Node:
 
 def _edit(x: int, y: int, instruction: str, seed: int, title: str | None = None) -> Node:
     widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
-    return Node("KontextEdit", (x, y), (WIDE, 400), widgets, title)
+    return Node("KontextEdit", (x, y), (WIDE, 560), widgets, title)
 
 
 def _sampler(x: int, y: int, seed: int) -> Node:
     widgets = {"seed": seed, "control_after_generate": "fixed", "steps": STEPS}
-    return Node("KontextSampler", (x, y), (WIDE, 460), widgets)
+    return Node("KontextSampler", (x, y), (WIDE, 600), widgets)
 
 
 def _save(x: int, y: int, prefix: str) -> Node:
-    return Node("SaveImage", (x, y), (WIDE, 380), {"filename_prefix": prefix})
+    return Node("SaveImage", (x, y), (WIDE, 320), {"filename_prefix": prefix})
 
 
 def _note(x: int, y: int, height: int, *paragraphs: str) -> Node:
     return Node("MarkdownNote", (x, y), (WIDE, height), {"": "\n\n".join(paragraphs)}, "About this workflow")
 
 
-_BUILD = """async ({nodes, links, groups, view}) => {
+_BUILD = """async ({id, nodes, links, groups, view}) => {
   const app = window.app
   await app.loadGraphData({version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: []})
   const made = {}
@@ -223,23 +226,39 @@ _BUILD = """async ({nodes, links, groups, view}) => {
     const source = slot(made[from].outputs, output, from), target = slot(made[to].inputs, input, to)
     if (!made[from].connect(source, made[to], target)) throw new Error(`${link} cannot be wired`)
   }
-  for (const [title, names] of Object.entries(groups)) {
+  for (const [title, [x, y, width, height]] of Object.entries(groups)) {
     const group = new LiteGraph.LGraphGroup(title)
     app.graph.add(group)
-    group.resizeTo(names.map((name) => made[name]), 15)
+    group.pos = [x, y]
+    group.size = [width, height]
   }
   app.graph.extra.ds = view
   const {workflow} = await app.graphToPrompt()
+  workflow.id = id
   workflow.extra = {ds: view, frontendVersion: workflow.extra.frontendVersion}
-  return workflow
+  return JSON.stringify(workflow, null, 2)
 }"""
 
 
-def build(page: Page, graph: Graph) -> Json:
-    """Build a graph in the page and give what the page would save."""
-    nodes = {name: asdict(node) for name, node in graph.nodes.items()}
-    parts = {"nodes": nodes, "links": graph.links, "groups": graph.groups, "view": _view(graph)}
+def build(page: Page, name: str) -> str:
+    """Build a graph in the page and give the file that the page would save."""
+    graph = GRAPHS[name]()
+    parts: Json = {
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"kontext/workflows/{name}")),
+        "nodes": {key: asdict(node) for key, node in graph.nodes.items()},
+        "links": graph.links,
+        "groups": {title: _around([graph.nodes[key] for key in keys]) for title, keys in graph.groups.items()},
+        "view": _view(graph),
+    }
     return page.evaluate(_BUILD, parts)
+
+
+def _around(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
+    """Where a group of nodes lies: x, y, width, height; titles stand above nodes and group."""
+    left, top = (min(node.pos[axis] for node in nodes) for axis in (0, 1))
+    right, bottom = (max(node.pos[axis] + node.size[axis] for node in nodes) for axis in (0, 1))
+    x, y = left - MARGIN, top - 2 * TITLE_PX - MARGIN
+    return x, y, right + MARGIN - x, bottom + MARGIN - y
 
 
 def _view(graph: Graph) -> Json:
@@ -249,12 +268,6 @@ def _view(graph: Graph) -> Json:
     space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - 2 * TOP)
     scale = min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * TOP))
     return {"scale": scale, "offset": [SIDEBAR_PX / scale + GAP, TOP / scale + GAP]}
-
-
-def write(page: Page, name: str) -> None:
-    """Write one workflow."""
-    workflow = build(page, GRAPHS[name]())
-    (FOLDER / f"{name}.json").write_text(json.dumps(workflow, indent=2) + "\n", encoding="utf-8")
 
 
 def thumbnail(client: Client, name: str) -> None:
@@ -284,7 +297,7 @@ def main() -> None:
     with Server(front_end=frontend.get(frontend.NEWEST)) as server:
         with open_browser() as browser, open_page(browser, server.url) as page:
             for name in options.names:
-                write(page, name)
+                (FOLDER / f"{name}.json").write_text(build(page, name) + "\n", encoding="utf-8")
                 say(f"wrote {FOLDER / name}.json")
         with Client(server.url) as client:
             for name in [] if options.no_thumbnails else options.names:

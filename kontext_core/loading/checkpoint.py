@@ -25,19 +25,19 @@ DTYPES: dict[str, torch.dtype] = {
     "BOOL": torch.bool,
 }  # fmt: skip
 
+_USUAL_NAMES = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
+
+_PICKLED = "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read"
 
 # What people rename to .safetensors, by how it begins.
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
-    (
-        b"PK\x03\x04",
-        "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read",
-    ),
-    (b"\x80\x02", "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read"),
+    (b"PK\x03\x04", _PICKLED),
+    (b"\x80\x02", _PICKLED),
     (b"GGUF", "a GGUF file, which is not supported yet"),
     (
         b"version https://git-lfs",
-        "a Git LFS pointer and not the weights themselves; run 'git lfs pull' where it came from",
+        "a Git LFS pointer and not the weights; run 'git lfs pull' where it came from",
     ),
     (b"<", "a web page, saved in place of the weights; the download may need a login or an accepted licence"),
 )
@@ -85,8 +85,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     if not path.is_file():
         raise CheckpointError(f"there is no file or folder {path}")
     weights, metadata = _open_file(path)
-    config = _parse(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
-    return Checkpoint(path, weights, path.stat().st_size, metadata, config)
+    return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -109,15 +108,13 @@ def _open_folder(folder: Path) -> Checkpoint:
         raise CheckpointError(
             f"{folder}: {len(absent)} tensors of {indexes[0].name} are in no shard: {first_few(absent)}"
         )
-    if (folder / "config.json").is_file():
-        config = read_json(folder / "config.json")
-    else:
-        config = (
-            _parse(metadata["config"], f"'config' in the header of {files[0]}")
-            if "config" in metadata
-            else {}
-        )
+    beside = folder / "config.json"
+    config = read_json(beside) if beside.is_file() else _header_config(folder, metadata)
     return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config)
+
+
+def _header_config(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
+    return _parse(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
 
 
 def _shards(index: Path) -> list[Path]:
@@ -134,14 +131,19 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
+def is_one_model(folder: Path) -> bool:
+    """Whether a folder is what transformers or diffusers write for one model, and not a collection of files."""
+    if any(folder.glob("*.safetensors.index.json")):
+        return True
+    files = [file.name for file in folder.glob("*.safetensors")]
+    return (folder / "config.json").is_file() and (len(files) == 1 or not _USUAL_NAMES.isdisjoint(files))
+
+
 def _only_file(folder: Path) -> Path:
     files = sorted(folder.glob("*.safetensors"))
-    for name in (
-        "model.safetensors",
-        "diffusion_pytorch_model.safetensors",
-    ):  # beside variants such as *.fp16.safetensors
-        if folder / name in files:
-            return folder / name
+    for file in files:
+        if file.name in _USUAL_NAMES:  # beside variants such as model.fp16.safetensors
+            return file
     if len(files) != 1:
         found = (
             f"holds several: {first_few([file.name for file in files])}; name one" if files else "holds none"

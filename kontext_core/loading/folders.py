@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .checkpoint import Weights, first_few, open_checkpoint
+from .checkpoint import Weights, first_few, is_one_model, open_checkpoint
 from .recognise import FileReport, recognise
 
 # What to say when a part is not there: what it is called, and what to put where.
@@ -46,7 +46,7 @@ def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
 
 
 def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
-    if (folder / "config.json").is_file() or any(folder.glob("*.safetensors.index.json")):
+    if is_one_model(folder):
         return recognise(open_checkpoint(folder), part)
 
     damaged: list[CheckpointError] = []

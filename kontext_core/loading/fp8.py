@@ -26,6 +26,7 @@ _MARKER = "scaled_fp8"
 _FACTORS = (".scale_weight", ".weight_scale")
 _INPUT_FACTORS = (".scale_input", ".input_scale")
 _LAYER_FORMAT = ".comfy_quant"
+_BITSANDBYTES = ".quant_state.bitsandbytes__"
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
 
@@ -36,6 +37,8 @@ def dequantise(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str
     Returns: the weights, and the name of the form they were stored in ("" without factors).
     Raises: CheckpointError for a form that is not known, and for a weight or a factor without the other.
     """
+    if any(_BITSANDBYTES in key for key in weights):
+        raise CheckpointError("its weights are in 4 bits (bitsandbytes), which is not supported yet")
     declared = _declared_formats(weights, metadata)
     if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
         raise CheckpointError(

@@ -8,10 +8,10 @@ from typing import Any
 
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
 from ..errors import CheckpointError
-from .checkpoint import Checkpoint, Weights, open_checkpoint
+from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
 from .fp8 import dequantise
 from .keys import count, rename, transformer_rules, vae_rules
-from .shapes import clip_config, t5_config, transformer_config, vae_config
+from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.
 _PREFIXES = {
@@ -21,25 +21,13 @@ _PREFIXES = {
     "t5": ("text_encoders.t5xxl.transformer.",),
 }
 
-_FLUX_KEY, _FLUX_DIFFUSERS_KEY = (
-    "double_blocks.0.img_attn.qkv.weight",
-    "single_transformer_blocks.0.proj_mlp.weight",
-)
-_VAE_KEY, _VAE_DIFFUSERS_KEY = (
-    "encoder.down.0.block.0.norm1.weight",
-    "encoder.down_blocks.0.resnets.0.norm1.weight",
-)
+_FLUX_KEY = "double_blocks.0.img_attn.qkv.weight"
+_FLUX_DIFFUSERS_KEY = "single_transformer_blocks.0.proj_mlp.weight"
+_VAE_KEY = "encoder.down.0.block.0.norm1.weight"
+_VAE_DIFFUSERS_KEY = "encoder.down_blocks.0.resnets.0.norm1.weight"
 _CLIP_KEY = "encoder.layers.0.mlp.fc1.weight"
 _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
-_LORA_ENDS = (
-    ".lora_A.weight",
-    ".lora_down.weight",
-    ".lora_A",
-    ".lokr_w1",
-    ".lokr_w1_a",
-    ".hada_w1_a",
-    ".dora_scale",
-)
+_LORA_ENDS = (".lora_A.weight", ".lora_down.weight", ".lora_A", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a")
 
 # Other models: the keys that give them away. The first row whose keys are all there counts.
 _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -132,9 +120,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
         title="of an unknown kind",
         format="names of its own",
         config=None,
-        dtypes=dict(
-            Counter(str(tensor.dtype).removeprefix("torch.") for tensor in weights.values()).most_common()
-        ),
+        dtypes=dict(Counter(_name(tensor) for tensor in weights.values()).most_common()),
         parameters=_parameters(weights),
         size=checkpoint.size,
         notes=(f"the file packs several models: {', '.join(parts)}",) if len(parts) > 1 else (),
@@ -165,11 +151,14 @@ def _parts(weights: Weights) -> dict[str, Weights]:
     parts: dict[str, Weights] = {}
     for part, prefixes in _PREFIXES.items():
         for prefix in prefixes:
-            if found := {
-                key.removeprefix(prefix): tensor for key, tensor in weights.items() if key.startswith(prefix)
-            }:
+            found = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
+            if found:
                 parts[part] = found
     return parts or {"": weights}
+
+
+def _name(tensor: LazyTensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _size(size: int) -> str:
@@ -188,29 +177,22 @@ def _read_transformer(
         names = "diffusers' names"
         depths = count(weights, "transformer_blocks.{}."), count(weights, "single_transformer_blocks.{}.")
         weights = rename(weights, transformer_rules(*depths))
-    if "img_in.weight" in weights and "final_layer.linear.weight" in weights:
-        in_channels, out_channels = (
-            weights["img_in.weight"].shape[1],
-            weights["final_layer.linear.weight"].shape[0],
-        )
-        if in_channels != out_channels:
-            title = _VARIANTS.get(in_channels / out_channels, "an unknown variant of FLUX.1 with more inputs")
-            refusal = (
-                f"it is {title}: its image input takes {in_channels} numbers a token and not {out_channels}"
-            )
-            return replace(report, format=names, title=title, refusal=refusal), weights
+    inputs = shape_of(weights, "img_in.weight", 2)[1]
+    outputs = shape_of(weights, "final_layer.linear.weight", 2)[0]
+    if inputs != outputs:
+        title = _VARIANTS.get(inputs / outputs, "an unknown variant of FLUX.1 with more inputs")
+        refusal = f"it is {title}: its image input takes {inputs} numbers a token and not {outputs}"
+        return replace(report, format=names, title=title, refusal=refusal), weights
 
     config = transformer_config(weights, said)
-    notes: tuple[str, ...] = ()
-    title = "a FLUX transformer of its own size"
-    if replace(config, guidance_embed=True) == replace(KONTEXT_DEV, text_length=config.text_length):
-        title = (
-            "a FLUX.1 transformer, dev or Kontext"
-            if config.guidance_embed
-            else "the FLUX.1 schnell transformer"
-        )
-        notes = (_DEV_OR_KONTEXT if config.guidance_embed else _SCHNELL,)
-    return replace(report, format=names, title=title, config=config, notes=report.notes + notes), weights
+    report = replace(report, format=names, config=config)
+    if replace(config, guidance_embed=True) != replace(KONTEXT_DEV, text_length=config.text_length):
+        return replace(report, title="a FLUX transformer of its own size"), weights
+    if config.guidance_embed:
+        title, note = "a FLUX.1 transformer, dev or Kontext", _DEV_OR_KONTEXT
+    else:
+        title, note = "the FLUX.1 schnell transformer", _SCHNELL
+    return replace(report, title=title, notes=(*report.notes, note)), weights
 
 
 # Inputs as a multiple of the outputs. Source: flux util.py, configs (in_channels 384 and 128 beside 64).
@@ -228,8 +210,8 @@ def _read_vae(report: FileReport, weights: Weights, said: dict[str, Any]) -> tup
         names = "diffusers' names"
         sizes = count(weights, "encoder.down_blocks.{}."), count(weights, "encoder.down_blocks.0.resnets.{}.")
         weights = rename(weights, vae_rules(*sizes))
-    channels = weights["decoder.conv_in.weight"].shape[1] if "decoder.conv_in.weight" in weights else 0
-    if channels not in (0, FLUX_VAE.z_channels):
+    channels = shape_of(weights, "decoder.conv_in.weight", 4)[1]
+    if channels != FLUX_VAE.z_channels:
         title = f"an autoencoder with {channels} latent channels"
         refusal = f"it is {title}{_OTHER_VAES.get(channels, '')}; FLUX.1 has {FLUX_VAE.z_channels}"
         return replace(report, format=names, title=title, refusal=refusal), weights

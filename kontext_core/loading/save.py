@@ -39,7 +39,7 @@ _TOKENIZER_FILES = (
 
 
 def save_model(
-    folder: Path,
+    folder: str | Path,
     *,
     transformer: Transformer | None = None,
     vae: VAE | None = None,
@@ -47,6 +47,7 @@ def save_model(
     dtype: torch.dtype = torch.bfloat16,
 ) -> None:
     """Write the given parts. Each file is complete or, when writing fails, what it was before."""
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if transformer is not None:
         _save_weights(folder / TRANSFORMER_FILE, transformer.state_dict(), asdict(transformer.config), dtype)
@@ -65,9 +66,8 @@ def save_model(
 def _save_encoder(
     folder: Path, tensors: dict[str, Tensor], model: Any, fields: tuple[str, ...], dtype: torch.dtype
 ) -> None:
-    config = {
-        "architectures": [type(model).__name__],
-        **{name: getattr(model.config, name) for name in fields},
+    config = {name: getattr(model.config, name) for name in fields} | {
+        "architectures": [type(model).__name__]
     }
     folder.mkdir(exist_ok=True)
     _save_weights(folder / "model.safetensors", tensors, config, dtype)

@@ -14,7 +14,7 @@ from .keys import count
 
 _Config = TypeVar("_Config", TransformerConfig, VAEConfig)
 
-SCHNELL_TEXT_LENGTH = 256  # source: flux cli.py, max_length of flux-schnell
+_SCHNELL_TEXT_LENGTH = 256  # source: flux cli.py, max_length of flux-schnell
 
 # diffusers' config.json to ours, of what shapes do not show.
 _DIFFUSERS_NAMES = {
@@ -26,18 +26,28 @@ _DIFFUSERS_NAMES = {
 }
 
 
+def shape_of(weights: Weights, key: str, axes: int) -> tuple[int, ...]:
+    """Raises: CheckpointError if the tensor is not there, or has another number of axes, or is empty."""
+    if key not in weights:
+        raise CheckpointError(f"{key} is missing, without which its sizes are unknown")
+    shape = weights[key].shape
+    if len(shape) != axes or 0 in shape:
+        raise CheckpointError(f"{key} has the wrong shape {shape}; it should have {axes} axes")
+    return shape
+
+
 def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerConfig:
     """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
-    hidden, in_channels = _shape(weights, "img_in.weight")
-    head_dim = _shape(weights, "double_blocks.0.img_attn.norm.query_norm.scale")[0]
+    hidden, in_channels = shape_of(weights, "img_in.weight", 2)
+    head_dim = shape_of(weights, "double_blocks.0.img_attn.norm.query_norm.scale", 1)[0]
     guidance = "guidance_in.in_layer.weight" in weights
     sizes = {
         "in_channels": in_channels,
-        "out_channels": _shape(weights, "final_layer.linear.weight")[0],
-        "vec_in_dim": _shape(weights, "vector_in.in_layer.weight")[1],
-        "context_in_dim": _shape(weights, "txt_in.weight")[1],
+        "out_channels": shape_of(weights, "final_layer.linear.weight", 2)[0],
+        "vec_in_dim": shape_of(weights, "vector_in.in_layer.weight", 2)[1],
+        "context_in_dim": shape_of(weights, "txt_in.weight", 2)[1],
         "hidden_size": hidden,
-        "mlp_ratio": _shape(weights, "double_blocks.0.img_mlp.0.weight")[0] / hidden,
+        "mlp_ratio": shape_of(weights, "double_blocks.0.img_mlp.0.weight", 2)[0] / hidden,
         "num_heads": hidden // head_dim,
         "depth": count(weights, "double_blocks.{}."),
         "depth_single_blocks": count(weights, "single_blocks.{}."),
@@ -47,7 +57,7 @@ def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerCon
     beyond_shapes = {
         "axes_dim": KONTEXT_DEV.axes_dim,
         "theta": KONTEXT_DEV.theta,
-        "text_length": KONTEXT_DEV.text_length if guidance else SCHNELL_TEXT_LENGTH,
+        "text_length": KONTEXT_DEV.text_length if guidance else _SCHNELL_TEXT_LENGTH,
     }
     said = _ours(said)
     if "axes_dim" not in said and head_dim != sum(KONTEXT_DEV.axes_dim):
@@ -60,17 +70,17 @@ def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerCon
 
 def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
     """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
-    ch, in_channels = _shape(weights, "encoder.conv_in.weight")[:2]
+    ch, in_channels = shape_of(weights, "encoder.conv_in.weight", 4)[:2]
     levels = count(weights, "encoder.down.{}.")
     sizes = {
         "in_channels": in_channels,
         "ch": ch,
-        "out_ch": _shape(weights, "decoder.conv_out.weight")[0],
+        "out_ch": shape_of(weights, "decoder.conv_out.weight", 4)[0],
         "ch_mult": tuple(
-            _shape(weights, f"encoder.down.{i}.block.0.conv1.weight")[0] // ch for i in range(levels)
+            shape_of(weights, f"encoder.down.{i}.block.0.conv1.weight", 4)[0] // ch for i in range(levels)
         ),
         "num_res_blocks": count(weights, "encoder.down.0.block.{}."),
-        "z_channels": _shape(weights, "decoder.conv_in.weight")[1],
+        "z_channels": shape_of(weights, "decoder.conv_in.weight", 4)[1],
     }
     beyond_shapes = {
         name: getattr(FLUX_VAE, name)
@@ -84,7 +94,7 @@ def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
     said = said.get("text_config", said)
     if said:
         return CLIPTextConfig.from_dict(said)
-    vocab_size, hidden = _shape(weights, "text_model.embeddings.token_embedding.weight")
+    vocab_size, hidden = shape_of(weights, "text_model.embeddings.token_embedding.weight", 2)
     if hidden != 768:
         raise CheckpointError(
             f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed beside it"
@@ -92,10 +102,10 @@ def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
     return CLIPTextConfig(
         vocab_size=vocab_size,
         hidden_size=hidden,
-        intermediate_size=_shape(weights, "text_model.encoder.layers.0.mlp.fc1.weight")[0],
+        intermediate_size=shape_of(weights, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
         num_hidden_layers=count(weights, "text_model.encoder.layers.{}."),
         num_attention_heads=hidden // 64,
-        max_position_embeddings=_shape(weights, "text_model.embeddings.position_embedding.weight")[0],
+        max_position_embeddings=shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
         eos_token_id=vocab_size - 1,
     )
 
@@ -104,29 +114,21 @@ def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
     """Args: weights under the published keys (`encoder.block.0.layer...`)."""
     if said:
         return T5Config.from_dict(said)
-    vocab_size, d_model = _shape(weights, "shared.weight")
-    attention, feed_forward = (
-        "encoder.block.0.layer.0.SelfAttention.",
-        "encoder.block.0.layer.1.DenseReluDense.",
-    )
-    buckets, heads = _shape(weights, f"{attention}relative_attention_bias.weight")
-    gated = f"{feed_forward}wi_0.weight" in weights
+    vocab_size, d_model = shape_of(weights, "shared.weight", 2)
+    attention = "encoder.block.0.layer.0.SelfAttention"
+    feed_forward = "encoder.block.0.layer.1.DenseReluDense"
+    buckets, heads = shape_of(weights, f"{attention}.relative_attention_bias.weight", 2)
+    gated = f"{feed_forward}.wi_0.weight" in weights
     return T5Config(
         vocab_size=vocab_size,
         d_model=d_model,
-        d_kv=_shape(weights, f"{attention}q.weight")[0] // heads,
-        d_ff=_shape(weights, f"{feed_forward}wo.weight")[1],
+        d_kv=shape_of(weights, f"{attention}.q.weight", 2)[0] // heads,
+        d_ff=shape_of(weights, f"{feed_forward}.wo.weight", 2)[1],
         num_layers=count(weights, "encoder.block.{}."),
         num_heads=heads,
         relative_attention_num_buckets=buckets,
         feed_forward_proj="gated-gelu" if gated else "relu",
     )
-
-
-def _shape(weights: Weights, key: str) -> tuple[int, ...]:
-    if key not in weights:
-        raise CheckpointError(f"{key} is missing, without which its sizes are unknown")
-    return weights[key].shape
 
 
 def _ours(said: dict[str, Any]) -> dict[str, Any]:

@@ -73,12 +73,9 @@ def _text_length(folder: Path) -> int:
     try:
         return find(folder, "transformer")[0].config.text_length
     except CheckpointError:
-        log.info(
-            "no transformer beside the text encoders in %s; prompts are %d tokens",
-            folder,
-            KONTEXT_DEV.text_length,
-        )
-        return KONTEXT_DEV.text_length
+        length = KONTEXT_DEV.text_length
+        log.info("no transformer beside the text encoders in %s; prompts are %d tokens", folder, length)
+        return length
 
 
 def _load_clip(path: Path, dtype: torch.dtype | None, device: torch.device | str) -> CLIPTextModel:

@@ -89,7 +89,7 @@ def test_a_file_that_the_library_refuses(tmp_path: Path):
 
 
 def test_a_path_with_nothing(tmp_path: Path):
-    with pytest.raises(CheckpointError, match="there is no file or folder .*nowhere"):
+    with pytest.raises(CheckpointError, match=r"there is no file or folder .*nowhere"):
         open_checkpoint(tmp_path / "nowhere")
 
 
@@ -119,7 +119,7 @@ def test_a_shard_that_is_not_there(write, tmp_path: Path):
 def test_a_tensor_that_is_in_no_shard(write, tmp_path: Path):
     write("m/one.safetensors", {"a": torch.ones(2)})
     _index(tmp_path / "m", {"a": "one.safetensors", "b": "one.safetensors"})
-    with pytest.raises(CheckpointError, match="1 tensors of .* are in no shard: b"):
+    with pytest.raises(CheckpointError, match=r"1 tensors of .* are in no shard: b"):
         open_checkpoint(tmp_path / "m")
 
 

@@ -28,7 +28,9 @@ def recognised() -> Recognise:
             tensors = build().state_dict()
         shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
         shapes |= {key.replace("__", "."): shape for key, shape in changed.items()}
-        weights = {key: LazyTensor(shape, torch.bfloat16, lambda: torch.empty(0)) for key, shape in shapes.items()}
+        weights = {
+            key: LazyTensor(shape, torch.bfloat16, lambda: torch.empty(0)) for key, shape in shapes.items()
+        }
         return recognise(Checkpoint(Path("some.safetensors"), weights, 2**34))[0]
 
     return recognised
@@ -56,7 +58,9 @@ def test_schnell_was_not_trained_to_edit(recognised: Recognise):
     assert not report.refusal
 
 
-@pytest.mark.parametrize(("inputs", "what"), [(384, "FLUX.1 Fill"), (128, "a FLUX.1 control model"), (96, "unknown variant")])
+@pytest.mark.parametrize(
+    ("inputs", "what"), [(384, "FLUX.1 Fill"), (128, "a FLUX.1 control model"), (96, "unknown variant")]
+)
 def test_variants_with_more_inputs(recognised: Recognise, inputs: int, what: str):
     report = recognised(lambda: Transformer(KONTEXT_DEV), img_in__weight=(3072, inputs))
     assert report.kind == "transformer"
@@ -106,15 +110,21 @@ def test_fill_is_refused(transformer, write):
 
 @pytest.mark.parametrize(("channels", "whose"), [(4, "Stable Diffusion 1, 2 or SDXL"), (32, "FLUX.2")])
 def test_an_autoencoder_with_other_latents(vae: VAE, write, channels: int, whose: str):
-    path = write("ae.safetensors", vae.state_dict() | {"decoder.conv_in.weight": torch.zeros(64, channels, 3, 3)})
-    with pytest.raises(CheckpointError, match=f"an autoencoder with {channels} latent channels.*{whose}.*FLUX.1 has 16"):
+    path = write(
+        "ae.safetensors", vae.state_dict() | {"decoder.conv_in.weight": torch.zeros(64, channels, 3, 3)}
+    )
+    with pytest.raises(
+        CheckpointError, match=f"an autoencoder with {channels} latent channels.*{whose}.*FLUX.1 has 16"
+    ):
         load_vae(path)
 
 
 def test_one_kind_is_not_another(transformer, vae: VAE, write):
     transformer_path = write("t.safetensors", transformer.state_dict(), asdict(transformer.config))
     vae_path = write("v.safetensors", vae.state_dict())
-    with pytest.raises(CheckpointError, match=r"is a FLUX transformer of its own size and not the autoencoder"):
+    with pytest.raises(
+        CheckpointError, match=r"is a FLUX transformer of its own size and not the autoencoder"
+    ):
         load_vae(transformer_path)
     with pytest.raises(CheckpointError, match=r"is the autoencoder of FLUX\.1 and not the transformer"):
         load_transformer(vae_path)
@@ -124,11 +134,22 @@ def test_one_kind_is_not_another(transformer, vae: VAE, write):
     ("change", "said"),
     [
         ({"img_in.bias": None}, r"1 missing \(img_in\.bias\)"),
-        ({"img_in.bias": None, "extra": torch.ones(1)}, r"1 missing \(img_in\.bias\); 1 unexpected \(extra\)"),
+        (
+            {"img_in.bias": None, "extra": torch.ones(1)},
+            r"1 missing \(img_in\.bias\); 1 unexpected \(extra\)",
+        ),
         ({"img_in.bias": torch.ones(3)}, r"1 of a wrong shape \(img_in\.bias \(3,\) in place of \(64,\)\)"),
         ({f"x{i}": torch.ones(1) for i in range(6)}, r"6 unexpected \(x0, x1, x2, x3 and 2 more\)"),
         ({"img_in.weight": torch.ones(32, 64)}, r"its config says hidden_size 64, its tensors 32"),
         ({"img_in.weight": None}, r"img_in\.weight is missing, without which its sizes are unknown"),
+        (
+            {"txt_in.weight": torch.ones(64)},
+            r"txt_in\.weight has the wrong shape \(64,\); it should have 2 axes",
+        ),
+        (
+            {"img_in.weight.quant_state.bitsandbytes__nf4": torch.ones(1)},
+            r"4 bits \(bitsandbytes\), .* not supported yet",
+        ),
     ],
 )
 def test_keys_are_strict(transformer, write, change: dict[str, Tensor | None], said: str):
@@ -139,18 +160,24 @@ def test_keys_are_strict(transformer, write, change: dict[str, Tensor | None], s
 
 
 def test_a_config_that_says_too_little(transformer, write):
-    with pytest.raises(CheckpointError, match="heads are 32 wide and nothing says how the rotary axes share them"):
+    with pytest.raises(
+        CheckpointError, match="heads are 32 wide and nothing says how the rotary axes share them"
+    ):
         load_transformer(write("x.safetensors", transformer.state_dict()))
 
 
 def test_a_config_that_is_impossible(transformer, write):
-    path = write("x.safetensors", transformer.state_dict(), asdict(transformer.config) | {"axes_dim": [1, 2, 3]})
+    path = write(
+        "x.safetensors", transformer.state_dict(), asdict(transformer.config) | {"axes_dim": [1, 2, 3]}
+    )
     with pytest.raises(CheckpointError, match="its sizes make no model: axes_dim"):
         load_transformer(path)
 
 
 def test_a_model_that_is_not_there(write, tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"no file or folder .*models, where the transformer should be; wanted: flux1"):
+    with pytest.raises(
+        CheckpointError, match=r"no file or folder .*models, where the transformer should be; wanted: flux1"
+    ):
         load_transformer(tmp_path / "models")
     write("models/readme.safetensors", {"what": torch.ones(1)})
     with pytest.raises(CheckpointError) as error:
@@ -178,5 +205,7 @@ def test_a_folder_with_a_damaged_file_only(tmp_path: Path):
 def test_a_folder_with_several_transformers(transformer, write, tmp_path: Path):
     for name in ("one", "two"):
         write(f"m/{name}.safetensors", transformer.state_dict(), asdict(transformer.config))
-    with pytest.raises(CheckpointError, match=r"could be the transformer: one\.safetensors, two\.safetensors; name one"):
+    with pytest.raises(
+        CheckpointError, match=r"could be the transformer: one\.safetensors, two\.safetensors; name one"
+    ):
         load_transformer(tmp_path / "m")

@@ -2,7 +2,6 @@
 
 import errno
 import json
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -68,7 +67,9 @@ def test_transformers_loads_what_is_saved(folder: Path, text_encoders: TextEncod
     ):
         loaded, said = kind.from_pretrained(folder / name, output_loading_info=True)
         assert not any(said[what] for what in ("missing_keys", "unexpected_keys", "mismatched_keys"))
-        assert all(torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items())
+        assert all(
+            torch.equal(loaded.state_dict()[key], tensor) for key, tensor in model.state_dict().items()
+        )
 
 
 def test_weights_are_bfloat16_unless_said_otherwise(transformer: Transformer, tmp_path: Path):
@@ -81,13 +82,16 @@ def test_saving_over_what_is_loaded(folder: Path, text_encoders: TextEncoders):
     expected = {key: tensor.clone() for key, tensor in loaded.state_dict().items()}
     encoders = load_text_encoders(folder)
     save_model(folder, transformer=loaded, text_encoders=encoders, dtype=torch.float32)
-    assert all(torch.equal(load_transformer(folder).state_dict()[key], tensor) for key, tensor in expected.items())
+    assert all(
+        torch.equal(load_transformer(folder).state_dict()[key], tensor) for key, tensor in expected.items()
+    )
     assert torch.equal(load_text_encoders(folder).encode("red")[0], text_encoders.encode("red")[0])
 
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
     """Files of this process can grow to 100 kB and no further."""
+    resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
     yield
@@ -98,7 +102,9 @@ def full_disk() -> Iterator[None]:
 def test_a_full_disk_leaves_the_old_file(transformer: Transformer, tmp_path: Path):
     old = tmp_path / "flux1-kontext.safetensors"
     old.write_bytes(b"old")
-    with pytest.raises(OSError, match=r"flux1-kontext\.safetensors could not be written, and is what it was before"):
+    with pytest.raises(
+        OSError, match=r"flux1-kontext\.safetensors could not be written, and is what it was before"
+    ):
         save_model(tmp_path, transformer=transformer)
     assert old.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [old]
@@ -118,5 +124,7 @@ def test_an_interrupted_write_leaves_the_old_file(transformer: Transformer, tmp_
 
 def test_a_tokenizer_whose_files_are_gone(text_encoders: TextEncoders, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(text_encoders.clip_tokenizer, "name_or_path", str(tmp_path / "gone"))
-    with pytest.raises(ValueError, match="the tokenizer was loaded from .*gone, where its files no longer are"):
+    with pytest.raises(
+        ValueError, match=r"the tokenizer was loaded from .*gone, where its files no longer are"
+    ):
         save_model(tmp_path, text_encoders=text_encoders)

@@ -1,0 +1,58 @@
+import re
+
+import pytest
+import torch
+
+from kontext_core.errors import CheckpointError, TooLittleMemoryError, explained_memory
+
+SENTENCE = "there is too little memory for an edit; use fewer references"
+
+# What torch says, word for word.
+LINUX = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes. Error code 12 (Cannot allocate memory)"
+WINDOWS = "[enforce fail at alloc_cpu.cpp:72] data. DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."
+MPS = "MPS backend out of memory (MPS allocated: 5.00 GB, other allocations: 1.00 GB, max allowed: 9.07 GB)."
+CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        MemoryError(),
+        *(RuntimeError(text) for text in (LINUX, WINDOWS, MPS, CUBLAS)),
+    ],
+    ids=["cuda", "python", "linux", "windows", "mps", "cublas"],
+)
+def test_every_kind_becomes_one_sentence(error: Exception) -> None:
+    with (
+        pytest.raises(TooLittleMemoryError, match=f"^{re.escape(SENTENCE)}$") as caught,
+        explained_memory("an edit", "use fewer references"),
+    ):
+        raise error
+    assert caught.value.__cause__ is error
+
+
+def test_real_lack_of_memory() -> None:
+    with pytest.raises(TooLittleMemoryError), explained_memory("too much", "ask for less"):
+        torch.empty(2**50)
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("no"), KeyboardInterrupt()])
+def test_other_errors_pass(error: BaseException) -> None:
+    with pytest.raises(type(error)) as caught, explained_memory("an edit", "use fewer references"):
+        raise error
+    assert caught.value is error
+
+
+def test_the_innermost_attempt_is_named() -> None:
+    with (
+        pytest.raises(TooLittleMemoryError, match="for decoding; use a smaller picture"),
+        explained_memory("an edit", "use fewer references"),
+        explained_memory("decoding", "use a smaller picture"),
+    ):
+        raise torch.OutOfMemoryError
+
+
+def test_checkpoint_errors_are_value_errors() -> None:
+    assert issubclass(CheckpointError, ValueError)
+    assert not issubclass(TooLittleMemoryError, ValueError)

@@ -1,0 +1,278 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kontext_core.config import PREFERRED_SIZES
+from kontext_core.images import (
+    FITS,
+    Placement,
+    canvas_size,
+    check_image,
+    fit_image,
+    from_pil,
+    legal_size,
+    nearest_size,
+    resize,
+    to_pil,
+    undo_fit,
+)
+
+Pictures = Callable[..., Tensor]
+
+
+@pytest.mark.parametrize(
+    ("given", "nearest"),
+    [
+        ((1024, 1024), (1024, 1024)),
+        ((500, 500), (1024, 1024)),
+        ((1080, 1920), (752, 1392)),
+        ((1920, 1080), (1392, 752)),
+        ((100, 1000), (672, 1568)),
+        ((1, 1), (1024, 1024)),
+        ((10, 20_000), (672, 1568)),
+        ((20_000, 10), (1568, 672)),
+    ],
+)
+def test_nearest_preferred_size(given: tuple[int, int], nearest: tuple[int, int]) -> None:
+    assert nearest_size(*given, PREFERRED_SIZES) == nearest
+
+
+@pytest.mark.parametrize("size", PREFERRED_SIZES)
+def test_a_preferred_size_stays(size: tuple[int, int]) -> None:
+    assert nearest_size(*size, PREFERRED_SIZES) == size
+
+
+@pytest.mark.parametrize(
+    ("given", "legal"),
+    [((64, 96), (64, 96)), ((70, 90), (64, 96)), ((1, 7), (16, 16)), ((73, 1023), (80, 1024))],
+)
+def test_legal_size(given: tuple[int, int], legal: tuple[int, int]) -> None:
+    assert legal_size(*given) == legal
+
+
+def test_canvas_size() -> None:
+    assert canvas_size(70, 90, PREFERRED_SIZES, "none") == (80, 96)
+    assert canvas_size(70, 90, PREFERRED_SIZES, "pad") == nearest_size(70, 90, PREFERRED_SIZES)
+
+
+@pytest.mark.parametrize("fit", FITS)
+def test_the_right_size_is_never_touched(pictures: Pictures, fit: str) -> None:
+    image = pictures(48, 80, batch=2)
+    canvas, place = fit_image(image, (48, 80), fit)
+    assert torch.equal(canvas, image)
+    assert torch.equal(undo_fit(canvas, place), image)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("shape", [(30, 100), (100, 30), (64, 64), (1, 1), (7, 3), (65, 63)], ids=str)
+def test_canvas_has_the_size_asked_for(pictures: Pictures, shape: tuple[int, int], fit: str) -> None:
+    size = (48, 80)
+    image = pictures(*shape, batch=2)
+    canvas, place = fit_image(image, size, fit)
+    expected = canvas_size(*shape, [size], fit)
+    assert canvas.shape == (2, *expected, 3)
+    assert place.canvas == expected
+    assert place.original == shape
+    assert canvas.min() >= 0
+    assert canvas.max() <= 1
+
+
+def test_crop_fills_the_canvas_from_the_middle() -> None:
+    """Of three equal stripes only the middle one is left."""
+    image = torch.zeros(1, 32, 96, 3)
+    image[:, :, 32:64] = 1
+    canvas, place = fit_image(image, (64, 64), "crop")
+    assert torch.equal(canvas, torch.ones(1, 64, 64, 3))
+    assert place == Placement((64, 64), 0, -64, 64, 192, (32, 96))
+    assert torch.equal(undo_fit(canvas, place), canvas), "what is cut away is not invented"
+
+
+def test_crop_keeps_the_shape_of_things(pictures: Pictures) -> None:
+    image = pictures(64, 128)
+    canvas, _ = fit_image(image, (32, 32), "crop")
+    torch.testing.assert_close(canvas, resize(image[:, :, 32:96], (32, 32)))
+
+
+def test_stretch_shows_everything_in_another_shape(pictures: Pictures) -> None:
+    image = pictures(30, 100)
+    canvas, place = fit_image(image, (64, 64), "stretch")
+    assert torch.equal(canvas, resize(image, (64, 64)))
+    assert torch.equal(undo_fit(canvas, place), canvas)
+
+
+@pytest.mark.parametrize("shape", [(30, 100), (100, 30), (33, 47), (200, 64)], ids=str)
+def test_pad_is_undone_exactly(pictures: Pictures, shape: tuple[int, int]) -> None:
+    image = pictures(*shape)
+    canvas, place = fit_image(image, (64, 64), "pad")
+    assert (place.height, place.width) in {(64, place.width), (place.height, 64)}
+    assert place.height / place.width == pytest.approx(shape[0] / shape[1], rel=0.05)
+    assert torch.equal(undo_fit(canvas, place), resize(image, (place.height, place.width)))
+
+
+def test_pad_repeats_the_edges(pictures: Pictures) -> None:
+    image = pictures(16, 32)
+    canvas, place = fit_image(image, (32, 32), "pad")
+    assert (place.top, place.left) == (8, 0)
+    assert torch.equal(canvas[:, 8:24], image)
+    assert torch.equal(canvas[:, :8], image[:, :1].expand(-1, 8, -1, -1))
+    assert torch.equal(canvas[:, 24:], image[:, -1:].expand(-1, 8, -1, -1))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (30, 50), (16, 33), (48, 64)], ids=str)
+def test_none_keeps_every_pixel(pictures: Pictures, shape: tuple[int, int]) -> None:
+    image = pictures(*shape)
+    canvas, place = fit_image(image, (512, 512), "none")
+    assert all(side % 16 == 0 for side in canvas.shape[1:3])
+    assert canvas.shape[1] - shape[0] < 16
+    assert canvas.shape[2] - shape[1] < 16
+    assert torch.equal(canvas[:, : shape[0], : shape[1]], image)
+    assert torch.equal(undo_fit(canvas, place), image)
+
+
+def test_no_size_means_its_own(pictures: Pictures) -> None:
+    assert fit_image(pictures(30, 50), None, "crop")[0].shape == (1, 32, 64, 3)
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize("shape", [(10, 20_000), (20_000, 10)], ids=str)
+def test_very_long_pictures(shape: tuple[int, int], fit: str) -> None:
+    """Neither an empty picture nor a giant copy on the way."""
+    image = torch.full((1, *shape, 3), 0.25)
+    size = nearest_size(*shape, PREFERRED_SIZES)
+    canvas, place = fit_image(image, size, fit)
+    torch.testing.assert_close(canvas, torch.full_like(canvas, 0.25))
+    assert 0 not in undo_fit(canvas, place).shape
+
+
+def test_resize_stays_in_range() -> None:
+    image = torch.zeros(1, 8, 8, 3)
+    image[:, :, 4:] = 1
+    scaled = resize(image, (64, 64))
+    assert scaled.shape == (1, 64, 64, 3)
+    assert (scaled.min(), scaled.max()) == (0, 1)  # bicubic alone overshoots
+    assert scaled.is_contiguous()
+
+
+def test_unknown_fit(pictures: Pictures) -> None:
+    with pytest.raises(
+        ValueError, match="fit 'squeeze' is not known; choose one of crop, pad, stretch, none"
+    ):
+        fit_image(pictures(16, 16), (16, 16), "squeeze")
+
+
+def test_undo_on_another_canvas(pictures: Pictures) -> None:
+    _, place = fit_image(pictures(16, 32), (32, 32), "pad")
+    with pytest.raises(ValueError, match=r"a picture of 16 x 32 px does not lie on the canvas \(32, 32\)"):
+        undo_fit(pictures(32, 16), place)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (
+            torch.zeros(16, 16, 3),
+            r"a picture must be \(batch, height, width, 3\), and this one is \(16, 16, 3\)",
+        ),
+        (torch.zeros(1, 16, 16, 4), r"this one is \(1, 16, 16, 4\)"),
+        (torch.zeros(0, 16, 8, 3), "this picture holds nothing: 0 frames of 8 x 16 px"),
+        (torch.zeros(1, 0, 8, 3), "this picture holds nothing: 1 frames of 8 x 0 px"),
+        (torch.full((1, 2, 2, 3), float("nan")), r"numbers that are not finite \(NaN or infinity\)"),
+        (torch.full((1, 2, 2, 3), float("inf")), "numbers that are not finite"),
+    ],
+    ids=["no batch", "four channels", "no frames", "no height", "NaN", "infinity"],
+)
+def test_unusable_pictures(image: Tensor, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        check_image(image)
+    with pytest.raises(ValueError, match=sentence):
+        fit_image(image, (16, 16))
+
+
+def coloured(mode: str, colour: object, size: tuple[int, int] = (4, 2)) -> Image.Image:
+    return Image.new(mode, size, colour)
+
+
+def palette(transparent: bool) -> Image.Image:
+    """Index 0 red, index 1 blue; the left half is 0, which may be transparent."""
+    picture = Image.new("P", (4, 2), 1)
+    picture.putpalette([255, 0, 0, 0, 0, 255])
+    picture.paste(0, (0, 0, 2, 2))
+    if transparent:
+        picture.info["transparency"] = 0
+    return picture
+
+
+@pytest.mark.parametrize(
+    ("picture", "colour"),
+    [
+        (coloured("RGB", (255, 0, 51)), (1.0, 0.0, 0.2)),
+        (coloured("L", 51), (0.2, 0.2, 0.2)),
+        (coloured("1", 1), (1.0, 1.0, 1.0)),
+        (coloured("RGBA", (255, 0, 0, 255)), (1.0, 0.0, 0.0)),
+        (coloured("RGBA", (255, 0, 0, 0)), (1.0, 1.0, 1.0)),
+        (coloured("RGBA", (0, 0, 0, 51)), (0.8, 0.8, 0.8)),
+        (coloured("LA", (0, 0)), (1.0, 1.0, 1.0)),
+        (coloured("LA", (51, 255)), (0.2, 0.2, 0.2)),
+        (coloured("CMYK", (0, 255, 255, 0)), (1.0, 0.0, 0.0)),
+        (coloured("YCbCr", (255, 128, 128)), (1.0, 1.0, 1.0)),
+        (palette(transparent=False), (1.0, 0.0, 0.0)),
+        (palette(transparent=True), (1.0, 1.0, 1.0)),
+        (coloured("I", 65535), (1.0, 1.0, 1.0)),
+        (coloured("I", 13107), (0.2, 0.2, 0.2)),
+        (coloured("F", 0.2), (0.2, 0.2, 0.2)),
+        (coloured("F", 13107.0), (0.2, 0.2, 0.2)),
+    ],
+    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
+)
+def test_every_mode_of_pil(picture: Image.Image, colour: tuple[float, float, float]) -> None:
+    """The first pixel; transparency lies on white."""
+    image = from_pil(picture)
+    assert image.shape == (1, 2, 4, 3)
+    assert image.dtype == torch.float32
+    assert image[0, 0, 0].tolist() == pytest.approx(colour, abs=1e-6)
+
+
+def test_a_palette_keeps_what_is_not_transparent() -> None:
+    assert from_pil(palette(transparent=True))[0, 0, 3].tolist() == [0.0, 0.0, 1.0]
+
+
+def test_sixteen_bit_grey_keeps_its_steps() -> None:
+    """As PNG holds it: not cut to 8 bit, not clipped to white."""
+    grey = np.array([[0, 300, 301, 65535]], dtype=np.uint16)
+    picture = Image.fromarray(grey)
+    assert picture.mode == "I;16"
+    assert from_pil(picture)[0, 0, :, 0].tolist() == pytest.approx([0, 300 / 65535, 301 / 65535, 1])
+
+
+def test_sixteen_bit_png(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("png") / "grey.png"
+    Image.fromarray(np.full((2, 4), 13107, dtype=np.uint16)).save(path)
+    with Image.open(path) as picture:
+        assert from_pil(picture)[0, 0, 0].tolist() == pytest.approx([0.2] * 3)
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    [(1, (0, 0)), (2, (0, 3)), (3, (1, 3)), (4, (1, 0)), (5, (0, 0)), (6, (0, 1)), (7, (3, 1)), (8, (3, 0))],
+)
+def test_turned_as_exif_says(orientation: int, corner: tuple[int, int]) -> None:
+    """Where the stored picture's upper left pixel is to be seen."""
+    picture = coloured("RGB", "black")
+    picture.putpixel((0, 0), (255, 255, 255))
+    picture.getexif()[0x0112] = orientation
+    image = from_pil(picture)
+    assert image.shape == ((1, 2, 4, 3) if orientation <= 4 else (1, 4, 2, 3))
+    assert image[0, *corner].tolist() == [1.0, 1.0, 1.0]
+    assert image.sum() == 3
+
+
+def test_out_to_pil_and_back(pictures: Pictures) -> None:
+    image = (pictures(5, 7, batch=2) * 255).round() / 255
+    picture = to_pil(image)
+    assert (picture.mode, picture.size) == ("RGB", (7, 5))
+    torch.testing.assert_close(from_pil(picture), image[:1])
+    assert to_pil(torch.tensor([[[[-1.0, 0.5, 2.0]]]])).getpixel((0, 0)) == (0, 128, 255)
