@@ -33,7 +33,7 @@ VIEW_PX = (1600, 900)
 SIDEBAR_PX = 80
 
 COLUMN, WIDE = 440, 380
-TOP, GAP, MARGIN, TITLE_PX = 90, 40, 15, 30
+TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 
 TURNS = ("Change a colour", "Take something away", "Change the background")
 WORLD = (
@@ -70,8 +70,8 @@ def text_to_image() -> Graph:
     made = EXAMPLES["text_to_image"]
     nodes = {
         "model": _model(0, 0),
-        "note": _note(0, 320, 260, "## Text to image", "No reference: the words say it all.", WORLD),
-        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 240), {"text": made.instructions[0]}),
+        "note": _note(0, 360, 240, "## Text to image", "No reference: the words say it all.", WORLD),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
         "sampler": _sampler(2 * COLUMN, 0, made.seeds[0]),
         "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
         "save": _save(3 * COLUMN, 140, "kontext_text_to_image"),
@@ -92,7 +92,7 @@ def single_edit() -> Graph:
     made = EXAMPLES["single_edit"]
     nodes = {
         "model": _model(0, 0),
-        "picture": _picture(0, 320, made.pictures[0]),
+        "picture": _picture(0, 360, made.pictures[0]),
         "edit": _edit(COLUMN, 0, made.instructions[0], made.seeds[0]),
         "note": _note(2 * COLUMN, 400, 220, "## One edit", WORLD, OWN),
         "save": _save(2 * COLUMN, 0, "kontext_edit"),
@@ -108,9 +108,9 @@ def two_references() -> Graph:
         "model": _model(0, 0),
         "first": _picture(0, 320, made.pictures[0], "Picture 1"),
         "second": _picture(0, 700, made.pictures[1], "Picture 2"),
-        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 240), {"text": made.instructions[0]}),
-        "one": Node("KontextReference", (COLUMN, 320), (WIDE, 200), {}, "Reference 1: sets the size"),
-        "two": Node("KontextReference", (COLUMN, 700), (WIDE, 200), {}, "Reference 2"),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
+        "one": Node("KontextReference", (COLUMN, 360), (WIDE, 220), {}, "Reference 1: sets the size"),
+        "two": Node("KontextReference", (COLUMN, 700), (WIDE, 220), {}, "Reference 2"),
         "sampler": _sampler(2 * COLUMN, 0, made.seeds[0]),
         "note": _note(
             2 * COLUMN,
@@ -143,7 +143,7 @@ def two_references() -> Graph:
 def three_turn_edit() -> Graph:
     """Three edits, each made to the result of the one before."""
     made = EXAMPLES["three_turn_edit"]
-    nodes = {"model": _model(0, 0), "picture": _picture(0, 320, made.pictures[0])}
+    nodes = {"model": _model(0, 0), "picture": _picture(0, 360, made.pictures[0])}
     links = ["picture.image > turn1.image"]
     groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
     turns = zip(made.instructions, made.seeds, TURNS, strict=True)
@@ -171,11 +171,11 @@ GRAPHS = {make.__name__: make for make in (text_to_image, single_edit, two_refer
 
 
 def _model(x: int, y: int) -> Node:
-    return Node("KontextLoadModel", (x, y), (WIDE, 240))
+    return Node("KontextLoadModel", (x, y), (WIDE, 300))
 
 
 def _picture(x: int, y: int, name: str, title: str | None = None) -> Node:
-    return Node("KontextExample", (x, y), (WIDE, 300), {"picture": name}, title)
+    return Node("KontextExample", (x, y), (WIDE, 280), {"picture": name}, title)
 
 
 def _edit(x: int, y: int, instruction: str, seed: int, title: str | None = None) -> Node:
@@ -265,8 +265,8 @@ def _view(graph: Graph) -> Json:
     """Where the page looks when the workflow opens: at all of it."""
     right = max(node.pos[0] + node.size[0] for node in graph.nodes.values())
     bottom = max(node.pos[1] + node.size[1] for node in graph.nodes.values())
-    space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - 2 * TOP)
-    scale = min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * TOP))
+    space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - TOP - GAP)
+    scale = min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * GAP))
     return {"scale": scale, "offset": [SIDEBAR_PX / scale + GAP, TOP / scale + GAP]}
 
 
