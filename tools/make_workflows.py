@@ -11,7 +11,6 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -106,7 +105,7 @@ def two_references() -> Graph:
     made = EXAMPLES["two_references"]
     nodes = {
         "model": _model(0, 0),
-        "first": _picture(0, 320, made.pictures[0], "Picture 1"),
+        "first": _picture(0, 360, made.pictures[0], "Picture 1"),
         "second": _picture(0, 700, made.pictures[1], "Picture 2"),
         "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
         "one": Node("KontextReference", (COLUMN, 360), (WIDE, 220), {}, "Reference 1: sets the size"),
@@ -247,7 +246,9 @@ def build(page: Page, name: str) -> str:
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"kontext/workflows/{name}")),
         "nodes": {key: asdict(node) for key, node in graph.nodes.items()},
         "links": graph.links,
-        "groups": {title: _around([graph.nodes[key] for key in keys]) for title, keys in graph.groups.items()},
+        "groups": {
+            title: _around([graph.nodes[key] for key in keys]) for title, keys in graph.groups.items()
+        },
         "view": _view(graph),
     }
     return page.evaluate(_BUILD, parts)

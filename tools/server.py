@@ -46,7 +46,7 @@ class Server:
         packs: Mapping[str, Path] | None = None,
         port: int | None = None,
         front_end: Path | None = None,
-        timeout: float = 300,
+        timeout: float = 600,
     ) -> None:
         self.port = port
         self.source = ""

@@ -18,7 +18,7 @@ from ..text import TextEncoders
 from ..transformer import Transformer
 from ..vae import VAE
 
-TRANSFORMER_FILE = "flux1-kontext.safetensors"
+TRANSFORMER_FILE = "flux1-kontext-dev.safetensors"
 VAE_FILE = "ae.safetensors"
 
 # What a text encoder's config.json needs to say for every transformers version to build the same model.

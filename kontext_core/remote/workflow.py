@@ -11,7 +11,8 @@ Json = dict[str, Any]
 
 _MUTED, _BYPASSED = 2, 4  # LiteGraph's modes
 _VIRTUAL = ("Note", "MarkdownNote", "Reroute", "PrimitiveNode")  # these live in the page only
-_WIDGETS: dict[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False, "COMBO": None}
+_PLAIN: dict[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+_WIDGETS = (*_PLAIN, "COMBO")
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
 _SEEDS = ("seed", "noise_seed")
 
@@ -212,17 +213,21 @@ def _is_widget(name: str, spec: tuple[Any, Json], node: Json) -> bool:
         return False
     if isinstance(kind, list) or kind in _WIDGETS:
         return True
+    slots = node.get("inputs") or []
     return any(
-        (slot.get("widget") or {}).get("name") == name for slot in node.get("inputs") or []
-    )  # of a pack's own kind
+        (slot.get("widget") or {}).get("name") == name for slot in slots
+    )  # a pack's own kind of widget
 
 
 def _default(spec: tuple[Any, Json]) -> Any:
+    """What the page gives a new widget."""
     kind, options = spec
     if "default" in options:
         return options["default"]
-    choices = kind if isinstance(kind, list) else options.get("options") or [None]
-    return _WIDGETS[kind] if not isinstance(kind, list) and _WIDGETS.get(kind) is not None else choices[0]
+    if isinstance(kind, str) and kind in _PLAIN:
+        return _PLAIN[kind]
+    choices = kind if isinstance(kind, list) else options.get("options")
+    return choices[0] if choices else None
 
 
 def _controls(name: str, spec: tuple[Any, Json]) -> int:

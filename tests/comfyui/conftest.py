@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page
 
-from tools import frontend
 from kontext_core.remote.client import Client
+from tools import frontend
 from tools.page import open_browser, open_page
 from tools.server import Server
 

@@ -389,7 +389,7 @@ def test_saved_and_loaded(
     )
     expected = pipeline.edit(PROMPT, [pictures(64, 64)], **FAST).image
     paths = {part: folder / part for part in ("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")}
-    paths |= {"transformer": folder / "flux1-kontext.safetensors", "vae": folder / "ae.safetensors"}
+    paths |= {"transformer": folder / "flux1-kontext-dev.safetensors", "vae": folder / "ae.safetensors"}
     for model in (folder, str(folder), paths):
         loaded = Pipeline.load(model, device="cpu")
         assert loaded.transformer.config == pipeline.transformer.config

@@ -53,7 +53,7 @@ def single_files(
     }
     t5_keys = {key: value for key, value in t5.state_dict().items() if key != "encoder.embed_tokens.weight"}
     paths = {name: folder / f"{name}.safetensors" for name in ("transformer", "vae", "clip", "t5")}
-    shutil.copy(random_model / "flux1-kontext.safetensors", paths["transformer"])
+    shutil.copy(random_model / "flux1-kontext-dev.safetensors", paths["transformer"])
     shutil.copy(random_model / "ae.safetensors", paths["vae"])
     config = {"config": json.dumps(clip.config.to_dict())}  # its shapes say it for CLIP-L only
     save_file({key: value.contiguous() for key, value in clip_keys.items()}, paths["clip"], config)

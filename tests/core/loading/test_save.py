@@ -40,7 +40,7 @@ def test_what_is_saved_loads_as_it_was(folder: Path, transformer, vae, text_enco
 def test_files(folder: Path):
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert files == {
-        "flux1-kontext.safetensors", "ae.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
+        "flux1-kontext-dev.safetensors", "ae.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors",
         "text_encoder_2/config.json", "text_encoder_2/model.safetensors", "tokenizer/merges.txt", "tokenizer/vocab.json",
         "tokenizer/tokenizer.json", "tokenizer/tokenizer_config.json", "tokenizer/special_tokens_map.json",
         "tokenizer_2/spiece.model", "tokenizer_2/tokenizer.json", "tokenizer_2/tokenizer_config.json",
@@ -49,7 +49,7 @@ def test_files(folder: Path):
 
 
 def test_header_and_keys_are_the_published_ones(folder: Path, transformer: Transformer):
-    with safe_open(folder / "flux1-kontext.safetensors", "pt") as file:
+    with safe_open(folder / "flux1-kontext-dev.safetensors", "pt") as file:
         assert TransformerConfig.from_dict(json.loads(file.metadata()["config"])) == transformer.config
         assert file.metadata()["format"] == "pt"
     clip, t5 = (load_file(folder / name / "model.safetensors") for name in ("text_encoder", "text_encoder_2"))
@@ -100,7 +100,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.mark.usefixtures("full_disk")
 def test_a_full_disk_leaves_the_old_file(transformer: Transformer, tmp_path: Path):
-    old = tmp_path / "flux1-kontext.safetensors"
+    old = tmp_path / "flux1-kontext-dev.safetensors"
     old.write_bytes(b"old")
     with pytest.raises(
         OSError, match=r"flux1-kontext\.safetensors could not be written, and is what it was before"
@@ -115,11 +115,11 @@ def test_an_interrupted_write_leaves_the_old_file(transformer: Transformer, tmp_
         raise OSError(errno.ENOSPC, "No space left on device")
 
     save_model(tmp_path, transformer=transformer)
-    before = (tmp_path / "flux1-kontext.safetensors").read_bytes()
+    before = (tmp_path / "flux1-kontext-dev.safetensors").read_bytes()
     monkeypatch.setattr("os.replace", stop)
     with pytest.raises(OSError, match="No space left on device"):
         save_model(tmp_path, transformer=transformer, dtype=torch.float32)
-    assert (tmp_path / "flux1-kontext.safetensors").read_bytes() == before
+    assert (tmp_path / "flux1-kontext-dev.safetensors").read_bytes() == before
 
 
 def test_a_tokenizer_whose_files_are_gone(text_encoders: TextEncoders, tmp_path: Path, monkeypatch):

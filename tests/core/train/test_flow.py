@@ -1,0 +1,100 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from kontext_core.latents import pack
+from kontext_core.pipeline import Pipeline
+from kontext_core.positions import layout_ids, target_ids, text_ids
+from kontext_core.train.config import FlowTraining
+from kontext_core.train.data import Batch
+from kontext_core.train.flow import FlowModel, change_weights, initialised, train_flow
+from kontext_core.transformer import Transformer
+
+LAYOUTS = ("offset", "index", "diagonal")
+
+
+@pytest.fixture
+def model(pipeline: Pipeline) -> FlowModel:
+    return FlowModel(pipeline.transformer, pipeline.text)
+
+
+@pytest.fixture
+def batch(pipeline: Pipeline) -> Batch:
+    """Two samples with two references of 2 x 3 tokens each."""
+    latents = torch.randn(2, 3, 16, 4, 6, generator=torch.Generator().manual_seed(0))
+    return Batch(
+        latents, *pipeline.text.tokenize(["make the red circle blue", "remove the small green star"])
+    )
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_network_sees_noisy_target_clean_references_and_words(
+    model: FlowModel, batch: Batch, layout: str, assert_close: Callable[..., float]
+) -> None:
+    """As the sampler calls it, at the same places and times; it is to say noise minus data."""
+    noise, t = torch.randn(2, 16, 4, 6, generator=torch.Generator().manual_seed(1)), torch.tensor([0.2, 0.9])
+    with torch.no_grad():
+        predicted, velocity = model(batch, t, noise, layout)
+        target, *references = (pack(latents) for latents in batch.latents.unbind(1))
+        noisy = (1 - t)[:, None, None] * target + t[:, None, None] * pack(noise)
+        ids = torch.cat([target_ids(2, 3), *layout_ids((2, 3), [(2, 3)] * 2, layout)], dim=1)
+        txt, pooled = model.text.embed(batch.t5_ids, batch.clip_ids)
+        img = torch.cat([noisy, *references], dim=1)
+        expected = model.transformer(img, ids, txt, text_ids(1, 32), t, pooled)[:, :6]
+    assert torch.equal(velocity, pack(noise - batch.latents[:, 0]))
+    assert_close(predicted, expected, 1e-6)
+
+
+def test_what_changes_counts_more() -> None:
+    latents = torch.randn(2, 2, 16, 4, 4)
+    latents[0, 0] = latents[0, 1]
+    latents[0, 0, :, :2, :2] += 3  # the first token of four
+    latents[1, 0] = latents[1, 1]
+    weights = change_weights(Batch(latents, torch.zeros(2, 1), torch.zeros(2, 1)), change_weight=3.0)
+    torch.testing.assert_close(weights.mean(dim=1), torch.ones(2))
+    assert weights[0, 0] > 3 * weights[0, 1]
+    assert torch.equal(weights[0, 1:], weights[0, 1:2].expand(3))
+    torch.testing.assert_close(weights[1], torch.ones(4))
+
+
+def test_without_references_all_tokens_count_alike() -> None:
+    batch = Batch(torch.randn(2, 1, 16, 4, 4), torch.zeros(2, 1), torch.zeros(2, 1))
+    assert torch.equal(change_weights(batch, change_weight=3.0), torch.ones(2, 4))
+
+
+def test_a_fresh_network_says_nothing(
+    make_transformer: Callable[..., Transformer], inputs: Callable[..., dict[str, Tensor]]
+) -> None:
+    """Its blocks are the identity, and the gradient still reaches the last layer."""
+    fresh = initialised(make_transformer()).requires_grad_(True)
+    velocity = fresh(**inputs(2))
+    assert not velocity.any()
+    (velocity - 1).square().mean().backward()
+    assert fresh.final_layer.linear.weight.grad.any()
+
+
+def test_training_changes_everything_but_the_autoencoder(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A few steps, and once more from the folder."""
+    transformer = Transformer(pipeline.transformer.config)
+    transformer.load_state_dict(pipeline.transformer.state_dict())
+    text_before = {name: tensor.clone() for name, tensor in pipeline.text.state_dict().items()}
+    vae_before = {name: tensor.clone() for name, tensor in pipeline.vae.state_dict().items()}
+    training = FlowTraining(
+        minutes=0.003, tokens_per_step=400, warmup_steps=1, reuse=2, mix={"recolour": 1.0}
+    )
+    text = pipeline.text.requires_grad_(True)
+    try:
+        model = train_flow(transformer, text, pipeline.vae, training, tmp_path)
+        assert not model.training
+        assert not torch.equal(model.transformer.img_in.weight, pipeline.transformer.img_in.weight)
+        assert not torch.equal(text.t5.shared.weight, text_before["t5.shared.weight"])
+        again = train_flow(transformer, text, pipeline.vae, training, tmp_path)
+        assert torch.equal(again.transformer.img_in.weight, model.transformer.img_in.weight)
+    finally:
+        text.load_state_dict(text_before)
+        text.requires_grad_(False).eval()
+    assert all(torch.equal(tensor, vae_before[name]) for name, tensor in pipeline.vae.state_dict().items())
+    assert (tmp_path / "log.csv").exists()

@@ -1,0 +1,228 @@
+"""`make demo`: a picture edited turn after turn in a real ComfyUI, with the tiny model."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import signal
+import struct
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from kontext_core.images import from_pil, to_pil
+from kontext_core.remote.client import Client, Json, RemoteError, Result
+from kontext_core.remote.follow import Follower, Line
+from kontext_core.remote.run import execute
+from kontext_core.remote.workflow import read_workflow, to_api_form
+from kontext_core.world import Scene, apply
+from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
+
+from .console import ToolError, run, say
+from .paths import ROOT
+from .server import Server
+from .sheet import Tile, contact_sheet
+
+NAME = "three_turn_edit"
+WORKFLOW = ROOT / "workflows" / f"{NAME}.json"
+OUTPUT = ROOT / "output" / "demo"
+ONLY_ITS_WORLD = (
+    "The tiny model only knows its own world, coloured shapes on a grid: what it makes of a photo is no measure of "
+    "FLUX.1 Kontext. README.md says how to use the published weights."
+)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture, what to do to it turn by turn, and the right results where they are known."""
+
+    picture: Image.Image
+    instructions: tuple[str, ...]
+    truths: tuple[Scene | None, ...]
+    is_example: bool
+
+
+def task(photo: Path | None, prompt: str | None) -> Task:
+    """What to do.
+
+    Raises: ToolError if there is a photo without a prompt, or the photo cannot be used.
+    """
+    if photo is not None:
+        if prompt is None:
+            raise ToolError("Say what to change: make demo PHOTO=photo.png PROMPT='make the circle red'")
+        turns = instructions(prompt)
+        return Task(read_photo(photo), turns, (None,) * len(turns), is_example=False)
+    example = EXAMPLES[NAME]
+    [name] = example.pictures
+    turns = example.instructions if prompt is None else instructions(prompt)
+    return Task(to_pil(picture(name)), turns, truths(PICTURES[name], turns), is_example=True)
+
+
+def instructions(prompt: str) -> tuple[str, ...]:
+    """One instruction a turn, as separated by semicolons; the empty prompt is one turn without an instruction."""
+    return tuple(part.strip() for part in prompt.split(";") if part.strip()) or ("",)
+
+
+def truths(scene: Scene | None, turns: Sequence[str]) -> tuple[Scene | None, ...]:
+    """The right result of each turn, until one is not of the world's grammar."""
+    found: list[Scene | None] = []
+    for turn in turns:
+        scene = None if scene is None else apply(turn, scene)
+        found.append(scene)
+    return tuple(found)
+
+
+def read_photo(path: Path) -> Image.Image:
+    """Any picture as plain RGB, upright.
+
+    Raises: ToolError in one sentence if it cannot be.
+    """
+    path = path.expanduser()
+    if not path.is_file():
+        raise ToolError(f"There is no file {path}.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as photo:
+                return to_pil(from_pil(photo))
+    except Image.DecompressionBombError as error:
+        raise ToolError(f"{path} is too large a picture; make it smaller first.") from error
+    except MemoryError as error:
+        raise ToolError(f"{path} does not fit into memory; make it smaller first.") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise ToolError(f"{path} is not a picture that can be read ({error}).") from error
+
+
+def with_input(prompt: Json, name: str) -> Json:
+    """The graph with an uploaded picture in place of the example."""
+    loader = {"class_type": "LoadImage", "inputs": {"image": name}}
+    return {id: loader if node["class_type"] == "KontextExample" else node for id, node in prompt.items()}
+
+
+def turn_nodes(prompt: Json) -> list[tuple[str, str]]:
+    """For each turn the ids of its edit and of the node that saves its picture, from the first on."""
+    found: list[tuple[str, str]] = []
+    source: Any = None
+    while True:
+        edits = (id for id, node in prompt.items() if node["class_type"] == "KontextEdit")
+        edit = next((id for id in edits if prompt[id]["inputs"].get("latent") == source), None)
+        if edit is None:
+            return found
+        save = next(id for id, node in prompt.items() if node["inputs"].get("images") == [edit, 0])
+        found.append((edit, save))
+        source = [edit, 1]
+
+
+def with_instructions(prompt: Json, turns: Sequence[str]) -> Json:
+    """The graph with these instructions: turns too many are left out, further ones are copies of the last."""
+    changed: Json = copy.deepcopy(prompt)
+    nodes = turn_nodes(changed)
+    for edit, save in nodes[len(turns) :]:
+        del changed[edit], changed[save]
+    for number in range(len(nodes), len(turns)):
+        before, last_save = nodes[-1]
+        edit, save = f"edit-{number + 1}", f"save-{number + 1}"
+        changed[edit] = copy.deepcopy(changed[before])
+        changed[edit]["inputs"] |= {"latent": [before, 1]}
+        changed[save] = copy.deepcopy(changed[last_save])
+        changed[save]["inputs"] |= {"images": [edit, 0]}
+        nodes.append((edit, save))
+    for (edit, _), turn in zip(nodes, turns, strict=False):
+        changed[edit]["inputs"]["instruction"] = turn
+    return changed
+
+
+def names(prompt: Json) -> dict[str, str]:
+    """What to call the nodes that take time."""
+    edits = [edit for edit, _ in turn_nodes(prompt)]
+    found = {
+        edit: f"turn {number}/{len(edits)}: {prompt[edit]['inputs']['instruction'] or '(no instruction)'}"
+        for number, edit in enumerate(edits, start=1)
+    }
+    loaders = [id for id, node in prompt.items() if node["class_type"] == "KontextLoadModel"]
+    return found | dict.fromkeys(loaders, "loading the tiny model")
+
+
+def queue(client: Client, todo: Task, line: Line) -> tuple[Json, Result]:
+    """Upload the picture, run the graph and follow it."""
+    workflow = read_workflow(WORKFLOW)
+    prompt = with_instructions(to_api_form(workflow, client.object_info()), todo.instructions)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "kontext_demo.png"
+        todo.picture.save(file)
+        prompt = with_input(prompt, client.upload(file))
+    called = names(prompt)
+    unchanged = todo.is_example and todo.instructions == EXAMPLES[NAME].instructions
+    return prompt, execute(
+        client, prompt, workflow if unchanged else None, Follower(prompt, line, lambda id: called.get(id, ""))
+    )
+
+
+def write(client: Client, todo: Task, prompt: Json, result: Result, folder: Path) -> list[bool | None]:
+    """Write all pictures and the contact sheet, in place of those of an earlier demo.
+
+    Returns: for each turn whether it is right; None where nobody can tell.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("turn_*.png"):
+        old.unlink()
+    todo.picture.save(folder / "input.png")
+    tiles = [Tile(todo.picture, "the picture")]
+    for number, ((_, save), instruction, truth) in enumerate(
+        zip(turn_nodes(prompt), todo.instructions, todo.truths, strict=True), start=1
+    ):
+        data = client.view(result.images(save)[0])
+        (folder / f"turn_{number}.png").write_bytes(data)
+        made = Image.open(BytesIO(data))
+        right = None if truth is None else is_right(from_pil(made), truth)
+        tiles.append(Tile(made, f"{number}. {instruction or '(no instruction)'}", right))
+    contact_sheet(tiles).save(folder / "sheet.png")
+    return [tile.right for tile in tiles[1:]]
+
+
+def report(todo: Task, verdicts: Sequence[bool | None], folder: Path) -> None:
+    """Say what was written, and what came out right."""
+    say(f"\n  {folder / 'input.png'}")
+    for number, (instruction, right) in enumerate(zip(todo.instructions, verdicts, strict=True), start=1):
+        verdict = {True: "right", False: "wrong", None: ""}[right]
+        say(f"  {folder / f'turn_{number}.png'}  {verdict:5}  {instruction}".rstrip())
+    say(f"  {folder / 'sheet.png'}  all of them\n")
+    if not todo.is_example:
+        say(ONLY_ITS_WORLD)
+        return
+    judged = [right for right in verdicts if right is not None]
+    if judged:
+        say(
+            f"{sum(judged)} of {len(judged)} turns came out right: every cell of the picture is as it should be."
+        )
+    if len(judged) < len(verdicts):
+        say(
+            "Of the others nobody can tell: their words are not the small world's, or do not fit the picture."
+        )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--photo", type=Path, help="a picture of yours in place of the example")
+    parser.add_argument("--prompt", help="what to do; a semicolon begins another turn")
+    options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    todo = task(options.photo, options.prompt)
+    say("Starting ComfyUI ...")
+    with Server() as server, Client(server.url) as client:
+        say(f"ComfyUI runs, from {server.source}.")
+        prompt, result = queue(client, todo, Line(sys.stdout))
+        verdicts = write(client, todo, prompt, result, OUTPUT)
+    report(todo, verdicts, OUTPUT)
+
+
+if __name__ == "__main__":
+    run(main, RemoteError)

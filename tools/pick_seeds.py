@@ -1,0 +1,88 @@
+"""`python -m tools.pick_seeds`: finds seeds with which the tiny model does every example right.
+
+Each turn is tried with the first seeds there are, on the result of the best seed of the turn before. The best seed is
+the one whose worst grid cell is nearest to the truth. Then the numbers go into kontext_core/world/examples.py, and
+`python -m tools.make_workflows` writes them into the workflows.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import NamedTuple
+
+from torch import Tensor
+
+from kontext_core.errors import CheckpointError
+from kontext_core.pipeline import Pipeline
+from kontext_core.world import TOLERANCE, Scene, cell_errors, draw
+from kontext_core.world.examples import EXAMPLES, STEPS, Example, picture
+
+from .console import ToolError, run, say
+
+
+class Try(NamedTuple):
+    """One seed: the error of the worst cell, and what the next turn starts from."""
+
+    error: float
+    seed: int
+    latents: Tensor
+
+    @property
+    def right(self) -> bool:
+        """Whether the whole picture is."""
+        return self.error <= TOLERANCE
+
+
+def tries(
+    pipeline: Pipeline, instruction: str, references: list[Tensor], truth: Scene, count: int
+) -> list[Try]:
+    """One turn with the seeds 0 to count - 1, the best first."""
+    found: list[Try] = []
+    wanted = draw([truth])
+    for seed in range(count):
+        edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
+        error = cell_errors(edit.image.permute(0, 3, 1, 2), wanted).max().item()
+        found.append(Try(error, seed, edit.latents))
+    return sorted(found, key=lambda one: one.error)
+
+
+def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
+    """The best seed of each turn; says how many are right. Ends early where none is."""
+    chosen: list[int] = []
+    references = [picture(name) for name in example.pictures]
+    for instruction, truth in zip(example.instructions, example.truths, strict=True):
+        best, *others = tries(pipeline, instruction, references, truth, count)
+        right = sum(one.right for one in (best, *others))
+        say(
+            f"  {right} of {count} right; best: seed {best.seed}, {best.error:.3f} of {TOLERANCE}  {instruction}"
+        )
+        if not best.right:
+            break
+        chosen.append(best.seed)
+        references = [best.latents]
+    return tuple(chosen)
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.pick_seeds", description=__doc__)
+    parser.add_argument("names", nargs="*", help=f"only these of {', '.join(EXAMPLES)}", metavar="NAME")
+    parser.add_argument("--count", type=int, default=10, help="seeds to try for each turn (10)")
+    parser.add_argument("--model", default="tiny", help="another model folder than the tiny model's")
+    options = parser.parse_args()
+    names = options.names or list(EXAMPLES)
+    if unknown := [name for name in names if name not in EXAMPLES]:
+        raise ToolError(f"There are no examples {', '.join(unknown)}; there are {', '.join(EXAMPLES)}.")
+    pipeline = Pipeline.load(options.model)
+    found: dict[str, tuple[int, ...]] = {}
+    for name in names:
+        say(name)
+        found[name] = seeds(pipeline, EXAMPLES[name], options.count)
+    wanting = [name for name, chosen in found.items() if len(chosen) < len(EXAMPLES[name].seeds)]
+    say("\n".join(f"{name}: seeds {chosen}" for name, chosen in found.items()))
+    if wanting:
+        raise ToolError(f"No seed is right for a turn of {', '.join(wanting)}.")
+
+
+if __name__ == "__main__":
+    run(main, CheckpointError)
