@@ -191,5 +191,5 @@ def _features(linear: nn.Linear, x: Tensor, start: int, stop: int) -> Tensor:
     """Some of a linear's output features. A module put in place of the linear computes all and is cut."""
     if type(linear) is not nn.Linear:
         return linear(x)[..., start:stop]
-    bias = None if linear.bias is None else linear.bias[start:stop]
-    return F.linear(x, linear.weight[start:stop], bias)
+    bias: Tensor | None = linear.bias
+    return F.linear(x, linear.weight[start:stop], None if bias is None else bias[start:stop])

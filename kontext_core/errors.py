@@ -1,6 +1,6 @@
 """The errors that a caller may want to tell apart from ordinary `ValueError`s."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
@@ -18,7 +18,7 @@ class TooLittleMemoryError(RuntimeError):
 
 
 @contextmanager
-def explained_memory(attempt: str, advice: str) -> Iterator[None]:
+def explained_memory(attempt: str, advice: str) -> Generator[None]:
     """Turn an out-of-memory error of torch, on any device, into one sentence.
 
     Args: attempt: what is being done, "an edit of 1024 x 1024 px". advice: what the user can lower.

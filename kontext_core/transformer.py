@@ -8,6 +8,7 @@ Source: arXiv:2506.15742; flux model.py. B batch, L tokens, D the model's width,
 """
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -115,10 +116,12 @@ class Transformer(nn.Module):
                 )
             vec = vec + self.guidance_in(timestep_embedding(guidance))
         silu_vec = F.silu(vec)
+        doubles = cast("list[DoubleBlock]", self.double_blocks)
+        singles = cast("list[SingleBlock]", self.single_blocks)
         return ModulationTable(
-            img=[block.img_mod(silu_vec) for block in self.double_blocks],
-            txt=[block.txt_mod(silu_vec) for block in self.double_blocks],
-            single=[block.modulation(silu_vec) for block in self.single_blocks],
+            img=[block.img_mod(silu_vec) for block in doubles],
+            txt=[block.txt_mod(silu_vec) for block in doubles],
+            single=[block.modulation(silu_vec) for block in singles],
             last=self.final_layer.modulation(silu_vec),
         )
 

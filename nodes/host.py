@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -122,7 +122,7 @@ class Progress:
 
 
 @contextmanager
-def heard() -> Iterator[list[str]]:
+def heard() -> Generator[list[str]]:
     """Collects what the core warns of meanwhile, so that the node can say it too."""
     said: list[str] = []
 

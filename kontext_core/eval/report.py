@@ -48,11 +48,11 @@ def score_all(
         "rates": rates,
     }
     if chains:
-        scores["chains"] = {
+        chain_scores: dict[str, Any] = {
             name: _chain_line(name, score_chains(pipeline, chains, steps=steps, carry_latents=carry), report)
             for name, carry in (("latents", True), ("pictures", False))
         }
-        scores["chains"]["count"] = chains
+        scores["chains"] = chain_scores | {"count": chains}
     return scores, outcomes
 
 

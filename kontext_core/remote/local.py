@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -26,7 +26,7 @@ _LOG_LINES = 12
 
 
 @contextmanager
-def started(folder: Path, python: Path | None = None, timeout: float = 300) -> Iterator[str]:
+def started(folder: Path, python: Path | None = None, timeout: float = 300) -> Generator[str]:
     """Start the ComfyUI in a folder, with all that is installed there, and end it afterwards.
 
     Args: python: the interpreter to start it with; None is the one of its own environment, else this one.

@@ -1,10 +1,27 @@
-import os, pytest
-from types import SimpleNamespace
-from playwright.sync_api import sync_playwright
-urls=open("/tmp/wx/urls").read().split()
-@pytest.fixture(scope="session", params=[u for u,v in zip(urls,["1.32.9","1.58.1"]) if v in os.environ.get("FE","1.32.9,1.58.1")])
-def server(request): return SimpleNamespace(url=request.param)
+"""A real ComfyUI with each of two front ends, and a real Chromium.
+
+Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser
+
+from tools import frontend
+from tools.page import open_browser
+from tools.server import Server
+
+
+@pytest.fixture(scope="session", params=[frontend.OWN, frontend.NEWEST])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running ComfyUI with its own front end, then one with the newest."""
+    with Server(front_end=frontend.get(request.param)) as server:
+        yield server
+
+
 @pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as pw:
-        yield pw.chromium.connect_over_cdp("http://127.0.0.1:9333")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium."""
+    with open_browser() as browser:
+        yield browser

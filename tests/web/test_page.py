@@ -123,7 +123,9 @@ class Editor:
 
     def dialogs(self) -> list[str]:
         """The text of every dialog that covers the page."""
-        shown = self.page.locator("[role=dialog], [role=alertdialog], .p-dialog, .p-dialog-mask, .comfy-modal")
+        shown = self.page.locator(
+            "[role=dialog], [role=alertdialog], .p-dialog, .p-dialog-mask, .comfy-modal"
+        )
         return [one.inner_text() for one in shown.all() if one.is_visible()]
 
     def queue(self) -> None:
@@ -261,7 +263,9 @@ def test_queue_shows_progress_preview_and_picture(editor: Editor) -> None:
 def test_saved_picture_restores_the_graph(editor: Editor) -> None:
     editor.open("single_edit")
     (edit,), (save,) = editor.ids("KontextEdit"), editor.ids("SaveImage")
-    editor.set(edit, {"seed": next(SEEDS), "steps": 3, "guidance": 3.5, "instruction": "make it “green”, please"})
+    editor.set(
+        edit, {"seed": next(SEEDS), "steps": 3, "guidance": 3.5, "instruction": "make it “green”, please"}
+    )
     drawn = editor.graph()
     editor.queue()
     editor.wait_for("execution_success")

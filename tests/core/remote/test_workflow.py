@@ -97,9 +97,7 @@ def test_missing_nodes_are_all_named(saved: Json) -> None:
 def test_subgraphs_are_refused() -> None:
     inner = "0f2c3a1e-0000-4000-8000-000000000000"
     workflow = {"nodes": [{"id": 1, "type": inner}], "definitions": {"subgraphs": [{"id": inner}]}}
-    with pytest.raises(
-        ValueError, match=r"has subgraphs, .*: export it there with File > Export \(API\)$"
-    ):
+    with pytest.raises(ValueError, match=r"has subgraphs, .*: export it there with File > Export \(API\)$"):
         to_api_form(workflow, {})
 
 
@@ -140,7 +138,9 @@ def test_values_that_an_older_file_lacks_are_the_defaults() -> None:
 
 
 def test_values_by_name_and_sockets_are_told_apart() -> None:
-    known = info(("size", ["INT", {}]), wired=["INT", {"forceInput": True}], own=["PACKS_OWN", {}], image=["IMAGE"])
+    known = info(
+        ("size", ["INT", {}]), wired=["INT", {"forceInput": True}], own=["PACKS_OWN", {}], image=["IMAGE"]
+    )
     saved: Json = {"widgets_values": {"size": 3, "videopreview": {}}}
     assert widget_values(saved, known) == {"size": 3}
     saved = {"widgets_values": [3, [1, 2]], "inputs": [{"name": "own", "widget": {"name": "own"}}]}
