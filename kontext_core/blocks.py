@@ -4,6 +4,7 @@ Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidde
 """
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -191,5 +192,5 @@ def _features(linear: nn.Linear, x: Tensor, start: int, stop: int) -> Tensor:
     """Some of a linear's output features. A module put in place of the linear computes all and is cut."""
     if type(linear) is not nn.Linear:
         return linear(x)[..., start:stop]
-    bias: Tensor | None = linear.bias
+    bias = cast("Tensor | None", linear.bias)
     return F.linear(x, linear.weight[start:stop], None if bias is None else bias[start:stop])

@@ -213,7 +213,7 @@ def _run(options: argparse.Namespace) -> None:
     from .remote.client import Client
     from .remote.follow import Follower, Line
     from .remote.local import started
-    from .remote.run import as_prompt, download, execute
+    from .remote.run import as_prompt, download, execute, output_nodes
     from .remote.workflow import is_api_form, read_workflow
 
     workflow = read_workflow(options.workflow)
@@ -224,10 +224,11 @@ def _run(options: argparse.Namespace) -> None:
             say(f"starting the ComfyUI in {options.comfyui}")
             url = stack.enter_context(started(options.comfyui.expanduser().absolute(), options.python))
         client = stack.enter_context(Client(url))
-        prompt = as_prompt(workflow, client.object_info())
+        known = client.object_info()
+        prompt = as_prompt(workflow, known)
         page = None if is_api_form(workflow) else workflow
         result = execute(client, prompt, page, Follower(prompt, Line(sys.stderr)))
-        pictures = download(client, result, options.output)
+        pictures = download(client, result, options.output, output_nodes(prompt, known))
     if not pictures:
         say("the workflow put out no picture; does it have a Save Image or Preview Image?")
     for picture in pictures:

@@ -1,7 +1,7 @@
 """One workflow on a ComfyUI, from its file to the pictures in a folder."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from .client import Client, Event, Json, RemoteError, Result
@@ -44,17 +44,26 @@ def execute(
     return result
 
 
-def download(client: Client, result: Result, folder: Path) -> list[Path]:
+def download(
+    client: Client, result: Result, folder: Path, nodes: Collection[str] | None = None
+) -> list[Path]:
     """Fetch every picture that a graph put out. Nothing that exists is overwritten, and nothing leaves the folder.
 
+    Args: nodes, the ids of those whose pictures count; None is all.
     Returns: the new files, by node.
     """
     folder.mkdir(parents=True, exist_ok=True)
     return [
         write_new(folder, str(image.get("filename", "")), client.view(image))
         for node in result.outputs
+        if nodes is None or node in nodes
         for image in result.images(node)
     ]
+
+
+def output_nodes(prompt: Json, object_info: Json) -> set[str]:
+    """The nodes that are there to put something out; others may show pictures on the way."""
+    return {id for id, node in prompt.items() if object_info[node["class_type"]].get("output_node")}
 
 
 def write_new(folder: Path, name: str, data: bytes) -> Path:

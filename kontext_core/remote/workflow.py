@@ -20,8 +20,10 @@ _SEEDS = ("seed", "noise_seed")
 def read_workflow(path: Path) -> Json:
     """A workflow file, in either form.
 
-    Raises: ValueError if the file is not a workflow; OSError if it cannot be read.
+    Raises: ValueError if there is none, or the file is not a workflow.
     """
+    if not path.is_file():
+        raise ValueError(f"there is no workflow {path}")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

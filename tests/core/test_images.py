@@ -46,6 +46,11 @@ def test_a_preferred_size_stays(size: tuple[int, int]) -> None:
     assert nearest_size(*size, PREFERRED_SIZES) == size
 
 
+def test_a_preferred_size_stays_among_others_of_its_shape() -> None:
+    sizes = [(64, 64), (128, 128), (256, 256)]
+    assert [nearest_size(*size, sizes) for size in sizes] == sizes
+
+
 @pytest.mark.parametrize(
     ("given", "legal"),
     [((64, 96), (64, 96)), ((70, 90), (64, 96)), ((1, 7), (16, 16)), ((73, 1023), (80, 1024))],

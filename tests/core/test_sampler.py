@@ -312,6 +312,25 @@ def test_result_is_float32_whatever_the_weights(
     assert_close(result, run(references=references), 0.02)
 
 
+def test_steps_are_taken_in_float32(
+    run: Callable[..., Tensor], make_transformer: Callable[..., Transformer], latents: Latents
+) -> None:
+    """The velocity's few digits are enough, those of the latents are not."""
+    half = make_transformer().to(torch.bfloat16)
+    met: list[Tensor] = []
+    result = run(transformer=half, sigmas=[1.0, 0.7], callback=lambda step, steps, clean: met.append(clean))
+    velocity = (latents(*SIZE) - met[0]).bfloat16().float()  # from noise all the way to the clean prediction
+    torch.testing.assert_close(result, latents(*SIZE) - 0.3 * velocity, rtol=1e-6, atol=1e-6)
+
+
+def test_no_gradients_are_kept(
+    run: Callable[..., Tensor], make_transformer: Callable[..., Transformer]
+) -> None:
+    trainable = make_transformer().requires_grad_(True)
+    assert not run(transformer=trainable).requires_grad
+    assert torch.is_grad_enabled()
+
+
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "one level": (
         {"sigmas": [1.0]},

@@ -1,12 +1,23 @@
-"""What the client makes of ComfyUI's messages."""
+"""What the client makes of ComfyUI's messages, and of everything that is not as it should be."""
 
 import json
 import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kontext_core.remote.client import Client, Event, ExecutionFailed, _event, _refusal
-from tools.console import ToolError
+from kontext_core.remote.client import (
+    Client,
+    Event,
+    ExecutionFailed,
+    PromptRefused,
+    RemoteError,
+    _event,
+    _refusal,
+)
 from tools.server import free_port
 
 
@@ -34,6 +45,12 @@ def test_refusal_names_nodes_and_inputs() -> None:
     )
 
 
+def test_refused_graph_raises_it(client: Client, stand_in: Any) -> None:
+    stand_in.answers["/prompt"] = (400, {"error": {"message": "no outputs"}, "node_errors": {}})
+    with pytest.raises(PromptRefused, match=r"^ComfyUI refused the graph: no outputs$"):
+        client.queue({"1": {"class_type": "A", "inputs": {}}})
+
+
 def test_failure_names_the_node() -> None:
     details = {
         "node_id": "1",
@@ -46,7 +63,100 @@ def test_failure_names_the_node() -> None:
 
 def test_nobody_there_is_one_sentence() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    with pytest.raises(ToolError, match=f"^No ComfyUI answers at {url}: "):
+    with pytest.raises(RemoteError, match=rf"^No ComfyUI answers at {url}: .*[Rr]efused.*\.$"):
         Client(url).history("x")
-    with pytest.raises(ToolError, match=f"^No ComfyUI answers at {url}: "):
+    with pytest.raises(RemoteError, match=rf"^No ComfyUI answers at {url}: .*[Rr]efused.*\.$"):
         Client(url).queue({})
+    assert not Client(url).answers()
+
+
+@pytest.mark.parametrize("typed", ["127.0.0.1:8188", "http://127.0.0.1:8188/", "http://127.0.0.1:8188"])
+def test_address_as_people_type_it(typed: str) -> None:
+    assert Client(typed).url == "http://127.0.0.1:8188"
+
+
+@pytest.mark.parametrize("typed", ["", "ftp://a", "http://", "http://a:port", "http://a b", "http://a:99999"])
+def test_no_address(typed: str) -> None:
+    with pytest.raises(
+        RemoteError, match=r"is no address of a ComfyUI; it looks like http://127\.0\.0\.1:8188\.$"
+    ):
+        Client(typed)
+
+
+def test_something_else_answers(client: Client, stand_in: Any) -> None:
+    with pytest.raises(RemoteError, match=rf"^{stand_in.url} answered /object_info with 404 Not Found\.$"):
+        client.object_info()
+    stand_in.answers["/object_info"] = (200, b"<html>")
+    with pytest.raises(RemoteError, match=r"is no ComfyUI: /object_info is not JSON\.$"):
+        client.object_info()
+    stand_in.answers["/object_info"] = (200, ["a"])
+    with pytest.raises(RemoteError, match=r"is no ComfyUI: /object_info is not as expected\.$"):
+        client.object_info()
+    with pytest.raises(RemoteError, match=r"^No ComfyUI answers at .*404"):
+        Client(stand_in.url).queue({})
+
+
+def test_without_websocket_client(stand_in: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "websocket", None)
+    client = Client(stand_in.url)
+    stand_in.answers["/object_info"] = (200, {"A": {}})
+    assert client.object_info() == {"A": {}}
+    with pytest.raises(
+        RemoteError, match=r"needs the package websocket-client: pip install websocket-client$"
+    ):
+        client.queue({})
+
+
+def test_follows_its_own_graph_to_the_end(speaking: Callable[..., Client], stand_in: Any) -> None:
+    stand_in.answers["/history/p"] = (200, {"p": {"outputs": {"2": {"images": [{"filename": "a.png"}]}}}})
+    client = speaking(
+        ("status", {}),
+        ("execution_cached", {"prompt_id": "p", "nodes": ["1"]}),
+        ("executing", {"prompt_id": "p", "node": "2"}),
+        ("executing", {"prompt_id": "other", "node": None}),
+        ("progress", {"prompt_id": "p", "node": "2", "value": 1, "max": 1}),
+        ("executing", {"prompt_id": "p", "node": None}),
+    )
+    seen: list[str] = []
+    result = client.wait("p", lambda event: seen.append(event.kind))
+    assert (result.executed, result.cached, result.interrupted) == (("2",), ("1",), False)
+    assert result.images("2") == [{"filename": "a.png"}]
+    assert result.images("1") == []
+    assert seen == ["execution_cached", "executing", "progress", "executing"]
+
+
+def test_failing_node_raises(speaking: Callable[..., Client]) -> None:
+    fault = {
+        "prompt_id": "p",
+        "node_id": "2",
+        "node_type": "A",
+        "exception_type": "E",
+        "exception_message": "no",
+    }
+    client = speaking(("execution_error", fault), ("executing", {"prompt_id": "p", "node": None}))
+    with pytest.raises(ExecutionFailed, match=r"^Node 2 \(A\) failed: E: no$"):
+        client.wait("p")
+
+
+def test_late_and_lost_connections(speaking: Callable[..., Client]) -> None:
+    with pytest.raises(RemoteError, match=r"^ComfyUI did not finish the graph p in time\.$"):
+        speaking().wait("p", timeout=0.1)
+    with pytest.raises(RemoteError, match=r"^ComfyUI went away while it worked: gone\.$"):
+        speaking(then=ConnectionResetError("gone")).wait("p")
+
+
+def test_upload_and_cancel(client: Client, stand_in: Any, tmp_path: Path) -> None:
+    picture = tmp_path / "a.png"
+    picture.write_bytes(b"\x89PNG")
+    stand_in.answers["/upload/image"] = (200, {"name": "a (1).png", "subfolder": "mine", "type": "input"})
+    assert client.upload(picture, "mine") == "mine/a (1).png"
+    path, body = stand_in.asked[-1]
+    assert path == "/upload/image"
+    assert b'name="image"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n\x89PNG\r\n' in body
+
+    stand_in.answers |= {"/queue": (200, b""), "/interrupt": (200, b"")}
+    client.cancel("p")
+    assert [(path, json.loads(body)) for path, body in stand_in.asked[-2:]] == [
+        ("/queue", {"delete": ["p"]}),
+        ("/interrupt", {"prompt_id": "p"}),
+    ]
