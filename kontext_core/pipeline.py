@@ -172,7 +172,7 @@ class Pipeline:
         Args:
             text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function.
             height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
-            batch: pictures to make; where a reference or `start` is a batch, it must be 1 or that many.
+            batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
             mu: the shift of the noise levels, see `schedule.sigmas`.
             start, strength, mask, callback: see `denoise`.
         Returns: (B, 16, h, w), float32.
@@ -180,7 +180,7 @@ class Pipeline:
         """
         given = [*ref_latents] if start is None else [start, *ref_latents]
         height, width = self.target_size(height_px, width_px, given)
-        batch = _batch(batch, given)
+        batch = _batch(batch, given if mask is None else [*given, mask])
         size = height // LATENT_PX, width // LATENT_PX
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
         with explained_memory(

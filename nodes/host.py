@@ -139,18 +139,8 @@ def heard() -> Generator[list[str]]:
 
 
 def say(*lines: str) -> Any:
-    """Text for the running node, at once and in its output; None if there is nothing to say."""
-    if not lines:
-        return None
-    from comfy_execution.utils import get_executing_context  # pyright: ignore[reportMissingImports]
-
-    text = "\n".join(lines)
-    running = get_executing_context()
-    if running is not None:
-        from server import PromptServer  # pyright: ignore[reportMissingImports]
-
-        PromptServer.instance.send_progress_text(text, running.node_id, PromptServer.instance.client_id)
-    return ui.PreviewText(text)
+    """Text of a node's output, which web/js/node_text.js shows in the node; None if there is nothing to say."""
+    return ui.PreviewText("\n".join(lines)) if lines else None
 
 
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:

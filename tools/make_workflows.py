@@ -34,7 +34,7 @@ SIDEBAR_PX = 80
 COLUMN, WIDE = 440, 380
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 
-TURNS = ("Change a colour", "Take something away", "Change the background")
+TURNS = ("First turn", "Second turn", "Third turn")
 WORLD = (
     "The tiny model that comes along knows its own world only: "
     "shapes (circle, square, triangle, star, cross, heart, diamond, moon) "
@@ -153,7 +153,7 @@ def three_turn_edit() -> Graph:
         links += [f"model.model > {turn}.model", f"{turn}.image > {save}.images"]
         if number > 1:
             links.append(f"turn{number - 1}.latent > {turn}.latent")
-        groups[f"{number}. {what}"] = (turn, save)
+        groups[what] = (turn, save)
     nodes["note"] = _note(
         0,
         700,

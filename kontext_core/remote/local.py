@@ -40,12 +40,10 @@ def started(folder: Path, python: Path | None = None, timeout: float = 300) -> G
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]
     command = [str(interpreter), "main.py", "--listen", _HOST, "--port", str(port), "--disable-auto-launch"]
-    if _needs_cpu_flag(interpreter):
-        command.append("--cpu")
     with tempfile.TemporaryFile() as log:
         try:
             process = subprocess.Popen(
-                command,
+                [*command, "--cpu"] if _needs_cpu_flag(interpreter) else command,
                 cwd=folder,
                 env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
                 stdin=subprocess.PIPE,

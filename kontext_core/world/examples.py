@@ -23,13 +23,15 @@ _GARDEN = Scene(
     ),
 )
 _BEACH = Scene("sand", (Thing("triangle", "green", "big", 2, 0), Thing("circle", "red", "big", 1, 2)))
-_MOON = Scene("snow", (Thing("moon", "purple", "big", 1, 1),))
+_MOON = Scene("snow", (Thing("moon", "green", "big", 0, 1),))
+_TRIANGLE = Scene("snow", (Thing("triangle", "green", "big", 3, 1),))
 
 # What the node "Kontext Example Picture" offers. Released names: they stand in people's workflows.
 PICTURES: dict[str, Scene] = {
     "heart, star and square": _GARDEN,
     "triangle and circle": _BEACH,
     "moon": _MOON,
+    "triangle": _TRIANGLE,
 }
 
 
@@ -72,7 +74,7 @@ EXAMPLES: dict[str, Example] = {
         (0,),
         (replace(_GARDEN, things=_GARDEN.things[:2]),),
     ),
-    "single_edit": _turns("triangle and circle", ("make the red circle blue",), (0,)),
+    "single_edit": _turns("triangle", ("change the background to sand",), (6,)),
     "two_references": Example(
         ("triangle and circle", "moon"),
         ("put the thing of picture 2 at row 1 column 4",),
@@ -80,9 +82,9 @@ EXAMPLES: dict[str, Example] = {
         (added(_BEACH, replace(_MOON.things[0], row=0, col=3)),),
     ),
     "three_turn_edit": _turns(
-        "heart, star and square",
-        ("make the red heart purple", "remove the green square", "make the background lake"),
-        (0, 0, 0),
+        "moon",
+        ("make the background sky", "make the background sand", "remove the green moon"),
+        (6, 7, 4),
     ),
 }
 

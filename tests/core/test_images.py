@@ -153,6 +153,12 @@ def test_very_long_pictures(shape: tuple[int, int], fit: str) -> None:
     assert 0 not in undo_fit(canvas, place).shape
 
 
+@pytest.mark.parametrize("shape", [(2, 1000), (1000, 2)], ids=str)
+def test_a_padded_thread_stays_a_pixel_wide(pictures: Pictures, shape: tuple[int, int]) -> None:
+    _, place = fit_image(pictures(*shape), (64, 64), "pad")
+    assert sorted((place.height, place.width)) == [1, 64]
+
+
 def test_resize_stays_in_range() -> None:
     image = torch.zeros(1, 8, 8, 3)
     image[:, :, 4:] = 1

@@ -203,6 +203,19 @@ def test_mask_keeps_the_start(
     assert not torch.allclose(made[..., 9:], start["samples"][..., 9:], atol=1e-2)
 
 
+def test_each_picture_has_the_mask_of_its_place(
+    run: Callable[..., Any], model: Any, prompt: Any, image: Tensor
+) -> None:
+    start = run("KontextEncode", model=model, image=image)[0]
+    masks = torch.stack([torch.zeros(128, 128), torch.ones(128, 128)])
+    made = run("KontextSampler", model=model, prompt=prompt, start=start, mask=masks, **FAST)[0]["samples"]
+    assert made.shape[0] == 2
+    assert torch.allclose(made[0], start["samples"][0], atol=1e-4)
+    assert not torch.allclose(made[1], start["samples"][0], atol=1e-2)
+    with pytest.raises(ValueError, match="batches of 2, 3 cannot be combined"):
+        run("KontextSampler", model=model, prompt=prompt, start=start, mask=masks, batch=3, **FAST)
+
+
 def test_mask_without_start_is_refused(run: Callable[..., Any], model: Any, prompt: Any) -> None:
     with pytest.raises(ValueError, match="connect 'start', or disconnect 'mask'"):
         run("KontextSampler", model=model, prompt=prompt, mask=torch.ones(1, 8, 8), **FAST)

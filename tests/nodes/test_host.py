@@ -1,8 +1,6 @@
 """What ComfyUI is told and asked: progress, preview, the stop button, memory, text in a node."""
 
-import sys
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -83,17 +81,10 @@ def test_stop_button_ends_it_within_a_step(
     assert run(node_id, model=model, steps=1, **given)[0] is not None  # and the next run works
 
 
-def test_text_reaches_the_running_node(
-    run: Callable[..., Any], model: Any, image: Tensor, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from comfy_execution.utils import CurrentNodeContext
-
-    sent: list[tuple[str, str, str]] = []
-    server = SimpleNamespace(client_id="me", send_progress_text=lambda *text: sent.append(text))
-    monkeypatch.setitem(sys.modules, "server", SimpleNamespace(PromptServer=SimpleNamespace(instance=server)))
-    with CurrentNodeContext("prompt", "17"):
-        run("KontextReference", image=image, model=model)
-    assert sent == [("reference 1: 128 x 128 px, 64 tokens", "17", "me")]
+def test_text_is_part_of_the_output(part: Callable[[str], Any]) -> None:
+    host = part("nodes.host")
+    assert host.say() is None
+    assert host.say("one", "two").as_dict() == {"text": ("one\ntwo",)}
 
 
 @pytest.fixture

@@ -241,6 +241,8 @@ def test_queue_shows_progress_preview_and_picture(editor: Editor) -> None:
     editor.open("single_edit")
     (edit,), (save,) = editor.ids("KontextEdit"), editor.ids("SaveImage")
     editor.set(edit, {"seed": next(SEEDS), "steps": 20})
+    (loader,) = editor.ids("KontextLoadModel")
+    editor.set(loader, {"device": "cpu"})  # no other test does: it runs, and is not taken from the cache
     editor.queue()
     editor.wait_for("b_preview_with_metadata", edit)
     assert editor.seen("execution_success") == [], "the preview comes while the run goes on"
@@ -257,6 +259,14 @@ def test_queue_shows_progress_preview_and_picture(editor: Editor) -> None:
     assert (picture["width"], picture["height"]) == (128, 128)
     (image,) = editor.seen("executed", save)[0]["images"]
     assert image["filename"] in picture["src"]
+    text = editor.page.evaluate(
+        "id => app.graph._nodes.find(node => String(node.id) === String(id))"
+        ".widgets.find(widget => widget.name === 'kontext_text')?.value",
+        loader,
+    )
+    assert "the transformer of FLUX.1" in text, (
+        "the loader says in the node what is loaded, after the run too"
+    )
     assert editor.dialogs() == []
 
 

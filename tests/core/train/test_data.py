@@ -10,7 +10,8 @@ from kontext_core.pipeline import Pipeline
 from kontext_core.train import data as module
 from kontext_core.train.config import MIX
 from kontext_core.train.data import Pool, groups
-from kontext_core.world.edits import KINDS
+from kontext_core.world import Scene
+from kontext_core.world.edits import KINDS, sample
 
 
 def test_groups_by_number_of_references() -> None:
@@ -68,9 +69,27 @@ def test_batch_fills_the_tokens(make_pool: Any, kind: str, references: int) -> N
     assert batch.clip_ids.shape[0] == len(batch) == 8
 
 
-def test_target_comes_first_and_each_sample_keeps_its_own(make_pool: Any) -> None:
-    batch = make_pool({"character": 1.0}, reuse=1).batch(random.Random(0), 8 * 224, 64)
+def test_target_comes_first_and_each_sample_keeps_its_own(
+    make_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool, drawn, sampled = make_pool({"character": 1.0}, reuse=1), [], []
+
+    def watched_draw(scenes: list[Scene], device: str) -> Tensor:
+        drawn.extend(scenes)
+        return torch.zeros(len(scenes), 3, 1, 1)
+
+    def watched_sample(kind: str, rng: random.Random) -> Any:
+        sampled.append(sample(kind, rng))
+        return sampled[-1]
+
+    monkeypatch.setattr(module, "draw", watched_draw)
+    monkeypatch.setattr(module, "sample", watched_sample)
+    batch = pool.batch(random.Random(0), 8 * 224, 64)
+    assert drawn == [scene for one in sampled for scene in (one.target, *one.references)]
     assert batch.latents[:, :, 0, 0, 0].tolist() == [[3.0 * i, 3.0 * i + 1, 3.0 * i + 2] for i in range(8)]
+    expected = pool.text.tokenize([one.instruction for one in sampled])
+    assert torch.equal(batch.t5_ids, expected[0])
+    assert torch.equal(batch.clip_ids, expected[1])
 
 
 def test_samples_are_reused_but_not_for_ever(make_pool: Any) -> None:

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from kontext_core.latents import pack
@@ -89,6 +90,10 @@ def test_training_changes_everything_but_the_autoencoder(pipeline: Pipeline, tmp
     try:
         model = train_flow(transformer, text, pipeline.vae, training, tmp_path)
         assert not model.training
+        averages = load_file(tmp_path / "state.safetensors")
+        weight = model.transformer.img_in.weight
+        assert torch.equal(weight, averages["average.transformer.img_in.weight"])
+        assert not torch.equal(weight, averages["model.transformer.img_in.weight"])
         assert not torch.equal(model.transformer.img_in.weight, pipeline.transformer.img_in.weight)
         assert not torch.equal(text.t5.shared.weight, text_before["t5.shared.weight"])
         again = train_flow(transformer, text, pipeline.vae, training, tmp_path)

@@ -1,0 +1,86 @@
+"""The command line: help with examples, faults in one sentence, and an edit from file to files."""
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from kontext_core import pipeline
+from kontext_core.cli import main
+
+COMMANDS = ("edit", "info", "train", "score", "run")
+
+
+@pytest.mark.parametrize("command", ["", "edit", "run"])
+def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    text = capsys.readouterr().out
+    assert 'kontext edit photo.png "make the red circle blue"' in text
+    assert command or all(name in text for name in COMMANDS)
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys; from kontext_core.cli import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "assert 'transformers' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["edit", "none.png", "x"], "kontext: there is no picture none.png"),
+        (["info", "none.safetensors"], "none.safetensors"),
+        (["edit", __file__, "x", "--model", "no-such-folder"], "no-such-folder"),
+        (["score", "--kinds", "recolour,dance"], "kontext: unknown kinds: dance; known are recolour, "),
+    ],
+)
+def test_faults_are_one_sentence(
+    arguments: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments) == 1
+    output, errors = capsys.readouterr()
+    assert output == ""
+    assert errors.startswith("kontext: ")
+    assert sentence in errors
+    assert errors.count("\n") == 1
+
+
+def test_verbose_shows_the_traceback() -> None:
+    with pytest.raises(ValueError, match=r"there is no picture"):
+        main(["--verbose", "edit", "none.png", "x"])
+
+
+def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline.Pipeline, "load", stop)
+    assert main(["edit", __file__, "x"]) == 130
+    assert capsys.readouterr().err == "stopped\n"
+
+
+def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = tmp_path / "photo.png"
+    Image.frombytes("RGB", (150, 100), random.Random(0).randbytes(45_000)).save(picture)
+    out = tmp_path / "new" / "out"
+    arguments = ["edit", str(picture), "make it red", "", "--steps", "2", "--seed", "5", "--device", "cpu"]
+    assert main([*arguments, "--output", str(out), "--reference", str(picture)]) == 0
+    errors = capsys.readouterr().err
+    assert "turn 2/2  step 2/2" in errors
+    assert f"turn 2: (no instruction) -> {out / 'photo_turn2.png'}" in errors
+    sizes = {path.name: Image.open(path).size for path in out.iterdir()}
+    assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}
+
+
+def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", str(pipeline.TINY / "ae.safetensors")]) == 0
+    assert "autoencoder" in capsys.readouterr().out

@@ -1,0 +1,69 @@
+"""What we queue for a workflow is what the page would queue, on the front ends of then and now."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from kontext_core.remote.client import Client, Json
+from kontext_core.remote.workflow import read_workflow, to_api_form
+from tools import frontend
+from tools.page import open_browser, open_page
+from tools.paths import ROOT
+from tools.server import Server
+
+pytestmark = pytest.mark.comfy
+WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+ODD = json.loads((ROOT / "tests" / "core" / "remote" / "data" / "odd_graph.json").read_text())
+
+_QUEUED = """async (workflow) => {
+  await window.app.loadGraphData(workflow)
+  const {output, workflow: saved} = await window.app.graphToPrompt()
+  return JSON.stringify({output, saved})
+}"""
+
+
+@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    with Server(front_end=frontend.get(request.param)) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def page(server: Server) -> Iterator[Page]:
+    with open_browser() as browser, open_page(browser, server.url) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def object_info(server: Server) -> Json:
+    with Client(server.url) as client:
+        return client.object_info()
+
+
+def queued(page: Page, workflow: Json) -> tuple[Json, Json]:
+    """What the page queues for a workflow, and how it saves it again."""
+    made = json.loads(page.evaluate(_QUEUED, workflow))
+    return made["output"], made["saved"]
+
+
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+def test_conversion_equals_the_page(page: Page, object_info: Json, path: Path) -> None:
+    workflow = read_workflow(path)
+    prompt, saved = queued(page, workflow)
+    assert to_api_form(workflow, object_info) == prompt
+    assert to_api_form(saved, object_info) == prompt
+    for node in prompt.values():
+        given = object_info[node["class_type"]]["input"]
+        known = {**given.get("required", {}), **given.get("optional", {})}
+        assert node["inputs"].keys() <= known.keys()
+        assert given.get("required", {}).keys() <= node["inputs"].keys()
+
+
+def test_conversion_equals_the_page_for_odd_graphs(page: Page, object_info: Json) -> None:
+    prompt, saved = queued(page, ODD["workflow"])
+    assert prompt == ODD["prompt"]
+    assert to_api_form(ODD["workflow"], object_info) == prompt
+    assert to_api_form(saved, object_info) == prompt
