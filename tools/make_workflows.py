@@ -90,11 +90,11 @@ def single_edit() -> Graph:
     """One edit in one box."""
     made = EXAMPLES["single_edit"]
     nodes = {
-        "model": _model(0, 0),
-        "picture": _picture(0, 360, made.pictures[0]),
-        "edit": _edit(COLUMN, 0, made.instructions[0], made.seeds[0]),
-        "note": _note(2 * COLUMN, 400, 220, "## One edit", WORLD, OWN),
-        "save": _save(2 * COLUMN, 0, "kontext_edit"),
+        "note": _note(0, 0, 300, "## One edit", WORLD, OWN),
+        "model": _model(COLUMN, 0),
+        "picture": _picture(COLUMN, 360, made.pictures[0]),
+        "edit": _edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
+        "save": _save(3 * COLUMN, 0, "kontext_edit"),
     }
     links = ["model.model > edit.model", "picture.image > edit.image", "edit.image > save.images"]
     return Graph(nodes, links)

@@ -370,6 +370,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
         {"references": [torch.zeros(1, 4, 4, 4)]},
         r"a reference must be latents \(1 or batch, 16, height, width\), and this one is \(1, 4, 4, 4\)",
     ),
+    "reference without batch": ({"references": [torch.zeros(4, 16, 4)]}, r"this one is \(4, 16, 4\)"),
     "reference batch": (
         {"references": [torch.zeros(1, 16, 4, 4), torch.zeros(3, 16, 4, 4)]},
         "reference 2 is a batch of 3 and the noise of 1; it must be 1, or the same",
