@@ -1,12 +1,13 @@
 """`kontext run` on a real ComfyUI: one that it starts itself, from a folder."""
 
-import os
+import subprocess
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from kontext_core.cli import main
+from kontext_core.remote import local
 from tools import comfyui
 from tools.paths import ROOT
 from tools.place import PACK, link_or_copy
@@ -40,8 +41,20 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[subprocess.Popen[bytes]]:
+    """The processes that `kontext run` had to end."""
+    ended: list[subprocess.Popen[bytes]] = []
+    end = local._end
+    monkeypatch.setattr(local, "_end", lambda process: (ended.append(process), end(process)))
+    return ended
+
+
 def test_starts_runs_fetches_and_ends(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    started: list[subprocess.Popen[bytes]],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     workflow = ROOT / "workflows" / "single_edit.json"
     out = tmp_path / "pictures"
@@ -56,6 +69,4 @@ def test_starts_runs_fetches_and_ends(
         assert "workflow" in saved.info
     assert progress.startswith(f"starting the ComfyUI in {folder}\n")
     assert "\nKontext Edit  step 20/20  " in progress
-    if os.name == "posix" and Path("/proc").is_dir():
-        lines = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
-        assert not any(os.fsencode(base) in line for line in lines for base in [str(folder)])
+    assert [process.poll() is not None for process in started] == [True]
