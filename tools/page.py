@@ -54,6 +54,7 @@ def open_page(browser: Browser, url: str, path: str = "/") -> Generator[Page]:
         client.settings(SETTINGS)
     context = browser.new_context(viewport={"width": 1600, "height": 900})
     try:
+        context.set_default_navigation_timeout(120_000)  # a busy machine takes its time
         context.add_init_script(NO_BANNER)
         page = context.new_page()
         page.goto(f"{url}{path}", wait_until="domcontentloaded")
