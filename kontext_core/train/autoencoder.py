@@ -63,7 +63,7 @@ def train_autoencoder(
             )
         else:
             image = _crops(crowded_pictures(rng, training.batch_size, device), training.crop_px, rng)
-        loss, mse = autoencoder_loss(vae, image * 2 - 1, generator)
+        loss, mse = autoencoder_loss(vae, image * 2 - 1, generator, latent_noise=training.latent_noise)
         norm = run.update(loss, image.shape[0])
         run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.rate)
     vae.load_state_dict(run.average.tensors)

@@ -36,16 +36,22 @@ def training_times(count: int, n_target_tokens: int, generator: torch.Generator 
 
 
 def autoencoder_loss(
-    vae: VAE, image: Tensor, generator: torch.Generator | None = None
+    vae: VAE, image: Tensor, generator: torch.Generator | None = None, *, latent_noise: float = 0.0
 ) -> tuple[Tensor, Tensor]:
     """Reconstruction with a sampled posterior.
 
-    Args: image (B, 3, H, W) in [-1, 1].
+    Args:
+        image: (B, 3, H, W) in [-1, 1].
+        latent_noise: largest standard deviation of noise on the latents, as the transformer sees them; every
+            picture gets its own, mostly little. Teaches the decoder to forgive a sampler's small errors.
     Returns: the loss to minimise, and the mean squared error of images in [0, 1], for the log.
     """
     mean, log_variance = vae.posterior(image)
     log_variance = log_variance.clamp(-30.0, 20.0)
     z = mean + torch.exp(0.5 * log_variance) * torch.randn(mean.shape, generator=generator).to(mean)
+    if latent_noise:
+        strength = latent_noise * torch.rand(len(z), 1, 1, 1, generator=generator).square()
+        z = z + (strength * torch.randn(mean.shape, generator=generator)).to(mean) / vae.config.scale_factor
     decoded = vae.decoder(z)
     mse = F.mse_loss(decoded, image)
     kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=(1, 2, 3)).mean()
