@@ -130,14 +130,14 @@ def _edit(options: argparse.Namespace) -> None:
     from PIL import Image
 
     from .images import to_pil
-    from .pipeline import Pipeline
+    from .pipeline import Edit, Pipeline
 
     for path in (options.picture, *options.reference):
         if not path.is_file():
             raise ValueError(f"there is no picture {path}")
     pipeline = Pipeline.load(options.model, device=options.device)
     others = [Image.open(path) for path in options.reference]
-    current = Image.open(options.picture)
+    current: Image.Image | Edit = Image.open(options.picture)
     options.output.mkdir(parents=True, exist_ok=True)
     for number, instruction in enumerate(options.instruction, start=1):
 
@@ -155,7 +155,7 @@ def _edit(options: argparse.Namespace) -> None:
             layout=options.layout,
             callback=progress,
         )
-        current = edit.latents
+        current = edit
         path = options.output / f"{options.picture.stem}_turn{number}.png"
         to_pil(edit.image).save(path)
         say(f"\rturn {number}: {instruction or '(no instruction)'} -> {path}")

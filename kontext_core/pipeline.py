@@ -28,19 +28,27 @@ log = logging.getLogger(__name__)
 TINY = Path(__file__).parent / "tiny"
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
-Reference = Image.Image | Tensor
-
 _REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
 
 
 @dataclass(frozen=True)
 class Edit:
-    """The result. image (B, H, W, 3) in [0, 1]; latents (B, 16, h, w), which the next edit can take as its reference."""
+    """The result, which the next edit can take as its reference.
+
+    Args:
+        image: (B, H, W, 3) in [0, 1], cut out of the canvas where the reference was padded.
+        latents: (B, 16, h, w) of the whole canvas.
+        placement: where the picture lies on that canvas; None where it is the canvas.
+    """
 
     image: Tensor
     latents: Tensor
     seed: int
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    placement: Placement | None = None
+
+
+Reference = Image.Image | Tensor | Edit
 
 
 class Pipeline:
@@ -108,7 +116,8 @@ class Pipeline:
 
         Args:
             prompt: the instruction; empty means none.
-            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], or latents of an earlier `Edit`.
+            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
+                which needs no second trip through the autoencoder.
             height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
                 Other sizes are rounded to multiples of 16, which the log says.
             fit: how references reach a size the model likes, see `images.fit_image`.
@@ -145,7 +154,7 @@ class Pipeline:
             "layout": layout or self.transformer.config.layout,
             "cfg_scale": cfg_scale,
         }
-        return Edit(image, latents, seed, settings)
+        return Edit(image, latents, seed, settings, placement)
 
     def sample(
         self,
@@ -208,10 +217,12 @@ class Pipeline:
             return self.text.encode(prompt)
 
     def encode_reference(self, reference: Reference, fit: str = "crop") -> tuple[Tensor, Placement | None]:
-        """Latents of one reference, and its place on the canvas; latents pass through and have none.
+        """Latents of one reference, and its place on the canvas. Latents and earlier edits pass through as they are.
 
         The last ones used are kept, known by every pixel of every picture of the batch.
         """
+        if isinstance(reference, Edit):
+            return reference.latents, reference.placement
         if isinstance(reference, Image.Image):
             reference = from_pil(reference)
         if (

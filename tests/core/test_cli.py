@@ -81,6 +81,15 @@ def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.Capt
     assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}
 
 
+def test_edit_cuts_the_padding_off_in_every_turn(tmp_path: Path) -> None:
+    picture = tmp_path / "wide.png"
+    Image.new("RGB", (200, 100), "green").save(picture)
+    arguments = ["edit", str(picture), "", "", "--steps", "1", "--fit", "pad", "--device", "cpu"]
+    assert main([*arguments, "--output", str(tmp_path)]) == 0
+    for turn in (1, 2):
+        assert Image.open(tmp_path / f"wide_turn{turn}.png").size == (128, 64)
+
+
 def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(pipeline.TINY / "ae.safetensors")]) == 0
     assert "autoencoder" in capsys.readouterr().out

@@ -121,6 +121,8 @@ def test_pad_is_undone(pipeline: Pipeline, pictures: Pictures) -> None:
     edit = pipeline.edit(PROMPT, [image], fit="pad", **FAST)
     _, place = fit_image(image, (32, 96), "pad")
     assert torch.equal(edit.image, undo_fit(pipeline.decode(edit.latents), place))
+    second = pipeline.edit("make it green", [edit], **FAST)
+    assert torch.equal(second.image, undo_fit(pipeline.decode(second.latents), place)), "every turn is cut out"
 
 
 def test_size_asked_for(pipeline: Pipeline, pictures: Pictures, caplog: pytest.LogCaptureFixture) -> None:
@@ -172,8 +174,9 @@ def test_latents_of_an_edit_need_no_second_encoding(
 ) -> None:
     first = fresh.edit(PROMPT, [pictures(64, 64)], **FAST)
     assert encodings == [(1, 3, 64, 64)]
-    second = fresh.edit("make it green", [first.latents], **FAST)
+    second = fresh.edit("make it green", [first], **FAST)
     assert len(encodings) == 1
+    assert torch.equal(fresh.edit("make it green", [first.latents], **FAST).latents, second.latents)
     directly = fresh.sample(fresh.encode_prompt("make it green"), [first.latents], **FAST)
     assert torch.equal(second.latents, directly)
     again = fresh.edit("make it green", [first.image], **FAST)
@@ -184,7 +187,7 @@ def test_latents_of_an_edit_need_no_second_encoding(
 def test_a_chain_of_turns(pipeline: Pipeline, pictures: Pictures) -> None:
     edit: Edit = pipeline.edit(PROMPT, [pictures(40, 100)], **FAST)
     for turn in range(3):
-        edit = pipeline.edit(f"turn {turn}", [edit.latents], seed=turn, **FAST)
+        edit = pipeline.edit(f"turn {turn}", [edit], seed=turn, **FAST)
         assert edit.latents.shape == (1, 16, 4, 12)
         assert edit.image.shape == (1, 32, 96, 3)
 
