@@ -35,7 +35,7 @@ def train_autoencoder(
     torch.manual_seed(training.seed)
     vae = (decoder_of or VAE(config)).to(device).train()
     vae.encoder.requires_grad_(decoder_of is None)
-    matrices, others = split_parameters(vae)
+    matrices, _, others = split_parameters(vae)
     optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=training.lr_muon),
         torch.optim.AdamW(others, lr=training.lr_adam, weight_decay=0.0),

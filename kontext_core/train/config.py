@@ -74,7 +74,18 @@ class AutoencoderTraining:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowTraining:
-    """Args: minutes of training in all; tokens_per_step decides the batch; reuse is how often a drawn scene is noised."""
+    """What a flow learns with.
+
+    Args:
+        minutes: of training in all.
+        tokens_per_step: decides the batch.
+        scales_rate: learning rate of the scales of queries and keys relative to lr_adam. They decide how sharply a
+            token can look at its own place in a reference, and have far to go.
+        change_weight: see `change_weights`.
+        extra_mu: added to the paper's mu at first, falling to 0. Copying from a reference is learnt where the noise
+            hides everything else, and the paper's own distribution hardly visits such times in a small picture.
+        reuse: how often a drawn scene is noised.
+    """
 
     minutes: float = 90.0
     tokens_per_step: int = 32 * 160
@@ -84,9 +95,11 @@ class FlowTraining:
     warmup_steps: int = 100
     cooldown: float = 0.6
     average_decay: float = 0.996
+    scales_rate: float = 8.0
     change_weight: float = 3.0
-    layouts: tuple[Layout, ...] = ("index", "offset")
-    reuse: int = 4
+    extra_mu: float = 1.0
+    layouts: tuple[Layout, ...] = ("index", "index", "index", "offset")
+    reuse: int = 6
     pool: int = 20_000
     probe_minutes: float = 8.0
     seed: int = 0

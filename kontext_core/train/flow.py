@@ -64,13 +64,14 @@ def train_flow(
     torch.manual_seed(training.seed)
     config = transformer.config
     model = FlowModel(transformer, text).to(device).train()
-    matrices, others = split_parameters(model)
+    matrices, scales, others = split_parameters(model)
+    small = [{"params": others}, {"params": scales, "lr": training.lr_adam * training.scales_rate}]
     run = Run(
         folder,
         model,
         [
             Muon(matrices, lr=training.lr_muon, weight_decay=training.weight_decay),
-            torch.optim.AdamW(others, lr=training.lr_adam, betas=(0.9, 0.99), weight_decay=0.0),
+            torch.optim.AdamW(small, lr=training.lr_adam, betas=(0.9, 0.99), weight_decay=0.0),
         ],
         minutes=training.minutes,
         warmup_steps=training.warmup_steps,
@@ -84,7 +85,8 @@ def train_flow(
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         batch = pool.batch(rng, training.tokens_per_step, tokens_per_picture)
         noise = torch.randn(batch.latents[:, 0].shape, generator=generator).to(device)
-        t = training_times(len(batch), tokens_per_picture, generator).to(device)
+        extra_mu = training.extra_mu * (1 - run.progress)
+        t = training_times(len(batch), tokens_per_picture, generator, extra_mu=extra_mu).to(device)
         predicted, velocity = model(batch, t, noise, rng.choice(training.layouts))
         errors = (predicted - velocity).square().mean(dim=-1)
         loss = (errors * change_weights(batch, training.change_weight)).mean()

@@ -30,9 +30,14 @@ def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
     return (1 - t) * clean + t * noise
 
 
-def training_times(count: int, n_target_tokens: int, generator: torch.Generator | None = None) -> Tensor:
-    """Times for a batch, their mu by the number of target tokens. Source: arXiv:2506.15742 appendix A.2, A.3."""
-    return logit_normal(count, shift_mu(n_target_tokens), generator)
+def training_times(
+    count: int, n_target_tokens: int, generator: torch.Generator | None = None, *, extra_mu: float = 0.0
+) -> Tensor:
+    """Times for a batch, their mu by the number of target tokens, plus `extra_mu`, which means more noise.
+
+    Source: arXiv:2506.15742 appendix A.2, A.3.
+    """
+    return logit_normal(count, shift_mu(n_target_tokens) + extra_mu, generator)
 
 
 def autoencoder_loss(

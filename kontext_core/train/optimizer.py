@@ -51,14 +51,20 @@ def orthogonal_factor(matrix: Tensor, steps: int = 5) -> Tensor:
     return x.T if matrix.shape[0] > matrix.shape[1] else x
 
 
-def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """(matrices and convolutions inside the network, everything else).
+def split_parameters(model: nn.Module) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """(matrices and convolutions inside the network, scales of queries and keys, everything else).
 
     First and last layers, embeddings and modulation (which starts at zero) belong to AdamW.
     """
     matrices: list[Tensor] = []
+    scales: list[Tensor] = []
     others: list[Tensor] = []
     for name, p in model.named_parameters():
-        inside = _INSIDE.search(name) is not None and p.ndim >= 2 and "mod" not in name
-        (matrices if inside else others).append(p)
-    return matrices, others
+        inside = _INSIDE.search(name) is not None
+        if inside and p.ndim >= 2 and "mod" not in name:
+            matrices.append(p)
+        elif inside and name.endswith(("query_norm.scale", "key_norm.scale")):
+            scales.append(p)
+        else:
+            others.append(p)
+    return matrices, scales, others

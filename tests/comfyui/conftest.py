@@ -1,7 +1,7 @@
 """A real ComfyUI with this pack in it, shared by all tests of this folder, and its page in a real Chromium.
 
 Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. None lives
-longer than this folder's tests: Playwright keeps an event loop running in this thread, and other tests start one.
+longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one.
 """
 
 from collections.abc import Iterator
@@ -23,14 +23,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("comfy")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def comfyui() -> Iterator[Server]:
     """A running ComfyUI with its own front end."""
     with Server() as server:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def newest_comfyui() -> Iterator[Server]:
     """A running ComfyUI with the newest front end."""
     with Server(front_end=frontend.get(frontend.NEWEST)) as server:
@@ -44,13 +44,13 @@ def client(comfyui: Server) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="package", params=[frontend.OWN, frontend.NEWEST])
+@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
 def each_front_end(request: pytest.FixtureRequest) -> Server:
     """`comfyui`, then `newest_comfyui`: a test that uses it runs on both."""
     return request.getfixturevalue("comfyui" if request.param == frontend.OWN else "newest_comfyui")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     with open_browser() as browser:

@@ -1,7 +1,7 @@
 """A real ComfyUI with each of two front ends, and a real Chromium.
 
 Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. None lives
-longer than this folder's tests: Playwright keeps an event loop running in this thread, and other tests start one.
+longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one.
 """
 
 from collections.abc import Iterator
@@ -14,14 +14,14 @@ from tools.page import open_browser
 from tools.server import Server
 
 
-@pytest.fixture(scope="package", params=[frontend.OWN, frontend.NEWEST])
+@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A running ComfyUI with its own front end, then one with the newest."""
     with Server(front_end=frontend.get(request.param)) as server:
         yield server
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     with open_browser() as browser:

@@ -64,12 +64,25 @@ def test_times_shift_with_the_target(n_target: int) -> None:
     assert torch.equal(
         training_times(9, n_target, generator()), logit_normal(9, shift_mu(n_target), generator())
     )
+    more = training_times(9, n_target, generator(), extra_mu=1.5)
+    assert torch.equal(more, logit_normal(9, shift_mu(n_target) + 1.5, generator()))
 
 
 def test_generators_decide_alone() -> None:
     before = torch.get_rng_state()
     assert torch.equal(logit_normal(5, 0.0, generator(3)), logit_normal(5, 0.0, generator(3)))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_noise_on_latents_is_as_strong_as_asked(vae: VAE) -> None:
+    """Without any the decoder sees the same latents; with more the picture moves away further."""
+    image = torch.rand(4, 3, 16, 16, generator=generator()) * 2 - 1
+    losses = [
+        autoencoder_loss(vae, image, generator(1), latent_noise=noise)[0].item() for noise in (0.0, 1e-6, 10.0)
+    ]
+    assert losses[0] == autoencoder_loss(vae, image, generator(1))[0].item()
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert abs(losses[2] - losses[0]) > 1e-3
 
 
 def test_autoencoder_loss_by_hand(vae: VAE, assert_close: Callable[..., float]) -> None:

@@ -80,9 +80,9 @@ def names(model: nn.Module, parameters: list[torch.Tensor]) -> set[str]:
 
 
 def test_who_belongs_to_whom_in_the_transformer(transformer: Transformer) -> None:
-    matrices, others = (names(transformer, part) for part in split_parameters(transformer))
-    assert matrices.isdisjoint(others)
-    assert matrices | others == {name for name, _ in transformer.named_parameters()}
+    matrices, scales, others = (names(transformer, part) for part in split_parameters(transformer))
+    everything = [*matrices, *scales, *others]
+    assert sorted(everything) == sorted(name for name, _ in transformer.named_parameters())
     assert {"double_blocks.0.img_attn.qkv.weight", "single_blocks.1.linear2.weight"} <= matrices
     assert {
         "img_in.weight",
@@ -90,12 +90,13 @@ def test_who_belongs_to_whom_in_the_transformer(transformer: Transformer) -> Non
         "double_blocks.0.img_mod.lin.weight",
         "single_blocks.0.modulation.lin.weight",
         "double_blocks.0.img_attn.qkv.bias",
-        "single_blocks.0.norm.query_norm.scale",
     } <= others
+    assert {"double_blocks.0.txt_attn.norm.key_norm.scale", "single_blocks.0.norm.query_norm.scale"} <= scales
 
 
 def test_who_belongs_to_whom_in_the_autoencoder(vae: VAE) -> None:
-    matrices, others = (names(vae, part) for part in split_parameters(vae))
+    matrices, scales, others = (names(vae, part) for part in split_parameters(vae))
+    assert not scales
     assert {"encoder.down.0.block.0.conv1.weight", "decoder.mid.attn_1.q.weight"} <= matrices
     assert {
         "encoder.conv_in.weight",
