@@ -29,13 +29,7 @@ class KontextEdit(io.ComfyNode):
             "image to image, or latent to latent, which loses nothing on the way.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
-                io.String.Input(
-                    "instruction",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
-                ),
+                inputs.instruction("instruction"),
                 inputs.seed(),
                 inputs.steps(),
                 inputs.guidance(),

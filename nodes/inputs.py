@@ -9,6 +9,18 @@ from ._api import io
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 
 
+def instruction(name: str) -> Any:
+    """The words; an empty box shows what one may write."""
+    return io.String.Input(
+        name,
+        multiline=True,
+        dynamic_prompts=True,
+        default="",
+        placeholder="make the red circle blue\nremove the green star\nmake the background sand",
+        tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
+    )
+
+
 def fit(default: str) -> Any:
     """How a picture reaches a size that the model likes."""
     return io.Combo.Input(

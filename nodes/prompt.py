@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import host
+from . import host, inputs
 from ._api import io
 from .types import CATEGORY, Model, Prompt, PromptSocket
 
@@ -26,13 +26,7 @@ class KontextEncodePrompt(io.ComfyNode):
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model; its text encoders read the words."
                 ),
-                io.String.Input(
-                    "text",
-                    multiline=True,
-                    dynamic_prompts=True,
-                    default="",
-                    tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
-                ),
+                inputs.instruction("text"),
                 io.String.Input(
                     "negative",
                     multiline=True,

@@ -122,7 +122,9 @@ def test_pad_is_undone(pipeline: Pipeline, pictures: Pictures) -> None:
     _, place = fit_image(image, (32, 96), "pad")
     assert torch.equal(edit.image, undo_fit(pipeline.decode(edit.latents), place))
     second = pipeline.edit("make it green", [edit], **FAST)
-    assert torch.equal(second.image, undo_fit(pipeline.decode(second.latents), place)), "every turn is cut out"
+    assert torch.equal(second.image, undo_fit(pipeline.decode(second.latents), place)), (
+        "every turn is cut out"
+    )
 
 
 def test_size_asked_for(pipeline: Pipeline, pictures: Pictures, caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from kontext_core.world import vocabulary
+from kontext_core.world.language import TEMPLATES, patterns
 from tools import comfyui
 from tools.paths import ROOT
 
@@ -180,3 +183,17 @@ def test_options_of_the_loader_are_listed_at_run_time(
         assert listed["model"][0] == "tiny (comes along)"
     finally:
         (folder / "new.safetensors").unlink()
+
+
+def test_instructions_in_the_help_are_the_worlds() -> None:
+    """Whoever copies one into the node gets a sentence of the tiny model's lessons, or of its world at least."""
+    page = (ROOT / "web" / "docs" / "KontextExample.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?:recolour|remove|add|change the background) \| (.+) \|$", page, re.MULTILINE)
+    asked = [sentence.strip() for row in rows for sentence in row.split(";")]
+    asked += re.findall(r"\*([a-z0-9 ]+)\*[,.]", page.partition("The world has more")[2])
+    alone = set(TEMPLATES) - {"character", "both", "text_to_image"}  # those speak of several pictures, or of none
+    known = [pattern for action in sorted(alone) for pattern in patterns(action)]
+    assert len(asked) >= 14
+    for sentence in asked:
+        assert set(sentence.split()) <= set(vocabulary()), sentence
+        assert any(pattern.fullmatch(sentence) for pattern in known) or "picture 2" in sentence, sentence

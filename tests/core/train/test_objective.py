@@ -78,7 +78,8 @@ def test_noise_on_latents_is_as_strong_as_asked(vae: VAE) -> None:
     """Without any the decoder sees the same latents; with more the picture moves away further."""
     image = torch.rand(4, 3, 16, 16, generator=generator()) * 2 - 1
     losses = [
-        autoencoder_loss(vae, image, generator(1), latent_noise=noise)[0].item() for noise in (0.0, 1e-6, 10.0)
+        autoencoder_loss(vae, image, generator(1), latent_noise=noise)[0].item()
+        for noise in (0.0, 1e-6, 10.0)
     ]
     assert losses[0] == autoencoder_loss(vae, image, generator(1))[0].item()
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

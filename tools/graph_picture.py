@@ -1,0 +1,64 @@
+"""`python -m tools.graph_picture`: the README's picture of the graph, taken from the real page after a real run."""
+
+from __future__ import annotations
+
+import argparse
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Page
+
+from kontext_core.remote.client import RemoteError
+
+from . import frontend
+from .console import run, say
+from .page import open_browser, open_page
+from .paths import ROOT
+from .place import PACK
+from .server import Server
+
+TARGET = ROOT / "web" / "docs" / "images" / "graph.png"
+TEMPLATE = "three_turn_edit"
+
+OPENED = "() => app.graph._nodes.length > 5"
+# Every node that shows a picture has one, and no preview is on its way.
+DONE = """() => {
+  const saved = app.graph._nodes.filter(node => node.type === "SaveImage");
+  return saved.length > 0 && saved.every(node => node.imgs?.length && node.imgs[0].complete) && !app.runningNodeId;
+}"""
+RIGHTMOST_PX = """() => {
+  const { scale, offset } = app.canvas.ds;
+  const edges = app.graph._nodes.map(node => [node.pos[0] + node.size[0], node.pos[1] + node.size[1]]);
+  return [0, 1].map(axis => (Math.max(...edges.map(edge => edge[axis])) + offset[axis]) * scale);
+}"""
+MARGIN_PX = 24
+
+
+def take(page: Page) -> Image.Image:
+    """Run the open template and take the part of the page that shows it."""
+    page.wait_for_function(OPENED, timeout=120_000)
+    page.evaluate("app.queuePrompt(0, 1)")
+    page.wait_for_function(DONE, timeout=600_000)
+    page.wait_for_timeout(2_000)  # the last picture is drawn, toasts are gone
+    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    right, bottom = (int(edge) + MARGIN_PX for edge in page.evaluate(RIGHTMOST_PX))
+    return picture.crop((0, 0, min(right, picture.width), min(bottom, picture.height)))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.graph_picture", description=__doc__)
+    parser.add_argument("--output", type=Path, default=TARGET)
+    options = parser.parse_args()
+    with (
+        Server(front_end=frontend.get(frontend.NEWEST)) as server,
+        open_browser() as browser,
+        open_page(browser, server.url, f"/?template={TEMPLATE}&source={PACK}") as page,
+    ):
+        take(page).save(options.output, optimize=True)
+    say(f"wrote {options.output}")
+
+
+if __name__ == "__main__":
+    run(main, RemoteError)
