@@ -31,7 +31,7 @@ install:
 
 lint: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 lint:
-	ruff format --check . && ruff check . && pyright && lint-imports
+	ruff format --check . && ruff check . && pyright && lint-imports && python -m tools.web_checks
 
 clean:
 	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache *.egg-info

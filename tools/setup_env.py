@@ -1,6 +1,7 @@
-"""`python3 -m tools.setup_env`: the virtual environment, ComfyUI and, for tests, Chromium. Standard library only.
+"""`python3 -m tools.setup_env`: the virtual environment, ComfyUI and, for tests, Chromium, biome and tsc.
 
-Every step looks first at what is there, so a second run takes no time and an interrupted one continues.
+Standard library only. Every step looks first at what is there, so a second run takes no time and an interrupted
+one continues.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chromium, comfyui, torch_build
+from . import chromium, comfyui, torch_build, web_checks
 from .console import ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, venv_python
@@ -112,6 +113,7 @@ def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
     ]
     if with_chromium:
         steps.append(("Chromium", lambda: str(chromium.ensure())))
+        steps.append(("Checks of web/js", lambda: web_checks.install(venv)))
     for number, (name, step) in enumerate(steps, 1):
         if not ready:
             say(f"[{number}/{len(steps)}] {name} ...")
@@ -123,7 +125,7 @@ def main() -> None:
     check_version((sys.version_info[0], sys.version_info[1]), "this one")
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup_env", description=__doc__)
     parser.add_argument(
-        "--chromium", action="store_true", help="a Chromium too, which the page's tests drive"
+        "--chromium", action="store_true", help="for tests: a Chromium too, and what checks web/js"
     )
     set_up(with_chromium=parser.parse_args().chromium)
 

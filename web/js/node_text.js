@@ -6,14 +6,14 @@ import { ComfyWidgets } from "../../../scripts/widgets.js";
 
 const NAME = "kontext_text";
 
-/** The text of a node's output, "" if it has none. @param {{ text?: string[] } | undefined} output */
+/** The text of a node's output, "" if it has none. @param {Page.Output | undefined} output */
 export function textOf(output) {
   return (output?.text ?? []).join("\n");
 }
 
-/** @param {any} node @param {string} text */
+/** @param {Page.Node} node @param {string} text */
 function show(node, text) {
-  let widget = node.widgets?.find((/** @type {any} */ one) => one.name === NAME);
+  let widget = /** @type {Page.TextWidget | undefined} */ (node.widgets?.find((one) => one.name === NAME));
   if (!widget) {
     widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
     widget.serialize = false; // neither in the workflow
@@ -32,10 +32,11 @@ function show(node, text) {
 
 app.registerExtension({
   name: "Kontext.NodeText",
+  /** @param {Page.Node} node */
   nodeCreated(node) {
     if (!String(node.comfyClass).startsWith("Kontext")) return;
     const before = node.onExecuted;
-    node.onExecuted = function (/** @type {any} */ output) {
+    node.onExecuted = function (output) {
       before?.call(this, output);
       const text = textOf(output);
       if (text) show(this, text);

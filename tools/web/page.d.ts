@@ -1,0 +1,24 @@
+// What ComfyUI's page gives to web/js: the modules its scripts import, and names for their comments.
+
+declare namespace Page {
+  type App = import("@comfyorg/comfyui-frontend-types").ComfyApp;
+  type Extension = import("@comfyorg/comfyui-frontend-types").ComfyExtension;
+  type TextWidget = import("@comfyorg/comfyui-frontend-types").DOMWidget<HTMLTextAreaElement, string>;
+  type Output = { text?: string[] };
+
+  /** A node on the canvas. The package does not export its class, and lacks the hook for its results. */
+  type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
+    onExecuted?(output: Output | undefined): void;
+  };
+}
+
+declare module "*/scripts/app.js" {
+  export const app: Page.App;
+}
+
+declare module "*/scripts/widgets.js" {
+  type Input = [type: "STRING", options: { multiline?: boolean; default?: string }];
+  export const ComfyWidgets: {
+    STRING(node: Page.Node, name: string, input: Input, app: Page.App): { widget: Page.TextWidget };
+  };
+}
