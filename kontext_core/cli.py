@@ -87,6 +87,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("--start", type=Path, help="a model folder to begin from; its autoencoder is kept")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
+    train.add_argument(
+        "--compile", action="store_true", help="compile the blocks: slow to begin, then faster"
+    )
     train.add_argument("--device", default="cpu")
     train.set_defaults(command=_train)
 
@@ -184,7 +187,7 @@ def _train(options: argparse.Namespace) -> None:
     train_tiny(
         options.folder,
         autoencoder=AutoencoderTraining(minutes=options.vae_minutes),
-        flow=FlowTraining(minutes=options.minutes),
+        flow=FlowTraining(minutes=options.minutes, compile=options.compile),
         start=options.start,
         device=options.device,
         measure=lambda vae, model: quick_rates(Pipeline(model.transformer, vae, model.text)),

@@ -85,6 +85,7 @@ class FlowTraining:
         extra_mu: added to the paper's mu at first, falling to 0. Copying from a reference is learnt where the noise
             hides everything else, and the paper's own distribution hardly visits such times in a small picture.
         reuse: how often a drawn scene is noised.
+        compile: `torch.compile` of the blocks, a minute or more at the start for each number of references.
     """
 
     minutes: float = 90.0
@@ -102,5 +103,6 @@ class FlowTraining:
     reuse: int = 6
     pool: int = 20_000
     probe_minutes: float = 8.0
+    compile: bool = False
     seed: int = 0
     mix: Mapping[str, float] = field(default_factory=lambda: MIX)

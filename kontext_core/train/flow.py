@@ -64,6 +64,9 @@ def train_flow(
     torch.manual_seed(training.seed)
     config = transformer.config
     model = FlowModel(transformer, text).to(device).train()
+    if training.compile:
+        for block in (*transformer.double_blocks, *transformer.single_blocks):
+            block.compile(dynamic=False)
     matrices, scales, others = split_parameters(model)
     small = [{"params": others}, {"params": scales, "lr": training.lr_adam * training.scales_rate}]
     run = Run(
@@ -93,7 +96,8 @@ def train_flow(
         norm = run.update(loss, len(batch))
         run.record(loss=errors.mean().item(), references=batch.latents.shape[1] - 1, grad=norm, rate=run.rate)
         if measure is not None:
-            run.probe(partial(measure, model), training.probe_minutes * 60)
+            with torch.compiler.set_stance("force_eager"):  # a few pictures are not worth compiling for
+                run.probe(partial(measure, model), training.probe_minutes * 60)
     model.load_state_dict(run.average.tensors)
     return model.eval()
 

@@ -191,7 +191,11 @@ def test_instructions_in_the_help_are_the_worlds() -> None:
     rows = re.findall(r"^\| (?:recolour|remove|add|change the background) \| (.+) \|$", page, re.MULTILINE)
     asked = [sentence.strip() for row in rows for sentence in row.split(";")]
     asked += re.findall(r"\*([a-z0-9 ]+)\*[,.]", page.partition("The world has more")[2])
-    alone = set(TEMPLATES) - {"character", "both", "text_to_image"}  # those speak of several pictures, or of none
+    alone = set(TEMPLATES) - {
+        "character",
+        "both",
+        "text_to_image",
+    }  # those speak of several pictures, or of none
     known = [pattern for action in sorted(alone) for pattern in patterns(action)]
     assert len(asked) >= 14
     for sentence in asked:
