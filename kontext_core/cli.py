@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import shlex
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,9 @@ EXAMPLES = """examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command. What goes wrong ends in one sentence and exit code 1; an interrupt in exit code 130."""
-    options = _parser().parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(given)
+    options.given = given
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], None] = options.command
     try:
@@ -196,7 +199,8 @@ def _train(options: argparse.Namespace) -> None:
 
 def _score(options: argparse.Namespace) -> None:
     from .eval.report import grid, save_scores, score_all
-    from .pipeline import Pipeline
+    from .pipeline import TINY, Pipeline
+    from .train.tiny import recorded_training
     from .world import KINDS
 
     kinds = tuple(options.kinds.split(",")) if options.kinds else KINDS
@@ -206,6 +210,8 @@ def _score(options: argparse.Namespace) -> None:
     scores, outcomes = score_all(
         pipeline, count=options.count, chains=options.chains, steps=options.steps, kinds=kinds, report=say
     )
+    folder = TINY if options.model == "tiny" else Path(options.model)
+    scores |= {"command": shlex.join(["kontext", *options.given]), "training": recorded_training(folder)}
     if options.output:
         save_scores(scores, options.output / "scores.json")
         grid(outcomes).save(options.output / "grid.png")

@@ -3,9 +3,10 @@
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -45,12 +46,18 @@ def save_model(
     vae: VAE | None = None,
     text_encoders: TextEncoders | None = None,
     dtype: torch.dtype = torch.bfloat16,
+    training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the given parts. Each file is complete or, when writing fails, what it was before."""
+    """Write the given parts. Each file is complete or, when writing fails, what it was before.
+
+    Args: training: how the transformer came to be, kept as JSON in its file's header.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     if transformer is not None:
-        _save_weights(folder / TRANSFORMER_FILE, transformer.state_dict(), asdict(transformer.config), dtype)
+        config = asdict(transformer.config)
+        notes = {} if training is None else {"training": json.dumps(dict(training))}
+        _save_weights(folder / TRANSFORMER_FILE, transformer.state_dict(), config, dtype, notes)
     if vae is not None:
         _save_weights(folder / VAE_FILE, vae.state_dict(), asdict(vae.config), dtype)
     if text_encoders is not None:
@@ -75,9 +82,19 @@ def _save_encoder(
     _write(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _save_weights(path: Path, tensors: dict[str, Tensor], config: dict[str, Any], dtype: torch.dtype) -> None:
+def _save_weights(
+    path: Path,
+    tensors: dict[str, Tensor],
+    config: dict[str, Any],
+    dtype: torch.dtype,
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> None:
     ready = {key: tensor.detach().to("cpu", dtype).contiguous() for key, tensor in tensors.items()}
-    metadata = {"format": "pt", "config": json.dumps(config)}  # transformers wants to be told the format
+    metadata = {
+        "format": "pt",
+        "config": json.dumps(config),
+        **notes,
+    }  # transformers wants to be told the format
     _write(path, lambda temporary: save_file(ready, temporary, metadata))
 
 

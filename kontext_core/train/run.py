@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .state import Average, load_state, save_state
+from .state import STATE_FILE, Average, load_state, save_state
 
 CHECKPOINT_SECONDS = 45.0
 LOG_EVERY = 20  # steps
@@ -68,7 +68,7 @@ class Run:
 
     @property
     def state_path(self) -> Path:
-        return self.folder / "state.safetensors"
+        return self.folder / STATE_FILE
 
     @property
     def progress(self) -> float:

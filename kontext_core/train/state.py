@@ -10,6 +10,8 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+STATE_FILE = "state.safetensors"
+
 
 class Average:
     """Exponential moving average of a module's parameters; short memory at first, so that the start is forgotten."""
@@ -60,8 +62,8 @@ def load_state(
     path: Path, module: nn.Module, average: Average, optimizers: list[torch.optim.Optimizer]
 ) -> dict[str, Any]:
     """Go on from `save_state`'s file. Returns the progress that was stored."""
+    progress = read_progress(path)
     with safe_open(path, "pt") as file:
-        progress = json.loads(file.metadata()["progress"])
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     module.load_state_dict(
         {name.removeprefix("model."): t for name, t in tensors.items() if name.startswith("model.")}
@@ -77,3 +79,9 @@ def load_state(
                 state.setdefault(int(index), {})[key] = t
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     return progress
+
+
+def read_progress(path: Path) -> dict[str, Any]:
+    """What `save_state` was told of the run's progress, without its tensors."""
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["progress"])

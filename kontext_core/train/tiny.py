@@ -1,15 +1,19 @@
 """The tiny model from nothing: tokenizers, autoencoder, flow, and the folder that all of it ends in."""
 
+import json
 import logging
 import random
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..config import VAEConfig
 from ..loading import load_text_encoders, load_transformer, load_vae, save_model
+from ..loading.checkpoint import open_checkpoint
+from ..loading.save import TRANSFORMER_FILE
 from ..transformer import Transformer
 from ..vae import VAE
 from ..world import corpus, vocabulary
@@ -17,6 +21,7 @@ from .autoencoder import reconstruction_psnr, train_autoencoder
 from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining
 from .flow import FlowModel, initialised, train_flow
 from .plot import plot
+from .state import STATE_FILE, read_progress
 from .text_models import tiny_text_models
 from .tokenizers import train_tokenizers
 
@@ -54,12 +59,12 @@ def train_tiny(
     probe = None if measure is None else partial(measure, vae)
     model = train_flow(transformer, text, vae, flow, folder / "flow", device, measure=probe)
     plot(folder / "flow")
-    return export(folder / "model", vae, model)
+    return export(folder / "model", vae, model, training_record(folder / "flow", start))
 
 
-def export(folder: Path, vae: VAE, model: FlowModel) -> Path:
+def export(folder: Path, vae: VAE, model: FlowModel, training: Mapping[str, Any] | None = None) -> Path:
     """Write the model folder."""
-    save_model(folder, transformer=model.transformer, vae=vae, text_encoders=model.text)
+    save_model(folder, transformer=model.transformer, vae=vae, text_encoders=model.text, training=training)
     log.info("wrote %s", folder)
     return folder
 
@@ -72,3 +77,21 @@ def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining,
         log.info("autoencoder: %.1f dB on held-out pictures", reconstruction_psnr(vae, device=device))
         save_model(finished, vae=vae.cpu(), dtype=torch.float32)
     return load_vae(finished, dtype=torch.float32, device=device)
+
+
+def training_record(run: Path, start: Path | None = None) -> dict[str, Any]:
+    """What a run of the flow has behind it, with what the weights that it started from had: samples, steps, minutes."""
+    progress = read_progress(run / STATE_FILE)
+    record = {
+        "samples": progress["samples"],
+        "steps": progress["step"],
+        "minutes": round(progress["elapsed"] / 60),
+    }
+    before = {} if start is None else recorded_training(start)
+    return {name: value + before.get(name, 0) for name, value in record.items()}
+
+
+def recorded_training(folder: Path) -> dict[str, Any]:
+    """What `training_record` wrote into the weights of a model folder; empty where it is not known."""
+    path = folder / TRANSFORMER_FILE
+    return json.loads(open_checkpoint(path).metadata.get("training", "{}")) if path.is_file() else {}

@@ -1,5 +1,6 @@
 """The command line: help with examples, faults in one sentence, and an edit from file to files."""
 
+import json
 import random
 import subprocess
 import sys
@@ -88,6 +89,20 @@ def test_edit_cuts_the_padding_off_in_every_turn(tmp_path: Path) -> None:
     assert main([*arguments, "--output", str(tmp_path)]) == 0
     for turn in (1, 2):
         assert Image.open(tmp_path / f"wide_turn{turn}.png").size == (128, 64)
+
+
+def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["score", "--count", "1", "--chains", "1", "--steps", "1", "--kinds", "remove,character"]
+    assert main([*arguments, "--device", "cpu", "--output", str(tmp_path)]) == 0
+    scores = json.loads((tmp_path / "scores.json").read_text())
+    assert set(scores["rates"]) == {"remove", "character", "character/offset"}
+    assert all(rate in (0, 1) for rate in scores["rates"].values())
+    assert len(scores["chains"]["latents"]["right_up_to_turn"]) == 5
+    assert scores["command"].startswith("kontext score --count 1 --chains 1 --steps 1")
+    assert (scores["count"], scores["steps"]) == (1, 1)
+    assert "training" in scores
+    assert Image.open(tmp_path / "grid.png").width > 100
+    assert "remove" in capsys.readouterr().err
 
 
 def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:

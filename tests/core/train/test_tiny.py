@@ -1,11 +1,34 @@
 """The weights that come along are worth what the README says."""
 
-import torch
+from collections.abc import Callable
+from pathlib import Path
 
-from kontext_core.loading import load_vae
+import torch
+from torch import nn
+
+from kontext_core.loading import load_vae, save_model
 from kontext_core.pipeline import TINY
 from kontext_core.train.autoencoder import reconstruction_psnr
+from kontext_core.train.state import STATE_FILE, Average, save_state
+from kontext_core.train.tiny import recorded_training, training_record
+from kontext_core.transformer import Transformer
 
 
 def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
     assert reconstruction_psnr(load_vae(TINY, dtype=torch.float32), count=64) > 32.0
+
+
+def test_weights_know_what_training_they_have_behind_them(
+    tmp_path: Path, make_transformer: Callable[..., Transformer]
+) -> None:
+    """What the weights had that a run began from counts too."""
+    module = nn.Linear(1, 1)
+    progress = {"samples": 300, "step": 10, "elapsed": 130.0}
+    save_state(tmp_path / STATE_FILE, module, Average(module, 0.9), [], progress)
+    first = training_record(tmp_path)
+    assert first == {"samples": 300, "steps": 10, "minutes": 2}
+    save_model(tmp_path / "model", transformer=make_transformer(), training=first)
+    assert recorded_training(tmp_path / "model") == first
+    assert training_record(tmp_path, tmp_path / "model") == {"samples": 600, "steps": 20, "minutes": 4}
+    save_model(tmp_path / "other", transformer=make_transformer())
+    assert recorded_training(tmp_path / "other") == recorded_training(tmp_path) == {}
