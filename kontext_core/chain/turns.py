@@ -1,0 +1,126 @@
+"""Edit chains: every picture with how it came to be.
+
+A chain is immutable. Going on from it makes a new one that shares all earlier turns, so two chains that go on from one
+are branches, and know it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Self
+
+from torch import Tensor
+
+from ..images import Placement
+from ..latents import LATENT_PX
+from ..pipeline import Edit, Pipeline, Reference
+
+Settings = Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One picture. The first turn of a chain is the picture that it began with: it has no instruction.
+
+    Args:
+        image: (1, H, W, 3) in [0, 1].
+        latents: (1, 16, h, w) of the whole canvas; None where only the picture is known.
+        placement: where the picture lies on that canvas; None where it is the canvas.
+        settings: everything else that the result depends on, as JSON can hold it.
+        references: pictures (1, H, W, 3) that were looked at besides the turn before.
+    """
+
+    image: Tensor
+    latents: Tensor | None = None
+    placement: Placement | None = None
+    instruction: str = ""
+    seed: int = 0
+    settings: Settings = field(default_factory=lambda: MappingProxyType({}))
+    references: tuple[Tensor, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
+            raise ValueError(
+                f"a turn holds one picture, (1, height, width, 3), and this is {tuple(self.image.shape)}"
+            )
+        if self.latents is not None and self.placement is not None:
+            canvas = tuple(side * LATENT_PX for side in self.latents.shape[-2:])
+            if canvas != self.placement.canvas:
+                raise ValueError(f"latents of {canvas} px do not lie on the canvas {self.placement.canvas}")
+
+    def as_reference(self) -> Reference:
+        """What the next turn looks at: the latents where they are known, which loses nothing, else the picture."""
+        if self.latents is None:
+            return self.image
+        return Edit(self.image, self.latents, self.seed, placement=self.placement)
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """Turns, the first one the picture it all began with.
+
+    Raises: ValueError if there are none.
+    """
+
+    turns: tuple[Turn, ...]
+
+    def __post_init__(self) -> None:
+        if not self.turns:
+            raise ValueError("a chain begins with a picture, and this one has none")
+
+    @classmethod
+    def start(cls, pipeline: Pipeline, image: Tensor, *, fit: str = "crop") -> Self:
+        """A chain of nothing but a picture (1, H, W, 3) in [0, 1], encoded here and never again.
+
+        Args: fit: how it reaches a size that the model likes, see `images.fit_image`.
+        Raises: ValueError about an unusable picture; TooLittleMemoryError.
+        """
+        latents, placement = pipeline.encode_reference(image, fit)
+        return cls((Turn(image, latents.cpu(), placement, settings={"fit": fit}),))
+
+    def __len__(self) -> int:
+        """How many edits there were; the picture at the start is none."""
+        return len(self.turns) - 1
+
+    @property
+    def last(self) -> Turn:
+        return self.turns[-1]
+
+    def extended(self, turn: Turn) -> "Chain":
+        """This chain and one more turn."""
+        return Chain((*self.turns, turn))
+
+    def back_to(self, turn: int) -> "Chain":
+        """The chain as it was after so many edits; 0 is the picture at the start, -1 the last turn, -2 the one before.
+
+        Raises: ValueError if there were not so many.
+        """
+        wanted = turn if turn >= 0 else len(self.turns) + turn
+        if not 0 <= wanted < len(self.turns):
+            raise ValueError(
+                f"there is no turn {turn}: this chain has {len(self)} edits; "
+                f"choose 0 (the start) to {len(self)}, or -1 to {-len(self.turns)} from the end"
+            )
+        return Chain(self.turns[: wanted + 1])
+
+    def shared_turns(self, other: "Chain") -> int:
+        """How many turns from the start are the same ones: where two branches part."""
+        count = 0
+        for mine, others in zip(self.turns, other.turns, strict=False):
+            if mine is not others:
+                break
+            count += 1
+        return count
+
+    def edit(self, pipeline: Pipeline, instruction: str, *, seed: int = 0, **options: Any) -> "Chain":
+        """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
+
+        Args:
+            options: what `Pipeline.edit` takes; `references` are further pictures, tensors (1, H, W, 3).
+        Raises: as `Pipeline.edit`.
+        """
+        further: tuple[Tensor, ...] = tuple(options.pop("references", ()))
+        made = pipeline.edit(instruction, [self.last.as_reference(), *further], seed=seed, **options)
+        settings = {name: value for name, value in made.settings.items() if name != "prompt"}
+        turn = Turn(made.image, made.latents.cpu(), made.placement, instruction, seed, settings, further)
+        return self.extended(turn)

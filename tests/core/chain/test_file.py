@@ -1,0 +1,153 @@
+"""A chain crosses a file and goes on; what is not one is refused in a sentence."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from kontext_core.chain import Chain, file, latents_path, load_chain, save_chain
+from kontext_core.pipeline import Pipeline
+
+Pictures = Callable[..., Tensor]
+Lineage = dict[str, Any]
+
+
+@pytest.fixture
+def chain(pipeline: Pipeline, pictures: Pictures) -> Chain:
+    chain = Chain.start(pipeline, pictures(40, 100), fit="pad")
+    chain = chain.edit(pipeline, "make it red, it's <b>bold</b>", seed=2**64 - 1, steps=1)
+    return chain.edit(pipeline, "ein Stück näher", seed=3, steps=1, references=[pictures(64, 64)])
+
+
+def test_a_chain_goes_on_where_it_was_saved(tmp_path: Path, chain: Chain, pipeline: Pipeline) -> None:
+    path = tmp_path / "picture.png"
+    save_chain(chain, path)
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["picture.png", "picture.safetensors"]
+    loaded = load_chain(path)
+    for mine, theirs in zip(loaded.turns, chain.turns, strict=True):
+        assert (mine.instruction, mine.seed, mine.settings) == (
+            theirs.instruction,
+            theirs.seed,
+            theirs.settings,
+        )
+        assert torch.equal(mine.latents, theirs.latents)
+        assert mine.placement == theirs.placement
+        assert len(mine.references) == len(theirs.references)
+    assert (loaded.last.image - chain.last.image).abs().max() <= 0.5 / 255 + 1e-6
+    onward, before = (one.edit(pipeline, "remove the star", steps=1).last for one in (loaded, chain))
+    assert torch.equal(onward.latents, before.latents)
+    assert torch.equal(onward.image, before.image)
+
+
+def test_without_latents_it_goes_on_from_the_picture(
+    tmp_path: Path, chain: Chain, pipeline: Pipeline
+) -> None:
+    path = tmp_path / "picture.png"
+    save_chain(chain, path)
+    save_chain(chain, path, latents=False)
+    assert not latents_path(path).exists(), "those of the chain before are gone"
+    loaded = load_chain(path)
+    assert loaded.last.latents is None
+    assert loaded.last.placement is None
+    assert max(loaded.turns[0].image.shape) <= file.THUMBNAIL_PX
+    assert loaded.edit(pipeline, "", steps=1).last.image.shape == (1, 32, 96, 3)
+
+
+def test_a_file_that_cannot_be_written_leaves_the_old_one(
+    tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "picture.png"
+    save_chain(chain, path)
+    before = path.read_bytes()
+
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(file, "save_file", full)
+    with pytest.raises(OSError, match=r"picture\.png could not be written: .*No space left"):
+        save_chain(chain.back_to(1), path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.part"))
+
+
+def written(path: Path, text: str | None) -> Path:
+    info = PngImagePlugin.PngInfo()
+    if text is not None:
+        info.add_itxt(file.KEY, text)
+    Image.new("RGB", (8, 8)).save(path, pnginfo=info)
+    return path
+
+
+def lineage(chain: Chain, **changes: Any) -> str:
+    return json.dumps(file.to_json(chain) | changes)
+
+
+def with_turn(chain: Chain, **changes: Any) -> str:
+    made = file.to_json(chain)
+    made["turns"][0] |= changes
+    return json.dumps(made)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (lambda _: None, r"a\.png holds no edit chain: it was not saved by Kontext Save Chain"),
+        (lambda _: "no json", r"the edit chain in a\.png is damaged"),
+        (lambda _: "[" * 100_000, r"is damaged"),
+        (lambda _: "[]", r"is damaged: it is no JSON object"),
+        (lambda chain: lineage(chain, version=None), r"it has no version"),
+        (lambda chain: lineage(chain, version=2), r"has version 2 and this pack reads up to 1; update the pack"),
+        (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
+        (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
+        (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),
+        (lambda chain: with_turn(chain, seed="7"), r"is damaged at turn 0: '7' is no int"),
+        (lambda chain: with_turn(chain, settings={"a": [1]}), r"is damaged at turn 0: a setting is list"),
+        (lambda chain: with_turn(chain, thumbnail="%%%"), r"is damaged at turn 0"),
+        (lambda chain: with_turn(chain, thumbnail="aGVsbG8="), r"is damaged at turn 0"),
+        (lambda chain: with_turn(chain, references=["aGVsbG8="]), r"is damaged at turn 0"),
+    ],
+)  # fmt: skip
+def test_lineage_that_is_not_to_be_used(
+    tmp_path: Path, chain: Chain, text: Callable[[Chain], str | None], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        load_chain(written(tmp_path / "a.png", text(chain)))
+
+
+def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    save_chain(chain, path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"a\.png is not a whole PNG file"):
+        load_chain(path)
+    path.write_text("hello")
+    with pytest.raises(ValueError, match=r"a\.png is not a whole PNG file"):
+        load_chain(path)
+    path.write_bytes(whole)
+    monkeypatch.setattr(file, "MOST_BYTES", 1000)
+    with pytest.raises(ValueError, match=r"a\.png is 0 MiB; pictures with a chain are read up to"):
+        load_chain(path)
+
+
+def test_damaged_latents(tmp_path: Path, chain: Chain) -> None:
+    path = tmp_path / "a.png"
+    save_chain(chain, path)
+    latents_path(path).write_bytes(b"broken")
+    with pytest.raises(ValueError, match=r"a\.safetensors beside the picture is damaged.*delete it to go on"):
+        load_chain(path)
+
+
+def test_words_are_words(tmp_path: Path, chain: Chain) -> None:
+    """Markup and letters of any language come back as they were, and are never run."""
+    path = tmp_path / "a.png"
+    save_chain(chain, path)
+    assert [turn.instruction for turn in load_chain(path).turns[1:]] == [
+        "make it red, it's <b>bold</b>",
+        "ein Stück näher",
+    ]

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from kontext_core.chain import Chain, Turn
+from kontext_core.images import Placement
+from kontext_core.pipeline import Pipeline
+
+Pictures = Callable[..., Tensor]
+
+
+@pytest.fixture
+def three(pipeline: Pipeline, pictures: Pictures) -> Chain:
+    chain = Chain.start(pipeline, pictures(40, 100), fit="pad")
+    for turn, words in enumerate(("make it red", "", "remove the star")):
+        chain = chain.edit(pipeline, words, seed=turn, steps=1)
+    return chain
+
+
+def test_a_chain_keeps_every_turn(three: Chain) -> None:
+    assert len(three) == 3
+    assert [turn.instruction for turn in three.turns] == ["", "make it red", "", "remove the star"]
+    assert [turn.seed for turn in three.turns[1:]] == [0, 1, 2]
+    assert three.last.settings["steps"] == 1
+    assert "prompt" not in three.last.settings
+    assert {tuple(turn.image.shape) for turn in three.turns[1:]} == {(1, 32, 80, 3)}, (
+        "the padding is cut off in every turn"
+    )
+
+
+def test_a_turn_is_the_edit_of_the_turn_before(three: Chain, pipeline: Pipeline) -> None:
+    edit = pipeline.edit("remove the star", [three.turns[2].latents], seed=2, steps=1)
+    assert torch.equal(edit.latents, three.last.latents)
+
+
+def test_the_autoencoder_sees_the_first_picture_only(
+    pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain.start(pipeline, pictures(64, 64))
+    monkeypatch.setattr(pipeline.vae, "encode", lambda _: pytest.fail("encoded again"))
+    for _ in range(3):
+        chain = chain.edit(pipeline, "make it red", steps=1)
+
+
+def test_further_references_ride_along(pipeline: Pipeline, pictures: Pictures) -> None:
+    other = pictures(48, 48)
+    chain = Chain.start(pipeline, pictures(64, 64)).edit(
+        pipeline, "as picture 2", references=[other], steps=1
+    )
+    assert chain.last.references == (other,)
+    alone = chain.back_to(0).edit(pipeline, "as picture 2", steps=1)
+    assert not torch.equal(chain.last.latents, alone.last.latents)
+
+
+def test_branches_share_their_past(three: Chain, pipeline: Pipeline) -> None:
+    before = three.turns
+    branch = three.back_to(1).edit(pipeline, "make it blue", steps=1)
+    assert three.turns is before
+    assert branch.shared_turns(three) == three.shared_turns(branch) == 2
+    assert three.shared_turns(three) == 4
+    assert three.back_to(-2).turns == three.turns[:3]
+    assert len(three.back_to(0)) == 0
+
+
+@pytest.mark.parametrize("turn", [4, -5])
+def test_turns_that_never_were(three: Chain, turn: int) -> None:
+    with pytest.raises(ValueError, match=rf"there is no turn {turn}: this chain has 3 edits; choose 0"):
+        three.back_to(turn)
+
+
+def test_what_no_chain_is_made_of() -> None:
+    with pytest.raises(ValueError, match=r"begins with a picture"):
+        Chain(())
+    with pytest.raises(ValueError, match=r"holds one picture.*\(2, 8, 8, 3\)"):
+        Turn(torch.zeros(2, 8, 8, 3))
+    place = Placement((32, 32), 0, 0, 16, 32, (16, 32))
+    with pytest.raises(ValueError, match=r"do not lie on the canvas"):
+        Turn(torch.zeros(1, 16, 32, 3), torch.zeros(1, 16, 2, 2), place)
