@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page
 
-from kontext_core.remote.client import RemoteError
+from kontext_core.remote.client import Client, RemoteError
 
 from . import frontend
 from .console import run, say
@@ -21,18 +21,18 @@ from .server import Server
 TARGET = ROOT / "web" / "docs" / "images" / "graph.png"
 TEMPLATE = "three_turn_edit"
 
-OPENED = "() => app.graph._nodes.length > 5"
+OPENED = "() => app.graph._nodes.some(node => node.type === 'KontextEdit')"  # not the page's own first graph
 # Every node that shows a picture has one, and no preview is on its way.
 DONE = """() => {
   const saved = app.graph._nodes.filter(node => node.type === "SaveImage");
   return saved.length > 0 && saved.every(node => node.imgs?.length && node.imgs[0].complete) && !app.runningNodeId;
 }"""
-RIGHTMOST_PX = """() => {
+LOWEST_PX = """() => {
   const { scale, offset } = app.canvas.ds;
-  const edges = app.graph._nodes.map(node => [node.pos[0] + node.size[0], node.pos[1] + node.size[1]]);
-  return [0, 1].map(axis => (Math.max(...edges.map(edge => edge[axis])) + offset[axis]) * scale);
+  return (Math.max(...app.graph._nodes.map(node => node.pos[1] + node.size[1])) + offset[1]) * scale;
 }"""
 MARGIN_PX = 24
+NO_MINIMAP = {"Comfy.Minimap.Visible": False}
 
 
 def take(page: Page) -> Image.Image:
@@ -42,8 +42,8 @@ def take(page: Page) -> Image.Image:
     page.wait_for_function(DONE, timeout=600_000)
     page.wait_for_timeout(2_000)  # the last picture is drawn, toasts are gone
     picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
-    right, bottom = (int(edge) + MARGIN_PX for edge in page.evaluate(RIGHTMOST_PX))
-    return picture.crop((0, 0, min(right, picture.width), min(bottom, picture.height)))
+    bottom = int(page.evaluate(LOWEST_PX)) + MARGIN_PX
+    return picture.crop((0, 0, picture.width, min(bottom, picture.height)))
 
 
 def main() -> None:
@@ -51,12 +51,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.graph_picture", description=__doc__)
     parser.add_argument("--output", type=Path, default=TARGET)
     options = parser.parse_args()
-    with (
-        Server(front_end=frontend.get(frontend.NEWEST)) as server,
-        open_browser() as browser,
-        open_page(browser, server.url, f"/?template={TEMPLATE}&source={PACK}") as page,
-    ):
-        take(page).save(options.output, optimize=True)
+    with Server(front_end=frontend.get(frontend.NEWEST)) as server, open_browser() as browser:
+        with Client(server.url) as client:
+            client.settings(NO_MINIMAP)
+        with open_page(browser, server.url, f"/?template={TEMPLATE}&source={PACK}") as page:
+            take(page).save(options.output, optimize=True)
     say(f"wrote {options.output}")
 
 
