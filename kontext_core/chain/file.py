@@ -185,10 +185,13 @@ def _picture(text: str) -> Tensor:
 def _placement(given: _Json | None) -> Placement | None:
     if given is None:
         return None
-    pairs = {"canvas", "original"}
-    return Placement(
-        **{name: tuple(value) if name in pairs else _typed(value, int) for name, value in given.items()}
-    )
+    top, left, height, width = (_typed(given[name], int) for name in ("top", "left", "height", "width"))
+    return Placement(_size(given["canvas"]), top, left, height, width, _size(given["original"]))
+
+
+def _size(given: object) -> tuple[int, int]:
+    height, width = (_typed(side, int) for side in _typed(given, list))
+    return height, width
 
 
 def _settings(given: object) -> dict[str, str | int | float | bool | None]:
