@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV := .venv/bin/python
 
+# The option for a variable that stands on make's own command line; a shell's PROMPT is none of ours.
+given = $(if $(filter command line,$(origin $(1))),$(2) "$$$(1)")
+
 .PHONY: help demo test ui install lint clean
 
 help:
@@ -15,7 +18,7 @@ help:
 
 demo:
 	@$(PYTHON) -m tools.setup_env
-	@$(VENV) -m tools.demo $(if $(PHOTO),--photo "$$PHOTO") $(if $(PROMPT),--prompt "$$PROMPT")
+	@$(VENV) -m tools.demo $(call given,PHOTO,--photo) $(call given,PROMPT,--prompt)
 
 test:
 	@$(PYTHON) -m tools.setup_env --chromium
@@ -24,7 +27,7 @@ test:
 
 ui:
 	@$(PYTHON) -m tools.setup_env
-	@$(VENV) -m tools.ui $(if $(PORT),--port "$$PORT")
+	@$(VENV) -m tools.ui $(call given,PORT,--port)
 
 install:
 	@$(PYTHON) -m tools.install $(if $(COMFYUI),"$$COMFYUI")
@@ -34,5 +37,5 @@ lint:
 	ruff format --check . && ruff check . && pyright && lint-imports && python -m tools.web_checks
 
 clean:
-	rm -rf .venv .pytest_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf .venv build .pytest_cache .ruff_cache .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import math
 import shlex
 import signal
 import sys
@@ -84,9 +85,11 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train the tiny model, or go on with a run")
     train.add_argument("folder", type=Path, help="holds the run; what is found there is resumed")
-    train.add_argument("--minutes", type=float, default=90.0, help="training time of the flow, in all (90)")
     train.add_argument(
-        "--vae-minutes", type=float, default=14.0, help="training time of the autoencoder, in all (14)"
+        "--minutes", type=_minutes, default=90.0, help="training time of the flow, in all (90)"
+    )
+    train.add_argument(
+        "--vae-minutes", type=_minutes, default=14.0, help="training time of the autoencoder, in all (14)"
     )
     train.add_argument("--start", type=Path, help="a model folder to begin from; its autoencoder is kept")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
@@ -98,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
     score = commands.add_parser("score", help="measure success rates on scenes never trained on")
     _model_options(score)
-    score.add_argument("--count", type=int, default=50, help="scenes of each kind (50)")
+    score.add_argument("--count", type=_positive, default=50, help="scenes of each kind (50)")
     score.add_argument("--chains", type=int, default=50, help="five-turn chains (50)")
     score.add_argument("--steps", type=int, default=20)
     score.add_argument("--kinds", help="only these, with commas between")
@@ -125,6 +128,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is no number of scenes; give 1 or more")
+    return int(text)
+
+
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 0 < minutes < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no time; give minutes above 0")
+    return minutes
+
+
 def _model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", default="tiny", help='"tiny", or a model folder laid out as the published one'
@@ -133,17 +152,14 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _edit(options: argparse.Namespace) -> None:
-    from PIL import Image
+    from torch import Tensor
 
-    from .images import to_pil
+    from .images import from_file, to_pil
     from .pipeline import Edit, Pipeline
 
-    for path in (options.picture, *options.reference):
-        if not path.is_file():
-            raise ValueError(f"there is no picture {path}")
+    first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
     pipeline = Pipeline.load(options.model, device=options.device)
-    others = [Image.open(path) for path in options.reference]
-    current: Image.Image | Edit = Image.open(options.picture)
+    current: Tensor | Edit = first
     options.output.mkdir(parents=True, exist_ok=True)
     for number, instruction in enumerate(options.instruction, start=1):
 
@@ -231,7 +247,8 @@ def _run(options: argparse.Namespace) -> None:
         if options.comfyui:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
             say(f"starting the ComfyUI in {options.comfyui}")
-            url = stack.enter_context(started(options.comfyui.expanduser().absolute(), options.python))
+            python = None if options.python is None else options.python.expanduser().absolute()
+            url = stack.enter_context(started(options.comfyui.expanduser().absolute(), python))
         client = stack.enter_context(Client(url))
         known = client.object_info()
         prompt = as_prompt(workflow, known)

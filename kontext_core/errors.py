@@ -5,8 +5,15 @@ from contextlib import contextmanager
 
 import torch
 
-# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS.
-_SIGNS = ("not enough memory", "out of memory", "can't allocate memory", "ALLOC_FAILED")
+# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN.
+_SIGNS = (
+    "not enough memory",
+    "out of memory",
+    "can't allocate memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "could not create a memory object",
+)
 
 
 class CheckpointError(ValueError):

@@ -1,7 +1,10 @@
 """Pictures in and out: sizes, fitting to a size, and the exact undo. Pictures are float (B, H, W, C) in [0, 1]."""
 
+import struct
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -118,6 +121,26 @@ def check_image(image: Tensor) -> None:
         raise ValueError(
             "this picture holds numbers that are not finite (NaN or infinity); look at the node that made it"
         )
+
+
+def from_file(path: Path) -> Tensor:
+    """Any picture file as (1, H, W, 3) in [0, 1], see `from_pil`.
+
+    Raises: ValueError in one sentence if it cannot be read.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                return from_pil(picture)
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"{path} is too large a picture; make it smaller first") from error
+    except MemoryError as error:
+        raise ValueError(f"{path} does not fit into memory; make it smaller first") from error
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
+        raise ValueError(f"{path} is not a picture that can be read ({error})") from error
 
 
 def from_pil(picture: Image.Image) -> Tensor:

@@ -72,9 +72,9 @@ class Pipeline:
             model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `PARTS`.
             dtype: None is bfloat16 on a GPU and float32 on a CPU.
             device: None is the GPU where there is one.
-        Raises: CheckpointError, which says which part is missing or does not fit.
+        Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device.
         """
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         if isinstance(model, Mapping):
             absent = [part for part in PARTS if part not in model]
@@ -148,7 +148,14 @@ class Pipeline:
         if placement is not None:
             image = undo_fit(image, placement)
         height, width = (side * LATENT_PX for side in latents.shape[-2:])
-        settings = {"prompt": prompt, "height_px": height, "width_px": width, "fit": fit, "steps": steps}
+        settings: dict[str, Any] = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "height_px": height,
+            "width_px": width,
+            "fit": fit,
+            "steps": steps,
+        }
         settings |= {
             "guidance": guidance,
             "layout": layout or self.transformer.config.layout,
@@ -242,7 +249,7 @@ class Pipeline:
         self._kept.move_to_end(key)
         while len(self._kept) > _REFERENCES_KEPT:
             self._kept.popitem(last=False)
-        return self._kept[key], placement
+        return self._kept[key].clone(), placement
 
     def target_size(
         self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]
@@ -273,7 +280,10 @@ class Pipeline:
         """Latents of pictures (B, H, W, 3) in [0, 1], H and W multiples of 16."""
         with explained_memory(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
             weight = self.vae.encoder.conv_in.weight
-            return self.vae.encode(image.permute(0, 3, 1, 2).to(weight.device, weight.dtype) * 2 - 1).float()
+            centred = (
+                image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
+            )  # before any rounding
+            return self.vae.encode(centred.to(weight.dtype)).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -283,6 +293,16 @@ class Pipeline:
         ):
             image = self.vae.decode(latents.to(self.vae.decoder.conv_in.weight.device))
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
+
+
+def _checked_device(device: torch.device | str) -> torch.device:
+    """Raises: ValueError in one sentence if this PyTorch or this machine has no such device."""
+    found = torch.device(device)
+    if found.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(
+            f"device {str(found)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; choose 'cpu'"
+        )
+    return found
 
 
 def _digest(image: Tensor) -> bytes:

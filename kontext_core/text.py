@@ -79,8 +79,8 @@ class TextEncoders(nn.Module):
             self._kept_state = state
         found: list[tuple[Tensor, Tensor]] = []
         for text in texts:  # one at a time: a prompt's bits must not depend on its neighbours
+            self._warn_of_lost_text(text)  # each time: who asks again has not seen the first answer
             if text not in self._kept:
-                self._warn_of_lost_text(text)
                 self._kept[text] = self.embed(*self.tokenize([text]))
             self._kept.move_to_end(text)
             found.append(self._kept[text])

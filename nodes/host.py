@@ -139,8 +139,8 @@ def heard() -> Generator[list[str]]:
 
 
 def say(*lines: str) -> Any:
-    """Text of a node's output, which web/js/node_text.js shows in the node; None if there is nothing to say."""
-    return ui.PreviewText("\n".join(lines)) if lines else None
+    """Text of a node's output, which web/js/node_text.js shows in the node; nothing to say empties it again."""
+    return ui.PreviewText("\n".join(lines))
 
 
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:

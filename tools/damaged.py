@@ -7,6 +7,7 @@ with their sizes, so looking is cheap.
 from __future__ import annotations
 
 import os
+import sysconfig
 from importlib.metadata import Distribution, distributions
 
 from .console import say
@@ -30,7 +31,8 @@ def is_damaged(package: Distribution) -> bool:
 
 def main() -> None:
     """Print the damaged packages."""
-    for package in distributions():
+    installed = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    for package in distributions(path=sorted(installed)):  # not the checkout that this may run in
         if is_damaged(package):
             say(f"{package.metadata['Name']}=={package.version}")
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import copy
 import signal
-import struct
 import sys
 import tempfile
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -17,7 +15,7 @@ from typing import Any
 
 from PIL import Image
 
-from kontext_core.images import from_pil, to_pil
+from kontext_core.images import from_file, from_pil, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
 from kontext_core.remote.run import execute
@@ -84,20 +82,11 @@ def read_photo(path: Path) -> Image.Image:
 
     Raises: ToolError in one sentence if it cannot be.
     """
-    path = path.expanduser()
-    if not path.is_file():
-        raise ToolError(f"There is no file {path}.")
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as photo:
-                return to_pil(from_pil(photo))
-    except Image.DecompressionBombError as error:
-        raise ToolError(f"{path} is too large a picture; make it smaller first.") from error
-    except MemoryError as error:
-        raise ToolError(f"{path} does not fit into memory; make it smaller first.") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise ToolError(f"{path} is not a picture that can be read ({error}).") from error
+        return to_pil(from_file(path.expanduser()))
+    except ValueError as error:
+        said = str(error)
+        raise ToolError(f"{said[0].upper() if said.startswith('there') else said[0]}{said[1:]}.") from error
 
 
 def with_input(prompt: Json, name: str) -> Json:

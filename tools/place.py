@@ -16,6 +16,7 @@ _NOT_COPIED = (
     "output",
     "runs",
     "node_modules",
+    "build",
     "__pycache__",
     "*.egg-info",
     ".*_cache",

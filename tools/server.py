@@ -182,12 +182,16 @@ def free_port() -> int:
 
 
 def check_port(port: int) -> int:
-    """Raises: ToolError if something listens on the port already."""
+    """Raises: ToolError if the port cannot be had."""
+    if not 0 < port < 65536:
+        raise ToolError(f"Port {port} does not exist: choose one from 1024 to 65535.")
     with socket.socket() as probe:
         if os.name == "posix":
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
+        except PermissionError as error:
+            raise ToolError(f"Port {port} is not for every user: choose one from 1024 to 65535.") from error
         except OSError as error:
             raise ToolError(
                 f"Port {port} is taken: stop what listens there, or choose another, as in 'make ui PORT={port + 1}'."

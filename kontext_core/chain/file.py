@@ -8,15 +8,15 @@ import base64
 import io
 import json
 import os
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..images import Placement, from_pil, to_pil
@@ -34,7 +34,7 @@ _Json = dict[str, Any]
 def save_chain(chain: Chain, path: str | Path, *, latents: bool = True) -> None:
     """Write the last picture and the lineage; with `latents` also those of all turns, beside it.
 
-    Both files are complete or, when writing fails, what they were before.
+    Each file is complete or, when writing fails, what it was before; two that do not belong together are refused.
 
     Raises: OSError if they cannot be written.
     """
@@ -46,16 +46,18 @@ def save_chain(chain: Chain, path: str | Path, *, latents: bool = True) -> None:
         if latents and turn.latents is not None
     }
     info = PngImagePlugin.PngInfo()
-    info.add_itxt(KEY, json.dumps(to_json(chain), ensure_ascii=False))
+    id = secrets.token_hex(8)  # tells the two files of a chain from those of another
+    info.add_itxt(KEY, json.dumps(to_json(chain) | {"id": id}, ensure_ascii=False))
     partial, partial_latents = (file.with_name(file.name + ".part") for file in (path, beside))
     try:
         to_pil(chain.last.image).save(partial, "PNG", pnginfo=info)
         if tensors:
-            save_file(tensors, partial_latents, {"format": "pt", KEY: str(VERSION)})
+            save_file(tensors, partial_latents, {"format": "pt", KEY: id})
+        os.replace(partial, path)
+        if tensors:
             os.replace(partial_latents, beside)
         else:
             beside.unlink(missing_ok=True)  # of another chain
-        os.replace(partial, path)
     except (OSError, SafetensorError) as error:
         partial.unlink(missing_ok=True)
         partial_latents.unlink(missing_ok=True)
@@ -78,19 +80,22 @@ def load_chain(path: str | Path) -> Chain:
             picture.load()
             text = cast("Mapping[str, str]", getattr(picture, "text", {})).get(KEY)
             image = from_pil(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (
+        UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError,
+    ) as error:  # fmt: skip
         raise ValueError(f"{path.name} is not a whole PNG file: {error}") from error
     if text is None:
         raise ValueError(
             f"{path.name} holds no edit chain: it was not saved by Kontext Save Chain, "
             "or another program wrote it anew; use it as a plain picture"
         )
-    return from_json(_object(text, path.name), image, _latents(latents_path(path)), path.name)
+    lineage = _object(text, path.name)
+    return from_json(lineage, image, _latents(latents_path(path), lineage.get("id")), path.name)
 
 
 def latents_path(path: Path) -> Path:
-    """Where the latents of a chain's PNG lie."""
-    return path.with_suffix(".safetensors")
+    """Where the latents of a chain's PNG lie: a name that no file of weights has."""
+    return path.with_suffix(".kontext.safetensors")
 
 
 def to_json(chain: Chain) -> _Json:
@@ -144,16 +149,26 @@ def from_json(lineage: _Json, image: Tensor, latents: Mapping[str, Tensor], name
     return Chain(tuple(turns))
 
 
-def _latents(path: Path) -> dict[str, Tensor]:
+def _latents(path: Path, id: object) -> dict[str, Tensor]:
     if not path.is_file():
         return {}
     try:
-        found = load_file(path)
+        with safe_open(path, "pt") as file:
+            belongs = (file.metadata() or {}).get(KEY) == id
+            found: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(
             f"{path.name} beside the picture is damaged: {error}; delete it to go on from the picture alone"
         ) from error
-    wrong = [key for key, one in found.items() if one.ndim != 4 or not bool(torch.isfinite(one).all())]
+    if not belongs:
+        raise ValueError(
+            f"{path.name} beside the picture is of another chain; delete it to go on from the picture alone"
+        )
+    wrong = [
+        key
+        for key, one in found.items()
+        if one.ndim != 4 or one.shape[0] != 1 or not one.is_floating_point() or not bool(one.isfinite().all())
+    ]
     if wrong:
         raise ValueError(f"{path.name} beside the picture does not hold latents: {', '.join(wrong[:4])}")
     return found

@@ -119,6 +119,10 @@ class Chain:
             options: what `Pipeline.edit` takes; `references` are further pictures, tensors (1, H, W, 3).
         Raises: as `Pipeline.edit`.
         """
+        if (
+            self.last.latents is None
+        ):  # of a file without them: the picture is fitted anew, as it was at the start
+            options.setdefault("fit", self.last.settings.get("fit", "crop"))
         further: tuple[Tensor, ...] = tuple(options.pop("references", ()))
         made = pipeline.edit(instruction, [self.last.as_reference(), *further], seed=seed, **options)
         settings = {name: value for name, value in made.settings.items() if name != "prompt"}

@@ -3,7 +3,7 @@
 The seeds are those that serve the tiny model best among the first few; `python -m tools.pick_seeds` finds them.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -14,24 +14,24 @@ from .scenes import Scene, Thing
 
 STEPS = 20
 
-_GARDEN = Scene(
-    "sky",
+_BEACH = Scene(
+    "sand",
     (
-        Thing("heart", "red", "big", 1, 1),
-        Thing("star", "yellow", "big", 0, 3),
-        Thing("square", "green", "big", 2, 2),
+        Thing("moon", "red", "big", 1, 1),
+        Thing("circle", "blue", "big", 3, 2),
+        Thing("star", "green", "big", 0, 0),
     ),
 )
-_BEACH = Scene("sand", (Thing("triangle", "green", "big", 2, 0), Thing("circle", "red", "big", 1, 2)))
-_MOON = Scene("snow", (Thing("moon", "green", "big", 0, 1),))
-_TRIANGLE = Scene("snow", (Thing("triangle", "green", "big", 3, 1),))
+_COURT = Scene("clay", (Thing("square", "white", "big", 1, 1), Thing("circle", "black", "big", 3, 1)))
+_MOON = Scene("sky", (Thing("moon", "red", "big", 2, 1),))
+_DIAMOND = Scene("sand", (Thing("diamond", "blue", "big", 2, 3),))
 
 # What the node "Kontext Example Picture" offers. Released names: they stand in people's workflows.
 PICTURES: dict[str, Scene] = {
-    "heart, star and square": _GARDEN,
-    "triangle and circle": _BEACH,
+    "moon, circle and star": _BEACH,
+    "square and circle": _COURT,
     "moon": _MOON,
-    "triangle": _TRIANGLE,
+    "diamond": _DIAMOND,
 }
 
 
@@ -70,21 +70,21 @@ def _turns(picture: str, instructions: tuple[str, ...], seeds: tuple[int, ...]) 
 EXAMPLES: dict[str, Example] = {
     "text_to_image": Example(
         (),
-        ("a red heart at row 2 column 2 and a yellow star at row 1 column 4 on sky",),
+        ("a blue circle at row 1 column 4 on grass",),
         (0,),
-        (replace(_GARDEN, things=_GARDEN.things[:2]),),
+        (Scene("grass", (Thing("circle", "blue", "big", 0, 3),)),),
     ),
-    "single_edit": _turns("triangle", ("change the background to sand",), (6,)),
+    "single_edit": _turns("square and circle", ("make the white square purple",), (14,)),
     "two_references": Example(
-        ("triangle and circle", "moon"),
-        ("put the thing of picture 2 at row 1 column 4",),
-        (0,),
-        (added(_BEACH, replace(_MOON.things[0], row=0, col=3)),),
+        ("moon", "diamond"),
+        ("put the thing of picture 2 at row 3 column 4",),
+        (1,),
+        (added(_MOON, _DIAMOND.things[0]),),
     ),
     "three_turn_edit": _turns(
-        "moon",
-        ("make the background sky", "make the background sand", "remove the green moon"),
-        (6, 7, 4),
+        "moon, circle and star",
+        ("remove the green star", "paint the blue circle black", "change the background to grass"),
+        (16, 0, 19),
     ),
 }
 

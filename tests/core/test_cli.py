@@ -12,6 +12,7 @@ from PIL import Image
 from kontext_core import pipeline
 from kontext_core.cli import main
 
+PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
 COMMANDS = ("edit", "info", "train", "score", "run")
 
 
@@ -38,9 +39,10 @@ def test_help_needs_no_torch() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["edit", "none.png", "x"], "kontext: there is no picture none.png"),
+        (["edit", "none.png", "x"], "kontext: there is no file none.png"),
+        (["edit", __file__, "x"], "test_cli.py is not a picture that can be read"),
         (["info", "none.safetensors"], "none.safetensors"),
-        (["edit", __file__, "x", "--model", "no-such-folder"], "no-such-folder"),
+        (["edit", PICTURE, "x", "--model", "no-such-folder"], "no-such-folder"),
         (["score", "--kinds", "recolour,dance"], "kontext: unknown kinds: dance; known are recolour, "),
     ],
 )
@@ -56,7 +58,7 @@ def test_faults_are_one_sentence(
 
 
 def test_verbose_shows_the_traceback() -> None:
-    with pytest.raises(ValueError, match=r"there is no picture"):
+    with pytest.raises(ValueError, match=r"there is no file"):
         main(["--verbose", "edit", "none.png", "x"])
 
 
@@ -65,7 +67,7 @@ def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
         raise KeyboardInterrupt
 
     monkeypatch.setattr(pipeline.Pipeline, "load", stop)
-    assert main(["edit", __file__, "x"]) == 130
+    assert main(["edit", PICTURE, "x"]) == 130
     assert capsys.readouterr().err == "stopped\n"
 
 

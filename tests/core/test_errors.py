@@ -18,6 +18,7 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
     "error",
     [
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+        RuntimeError("could not create a primitive"),
         MemoryError(),
         *(RuntimeError(text) for text in (LINUX, WINDOWS, MPS, CUBLAS)),
     ],

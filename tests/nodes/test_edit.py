@@ -221,6 +221,15 @@ def test_mask_without_start_is_refused(run: Callable[..., Any], model: Any, prom
         run("KontextSampler", model=model, prompt=prompt, mask=torch.ones(1, 8, 8), **FAST)
 
 
+def test_start_decides_the_size(run: Callable[..., Any], model: Any, prompt: Any) -> None:
+    start = {"samples": torch.zeros(1, 16, 8, 8)}
+    assert run("KontextSampler", model=model, prompt=prompt, start=start, width=64, **FAST)
+    with pytest.raises(
+        ValueError, match=r"asked for is 128 x 64 px and 'start' is 64 x 64 px: set width and"
+    ):
+        run("KontextSampler", model=model, prompt=prompt, start=start, width=128, **FAST)
+
+
 def test_strength_without_start_is_refused(run: Callable[..., Any], model: Any, prompt: Any) -> None:
     with pytest.raises(ValueError, match="needs start latents"):
         run("KontextSampler", model=model, prompt=prompt, strength=0.5, **FAST)

@@ -83,7 +83,7 @@ def test_stop_button_ends_it_within_a_step(
 
 def test_text_is_part_of_the_output(part: Callable[[str], Any]) -> None:
     host = part("nodes.host")
-    assert host.say() is None
+    assert host.say().as_dict() == {"text": ("",)}, "what was said before goes away"
     assert host.say("one", "two").as_dict() == {"text": ("one\ntwo",)}
 
 

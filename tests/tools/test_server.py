@@ -85,6 +85,12 @@ def test_time_out_is_one_sentence_and_leaves_nothing(main: Path, pack: Path) -> 
     assert not server.running
 
 
+@pytest.mark.parametrize("port", [0, -1, 65_536, 99_999])
+def test_port_that_does_not_exist_is_one_sentence(port: int) -> None:
+    with pytest.raises(ToolError, match=rf"^Port {port} does not exist: choose one from 1024 to 65535\.$"):
+        check_port(port)
+
+
 def test_taken_port_is_one_sentence() -> None:
     assert check_port(free_port())
     with socket.socket() as taken:

@@ -1,6 +1,8 @@
 """The set-up's own decisions, on environments made for the purpose."""
 
+import os
 import subprocess
+import sys
 from importlib.metadata import Distribution
 from pathlib import Path
 
@@ -72,6 +74,20 @@ def test_every_requirement_is_pinned_by_the_constraints() -> None:
 
     wanted = set[str]().union(*(names(file) for file in setup_env.REQUIREMENTS))
     assert wanted - names(setup_env.CONSTRAINTS) == set()
+
+
+def test_the_checkout_itself_is_no_package(tmp_path: Path) -> None:
+    """What building left in the folder that the set-up runs in is never asked of a package index."""
+    info = tmp_path / "kontext_nodes.egg-info"
+    info.mkdir()
+    (info / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: kontext-nodes\nVersion: 0.1.0\n")
+    (info / "SOURCES.txt").write_text("gone.py\n")
+    command = [sys.executable, "-m", "tools.damaged"]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    result = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert "kontext" not in result.stdout
 
 
 def test_what_an_interrupted_install_leaves_is_damaged(tmp_path: Path) -> None:

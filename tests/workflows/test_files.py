@@ -102,8 +102,8 @@ def test_pictures_are_drawn_and_judged() -> None:
         assert (image * 255).allclose((image * 255).round(), atol=1e-4)
         assert is_right(image, scene)
         assert not is_right(image[:, :64], scene)
-    assert not is_right(picture("moon"), PICTURES["triangle and circle"])
+    assert not is_right(picture("moon"), PICTURES["square and circle"])
     with pytest.raises(
-        ValueError, match=r"^there is no example picture 'dog'; known are heart, star and square, "
+        ValueError, match=r"^there is no example picture 'dog'; known are moon, circle and star, "
     ):
         picture("dog")

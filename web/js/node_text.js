@@ -39,7 +39,7 @@ app.registerExtension({
     node.onExecuted = function (output) {
       before?.call(this, output);
       const text = textOf(output);
-      if (text) show(this, text);
+      if (text || this.widgets?.some((one) => one.name === NAME)) show(this, text);
     };
   },
 });

@@ -27,7 +27,7 @@ def chain(pipeline: Pipeline, pictures: Pictures) -> Chain:
 def test_a_chain_goes_on_where_it_was_saved(tmp_path: Path, chain: Chain, pipeline: Pipeline) -> None:
     path = tmp_path / "picture.png"
     save_chain(chain, path)
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["picture.png", "picture.safetensors"]
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["picture.kontext.safetensors", "picture.png"]
     loaded = load_chain(path)
     for mine, theirs in zip(loaded.turns, chain.turns, strict=True):
         assert (mine.instruction, mine.seed, mine.settings) == (
@@ -139,8 +139,27 @@ def test_damaged_latents(tmp_path: Path, chain: Chain) -> None:
     path = tmp_path / "a.png"
     save_chain(chain, path)
     latents_path(path).write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"a\.safetensors beside the picture is damaged.*delete it to go on"):
+    with pytest.raises(
+        ValueError, match=r"a\.kontext\.safetensors beside the picture is damaged.*delete it to go on"
+    ):
         load_chain(path)
+
+
+def test_latents_of_another_chain(tmp_path: Path, chain: Chain) -> None:
+    """Both hold the same numbers of turns and shapes; what was swapped is noticed all the same."""
+    for name in ("a.png", "b.png"):
+        save_chain(chain, tmp_path / name)
+    (tmp_path / "b.png").replace(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"a\.kontext\.safetensors beside the picture is of another chain"):
+        load_chain(tmp_path / "a.png")
+
+
+def test_weights_of_the_same_name_are_left_alone(tmp_path: Path, chain: Chain) -> None:
+    weights = tmp_path / "ae.safetensors"
+    weights.write_bytes(b"weights")
+    for latents in (True, False):
+        save_chain(chain, tmp_path / "ae.png", latents=latents)
+    assert weights.read_bytes() == b"weights"
 
 
 def test_words_are_words(tmp_path: Path, chain: Chain) -> None:
