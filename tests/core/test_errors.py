@@ -22,7 +22,7 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
         MemoryError(),
         *(RuntimeError(text) for text in (LINUX, WINDOWS, MPS, CUBLAS)),
     ],
-    ids=["cuda", "python", "linux", "windows", "mps", "cublas"],
+    ids=["cuda", "onednn", "python", "linux", "windows", "mps", "cublas"],
 )
 def test_every_kind_becomes_one_sentence(error: Exception) -> None:
     with (
