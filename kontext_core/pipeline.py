@@ -198,6 +198,12 @@ class Pipeline:
         height, width = self.target_size(height_px, width_px, given)
         batch = _batch(batch, given if mask is None else [*given, mask])
         size = height // LATENT_PX, width // LATENT_PX
+        if start is not None and (height_px or width_px) and start.shape[-2:] != size:
+            own_height, own_width = (side * LATENT_PX for side in start.shape[-2:])
+            raise ValueError(
+                f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
+                "set width and height to 0, or give a start of that size"
+            )
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
         with explained_memory(
             attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"

@@ -39,7 +39,7 @@ class TextEncoders(nn.Module):
         self.t5_tokenizer = t5_tokenizer
         self.clip_tokenizer = clip_tokenizer
         self.text_length = text_length
-        self._kept: OrderedDict[str, tuple[Tensor, Tensor]] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Tensor, Tensor, list[str]]] = OrderedDict()
         self._kept_state: Any = None
 
     @property
@@ -79,11 +79,13 @@ class TextEncoders(nn.Module):
             self._kept_state = state
         found: list[tuple[Tensor, Tensor]] = []
         for text in texts:  # one at a time: a prompt's bits must not depend on its neighbours
-            self._warn_of_lost_text(text)  # each time: who asks again has not seen the first answer
             if text not in self._kept:
-                self._kept[text] = self.embed(*self.tokenize([text]))
+                self._kept[text] = (*self.embed(*self.tokenize([text])), self._lost_text(text))
             self._kept.move_to_end(text)
-            found.append(self._kept[text])
+            txt, pooled, warnings = self._kept[text]
+            for warning in warnings:  # each time: who asks again has not seen the first answer
+                log.warning(warning)
+            found.append((txt, pooled))
         while len(self._kept) > _PROMPTS_KEPT:
             self._kept.popitem(last=False)
         return (
@@ -96,15 +98,16 @@ class TextEncoders(nn.Module):
         versions = sum(parameter._version for parameter in self.parameters() if not parameter.is_inference())
         return self.t5.dtype, self.clip.dtype, versions
 
-    def _warn_of_lost_text(self, prompt: str) -> None:
-        for name, tokenizer, length in (
-            ("T5", self.t5_tokenizer, self.text_length),
-            ("CLIP", self.clip_tokenizer, self.clip_length),
-        ):
-            if lost := _lost_text(tokenizer, prompt, length):
-                log.warning(
-                    "the prompt is too long for the %d tokens of %s, which loses: %r", length, name, lost
-                )
+    def _lost_text(self, prompt: str) -> list[str]:
+        """For each encoder that cannot hold the whole prompt, a sentence that says what it loses."""
+        return [
+            f"the prompt is too long for the {length} tokens of {name}, which loses: {lost!r}"
+            for name, tokenizer, length in (
+                ("T5", self.t5_tokenizer, self.text_length),
+                ("CLIP", self.clip_tokenizer, self.clip_length),
+            )
+            if (lost := _lost_text(tokenizer, prompt, length))
+        ]
 
 
 def _ids(tokenizer: Any, prompts: list[str], length: int) -> Tensor:

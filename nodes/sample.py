@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..kontext_core.images import legal_size
-from ..kontext_core.latents import LATENT_PX
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 _SIDE = (
     "0 takes it from the start, which allows no other, else the first reference, else the model's first preferred size. "
-    + ("Rounded to a multiple of 16, which the node then says.")
+    "Rounded to a multiple of 16, which the node then says."
 )
 
 
@@ -127,7 +125,6 @@ class KontextSampler(io.ComfyNode):
             start_latents, start_mask = None, None
             if start is not None:
                 start_latents, frame = convert.from_latent(start, model.vae.config)
-                _same_size(start_latents, width, height)
                 mask = start.get("noise_mask") if mask is None else mask
             if mask is not None:
                 if start is None:
@@ -155,14 +152,3 @@ class KontextSampler(io.ComfyNode):
             )
         own_size = convert.Frame() if width or height else frame
         return io.NodeOutput(convert.to_latent(latents, model.vae.config, own_size), ui=host.say(*notes))
-
-
-def _same_size(start: Tensor, width: int, height: int) -> None:
-    """Raises: ValueError if a size is asked for that the start does not have."""
-    own = tuple(side * LATENT_PX for side in start.shape[-2:])
-    asked = legal_size(height or own[0], width or own[1])
-    if asked != own:
-        raise ValueError(
-            f"the size asked for is {asked[1]} x {asked[0]} px and 'start' is {own[1]} x {own[0]} px: "
-            "set width and height to 0, or give a start of that size"
-        )

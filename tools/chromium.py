@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 from .console import ToolError, run, say
+from .packages import explain
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -79,7 +80,7 @@ def _apt(command: list[str]) -> None:
     )
     if result.returncode != 0:
         last = result.stdout.strip().splitlines()[-1:] or ["it gave no reason"]
-        raise ToolError(f"apt-get could not install Chromium: {last[0].removeprefix('E: ')}. {HOW}")
+        raise ToolError(f"{explain(f'error: {last[0]}', 'Chromium', by='apt-get')} {HOW}")
 
 
 def main() -> None:

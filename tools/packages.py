@@ -58,8 +58,8 @@ def pip(python: Path | str, arguments: Iterable[str], *, what: str, log: Path | 
         raise explain(text, what, log)
 
 
-def explain(output: str, what: str, log: Path | None = None) -> ToolError:
-    """What hindered pip, from what it printed."""
+def explain(output: str, what: str, log: Path | None = None, by: str = "pip") -> ToolError:
+    """What hindered pip, or another program that fetches things, from what it printed."""
     more = f" All that pip said is in {log}." if log is not None else ""
     if _NO_SPACE.search(output):
         return DiskFull(f"while getting {what}")
@@ -74,7 +74,7 @@ def explain(output: str, what: str, log: Path | None = None) -> ToolError:
             f"No package index known to pip offers {missing[1]} for this Python and system.{more}"
         )
     errors = [line.strip() for line in output.splitlines() if line.lstrip().lower().startswith("error")]
-    return ToolError(f"pip could not get {what}: {errors[-1] if errors else 'it gave no reason'}.{more}")
+    return ToolError(f"{by} could not get {what}: {errors[-1] if errors else 'it gave no reason'}.{more}")
 
 
 def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:

@@ -147,7 +147,7 @@ def _call(command: list[str], what: str) -> None:
             "This Python cannot make virtual environments: on Debian and Ubuntu 'apt-get install python3-venv' "
             "adds what it lacks; then run the same command again."
         )
-    raise explain(f"{result.stdout}\nerror: {result.stdout.strip().splitlines()[-1:]}", what)
+    raise explain(f"{result.stdout}\nerror: {result.stdout.strip().splitlines()[-1:]}", what, by="venv")
 
 
 def _venv_version(python: Path) -> tuple[int, int] | None:

@@ -1,6 +1,6 @@
 """A few fixed pictures and instructions: what the workflows, the demo and their tests show.
 
-The seeds are those that serve the tiny model best among the first few; `python -m tools.pick_seeds` finds them.
+The seeds are those that serve the tiny model best; `python -m tools.pick_seeds --count 24` finds them.
 """
 
 from dataclasses import dataclass

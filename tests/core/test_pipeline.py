@@ -286,6 +286,9 @@ def test_sampling_from_a_start(pipeline: Pipeline, pictures: Pictures) -> None:
     text, start = pipeline.encode_prompt(PROMPT), pipeline.encode(pictures(32, 96))
     assert pipeline.sample(text, start=start, strength=0.5, **FAST).shape == start.shape
     assert torch.equal(pipeline.sample(text, start=start, strength=0.0, **FAST), start)
+    assert pipeline.sample(text, start=start, width_px=96, **FAST).shape == start.shape
+    with pytest.raises(ValueError, match=r"asked for is 64 x 32 px and 'start' is 96 x 32 px"):
+        pipeline.sample(text, start=start, width_px=64, **FAST)
     mask = torch.zeros(1, 1, 4, 12)
     assert torch.equal(pipeline.sample(text, start=start, mask=mask, **FAST), start)
 

@@ -15,7 +15,7 @@ from kontext_core.transformer import Transformer
 
 
 def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
-    assert reconstruction_psnr(load_vae(TINY, dtype=torch.float32), count=64) > 32.0
+    assert reconstruction_psnr(load_vae(TINY, dtype=torch.float32), count=64) > 35.0
 
 
 def test_weights_know_what_training_they_have_behind_them(
