@@ -91,6 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--vae-minutes", type=_minutes, default=14.0, help="training time of the autoencoder, in all (14)"
     )
+    train.add_argument(
+        "--text-minutes",
+        type=_minutes,
+        help="training time of the text encoders, in all (6; with --start they stay as they are)",
+    )
     train.add_argument("--start", type=Path, help="a model folder to begin from; its autoencoder is kept")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
     train.add_argument(
@@ -195,7 +200,7 @@ def _train(options: argparse.Namespace) -> None:
 
     from .eval.score import quick_rates
     from .pipeline import Pipeline
-    from .train.config import AutoencoderTraining, FlowTraining
+    from .train.config import AutoencoderTraining, FlowTraining, TextTraining
     from .train.run import keep_freed_memory
     from .train.tiny import train_tiny
 
@@ -206,6 +211,7 @@ def _train(options: argparse.Namespace) -> None:
     train_tiny(
         options.folder,
         autoencoder=AutoencoderTraining(minutes=options.vae_minutes),
+        words=TextTraining(minutes=options.text_minutes) if options.text_minutes else None,
         flow=FlowTraining(minutes=options.minutes, compile=options.compile),
         start=options.start,
         device=options.device,

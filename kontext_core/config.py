@@ -66,6 +66,16 @@ class TransformerConfig(_FromDict):
             raise ValueError(
                 f"axes_dim {self.axes_dim} must be three even numbers that add up to the head's {head_dim}"
             )
+        if self.theta <= 1:
+            raise ValueError(f"theta {self.theta} must be above 1, or positions do not differ")
+        if self.text_length < 1:
+            raise ValueError(f"text_length {self.text_length} must be at least 1")
+        if not self.preferred_sizes or any(
+            len(size) != 2 or any(side < 16 or side % 16 for side in size) for size in self.preferred_sizes
+        ):
+            raise ValueError(
+                f"preferred_sizes {self.preferred_sizes} must be pairs (height, width) of multiples of 16"
+            )
         if self.layout not in LAYOUTS:
             raise ValueError(f"layout {self.layout!r} is not one of {', '.join(LAYOUTS)}")
 
@@ -97,7 +107,9 @@ class VAEConfig(_FromDict):
     norm_groups: int = 32
 
     def __post_init__(self) -> None:
-        if self.ch % self.norm_groups:
+        if not self.scale_factor > 0:
+            raise ValueError(f"scale_factor {self.scale_factor} must be above 0")
+        if self.norm_groups < 1 or self.ch % self.norm_groups:
             raise ValueError(f"ch {self.ch} is not a multiple of norm_groups {self.norm_groups}")
 
 

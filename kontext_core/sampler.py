@@ -44,7 +44,8 @@ def denoise(
         guidance: the distilled scale, an input of the network; ignored where the model has none.
         references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`.
         cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
-        start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1].
+        start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1];
+            above 0 it is at least one step.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
         callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
@@ -54,9 +55,8 @@ def denoise(
     device = transformer.device
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
-    first = len(sigmas) - 1 - round((len(sigmas) - 1) * strength)
-    levels = list(sigmas[first:])
-    steps = len(levels) - 1
+    steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
+    levels = list(sigmas[len(sigmas) - 1 - steps :])
 
     noise_tokens = pack(noise.to(device, torch.float32))
     start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
@@ -145,7 +145,13 @@ def _check(
     }
     parts |= {f"reference {i}": reference for i, reference in enumerate(references, start=1)}
     for name, part in parts.items():
-        if part is not None and part.shape[0] not in (1, batch):
+        if part is None:
+            continue
+        if part.shape[0] not in (1, batch):
             raise ValueError(
                 f"{name} is a batch of {part.shape[0]} and the noise of {batch}; it must be 1, or the same"
+            )
+        if not part.isfinite().all():
+            raise ValueError(
+                f"{name} holds numbers that are not finite (NaN or infinite); nothing can come of it"
             )

@@ -118,12 +118,13 @@ def _header_config(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
 
 
 def _shards(index: Path) -> list[Path]:
-    names = set(read_json(index).get("weight_map", {}).values())
+    mapped = read_json(index).get("weight_map")
+    names = list(mapped.values()) if isinstance(mapped, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name or not name for name in names):
         raise CheckpointError(
             f"{index} is not an index of shards: it must map tensors to files beside it, under 'weight_map'"
         )
-    shards = [index.parent / name for name in sorted(names)]
+    shards = [index.parent / name for name in sorted(set(names))]
     if absent := [shard.name for shard in shards if not shard.is_file()]:
         raise CheckpointError(
             f"{index.parent} is incomplete: of {len(shards)} shards {first_few(absent)} is not there"
@@ -154,7 +155,7 @@ def _only_file(folder: Path) -> Path:
 
 def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:
     header = _read_header(path)
-    metadata = {str(key): str(value) for key, value in (header.pop("__metadata__", None) or {}).items()}
+    metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
     try:
         file = safe_open(path, framework="pt")
     except SafetensorError as error:
@@ -181,11 +182,13 @@ def _read_header(path: Path) -> dict[str, Any]:
         file.seek(8)
         header = _parse(file.read(length).decode("utf-8", errors="replace"), f"the header of {path}")
 
+    if not isinstance(header.setdefault("__metadata__", {}), dict):
+        raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
     end = 0
     for key, entry in header.items():
         if key == "__metadata__":
             continue
-        if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= entry.keys():
+        if not _describes_a_tensor(entry):
             raise CheckpointError(f"{path} is damaged: its header does not describe {key!r}")
         if entry["dtype"] not in DTYPES:
             raise CheckpointError(f"{path}: {key!r} is stored as {entry['dtype']}, which is not supported")
@@ -195,6 +198,20 @@ def _read_header(path: Path) -> dict[str, Any]:
             f"{path} is cut off: it should be {8 + length + end} bytes and is {size}; {_AGAIN}"
         )
     return header
+
+
+def _describes_a_tensor(entry: Any) -> bool:
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("dtype"), str)
+        and _is_natural_numbers(entry.get("shape"))
+        and _is_natural_numbers(entry.get("data_offsets"))
+        and len(entry["data_offsets"]) == 2
+    )
+
+
+def _is_natural_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 
 _AGAIN = "download it again"
@@ -215,7 +232,7 @@ def _what_it_is(start: bytes) -> str:
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
         parsed = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{where} is not a JSON object")

@@ -1,1 +1,1 @@
-"""Training of a Kontext model: the autoencoder first, then the flow together with its text encoders."""
+"""Training of a Kontext model: autoencoder and text encoders first, then the flow on top of both."""

@@ -44,13 +44,20 @@ TINY_TRANSFORMER = TransformerConfig(
 # How often each kind of edit is drawn, relative to the others.
 MIX: Mapping[str, float] = MappingProxyType(
     {
-        "recolour": 5.0,
-        "remove": 4.0,
-        "add": 5.0,
-        "background": 3.0,
-        "character": 2.0,
+        "recolour": 3.0,
+        "remove": 2.5,
+        "add": 3.0,
+        "move": 3.0,
+        "reshape": 3.0,
+        "background": 2.0,
+        "palette": 1.5,
+        "text": 1.5,
+        "pointed": 2.0,
+        "style": 1.2,
+        "character": 1.6,
+        "three": 1.2,
         "text_to_image": 3.0,
-        "none": 0.5,
+        "none": 0.2,
     }
 )
 
@@ -73,6 +80,25 @@ class AutoencoderTraining:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextTraining:
+    """Args: minutes of training in all; batch_size in sentences; places_rate the rate of position tables relative to
+    lr_adam; mix how often a kind's sentences are drawn, 1 unless given: long ones are hard to hold."""
+
+    minutes: float = 6.0
+    batch_size: int = 64
+    lr_muon: float = 6e-3
+    lr_adam: float = 3e-3
+    places_rate: float = 8.0
+    warmup_steps: int = 20
+    cooldown: float = 0.5
+    average_decay: float = 0.98
+    mix: Mapping[str, float] = field(
+        default_factory=lambda: MappingProxyType({"text_to_image": 3.0, "three": 2.0})
+    )
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class FlowTraining:
     """What a flow learns with.
 
@@ -82,6 +108,7 @@ class FlowTraining:
         scales_rate: learning rate of the scales of queries and keys relative to lr_adam. They decide how sharply a
             token can look at its own place in a reference, and have far to go.
         change_weight: see `change_weights`.
+        alignment: weight of the second loss at first, falling to almost nothing; see `Alignment`.
         extra_mu: added to the paper's mu at first, falling to 0. Copying from a reference is learnt where the noise
             hides everything else, and the paper's own distribution hardly visits such times in a small picture.
         reuse: how often a drawn scene is noised.
@@ -89,7 +116,7 @@ class FlowTraining:
     """
 
     minutes: float = 90.0
-    tokens_per_step: int = 32 * 160
+    tokens_per_step: int = 24 * 160
     lr_muon: float = 3e-3
     lr_adam: float = 1.5e-3
     weight_decay: float = 0.01
@@ -98,6 +125,7 @@ class FlowTraining:
     average_decay: float = 0.996
     scales_rate: float = 8.0
     change_weight: float = 3.0
+    alignment: float = 0.15
     extra_mu: float = 1.0
     layouts: tuple[Layout, ...] = ("index", "index", "index", "offset")
     reuse: int = 6

@@ -11,15 +11,18 @@ from ..text import TextEncoders
 from ..vae import VAE
 from ..world.draw import draw
 from ..world.edits import KINDS, sample
+from ..world.labels import cell_labels
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 1 + n_references, 16, h, w), the target first; token ids (B, L) of both encoders."""
+    """Latents (B, 1 + n_references, 16, h, w), the target first, and their cells' labels (B, 1 + n_references, 16,
+    fields); `txt` (B, L, T5 width) and `pooled` (B, CLIP width) of the instructions."""
 
     latents: Tensor
-    t5_ids: Tensor
-    clip_ids: Tensor
+    labels: Tensor
+    txt: Tensor
+    pooled: Tensor
 
     def __len__(self) -> int:
         return self.latents.shape[0]
@@ -81,13 +84,16 @@ class Pool:
         ]
         scenes = [scene for one in drawn for scene in (one.target, *one.references)]
         latents = self.vae.encode(draw(scenes, self.device) * 2 - 1)
-        t5_ids, clip_ids = self.text.tokenize([one.instruction for one in drawn])
-        return Batch(latents.unflatten(0, (count, -1)), t5_ids.to(self.device), clip_ids.to(self.device))
+        ids = self.text.tokenize([one.instruction for one in drawn])
+        txt, pooled = self.text.embed(*(part.to(self.device) for part in ids))
+        labels = cell_labels(scenes).to(self.device)
+        return Batch(latents.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1)), txt, pooled)
 
 
 def _join(parts: list[Batch]) -> Batch:
     return Batch(
         torch.cat([part.latents for part in parts]),
-        torch.cat([part.t5_ids for part in parts]),
-        torch.cat([part.clip_ids for part in parts]),
+        torch.cat([part.labels for part in parts]),
+        torch.cat([part.txt for part in parts]),
+        torch.cat([part.pooled for part in parts]),
     )

@@ -1,4 +1,4 @@
-"""Training of the flow: the transformer and both text encoders, on latents of a fixed autoencoder.
+"""Training of the flow: the transformer, on latents and words of a fixed autoencoder and fixed text encoders.
 
 Source: arXiv:2506.15742 eq. 4: the network predicts noise minus data, from noisy target, clean references and text.
 """
@@ -17,6 +17,7 @@ from ..positions import layout_ids, target_ids, text_ids
 from ..text import TextEncoders
 from ..transformer import Transformer
 from ..vae import VAE
+from .alignment import Alignment
 from .config import FlowTraining
 from .data import Batch, Pool
 from .objective import interpolate, training_times
@@ -25,12 +26,13 @@ from .run import Run
 
 
 class FlowModel(nn.Module):
-    """What is trained together."""
+    """The transformer in training, with the text encoders whose language it learns and the heads that help it."""
 
     def __init__(self, transformer: Transformer, text: TextEncoders) -> None:
         super().__init__()
         self.transformer = transformer
-        self.text = text
+        self.text = text.requires_grad_(False)
+        self.alignment = Alignment(transformer)
 
     def forward(self, batch: Batch, t: Tensor, noise: Tensor, layout: Layout) -> tuple[Tensor, Tensor]:
         """Predicted and true velocity of the target tokens, (B, L, 64) each, at times t (B,)."""
@@ -39,9 +41,9 @@ class FlowModel(nn.Module):
         clean, noise = pack(target), pack(noise)
         img = torch.cat([interpolate(clean, noise, t), *map(pack, references)], dim=1)
         ids = torch.cat([target_ids(*size), *layout_ids(size, [size] * len(references), layout)], dim=1)
-        txt, pooled = self.text.embed(batch.t5_ids, batch.clip_ids)
+        txt = batch.txt
         predicted = self.transformer(
-            img, ids, txt, text_ids(1, txt.shape[1]), t, pooled, n_target=clean.shape[1]
+            img, ids, txt, text_ids(1, txt.shape[1]), t, batch.pooled, n_target=clean.shape[1]
         )
         return predicted, noise - clean
 
@@ -67,7 +69,8 @@ def train_flow(
     if training.compile:
         for block in (*transformer.double_blocks, *transformer.single_blocks):
             block.compile(dynamic=False)
-    matrices, scales, others = split_parameters(model)
+    matrices, scales, others = split_parameters(transformer)
+    others += model.alignment.parameters()
     small = [{"params": others}, {"params": scales, "lr": training.lr_adam * training.scales_rate}]
     run = Run(
         folder,
@@ -92,13 +95,23 @@ def train_flow(
         t = training_times(len(batch), tokens_per_picture, generator, extra_mu=extra_mu).to(device)
         predicted, velocity = model(batch, t, noise, rng.choice(training.layouts))
         errors = (predicted - velocity).square().mean(dim=-1)
-        loss = (errors * change_weights(batch, training.change_weight)).mean()
+        weights = change_weights(batch, training.change_weight)
+        aligned, known = model.alignment.loss(batch.labels, weights)
+        loss = (errors * weights).mean() + training.alignment * (1.05 - run.progress) * aligned
         norm = run.update(loss, len(batch))
-        run.record(loss=errors.mean().item(), references=batch.latents.shape[1] - 1, grad=norm, rate=run.rate)
+        run.record(
+            loss=errors.mean().item(),
+            references=batch.latents.shape[1] - 1,
+            aligned=aligned.item(),
+            known=known,
+            grad=norm,
+            rate=run.rate,
+        )
         if measure is not None:
             with torch.compiler.set_stance("force_eager"):  # a few pictures are not worth compiling for
                 run.probe(partial(measure, model), training.probe_minutes * 60)
     model.load_state_dict(run.average.tensors)
+    model.alignment.remove()
     return model.eval()
 
 

@@ -1,4 +1,4 @@
-"""The tiny model from nothing: tokenizers, autoencoder, flow, and the folder that all of it ends in."""
+"""The tiny model from nothing: tokenizers, autoencoder, text encoders, flow, and the folder that all of it ends in."""
 
 import json
 import logging
@@ -18,11 +18,12 @@ from ..transformer import Transformer
 from ..vae import VAE
 from ..world import corpus, vocabulary
 from .autoencoder import reconstruction_psnr, train_autoencoder
-from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining
+from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining, TextTraining
 from .flow import FlowModel, initialised, train_flow
 from .plot import plot
 from .state import STATE_FILE, read_progress
 from .text_models import tiny_text_models
+from .text_training import train_text
 from .tokenizers import train_tokenizers
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def train_tiny(
     folder: Path,
     *,
     autoencoder: AutoencoderTraining | None = None,
+    words: TextTraining | None = None,
     flow: FlowTraining | None = None,
     start: Path | None = None,
     device: str = "cpu",
@@ -40,11 +42,14 @@ def train_tiny(
     """Train the tiny model, or go on with what is in `folder`.
 
     Args:
+        words: what the text encoders learn the language with; None leaves those of `start` as they are.
         start: a model folder to begin from; its autoencoder is taken as it is. None begins from nothing.
         measure: success rates of what there is so far, for the log and the plot.
     Returns: the model folder, laid out as the published one, in bfloat16.
     """
     autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
+    if start is None:
+        words = words or TextTraining()
     if start is not None:
         vae = load_vae(start, dtype=torch.float32)
         transformer = load_transformer(start, dtype=torch.float32)
@@ -56,6 +61,8 @@ def train_tiny(
         if not tokenizers.exists():
             train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
         text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
+    if words is not None:
+        text = train_text(text, words, folder / "text", device)
     probe = None if measure is None else partial(measure, vae)
     model = train_flow(transformer, text, vae, flow, folder / "flow", device, measure=probe)
     plot(folder / "flow")

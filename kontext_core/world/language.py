@@ -46,13 +46,13 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
 
 POINTED = "the thing in the red ellipse"
 
-_THING = (
+THING = (
     rf"(?:(?P<its_size>{'|'.join(SIZES)}) )?"
     rf"(?P<its_colour>{'|'.join(COLOURS)}) (?P<its_shape>{'|'.join(SHAPES)})"
 )
 _SLOTS = {
-    "thing": rf"(?:(?P<pointed>{POINTED})|the {_THING})",
-    "new": f"a {_THING}",
+    "thing": rf"(?:(?P<pointed>{POINTED})|the {THING})",
+    "new": f"a {THING}",
     "place": rf"row (?P<row>[1-{GRID}]) column (?P<column>[1-{GRID}])",
     "colour": f"(?P<colour>{'|'.join(COLOURS)})",
     "shape": f"(?P<shape>{'|'.join(SHAPES)})",

@@ -30,6 +30,11 @@ def test_frozen_and_by_keyword_only() -> None:
         ),
         ({"axes_dim": (64, 64)}, "axes_dim .* must be three even numbers"),
         ({"axes_dim": (15, 57, 56)}, "axes_dim .* must be three even numbers"),
+        ({"theta": 0}, "theta 0 must be above 1"),
+        ({"text_length": 0}, "text_length 0 must be at least 1"),
+        ({"preferred_sizes": ()}, r"preferred_sizes \(\) must be pairs \(height, width\) of multiples of 16"),
+        ({"preferred_sizes": ((100, 128),)}, "must be pairs"),
+        ({"preferred_sizes": ((128,),)}, "must be pairs"),
         ({"layout": "spiral"}, "layout 'spiral' is not one of offset, index, diagonal"),
     ],
 )
@@ -38,9 +43,18 @@ def test_impossible_transformers(change: dict[str, object], sentence: str) -> No
         replace(KONTEXT_DEV, **change)
 
 
-def test_impossible_autoencoder() -> None:
-    with pytest.raises(ValueError, match="ch 100 is not a multiple of norm_groups 32"):
-        replace(FLUX_VAE, ch=100)
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"ch": 100}, "ch 100 is not a multiple of norm_groups 32"),
+        ({"norm_groups": 0}, "ch 128 is not a multiple of norm_groups 0"),
+        ({"scale_factor": 0.0}, r"scale_factor 0\.0 must be above 0"),
+        ({"scale_factor": float("nan")}, "scale_factor nan must be above 0"),
+    ],
+)
+def test_impossible_autoencoder(change: dict[str, object], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        replace(FLUX_VAE, **change)
 
 
 def test_preferred_sizes() -> None:

@@ -171,6 +171,13 @@ def test_strength_zero_keeps_the_start(run: Callable[..., Tensor], latents: Late
     assert torch.equal(run(start=start, strength=0.0), start)
 
 
+def test_the_least_strength_is_one_step(run: Callable[..., Tensor], latents: Latents) -> None:
+    start, seen = latents(*SIZE, seed=5), []
+    result = run(start=start, strength=0.01, callback=lambda step, steps, clean: seen.append(steps))
+    assert seen == [1]
+    assert not torch.equal(result, start)
+
+
 def test_strength_one_forgets_the_start(run: Callable[..., Tensor], latents: Latents) -> None:
     assert torch.equal(run(start=latents(*SIZE, seed=5), strength=1.0), run())
 
@@ -374,6 +381,14 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "reference batch": (
         {"references": [torch.zeros(1, 16, 4, 4), torch.zeros(3, 16, 4, 4)]},
         "reference 2 is a batch of 3 and the noise of 1; it must be 1, or the same",
+    ),
+    "reference of NaN": (
+        {"references": [torch.full((1, 16, 4, 4), torch.nan)]},
+        "reference 1 holds numbers that are not finite",
+    ),
+    "infinite start": (
+        {"start": torch.full((1, 16, *SIZE), torch.inf)},
+        "the start holds numbers that are not",
     ),
     "odd reference": ({"references": [torch.zeros(1, 16, 3, 4)]}, "latents of 3 x 4 cannot be packed 2 x 2"),
     "odd noise": ({"noise": torch.zeros(1, 16, 4, 5)}, "latents of 4 x 5 cannot be packed 2 x 2"),

@@ -80,6 +80,47 @@ def test_a_dtype_that_is_not_known(tmp_path: Path):
         open_checkpoint(path)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        7,
+        {"dtype": "F32", "shape": [1]},
+        {"dtype": ["F32"], "shape": [1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": 1, "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [-1], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [True], "data_offsets": [0, 4]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0]},
+        {"dtype": "F32", "shape": [1], "data_offsets": [0, "4"]},
+        {"dtype": "F32", "shape": [1], "data_offsets": {"end": 4}},
+    ],
+    ids=str,
+)
+def test_a_header_that_describes_no_tensor(tmp_path: Path, entry: object):
+    path = _with_header(tmp_path, {"a": entry})
+    with pytest.raises(CheckpointError, match="is damaged: its header does not describe 'a'"):
+        open_checkpoint(path)
+
+
+def test_metadata_that_is_no_object(tmp_path: Path):
+    with pytest.raises(CheckpointError, match="the metadata in its header is not a JSON object"):
+        open_checkpoint(_with_header(tmp_path, {"__metadata__": [1]}))
+
+
+def test_a_header_nested_without_end(tmp_path: Path):
+    header = b'{"a":' + b"[" * 100_000
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    with pytest.raises(CheckpointError, match="is not valid JSON"):
+        open_checkpoint(path)
+
+
+def _with_header(folder: Path, content: dict[str, object]) -> Path:
+    header = json.dumps(content).encode()
+    path = folder / "x.safetensors"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(4))
+    return path
+
+
 def test_a_file_that_the_library_refuses(tmp_path: Path):
     header = json.dumps({"a": {"dtype": "F32", "shape": [3], "data_offsets": [0, 4]}}).encode()
     path = tmp_path / "x.safetensors"
@@ -93,7 +134,7 @@ def test_a_path_with_nothing(tmp_path: Path):
         open_checkpoint(tmp_path / "nowhere")
 
 
-def _index(folder: Path, weight_map: dict[str, str]) -> None:
+def _index(folder: Path, weight_map: object) -> None:
     folder.mkdir(exist_ok=True)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
 
@@ -123,9 +164,16 @@ def test_a_tensor_that_is_in_no_shard(write, tmp_path: Path):
         open_checkpoint(tmp_path / "m")
 
 
-@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", ""])
-def test_an_index_may_not_lead_out_of_its_folder(tmp_path: Path, name: str):
+@pytest.mark.parametrize("name", ["../outside.safetensors", "/etc/passwd", "", 7, ["one.safetensors"]])
+def test_an_index_may_not_lead_out_of_its_folder(tmp_path: Path, name: object):
     _index(tmp_path / "m", {"a": name})
+    with pytest.raises(CheckpointError, match="is not an index of shards"):
+        open_checkpoint(tmp_path / "m")
+
+
+@pytest.mark.parametrize("weight_map", [None, 3, ["one.safetensors"], {}], ids=str)
+def test_an_index_that_maps_nothing(tmp_path: Path, weight_map: object):
+    _index(tmp_path / "m", weight_map)
     with pytest.raises(CheckpointError, match="is not an index of shards"):
         open_checkpoint(tmp_path / "m")
 

@@ -12,6 +12,7 @@ from kontext_core.train.config import MIX
 from kontext_core.train.data import Pool, groups
 from kontext_core.world import Scene
 from kontext_core.world.edits import KINDS, sample
+from kontext_core.world.labels import FIELDS, cell_labels
 
 
 def test_groups_by_number_of_references() -> None:
@@ -65,8 +66,10 @@ def test_batch_fills_the_tokens(make_pool: Any, kind: str, references: int) -> N
     per_sample = 32 + (1 + references) * 64
     batch = pool.batch(random.Random(0), 8 * per_sample, 64)
     assert batch.latents.shape == (8, 1 + references, 16, 16, 16)
-    assert batch.t5_ids.shape == (8, 32)
-    assert batch.clip_ids.shape[0] == len(batch) == 8
+    assert batch.labels.shape == (8, 1 + references, 16, len(FIELDS))
+    assert batch.txt.shape == (8, 32, 128)
+    assert batch.pooled.shape == (8, 128)
+    assert len(batch) == 8
 
 
 def test_target_comes_first_and_each_sample_keeps_its_own(
@@ -87,9 +90,10 @@ def test_target_comes_first_and_each_sample_keeps_its_own(
     batch = pool.batch(random.Random(0), 8 * 224, 64)
     assert drawn == [scene for one in sampled for scene in (one.target, *one.references)]
     assert batch.latents[:, :, 0, 0, 0].tolist() == [[3.0 * i, 3.0 * i + 1, 3.0 * i + 2] for i in range(8)]
-    expected = pool.text.tokenize([one.instruction for one in sampled])
-    assert torch.equal(batch.t5_ids, expected[0])
-    assert torch.equal(batch.clip_ids, expected[1])
+    assert torch.equal(batch.labels.flatten(0, 1), cell_labels(drawn))
+    txt, pooled = pool.text.encode([one.instruction for one in sampled])
+    torch.testing.assert_close(batch.txt, txt)
+    torch.testing.assert_close(batch.pooled, pooled)
 
 
 def test_samples_are_reused_but_not_for_ever(make_pool: Any) -> None:
@@ -124,7 +128,7 @@ def test_kinds_come_as_often_as_the_mix_says(make_pool: Any) -> None:
 def test_one_seed_one_batch(make_pool: Any) -> None:
     first, second = (make_pool(dict(MIX)).batch(random.Random(7), 2000, 64) for _ in range(2))
     assert torch.equal(first.latents, second.latents)
-    assert torch.equal(first.t5_ids, second.t5_ids)
+    assert torch.equal(first.txt, second.txt)
 
 
 def test_real_pictures_and_words(pipeline: Pipeline) -> None:
