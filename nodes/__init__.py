@@ -3,6 +3,8 @@
 from typing import Any
 
 from ._api import ComfyExtension
+from .chain import KontextChainSheet, KontextCompare, KontextPickTurn
+from .chain_file import KontextLoadChain, KontextSaveChain
 from .edit import KontextEdit
 from .example import KontextExample
 from .latent import KontextDecode, KontextEncode
@@ -10,6 +12,7 @@ from .load import KontextLoadModel
 from .prompt import KontextEncodePrompt
 from .reference import KontextReference
 from .sample import KontextSampler
+from .turn import KontextScript, KontextTurn
 
 NODES: tuple[type[Any], ...] = (
     KontextLoadModel,
@@ -20,6 +23,13 @@ NODES: tuple[type[Any], ...] = (
     KontextDecode,
     KontextEdit,
     KontextExample,
+    KontextTurn,
+    KontextScript,
+    KontextPickTurn,
+    KontextCompare,
+    KontextChainSheet,
+    KontextSaveChain,
+    KontextLoadChain,
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import logging
 import time
 from collections.abc import Callable, Generator
@@ -60,6 +61,61 @@ def tokenizer_folders() -> dict[str, Path]:
         "tokenizer": comfy_folder / "sd1_tokenizer",
         "tokenizer_2": comfy_folder / "text_encoders" / "t5_tokenizer",
     }
+
+
+def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
+    """The next free PNG of this prefix below the output folder, and how ComfyUI's page is told of it.
+
+    Raises: ValueError if the prefix leads out of that folder.
+    """
+    output = folder_paths.get_output_directory()
+    if not _lies_in(Path(output, prefix), Path(output)):
+        raise ValueError(
+            f"filename_prefix {prefix!r} leads out of ComfyUI's output folder; give a name or a folder below it"
+        )
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+    file = f"{name}_{counter:05}_.png"
+    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
+
+
+def chain_pictures() -> list[str]:
+    """PNG files that may hold a chain: all in the input folder, and in the output folder those with latents."""
+    inputs_folder, output = (
+        Path(folder) for folder in (folder_paths.get_input_directory(), folder_paths.get_output_directory())
+    )
+    given = sorted(path.name for path in inputs_folder.glob("*.png"))
+    saved = sorted(output.rglob("*.kontext.safetensors"), key=lambda path: -path.stat().st_mtime)
+    pictures = [path.with_name(path.name.removesuffix(".kontext.safetensors") + ".png") for path in saved]
+    names = [path.relative_to(output).as_posix() for path in pictures if path.is_file()]
+    return [*(f"{name} [output]" for name in names), *given]
+
+
+def picture_path(name: str) -> Path:
+    """Where a picture lies that the page names, in the input or the output folder.
+
+    Raises: ValueError if it is not there, or the name leads elsewhere.
+    """
+    folder = Path(folder_paths.annotated_filepath(name)[1] or folder_paths.get_input_directory())
+    path = Path(folder_paths.get_annotated_filepath(name))
+    if not _lies_in(path, folder) or not path.is_file():
+        raise ValueError(
+            f"there is no picture {name!r} in {folder}: choose another, upload it, or take it out of the workflow"
+        )
+    return path
+
+
+def _lies_in(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
+
+
+def graph_texts(hidden: Any) -> dict[str, str]:
+    """What a PNG says of the graph that made it, so that dropping it on the page restores that; see `io.Hidden`."""
+    from comfy.cli_args import args  # pyright: ignore[reportMissingImports]
+
+    if args.disable_metadata or not hidden:
+        return {}
+    texts = {"prompt": hidden.prompt} if hidden.prompt else {}
+    return {name: json.dumps(value) for name, value in (texts | (hidden.extra_pnginfo or {})).items()}
 
 
 def device(choice: str) -> torch.device:
@@ -141,6 +197,18 @@ def heard() -> Generator[list[str]]:
 def say(*lines: str) -> Any:
     """Text of a node's output, which web/js/node_text.js shows in the node; nothing to say empties it again."""
     return ui.PreviewText("\n".join(lines))
+
+
+def shown(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
+    """A picture (B, H, W, 3) and text of a node's output, both to be seen in the node. Args: cls: the node."""
+    return {**ui.PreviewImage(image, cls=cls).as_dict(), "text": ("\n".join(lines),)}
+
+
+def graph() -> Any:
+    """An empty graph for a node that expands to others."""
+    from comfy_execution.graph_utils import GraphBuilder  # pyright: ignore[reportMissingImports]
+
+    return GraphBuilder()
 
 
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:

@@ -10,6 +10,7 @@ from ._api import io
 Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.pipeline.Pipeline
 PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt
 ReferencesSocket = io.Custom("KONTEXT_REFERENCES")  # a tuple of Reference
+ChainSocket = io.Custom("KONTEXT_CHAIN")  # a kontext_core.chain.Chain
 
 Latent = dict[str, Any]  # ComfyUI's LATENT
 CATEGORY = "Kontext"

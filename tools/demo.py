@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from kontext_core.chain.sheet import Tile, contact_sheet
 from kontext_core.images import from_file, from_pil, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
@@ -26,7 +27,6 @@ from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
 from .console import ToolError, run, say
 from .paths import ROOT
 from .server import Server
-from .sheet import Tile, contact_sheet
 
 NAME = "three_turn_edit"
 WORKFLOW = ROOT / "workflows" / f"{NAME}.json"

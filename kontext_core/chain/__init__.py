@@ -1,6 +1,19 @@
 """Edit chains: turns on a picture, branches of them, and the PNG that keeps how a picture came to be."""
 
+from .compare import Comparison, compare
 from .file import latents_path, load_chain, save_chain
+from .sheet import Tile, chain_sheet, contact_sheet
 from .turns import Chain, Turn
 
-__all__ = ["Chain", "Turn", "latents_path", "load_chain", "save_chain"]
+__all__ = [
+    "Chain",
+    "Comparison",
+    "Tile",
+    "Turn",
+    "chain_sheet",
+    "compare",
+    "contact_sheet",
+    "latents_path",
+    "load_chain",
+    "save_chain",
+]

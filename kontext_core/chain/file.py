@@ -31,8 +31,12 @@ MOST_TURNS = 10_000
 _Json = dict[str, Any]
 
 
-def save_chain(chain: Chain, path: str | Path, *, latents: bool = True) -> None:
+def save_chain(
+    chain: Chain, path: str | Path, *, latents: bool = True, texts: Mapping[str, str] | None = None
+) -> None:
     """Write the last picture and the lineage; with `latents` also those of all turns, beside it.
+
+    Args: texts: what else the PNG is to say of itself, by keyword.
 
     Each file is complete or, when writing fails, what it was before; two that do not belong together are refused.
 
@@ -47,6 +51,8 @@ def save_chain(chain: Chain, path: str | Path, *, latents: bool = True) -> None:
     }
     info = PngImagePlugin.PngInfo()
     id = secrets.token_hex(8)  # tells the two files of a chain from those of another
+    for keyword, text in (texts or {}).items():
+        info.add_text(keyword, text)
     info.add_itxt(KEY, json.dumps(to_json(chain) | {"id": id}, ensure_ascii=False))
     partial, partial_latents = (file.with_name(file.name + ".part") for file in (path, beside))
     try:

@@ -4,7 +4,7 @@ A chain is immutable. Going on from it makes a new one that shares all earlier t
 are branches, and know it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
@@ -112,19 +112,41 @@ class Chain:
             count += 1
         return count
 
-    def edit(self, pipeline: Pipeline, instruction: str, *, seed: int = 0, **options: Any) -> "Chain":
+    def edit(
+        self,
+        pipeline: Pipeline,
+        instruction: str,
+        *,
+        references: Sequence[Tensor | Edit] = (),
+        seed: int = 0,
+        anchor: bool = False,
+        **options: Any,
+    ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
 
         Args:
-            options: what `Pipeline.edit` takes; `references` are further pictures, tensors (1, H, W, 3).
+            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit`.
+            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
+            options: what else `Pipeline.edit` takes.
         Raises: as `Pipeline.edit`.
         """
         if (
             self.last.latents is None
         ):  # of a file without them: the picture is fitted anew, as it was at the start
             options.setdefault("fit", self.last.settings.get("fit", "crop"))
-        further: tuple[Tensor, ...] = tuple(options.pop("references", ()))
-        made = pipeline.edit(instruction, [self.last.as_reference(), *further], seed=seed, **options)
+        looked_at = [self.last.as_reference(), *references]
+        if anchor and len(self) > 0:
+            looked_at.insert(1, self.turns[0].as_reference())
+        made = pipeline.edit(instruction, looked_at, seed=seed, **options)
         settings = {name: value for name, value in made.settings.items() if name != "prompt"}
-        turn = Turn(made.image, made.latents.cpu(), made.placement, instruction, seed, settings, further)
+        shown = tuple(one.image if isinstance(one, Edit) else one for one in references)
+        turn = Turn(
+            made.image,
+            made.latents.cpu(),
+            made.placement,
+            instruction,
+            seed,
+            settings | {"anchor": anchor},
+            shown,
+        )
         return self.extended(turn)

@@ -26,6 +26,13 @@ IDS = {
     "KontextDecode": ["IMAGE"],
     "KontextEdit": ["IMAGE", "LATENT"],
     "KontextExample": ["IMAGE"],
+    "KontextTurn": ["KONTEXT_CHAIN", "IMAGE", "LATENT"],
+    "KontextScript": ["KONTEXT_CHAIN", "IMAGE", "LATENT"],
+    "KontextPickTurn": ["KONTEXT_CHAIN", "IMAGE"],
+    "KontextCompare": ["IMAGE", "IMAGE"],
+    "KontextChainSheet": ["IMAGE"],
+    "KontextSaveChain": [],
+    "KontextLoadChain": ["KONTEXT_CHAIN", "IMAGE"],
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
@@ -42,6 +49,18 @@ INPUTS = {
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
     ],
     "KontextExample": ["picture"],
+    "KontextTurn": [
+        "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
+    ],
+    "KontextScript": [
+        "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
+        "references",
+    ],
+    "KontextPickTurn": ["chain", "turn"],
+    "KontextCompare": ["chain", "turn", "other_turn", "other"],
+    "KontextChainSheet": ["chain"],
+    "KontextSaveChain": ["chain", "filename_prefix", "latents"],
+    "KontextLoadChain": ["file"],
 }  # fmt: skip
 
 
@@ -88,10 +107,10 @@ def test_widgets_have_default_and_range(node_list: list[Any]) -> None:
             kind = str(one.get_io_type())
             if kind in ("INT", "FLOAT"):
                 assert one.min <= one.default <= one.max, one.id
-            if kind == "COMBO":
+            if kind == "COMBO" and one.upload is None:  # files of the user's, of which none is the usual one
                 assert one.default in one.options, one.id
             if kind == "STRING":
-                assert one.default == "", one.id
+                assert one.default == ("kontext/chain" if one.id == "filename_prefix" else ""), one.id
 
 
 @pytest.mark.parametrize("node_id", IDS)

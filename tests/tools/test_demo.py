@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from kontext_core.chain.sheet import GAP_PX, TILE_PX, Tile, contact_sheet
 from kontext_core.images import to_pil
 from kontext_core.remote.client import Json, Result
 from kontext_core.remote.workflow import read_workflow, to_api_form
@@ -31,7 +32,6 @@ from tools.demo import (
     write,
 )
 from tools.paths import ROOT
-from tools.sheet import GAP_PX, TILE_PX, Tile, contact_sheet
 
 EXAMPLE = EXAMPLES["three_turn_edit"]
 

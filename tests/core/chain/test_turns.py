@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, Turn
 from kontext_core.images import Placement
-from kontext_core.pipeline import Pipeline
+from kontext_core.pipeline import Edit, Pipeline
 
 Pictures = Callable[..., Tensor]
 
@@ -52,6 +52,27 @@ def test_further_references_ride_along(pipeline: Pipeline, pictures: Pictures) -
     assert chain.last.references == (other,)
     alone = chain.back_to(0).edit(pipeline, "as picture 2", steps=1)
     assert not torch.equal(chain.last.latents, alone.last.latents)
+
+
+def test_the_picture_at_the_start_rides_along_as_an_anchor(pipeline: Pipeline, pictures: Pictures) -> None:
+    start = Chain.start(pipeline, pictures(64, 64))
+    first = start.edit(pipeline, "make it red", steps=1, anchor=True)
+    assert torch.equal(first.last.latents, start.edit(pipeline, "make it red", steps=1).last.latents), (
+        "at first it is the picture itself"
+    )
+    anchored = first.edit(pipeline, "make it blue", steps=1, anchor=True)
+    by_hand = pipeline.edit("make it blue", [first.last.latents, start.last.latents], steps=1)
+    assert torch.equal(anchored.last.latents, by_hand.latents)
+    assert anchored.last.references == (), "it is no reference of the user's"
+
+
+def test_references_may_come_with_their_latents(pipeline: Pipeline, pictures: Pictures) -> None:
+    start = Chain.start(pipeline, pictures(64, 64))
+    other = pictures(64, 64, seed=3)
+    given = Edit(other, pipeline.encode(other), seed=0)
+    chains = [start.edit(pipeline, "", references=[one], steps=1) for one in (other, given)]
+    assert torch.equal(chains[0].last.latents, chains[1].last.latents)
+    assert all(chain.last.references[0] is other for chain in chains)
 
 
 def test_branches_share_their_past(three: Chain, pipeline: Pipeline) -> None:

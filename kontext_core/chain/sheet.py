@@ -1,11 +1,12 @@
 """A contact sheet: pictures in a row, each with a caption and, where one is due, a verdict."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from ..images import to_pil
+from .turns import Chain
 
 TILE_PX, GAP_PX, FONT_PX, LINE_PX = 256, 16, 16, 21
 COLUMNS = 4
@@ -43,6 +44,16 @@ def contact_sheet(tiles: Sequence[Tile]) -> Image.Image:
                 pen.text((left, below), "right" if right else "wrong", RIGHT if right else WRONG, font)
         top += height
     return sheet
+
+
+def chain_sheet(chain: Chain) -> Image.Image:
+    """Every picture of a chain, each with its instruction and its seed."""
+    start, *turns = chain.turns
+    tiles = [Tile(to_pil(start.image), "start")]
+    for number, turn in enumerate(turns, start=1):
+        words = turn.instruction.strip() or "(no instruction)"
+        tiles.append(Tile(to_pil(turn.image), f"{number}. {words} (seed {turn.seed})"))
+    return contact_sheet(tiles)
 
 
 def wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width_px: int) -> list[str]:

@@ -1,0 +1,115 @@
+"""Looking at a chain: going back, comparing, a sheet of all turns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import host
+from ._api import io
+from .types import CATEGORY, ChainSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.chain import Chain
+
+_TURN = "0 is the picture at the start, 1 the result of the first turn; -1 is the last, -2 the one before it."
+
+
+class KontextPickTurn(io.ComfyNode):
+    """The way back; a turn wired behind it is a branch."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextPickTurn",
+            display_name="Kontext Pick Turn",
+            category=CATEGORY,
+            description="Goes back to an earlier turn. Go on from there, and you have a branch.",
+            inputs=[
+                ChainSocket.Input("chain", tooltip="The turns so far."),
+                io.Int.Input("turn", default=-2, min=-10_000, max=10_000, tooltip=f"Which one. {_TURN}"),
+            ],
+            outputs=[
+                ChainSocket.Output("CHAIN", display_name="chain", tooltip="The chain as it was then."),
+                io.Image.Output("IMAGE", display_name="image", tooltip="The picture as it was then."),
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, chain: Chain, turn: int) -> io.NodeOutput:
+        then = chain.back_to(turn)
+        words = f"turn {len(then)} of {len(chain)}: {then.last.instruction or 'the start'}"
+        return io.NodeOutput(then, then.last.image, ui=host.shown(then.last.image, words, cls=cls))
+
+
+class KontextCompare(io.ComfyNode):
+    """Two turns of one chain, or of two branches."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextCompare",
+            display_name="Kontext Compare",
+            category=CATEGORY,
+            description="Two turns side by side, and what differs between them, in numbers and as a picture.",
+            inputs=[
+                ChainSocket.Input("chain", tooltip="The chain of the first picture."),
+                io.Int.Input(
+                    "turn", default=0, min=-10_000, max=10_000, tooltip=f"The first picture. {_TURN}"
+                ),
+                io.Int.Input(
+                    "other_turn", default=-1, min=-10_000, max=10_000, tooltip=f"The second picture. {_TURN}"
+                ),
+                ChainSocket.Input(
+                    "other",
+                    optional=True,
+                    tooltip="The chain of the second picture, such as another branch. Left open: the same chain.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output("IMAGE", display_name="side by side", tooltip="Both pictures in one."),
+                io.Image.Output(
+                    "DIFFERENCE", display_name="difference", tooltip="Black where they are equal."
+                ),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, chain: Chain, turn: int, other_turn: int, other: Chain | None = None) -> io.NodeOutput:
+        from ..kontext_core.chain import compare
+
+        second = chain if other is None else other
+        found = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
+        shared = chain.shared_turns(second)
+        lines = [f"{found.changed:.1%} of the picture differs, {found.psnr:.1f} dB"]
+        if other is not None:
+            lines.append(f"they part after turn {shared - 1}" if shared else "they share no turn")
+        said = host.shown(found.side_by_side, *lines, cls=cls)
+        return io.NodeOutput(found.side_by_side, found.difference, ui=said)
+
+
+class KontextChainSheet(io.ComfyNode):
+    """A contact sheet with captions."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextChainSheet",
+            display_name="Kontext Chain Sheet",
+            category=CATEGORY,
+            description="All turns of a chain on one sheet, each with its instruction.",
+            inputs=[ChainSocket.Input("chain", tooltip="The turns to show.")],
+            outputs=[io.Image.Output("IMAGE", display_name="sheet", tooltip="The sheet, for Save Image.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, chain: Chain) -> io.NodeOutput:
+        from ..kontext_core.chain import chain_sheet
+        from ..kontext_core.images import from_pil
+
+        sheet = from_pil(chain_sheet(chain))
+        return io.NodeOutput(sheet, ui=host.shown(sheet, cls=cls))

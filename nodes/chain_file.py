@@ -1,0 +1,108 @@
+"""Chains to PNG files and back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from . import host
+from ._api import io
+from .types import CATEGORY, ChainSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.chain import Chain
+
+
+class KontextSaveChain(io.ComfyNode):
+    """The PNG restores the graph when it is dropped on the page, and the chain in KontextLoadChain."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextSaveChain",
+            display_name="Kontext Save Chain",
+            category=CATEGORY,
+            description="Saves the last picture as a PNG that remembers every turn before it, and the whole graph.",
+            inputs=[
+                ChainSocket.Input("chain", tooltip="The turns to save."),
+                io.String.Input(
+                    "filename_prefix",
+                    default="kontext/chain",
+                    tooltip="Folder and beginning of the name, below ComfyUI's output folder. %year%, %month% and the "
+                    "like are filled in.",
+                ),
+                io.Boolean.Input(
+                    "latents",
+                    default=True,
+                    tooltip="Also write the latents of all turns beside the PNG: the chain then goes on bit by bit as "
+                    "it would have. Without them it goes on from the picture.",
+                ),
+            ],
+            outputs=[],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
+            is_output_node=True,
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, chain: Chain, filename_prefix: str, latents: bool) -> io.NodeOutput:
+        from ..kontext_core.chain import save_chain
+
+        height, width = chain.last.image.shape[1:3]
+        path, listed = host.next_picture(filename_prefix, width=width, height=height)
+        save_chain(chain, path, latents=latents, texts=host.graph_texts(cls.hidden))
+        return io.NodeOutput(ui={"images": [listed], "text": (f"{len(chain)} turns in {path.name}",)})
+
+
+class KontextLoadChain(io.ComfyNode):
+    """From a file that KontextSaveChain wrote, or a friend's."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextLoadChain",
+            display_name="Kontext Load Chain",
+            category=CATEGORY,
+            description="The chain in a PNG of Kontext Save Chain, to go on with it.",
+            inputs=[
+                io.Combo.Input(
+                    "file",
+                    options=host.chain_pictures(),
+                    upload=io.UploadType.image,
+                    tooltip="A PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
+                    "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
+                )
+            ],
+            outputs=[
+                ChainSocket.Output("CHAIN", display_name="chain", tooltip="All its turns."),
+                io.Image.Output("IMAGE", display_name="image", tooltip="The last picture."),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, file: str) -> bool | str:
+        try:
+            host.picture_path(file)
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, file: str) -> Any:
+        from ..kontext_core.chain import latents_path
+
+        path = host.picture_path(file)
+        stats = [one.stat() for one in (path, latents_path(path)) if one.is_file()]
+        return [(one.st_mtime_ns, one.st_size) for one in stats]
+
+    @classmethod
+    @host.explained
+    def execute(cls, file: str) -> io.NodeOutput:
+        from ..kontext_core.chain import load_chain
+
+        chain = load_chain(host.picture_path(file))
+        words = "with" if chain.last.latents is not None else "without"
+        return io.NodeOutput(
+            chain,
+            chain.last.image,
+            ui=host.shown(chain.last.image, f"{len(chain)} turns, {words} latents", cls=cls),
+        )

@@ -1,0 +1,248 @@
+"""One turn of an edit chain, and a script of many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from . import convert, host, inputs
+from ._api import io
+from .preview import progress
+from .reference import encoded
+from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.chain import Chain
+    from ..kontext_core.pipeline import Pipeline
+
+MOST_LINES = 100
+SEEDS = ("same", "one more each turn")
+
+
+def _inputs(*, raw: bool = False) -> list[Any]:
+    """What a turn and a script have in common. Args: raw: links are handed on and not followed."""
+    link = {"extra_dict": {"rawLink": True}} if raw else {}
+    return [
+        inputs.steps(),
+        inputs.guidance(),
+        inputs.fit("crop"),
+        inputs.layout(),
+        io.Boolean.Input(
+            "anchor",
+            default=False,
+            tooltip="Show the model the picture at the start again in every later turn, as picture 2. Holds on to "
+            "what a person or thing looked like; costs the tokens of one more reference.",
+        ),
+        io.Image.Input(
+            "image", optional=True, tooltip="The picture to begin with. Or connect 'chain'.", **link
+        ),
+        ChainSocket.Input(
+            "chain",
+            optional=True,
+            tooltip="The turns so far, to go on from the last of them. Two nodes on one chain are two branches.",
+            **link,
+        ),
+        ReferencesSocket.Input(
+            "references", optional=True, tooltip="More pictures to look at, from Kontext Reference.", **link
+        ),
+    ]
+
+
+def _outputs() -> list[Any]:
+    return [
+        ChainSocket.Output("CHAIN", display_name="chain", tooltip="All turns so far, for the next turn."),
+        io.Image.Output("IMAGE", display_name="image", tooltip="The result of the last turn."),
+        io.Latent.Output("LATENT", display_name="latent", tooltip="The same as a latent."),
+    ]
+
+
+class KontextTurn(io.ComfyNode):
+    """KontextEdit that remembers. Latents go from turn to turn; the autoencoder is crossed at the start only."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextTurn",
+            display_name="Kontext Turn",
+            category=CATEGORY,
+            description="One edit of many: takes a picture or the chain so far, and hands on the chain with one turn "
+            "more. Change a turn, and only that turn and those behind it run again.",
+            inputs=[
+                Model.Input("model", tooltip="The model from Kontext Load Model."),
+                inputs.instruction("instruction"),
+                inputs.seed(),
+                *_inputs(),
+            ],
+            outputs=_outputs(),
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Pipeline,
+        instruction: str,
+        seed: int,
+        steps: int,
+        guidance: float,
+        fit: str,
+        layout: str,
+        anchor: bool,
+        image: Tensor | None = None,
+        chain: Chain | None = None,
+        references: tuple[Reference, ...] | None = None,
+    ) -> io.NodeOutput:
+        with host.heard() as notes:
+            made = begun(model, image, chain, fit).edit(
+                model,
+                instruction,
+                references=_shown(model, references or ()),
+                seed=seed,
+                anchor=anchor,
+                steps=steps,
+                guidance=guidance,
+                layout=None if layout == "auto" else layout,
+                callback=progress(model),
+            )
+        last = made.last
+        assert last.latents is not None, "a turn that was just made has its latents"
+        latent = convert.to_latent(last.latents, model.vae.config, convert.Frame.of(last.placement))
+        said = host.shown(last.image, f"turn {len(made)}", *notes, cls=cls)
+        return io.NodeOutput(made, last.image, latent, ui=said)
+
+
+class KontextScript(io.ComfyNode):
+    """Expands to one KontextTurn a line, so that finished turns are kept when a later one is stopped or changed."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextScript",
+            display_name="Kontext Script",
+            category=CATEGORY,
+            description="Many turns in one box: every line is an instruction, made to the result of the line before.",
+            inputs=[
+                Model.Input(
+                    "model", tooltip="The model from Kontext Load Model.", extra_dict={"rawLink": True}
+                ),
+                io.String.Input(
+                    "script",
+                    multiline=True,
+                    default="",
+                    placeholder="make the red circle blue\nremove the green star\nmake the background sand",
+                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin with # are "
+                    "left out.",
+                ),
+                inputs.seed(),
+                io.Combo.Input(
+                    "seeds",
+                    options=list(SEEDS),
+                    default=SEEDS[1],
+                    tooltip="Whether all turns start from the same noise, or each from the next seed.",
+                ),
+                *_inputs(raw=True),
+            ],
+            outputs=_outputs(),
+            enable_expand=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, script: str) -> bool | str:
+        # linked words arrive later, as None
+        return True if script is None else _trouble(instructions(script)) or True  # pyright: ignore[reportUnnecessaryComparison]
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Any,
+        script: str,
+        seed: int,
+        seeds: str,
+        steps: int,
+        guidance: float,
+        fit: str,
+        layout: str,
+        anchor: bool,
+        image: Any = None,
+        chain: Any = None,
+        references: Any = None,
+    ) -> io.NodeOutput:
+        lines = instructions(script)
+        if trouble := _trouble(lines):
+            raise ValueError(trouble)
+        graph = host.graph()
+        settings: dict[str, Any] = {
+            "model": model,
+            "steps": steps,
+            "guidance": guidance,
+            "fit": fit,
+            "layout": layout,
+            "anchor": anchor,
+        }
+        if references is not None:
+            settings["references"] = references
+        outputs: list[Any] = []
+        source = {name: link for name, link in (("image", image), ("chain", chain)) if link is not None}
+        for number, line in enumerate(lines):
+            one = (seed + number * (seeds == SEEDS[1])) % (inputs.MAX_SEED + 1)
+            turn = graph.node("KontextTurn", instruction=line, seed=one, **settings, **source)
+            outputs = [turn.out(i) for i in range(3)]
+            source = {"chain": outputs[0]}
+        return io.NodeOutput(*outputs, expand=graph.finalize())
+
+
+def instructions(script: str) -> list[str]:
+    """The lines of a script that are instructions."""
+    lines = (line.strip() for line in script.splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def _trouble(lines: list[str]) -> str:
+    if not lines:
+        return "the script has no instruction: write one on each line, such as 'make the red circle blue'"
+    if len(lines) > MOST_LINES:
+        return f"the script has {len(lines)} instructions and {MOST_LINES} is the most: wire a second script behind it"
+    return ""
+
+
+def begun(model: Pipeline, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
+    """The chain to go on from. Raises: ValueError unless there is either a picture or a chain."""
+    from ..kontext_core.chain import Chain
+
+    if (image is None) == (chain is None):
+        raise ValueError(
+            "a turn needs a picture: connect 'image' to begin with one, or 'chain' to go on from earlier turns"
+            if image is None
+            else "a turn goes on from one picture: 'image' and 'chain' are both connected, disconnect one"
+        )
+    if chain is not None:
+        return chain
+    assert image is not None
+    picture = convert.picture(image)
+    if picture.shape[0] != 1:
+        raise ValueError(
+            f"a chain is of one picture and 'image' is a batch of {picture.shape[0]}: take one out of it with "
+            "ImageFromBatch, or use Kontext Edit, which edits each"
+        )
+    host.stop_if_asked()
+    return Chain.start(model, picture, fit=fit)
+
+
+def _shown(model: Pipeline, references: tuple[Reference, ...]) -> list[Any]:
+    """References with their latents, and as pictures for the lineage."""
+    from ..kontext_core.pipeline import Edit
+
+    latents, _ = encoded(model, references)
+    for one in latents:
+        if one.shape[0] != 1:
+            raise ValueError(
+                f"a turn looks at single pictures and a reference is a batch of {one.shape[0]}: take one out of it "
+                "with ImageFromBatch"
+            )
+    pictures = [
+        model.decode(one) if ref.picture is None else ref.picture
+        for ref, one in zip(references, latents, strict=True)
+    ]
+    return [Edit(picture, one, seed=0) for picture, one in zip(pictures, latents, strict=True)]

@@ -1,0 +1,248 @@
+"""Chains in the graph, on a model of random weights: what the nodes hand on, keep, and refuse."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kontext_core.chain.file import latents_path
+
+from .conftest import picture
+
+FAST = {"steps": 1, "seed": 7}
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def two(run: Run, model: Any) -> Any:
+    """A chain of two turns."""
+    first = run("KontextTurn", model=model, image=picture(128, 128), instruction="one", **FAST)[0]
+    return run("KontextTurn", model=model, chain=first, instruction="two", **FAST)[0]
+
+
+@pytest.fixture
+def folders(comfy_base: Path) -> SimpleNamespace:
+    """ComfyUI's input and output folder."""
+    import folder_paths
+
+    found = SimpleNamespace(
+        input=Path(folder_paths.get_input_directory()), output=Path(folder_paths.get_output_directory())
+    )
+    for folder in vars(found).values():
+        folder.mkdir(parents=True, exist_ok=True)
+    return found
+
+
+def test_a_turn_is_an_edit_that_remembers(run: Run, model: Any, image: Tensor) -> None:
+    chain, shown, latent = run("KontextTurn", model=model, image=image, instruction="a", **FAST).args
+    edited, edited_latent = run("KontextEdit", model=model, image=image, instruction="a", **FAST).args
+    assert torch.equal(shown, edited)
+    assert torch.equal(latent["samples"], edited_latent["samples"])
+    assert [turn.instruction for turn in chain.turns] == ["", "a"]
+    assert torch.equal(chain.turns[0].image, image)
+    assert torch.equal(chain.last.image, shown)
+
+
+def test_turns_go_on_without_the_autoencoders_encoder(
+    run: Run, model: Any, two: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.vae, "encode", lambda _: pytest.fail("encoded again"))
+    made = run("KontextTurn", model=model, chain=two, instruction="three", **FAST)[0]
+    assert len(made) == 3
+    assert made.turns[:3] == two.turns
+    assert len(two) == 2, "a chain never changes"
+
+
+def test_a_padded_picture_keeps_its_size(run: Run, model: Any) -> None:
+    chain, shown, latent = run("KontextTurn", model=model, image=picture(64, 128), fit="pad", **FAST).args
+    decoded = run("KontextDecode", model=model, latent=latent)[0]
+    assert shown.shape == (1, 64, 128, 3)
+    assert torch.equal(decoded, shown)
+    again = run("KontextTurn", model=model, chain=chain, **FAST)[1]
+    assert again.shape == shown.shape
+
+
+def test_references_and_anchor_are_looked_at(run: Run, model: Any, two: Any) -> None:
+    stack = run("KontextReference", image=picture(128, 128, seed=5))[0]
+    plain = run("KontextTurn", model=model, chain=two, **FAST)[2]["samples"]
+    chain, _, latent = run("KontextTurn", model=model, chain=two, references=stack, **FAST).args
+    assert not torch.equal(latent["samples"], plain)
+    assert torch.equal(chain.last.references[0], picture(128, 128, seed=5))
+    anchored = run("KontextTurn", model=model, chain=two, anchor=True, **FAST).args
+    assert not torch.equal(anchored[2]["samples"], plain)
+    assert anchored[0].last.settings["anchor"] is True
+
+
+def test_a_latent_reference_is_kept_as_a_picture(run: Run, model: Any, two: Any, image: Tensor) -> None:
+    latent = run("KontextEncode", model=model, image=image)[0]
+    stack = run("KontextReference", latent=latent)[0]
+    chain = run("KontextTurn", model=model, chain=two, references=stack, **FAST)[0]
+    assert torch.equal(chain.last.references[0], run("KontextDecode", model=model, latent=latent)[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ((), "a turn needs a picture: connect 'image' to begin with one, or 'chain'"),
+        (("image", "chain"), "'image' and 'chain' are both connected, disconnect one"),
+    ],
+)
+def test_one_picture_to_go_on_from(
+    run: Run, model: Any, two: Any, image: Tensor, given: tuple[str, ...], sentence: str
+) -> None:
+    inputs = {name: value for name, value in (("image", image), ("chain", two)) if name in given}
+    with pytest.raises(ValueError, match=sentence):
+        run("KontextTurn", model=model, **inputs, **FAST)
+
+
+def test_batches_are_refused_in_one_sentence(run: Run, model: Any, two: Any) -> None:
+    with pytest.raises(ValueError, match="of one picture and 'image' is a batch of 2: take one out"):
+        run("KontextTurn", model=model, image=picture(128, 128, batch=2), **FAST)
+    stack = run("KontextReference", image=picture(128, 128, batch=3))[0]
+    with pytest.raises(ValueError, match="a reference is a batch of 3: take one out"):
+        run("KontextTurn", model=model, chain=two, references=stack, **FAST)
+
+
+def test_going_back(run: Run, two: Any) -> None:
+    then, shown = run("KontextPickTurn", chain=two, turn=1).args
+    assert then.turns == two.turns[:2]
+    assert torch.equal(shown, two.turns[1].image)
+    assert run("KontextPickTurn", chain=two).args[0].turns == then.turns, "-2 is the default"
+    with pytest.raises(ValueError, match="there is no turn 3: this chain has 2 edits; choose 0"):
+        run("KontextPickTurn", chain=two, turn=3)
+
+
+def test_comparing_branches(run: Run, model: Any, two: Any) -> None:
+    branch = run("KontextTurn", model=model, chain=two.back_to(1), instruction="else", **FAST)[0]
+    made = run("KontextCompare", chain=two, turn=-1, other=branch)
+    beside, difference = made.args
+    assert beside.shape == (1, 128, 264, 3)
+    assert torch.equal(beside[:, :, :128], two.last.image)
+    assert torch.equal(beside[:, :, 136:], branch.last.image)
+    assert difference.max() > 0
+    assert "they part after turn 1" in made.ui["text"][0]
+    alone = run("KontextCompare", chain=two, turn=-1)
+    assert not alone[1].any()
+    assert alone.ui["text"][0] == "0.0% of the picture differs, inf dB"
+
+
+def test_the_sheet_has_every_turn(run: Run, two: Any) -> None:
+    sheet = run("KontextChainSheet", chain=two)[0]
+    assert sheet.shape[0] == 1
+    assert sheet.shape[2] == 16 + 3 * 272, "three tiles in a row"
+
+
+def test_saved_and_loaded_it_goes_on_as_before(
+    run: Run, model: Any, two: Any, folders: SimpleNamespace
+) -> None:
+    saved = run("KontextSaveChain", chain=two, filename_prefix="sub/mine").ui["images"][0]
+    assert (saved["subfolder"], saved["type"]) == ("sub", "output")
+    loaded, shown = run("KontextLoadChain", file=f"sub/{saved['filename']} [output]").args
+    assert [turn.instruction for turn in loaded.turns] == ["", "one", "two"]
+    assert shown.shape == (1, 128, 128, 3)
+    on = [run("KontextTurn", model=model, chain=chain, **FAST)[1] for chain in (two, loaded)]
+    assert torch.equal(*on)
+
+
+def test_a_second_save_takes_the_next_name(run: Run, two: Any, folders: SimpleNamespace) -> None:
+    names = [
+        run("KontextSaveChain", chain=two, filename_prefix="twice").ui["images"][0]["filename"]
+        for _ in range(2)
+    ]
+    assert names == ["twice_00001_.png", "twice_00002_.png"]
+    assert all((folders.output / name).is_file() for name in names)
+
+
+def test_without_latents_it_goes_on_from_the_picture(
+    run: Run, model: Any, two: Any, folders: SimpleNamespace
+) -> None:
+    name = run("KontextSaveChain", chain=two, latents=False).ui["images"][0]["filename"]
+    path = folders.output / "kontext" / name
+    assert not latents_path(path).exists()
+    made = run("KontextLoadChain", file=f"kontext/{name} [output]")
+    assert "without latents" in made.ui["text"][0]
+    assert len(run("KontextTurn", model=model, chain=made[0], **FAST)[0]) == 3
+
+
+@pytest.mark.parametrize("prefix", ["../out", "/etc/chain", "a/../../out"])
+def test_nothing_is_written_outside(run: Run, two: Any, folders: SimpleNamespace, prefix: str) -> None:
+    before = sorted(folders.output.parent.rglob("*"))
+    with pytest.raises(ValueError, match="leads out of ComfyUI's output folder"):
+        run("KontextSaveChain", chain=two, filename_prefix=prefix)
+    assert sorted(folders.output.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["gone.png", "../secret.png", "../secret.png [output]", "/etc/hostname"])
+def test_nothing_is_read_outside(run: Run, node_list: list[Any], folders: SimpleNamespace, name: str) -> None:
+    Image.new("RGB", (8, 8)).save(folders.output.parent / "secret.png")
+    loader = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextLoadChain")
+    said = loader.validate_inputs(name)
+    assert said.startswith(f"there is no picture {name!r} in ")
+    with pytest.raises(ValueError, match="there is no picture"):
+        run("KontextLoadChain", file=name)
+
+
+def test_a_plain_picture_says_that_it_holds_no_chain(run: Run, folders: SimpleNamespace) -> None:
+    Image.new("RGB", (16, 16)).save(folders.input / "plain.png")
+    with pytest.raises(ValueError, match=r"plain\.png holds no edit chain"):
+        run("KontextLoadChain", file="plain.png")
+
+
+def test_files_are_listed_where_they_lie(
+    node_list: list[Any], run: Run, two: Any, folders: SimpleNamespace
+) -> None:
+    Image.new("RGB", (8, 8)).save(folders.input / "friend.png")
+    name = run("KontextSaveChain", chain=two).ui["images"][0]["filename"]
+    save_file({"a": torch.zeros(1)}, folders.output / "lone.kontext.safetensors")
+    loader = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextLoadChain")
+    listed = loader.GET_SCHEMA().inputs[0].options
+    assert {"friend.png", f"kontext/{name} [output]"} <= set(listed)
+    assert not any("lone" in one for one in listed), "latents without their picture"
+    before = loader.fingerprint_inputs(f"kontext/{name} [output]")
+    latents_path(folders.output / "kontext" / name).unlink()
+    assert loader.fingerprint_inputs(f"kontext/{name} [output]") != before
+
+
+SCRIPT = "make it red\n\n# not yet\n  remove it  \nmake it blue\n"
+
+
+def test_a_script_becomes_a_turn_a_line(run: Run) -> None:
+    made = run("KontextScript", model=["1", 0], script=SCRIPT, image=["2", 0], references=["3", 0], seed=5)
+    turns = list(made.expand.values())
+    assert {turn["class_type"] for turn in turns} == {"KontextTurn"}
+    inputs = [turn["inputs"] for turn in turns]
+    assert [one["instruction"] for one in inputs] == ["make it red", "remove it", "make it blue"]
+    assert [one["seed"] for one in inputs] == [5, 6, 7]
+    assert all(one["model"] == ["1", 0] and one["references"] == ["3", 0] for one in inputs)
+    ids = list(made.expand)
+    assert inputs[0]["image"] == ["2", 0]
+    assert "image" not in inputs[1]
+    assert [one["chain"] for one in inputs[1:]] == [[ids[0], 0], [ids[1], 0]]
+    assert made.args == ([ids[2], 0], [ids[2], 1], [ids[2], 2])
+
+
+def test_a_script_may_keep_its_noise(run: Run) -> None:
+    made = run("KontextScript", model=["1", 0], script=SCRIPT, chain=["2", 0], seed=2**64 - 1, seeds="same")
+    assert {turn["inputs"]["seed"] for turn in made.expand.values()} == {2**64 - 1}
+    last = run("KontextScript", model=["1", 0], script=SCRIPT, chain=["2", 0], seed=2**64 - 1)
+    assert [turn["inputs"]["seed"] for turn in last.expand.values()] == [2**64 - 1, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("# nothing\n\n", "the script has no instruction"),
+        ("a\n" * 101, "the script has 101 instructions and 100 is the most"),
+    ],
+)
+def test_a_script_that_is_none(run: Run, node_list: list[Any], script: str, sentence: str) -> None:
+    node = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextScript")
+    assert node.validate_inputs(script).startswith(sentence)
+    with pytest.raises(ValueError, match=sentence):
+        run("KontextScript", model=["1", 0], script=script, image=["2", 0])
