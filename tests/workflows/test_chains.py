@@ -1,0 +1,207 @@
+"""Chains on a real ComfyUI: what runs again and what does not, scripts, interrupts, files."""
+
+import io
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from statistics import median
+from threading import Timer
+
+import pytest
+from PIL import Image
+
+from kontext_core.chain import load_chain
+from kontext_core.remote.client import Client, Event, ExecutionFailed, Json, PromptRefused
+from kontext_core.world import examples
+from tools.server import Server
+
+pytestmark = pytest.mark.comfy
+
+LOADER: Json = {
+    "model": "tiny (comes along)",
+    "vae": "auto",
+    "clip_l": "auto",
+    "t5xxl": "auto",
+    "dtype": "auto",
+    "device": "auto",
+}
+SETTINGS: Json = {"steps": 2, "guidance": 2.5, "fit": "crop", "layout": "auto", "anchor": False}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(server: Server) -> Iterator[Client]:
+    with Client(server.url) as client:
+        yield client
+
+
+def node(class_type: str, **inputs: object) -> Json:
+    return {"class_type": class_type, "inputs": inputs}
+
+
+def turn(instruction: str, seed: int = 0, **source: object) -> Json:
+    return node("KontextTurn", model=["model", 0], instruction=instruction, seed=seed, **(SETTINGS | source))
+
+
+def graph(**nodes: Json) -> Json:
+    """A loader, an example picture, and these."""
+    return {
+        "model": node("KontextLoadModel", **LOADER),
+        "picture": node("KontextExample", picture=next(iter(examples.PICTURES))),
+        **nodes,
+    }
+
+
+def branched(third: str = "make the background sand", seed: int = 0) -> Json:
+    """Three turns, and a branch behind the first."""
+    return graph(
+        one=turn("remove the green star", seed, image=["picture", 0]),
+        two=turn("make the blue circle black", chain=["one", 0]),
+        three=turn(third, chain=["two", 0]),
+        branch=turn("make the blue circle white", chain=["one", 0]),
+        compare=node("KontextCompare", chain=["three", 0], turn=-1, other_turn=-1, other=["branch", 0]),
+        sheet=node("KontextChainSheet", chain=["three", 0]),
+        save=node("KontextSaveChain", chain=["three", 0], filename_prefix="kontext/chain", latents=True),
+    )
+
+
+def test_turns_branch_compare_and_are_shown(client: Client, server: Server) -> None:
+    prompt = branched()
+    result = client.run(prompt)
+    assert set(result.executed) == set(prompt)
+    for id in ("one", "two", "three", "branch", "compare", "sheet"):
+        (listed,) = result.images(id)
+        assert Image.open(io.BytesIO(client.view(listed))).size[1] >= 128
+    assert "they part after turn 1" in result.outputs["compare"]["text"][0]
+    (saved,) = result.images("save")
+    chain = load_chain(server.base / "output" / saved["subfolder"] / saved["filename"])
+    assert [one.instruction for one in chain.turns] == [
+        "", "remove the green star", "make the blue circle black", "make the background sand",
+    ]  # fmt: skip
+
+
+def test_a_changed_turn_and_what_follows_run_again_and_nothing_before(client: Client) -> None:
+    client.run(branched())
+    again = client.run(branched("make the background snow"))
+    assert set(again.executed) == {"three", "compare", "sheet", "save"}
+    earlier = client.run(branched("make the background snow", seed=9))
+    assert set(earlier.cached) == {"model", "picture"}
+
+
+def test_a_script_is_a_turn_a_line_and_keeps_what_is_done(client: Client) -> None:
+    def scripted(*lines: str) -> Json:
+        script = node(
+            "KontextScript",
+            model=["model", 0],
+            script="\n".join(lines),
+            seed=3,
+            seeds="same",
+            image=["picture", 0],
+            **SETTINGS,
+        )
+        by_hand = {
+            f"turn{i}": turn(line, 3, **({"chain": [f"turn{i - 1}", 0]} if i else {"image": ["picture", 0]}))
+            for i, line in enumerate(lines)
+        }
+        last = [f"turn{len(lines) - 1}", 0]
+        compare = node("KontextCompare", chain=["script", 0], turn=-1, other_turn=-1, other=last)
+        return graph(script=script, **by_hand, compare=compare)
+
+    lines = ("remove the green star", "make the blue circle black", "make the background snow")
+    first = client.run(scripted(*lines))
+    assert first.outputs["compare"]["text"][0].startswith("0.0% of the picture differs, inf dB")
+    inside = [id for id in first.executed if "." in id]
+    assert len(inside) == 3
+    changed = client.run(scripted(*lines[:2], "make the background clay"))
+    assert len([id for id in changed.executed if "." in id]) == 1, "the first two lines are kept"
+
+
+def test_finished_turns_of_a_stopped_script_are_kept(client: Client) -> None:
+    def scripted(steps: int) -> Json:
+        script = node(
+            "KontextScript",
+            model=["model", 0],
+            script="remove the green star\nmake the blue circle black",
+            seed=77,
+            seeds="same",
+            image=["picture", 0],
+            **(SETTINGS | {"steps": steps}),
+        )
+        return graph(script=script, sheet=node("KontextChainSheet", chain=["script", 0]))
+
+    prompt = scripted(150)
+    finished: list[str] = []
+
+    def stop_in_the_second(event: Event) -> None:
+        kind, data = event.kind, event.data
+        if kind == "executed" and "." in str(data.get("node")):
+            finished.append(data["node"])
+            Timer(0.2, client.interrupt).start()
+
+    stopped = client.wait(client.queue(prompt), stop_in_the_second)
+    assert stopped.interrupted
+    assert len(finished) == 1
+    again = client.run(prompt)
+    assert not again.interrupted
+    assert len([id for id in again.executed if "." in id]) == 1, "only the second turn was left to do"
+
+
+def test_a_saved_chain_goes_on_bit_by_bit(client: Client) -> None:
+    (saved,) = client.run(branched(seed=21)).images("save")
+    name = f"{saved['subfolder']}/{saved['filename']} [output]"
+    words = "make the red moon pink"
+    prompt = branched(seed=21) | {
+        "load": node("KontextLoadChain", file=name),
+        "on": turn(words, chain=["load", 0]),
+        "direct": turn(words, chain=["three", 0]),
+        "same": node("KontextCompare", chain=["on", 0], turn=-1, other_turn=-1, other=["direct", 0]),
+    }
+    text = client.run(prompt).outputs["same"]["text"][0]
+    assert text.startswith("0.0% of the picture differs, inf dB")
+
+
+def test_a_missing_file_is_named_before_anything_runs(client: Client) -> None:
+    prompt = graph(
+        load=node("KontextLoadChain", file="gone.png"), sheet=node("KontextChainSheet", chain=["load", 0])
+    )
+    with pytest.raises(PromptRefused) as refused:
+        client.run(prompt)
+    assert "there is no picture 'gone.png' in" in str(refused.value.errors)
+
+
+def test_a_turn_without_a_picture_says_so_and_the_graph_stays_usable(client: Client) -> None:
+    prompt = graph(one=turn("x"), sheet=node("KontextChainSheet", chain=["one", 0]))
+    with pytest.raises(ExecutionFailed, match="a turn needs a picture: connect 'image'"):
+        client.run(prompt)
+    assert client.run(branched(seed=5)).images("sheet")
+
+
+def test_a_chain_does_not_slow_down(client: Client) -> None:
+    """20 turns: the last ones take no longer than the first ones."""
+    lines = [f"make the background {'snow' if i % 2 else 'sand'}" for i in range(20)]
+    started: list[float] = []
+
+    def note(event: Event) -> None:
+        if event.kind == "executed" and "." in str(event.data.get("node")):
+            started.append(time.monotonic())
+
+    script = node(
+        "KontextScript",
+        model=["model", 0],
+        script="\n".join(lines),
+        seed=123,
+        seeds="same",
+        image=["picture", 0],
+        **(SETTINGS | {"steps": 6}),
+    )
+    client.wait(
+        client.queue(graph(script=script, sheet=node("KontextChainSheet", chain=["script", 0]))), note
+    )
+    assert len(started) == 20
+    took = [after - before for before, after in pairwise(started)]
+    assert median(took[-9:]) < 1.2 * median(took[:9]) + 0.05
