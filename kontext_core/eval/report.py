@@ -29,16 +29,18 @@ def score_all(
 ) -> tuple[dict[str, Any], dict[str, Outcome]]:
     """Every kind, kinds of several references in layouts `index` and `offset`, and five-turn chains.
 
-    Returns: what goes into scores.json, and the outcomes by kind for `grid`.
+    Returns: what goes into scores.json, with each sample's verdict, and the outcomes by kind for `grid`.
     """
     outcomes: dict[str, Outcome] = {}
     rates: dict[str, float] = {}
+    flags: dict[str, str] = {}
     for kind in kinds:
         outcome = outcomes[kind] = score_kind(pipeline, kind, count, steps=steps)
-        rates[kind] = outcome.rate
+        rates[kind], flags[kind] = round(outcome.rate, 4), outcome.flags
         report(f"{kind:16} {outcome.rate:6.1%}")
         if len(outcome.samples[0].references) > 1:
-            rates[f"{kind}/offset"] = score_kind(pipeline, kind, count, steps=steps, layout="offset").rate
+            offset = score_kind(pipeline, kind, count, steps=steps, layout="offset")
+            rates[f"{kind}/offset"] = round(offset.rate, 4)
             report(f"{kind + '/offset':16} {rates[f'{kind}/offset']:6.1%}")
     scores: dict[str, Any] = {
         "steps": steps,
@@ -46,6 +48,7 @@ def score_all(
         "seed": SEED,
         "commit": _commit(),
         "rates": rates,
+        "right": flags,
     }
     if chains:
         chain_scores: dict[str, Any] = {

@@ -35,6 +35,11 @@ class Outcome:
     def rate(self) -> float:
         return self.right.float().mean().item()
 
+    @property
+    def flags(self) -> str:
+        """Each sample's verdict in order, 1 for right: "0110"."""
+        return "".join(str(int(one)) for one in self.right)
+
 
 @dataclass(frozen=True)
 class ChainOutcome:

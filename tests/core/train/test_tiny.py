@@ -1,21 +1,41 @@
 """The weights that come along are worth what the README says."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
+from kontext_core.eval.score import score_kind
 from kontext_core.loading import load_vae, save_model
-from kontext_core.pipeline import TINY
+from kontext_core.pipeline import TINY, Pipeline
 from kontext_core.train.autoencoder import reconstruction_psnr
 from kontext_core.train.state import STATE_FILE, Average, save_state
 from kontext_core.train.tiny import recorded_training, training_record
 from kontext_core.transformer import Transformer
+from tools.paths import ROOT
+
+SCENES = 12
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Pipeline:
+    return Pipeline.load("tiny", device="cpu")
 
 
 def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
     assert reconstruction_psnr(load_vae(TINY, dtype=torch.float32), count=64) > 35.0
+
+
+@pytest.mark.parametrize("kind", ["recolour", "remove", "add", "background", "move", "text_to_image"])
+def test_the_flow_is_worth_its_committed_scores(tiny: Pipeline, kind: str) -> None:
+    """On the first scenes of those that were scored, as many come out right, less 3 points."""
+    scores = json.loads((ROOT / "benchmarks" / "results" / "tiny" / "scores.json").read_text())
+    committed = scores["right"][kind][:SCENES]
+    found = score_kind(tiny, kind, SCENES, steps=scores["steps"])
+    assert found.flags.count("1") >= committed.count("1") - 0.03 * SCENES, (found.flags, committed)
 
 
 def test_weights_know_what_training_they_have_behind_them(
