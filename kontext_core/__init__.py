@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .loading import load_text_encoders, load_transformer, load_vae, save_model
     from .pipeline import Edit, Pipeline
     from .positions import layout_ids, reference_ids, target_ids, text_ids
+    from .references import ReferenceLatents
     from .sampler import denoise
     from .schedule import shift_mu, sigmas
     from .transformer import Transformer
@@ -26,6 +27,7 @@ _HOME = {
     "loading": ("load_text_encoders", "load_transformer", "load_vae", "save_model"),
     "pipeline": ("Edit", "Pipeline"),
     "positions": ("layout_ids", "reference_ids", "target_ids", "text_ids"),
+    "references": ("ReferenceLatents",),
     "sampler": ("denoise",),
     "schedule": ("shift_mu", "sigmas"),
     "transformer": ("Transformer",),
@@ -41,6 +43,7 @@ __all__ = [
     "CheckpointError",
     "Edit",
     "Pipeline",
+    "ReferenceLatents",
     "TooLittleMemoryError",
     "Transformer",
     "TransformerConfig",

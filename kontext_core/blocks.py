@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import attention
+from .attention import KeyWeights, attention
 from .rope import rotate
 
 
@@ -102,7 +102,13 @@ class DoubleBlock(nn.Module):
         self.txt_mlp = _mlp(hidden_size, mlp_hidden_dim)
 
     def forward(
-        self, img: Tensor, txt: Tensor, pe: Tensor, img_mod: Tensor, txt_mod: Tensor
+        self,
+        img: Tensor,
+        txt: Tensor,
+        pe: Tensor,
+        img_mod: Tensor,
+        txt_mod: Tensor,
+        weights: KeyWeights | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
         img_shift, img_scale, img_gate, img_mlp_shift, img_mlp_scale, img_mlp_gate = img_mod.unbind(1)
@@ -111,7 +117,7 @@ class DoubleBlock(nn.Module):
         img_qk, img_v = self.img_attn.project(modulate(img, img_shift, img_scale))
         txt_qk, txt_v = self.txt_attn.project(modulate(txt, txt_shift, txt_scale))
         q, k = rotate(torch.cat([txt_qk, img_qk], dim=1), pe).unbind(2)
-        attended = attention(q, k, torch.cat([txt_v, img_v], dim=1))
+        attended = attention(q, k, torch.cat([txt_v, img_v], dim=1), weights)
         txt_attended, img_attended = attended[:, : txt.shape[1]], attended[:, txt.shape[1] :]
 
         img = add_gated(img, img_gate, self.img_attn.proj(img_attended))
@@ -133,7 +139,14 @@ class SingleBlock(nn.Module):
         self.norm = QKNorm(hidden_size // num_heads)
         self.modulation = Modulation(hidden_size, 3)
 
-    def forward(self, x: Tensor, pe: Tensor, mod: Tensor, wanted: slice = slice(None)) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        pe: Tensor,
+        mod: Tensor,
+        weights: KeyWeights | None = None,
+        wanted: slice = slice(None),
+    ) -> Tensor:
         """Args: x (B, L, hidden); mod (B, 3, 1, hidden); wanted: the tokens whose output is read by anybody.
 
         Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
@@ -149,7 +162,7 @@ class SingleBlock(nn.Module):
             mlp = _features(self.linear1, normed[:, wanted], 3 * self.hidden_size, self.linear1.out_features)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         q, k = rotate(self.norm(qkv[:, :, :2]), pe).unbind(2)
-        attended = attention(q[:, wanted], k, qkv[:, :, 2])
+        attended = attention(q[:, wanted], k, qkv[:, :, 2], weights and weights.narrow(wanted))
         out = self.linear2(torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1))
         return add_gated(x[:, wanted], gate, out)
 

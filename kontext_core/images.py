@@ -101,6 +101,18 @@ def undo_fit(image: Tensor, place: Placement) -> Tensor:
     return image[:, place.top : place.top + place.height, place.left : place.left + place.width]
 
 
+def on_canvas(mask: Tensor, place: Placement) -> Tensor:
+    """A mask (H, W) over a picture, of any size, as one over the canvas that the picture lies on; 0 beside it."""
+    canvas = torch.zeros(place.canvas)
+    scaled = F.interpolate(mask.float()[None, None], size=(place.height, place.width), mode="nearest-exact")[
+        0, 0
+    ]
+    top, left = max(place.top, 0), max(place.left, 0)
+    seen = scaled[top - place.top :, left - place.left :][: place.canvas[0] - top, : place.canvas[1] - left]
+    canvas[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    return canvas
+
+
 def resize(image: Tensor, size: Size) -> Tensor:
     """Bicubic with antialiasing, clamped to [0, 1]. (B, H, W, C) to (B, *size, C)."""
     if image.shape[1:3] == size:

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from .config import Layout
 from .errors import explained_memory
-from .images import Placement, check_image, fit_image, from_pil, legal_size, nearest_size, undo_fit
+from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
 from .latents import LATENT_PX, TOKEN_PX, noise
 from .loading import load_text_encoders, load_transformer, load_vae
+from .references import ReferenceLatents, budget_size
 from .sampler import Callback, Text, denoise
 from .schedule import sigmas
 from .text import TextEncoders
@@ -48,7 +49,7 @@ class Edit:
     placement: Placement | None = None
 
 
-Reference = Image.Image | Tensor | Edit
+Reference = Image.Image | Tensor | Edit | ReferenceLatents
 
 
 class Pipeline:
@@ -117,7 +118,7 @@ class Pipeline:
         Args:
             prompt: the instruction; empty means none.
             references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
-                which needs no second trip through the autoencoder.
+                which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
             height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
                 Other sizes are rounded to multiples of 16, which the log says.
             fit: how references reach a size the model likes, see `images.fit_image`.
@@ -166,7 +167,7 @@ class Pipeline:
     def sample(
         self,
         text: Text,
-        ref_latents: Sequence[Tensor] = (),
+        ref_latents: Sequence[Tensor | ReferenceLatents] = (),
         *,
         height_px: int | None = None,
         width_px: int | None = None,
@@ -186,7 +187,8 @@ class Pipeline:
         """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
 
         Args:
-            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function.
+            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function; as
+                `ReferenceLatents` where one has a strength, a region or a place of its own.
             height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
             batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
             mu: the shift of the noise levels, see `schedule.sigmas`.
@@ -194,7 +196,8 @@ class Pipeline:
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
-        given = [*ref_latents] if start is None else [start, *ref_latents]
+        shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
+        given = shown if start is None else [start, *shown]
         height, width = self.target_size(height_px, width_px, given)
         batch = _batch(batch, given if mask is None else [*given, mask])
         size = height // LATENT_PX, width // LATENT_PX
@@ -229,13 +232,14 @@ class Pipeline:
         with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"):
             return self.text.encode(prompt)
 
-    def encode_reference(self, reference: Reference, fit: str = "crop") -> tuple[Tensor, Placement | None]:
-        """Latents of one reference, and its place on the canvas. Latents and earlier edits pass through as they are.
-
-        The last ones used are kept, known by every pixel of every picture of the batch.
-        """
+    def encode_reference(
+        self, reference: Reference, fit: str = "crop"
+    ) -> tuple[Tensor | ReferenceLatents, Placement | None]:
+        """One reference as `sample` takes it, and its place on the canvas; what is encoded already passes through."""
         if isinstance(reference, Edit):
             return reference.latents, reference.placement
+        if isinstance(reference, ReferenceLatents):
+            return reference, None
         if isinstance(reference, Image.Image):
             reference = from_pil(reference)
         if (
@@ -244,10 +248,26 @@ class Pipeline:
             and reference.shape[1] == self.vae.config.z_channels
         ):
             return reference, None
-        check_image(reference)
-        height, width = reference.shape[1:3]
-        size = nearest_size(height, width, self.transformer.config.preferred_sizes)
-        canvas, placement = fit_image(reference, size, fit)
+        return self.encode_picture(reference, fit)
+
+    def encode_picture(
+        self, image: Tensor, fit: str = "crop", *, most_tokens: int | None = None
+    ) -> tuple[Tensor, Placement]:
+        """Latents (B, 16, h, w) of pictures (B, H, W, 3) in [0, 1], fitted to a size the model likes.
+
+        The last ones used are kept, known by every pixel of every picture of the batch.
+
+        Args: most_tokens: pictures that would have more are scaled down to so many.
+        Returns: the latents, and where the picture lies on their canvas.
+        Raises: ValueError about an unusable picture; TooLittleMemoryError.
+        """
+        check_image(image)
+        height, width = image.shape[1:3]
+        size = canvas_size(height, width, self.transformer.config.preferred_sizes, fit)
+        if most_tokens is not None and size[0] * size[1] > most_tokens * TOKEN_PX**2:
+            size = budget_size(*size, most_tokens)
+            fit = "stretch" if fit == "none" else fit
+        canvas, placement = fit_image(image, size, fit)
         weight = self.vae.encoder.conv_in.weight
         key = (_digest(canvas), canvas.shape, canvas.dtype, weight.dtype, weight.device)
         if key not in self._kept:

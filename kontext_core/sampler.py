@@ -9,9 +9,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from .attention import key_weights
 from .config import Layout
 from .latents import pack, unpack
-from .positions import layout_ids, target_ids, text_ids
+from .positions import target_ids, text_ids
+from .references import Reference, ReferenceLatents, place
 from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
@@ -27,7 +29,7 @@ def denoise(
     sigmas: Sequence[float],
     *,
     guidance: float = 2.5,
-    references: Sequence[Tensor] = (),
+    references: Sequence[Reference] = (),
     layout: Layout = "offset",
     cfg_scale: float = 1.0,
     negative: Text | None = None,
@@ -42,7 +44,8 @@ def denoise(
         noise: (B, 16, h, w) from `latents.noise`. txt, pooled: the prompt's, see `TextEncoders.encode`.
         sigmas: falling noise levels, see `schedule.sigmas`.
         guidance: the distilled scale, an input of the network; ignored where the model has none.
-        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`.
+        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`; as `ReferenceLatents` where one has
+            a strength, a region or a place of its own.
         cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
         start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1];
             above 0 it is at least one step.
@@ -65,17 +68,20 @@ def denoise(
     )
     tokens = noise_tokens if start_tokens is None else torch.lerp(start_tokens, noise_tokens, levels[0])
 
-    ref_tokens = [pack(ref.to(device)).expand(batch, -1, -1) for ref in references]
-    ref_sizes = [(ref.shape[-2] // 2, ref.shape[-1] // 2) for ref in references]
     target_size = (height // 2, width // 2)
-    img_ids = torch.cat([target_ids(*target_size), *layout_ids(target_size, ref_sizes, layout)], dim=1)
+    placed = place(references, target_size, layout)
+    ref_tokens = [tokens.to(device).expand(batch, -1, -1) for tokens in placed.tokens]
+    img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
+    head_dim = transformer.config.hidden_size // transformer.config.num_heads
 
     def once(text: Text) -> tuple[Prepared, ModulationTable]:
         states, vector = (part.to(device).expand(batch, *[-1] * (part.ndim - 1)) for part in text)
         scale = torch.full((batch,), guidance, device=device)
         times = torch.tensor(levels[:-1], device=device)[:, None]
-        prepared = transformer.prepare(states, text_ids(1, states.shape[1]), img_ids, joined)
+        n_free = states.shape[1] + noise_tokens.shape[1]
+        weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
+        prepared = transformer.prepare(states, text_ids(1, states.shape[1]), img_ids, joined, weights)
         return prepared, transformer.modulation(times, vector, scale)
 
     positive = once((txt, pooled))
@@ -101,7 +107,7 @@ def _check(
     noise: Tensor,
     txt: Tensor,
     sigmas: Sequence[float],
-    references: Sequence[Tensor],
+    references: Sequence[Reference],
     cfg_scale: float,
     negative: Text | None,
     start: Tensor | None,
@@ -130,7 +136,8 @@ def _check(
         raise ValueError(
             f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
         )
-    for reference in references:
+    ref_latents = [one.latents if isinstance(one, ReferenceLatents) else one for one in references]
+    for reference in ref_latents:
         if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
             raise ValueError(
                 f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), "
@@ -143,7 +150,7 @@ def _check(
         "the mask": mask,
         "the negative prompt": negative and negative[0],
     }
-    parts |= {f"reference {i}": reference for i, reference in enumerate(references, start=1)}
+    parts |= {f"reference {i}": reference for i, reference in enumerate(ref_latents, start=1)}
     for name, part in parts.items():
         if part is None:
             continue

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .attention import KeyWeights
 from .blocks import DoubleBlock, LastLayer, MLPEmbedder, SingleBlock, timestep_embedding
 from .config import TransformerConfig
 from .rope import rotary_table
@@ -21,11 +22,12 @@ from .rope import rotary_table
 
 @dataclass(frozen=True)
 class Prepared:
-    """What stays constant over an edit: the rotary table, and the embedded text and references."""
+    """What stays constant over an edit: the rotary table, the embedded text and references, weights of their keys."""
 
     pe: Tensor  # (1 or B, L_txt + L_img, head / 2), complex64
     txt: Tensor  # (B, L_txt, D)
     references: Tensor  # (B, L_ref, D), L_ref may be 0
+    weights: KeyWeights | None = None  # None: all keys count alike
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,14 @@ class Transformer(nn.Module):
         modulation = self.modulation(timesteps[None], pooled, guidance)
         return self.velocity(img[:, :n_target], prepared, modulation, 0)
 
-    def prepare(self, txt: Tensor, txt_ids: Tensor, img_ids: Tensor, references: Tensor) -> Prepared:
+    def prepare(
+        self,
+        txt: Tensor,
+        txt_ids: Tensor,
+        img_ids: Tensor,
+        references: Tensor,
+        weights: KeyWeights | None = None,
+    ) -> Prepared:
         """Everything constant over an edit. Shapes as in `forward`; references (B, L_ref, 64) packed, L_ref may be 0."""
         batch = max(txt_ids.shape[0], img_ids.shape[0])
         ids = torch.cat([txt_ids.expand(batch, -1, -1), img_ids.expand(batch, -1, -1)], dim=1)
@@ -98,6 +107,7 @@ class Transformer(nn.Module):
             pe=rotary_table(ids, self.config.axes_dim, self.config.theta).to(self.device),
             txt=self.txt_in(txt.to(self.device, self.dtype)),
             references=self.img_in(references.to(self.device, self.dtype)),
+            weights=weights and weights.to(self.device, self.dtype),
         )
 
     def modulation(
@@ -127,14 +137,14 @@ class Transformer(nn.Module):
 
     def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:
         """One evaluation at one step. tokens (B, n_target, 64) of the noisy target. Returns the same shape."""
-        pe, txt = prepared.pe, prepared.txt
+        pe, txt, weights = prepared.pe, prepared.txt, prepared.weights
         img = torch.cat([self.img_in(tokens.to(self.dtype)), prepared.references], dim=1)
         for block, img_mod, txt_mod in zip(self.double_blocks, modulation.img, modulation.txt, strict=True):
-            img, txt = block(img, txt, pe, img_mod[step], txt_mod[step])
+            img, txt = block(img, txt, pe, img_mod[step], txt_mod[step], weights)
 
         x = torch.cat([txt, img], dim=1)
         target = slice(txt.shape[1], txt.shape[1] + tokens.shape[1])
         for block, mod in zip(self.single_blocks[:-1], modulation.single[:-1], strict=True):
-            x = block(x, pe, mod[step])
-        x = self.single_blocks[-1](x, pe, modulation.single[-1][step], wanted=target)
+            x = block(x, pe, mod[step], weights)
+        x = self.single_blocks[-1](x, pe, modulation.single[-1][step], weights, wanted=target)
         return self.final_layer(x, modulation.last[step])

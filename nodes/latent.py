@@ -41,7 +41,7 @@ class KontextEncode(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, model: Pipeline, image: Tensor, fit: str) -> io.NodeOutput:
-        latents, place = model.encode_reference(convert.picture(image), fit)
+        latents, place = model.encode_picture(convert.picture(image), fit)
         return io.NodeOutput(convert.to_latent(latents, model.vae.config, convert.Frame.of(place)))
 
 

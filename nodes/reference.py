@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..kontext_core.config import PREFERRED_SIZES
-from ..kontext_core.images import canvas_size
+from ..kontext_core.images import Placement, canvas_size, on_canvas
 from ..kontext_core.latents import LATENT_PX, TOKEN_PX
+from ..kontext_core.references import ReferenceLatents, budget_size, region_tokens
 from . import convert, host, inputs
 from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
@@ -51,6 +52,37 @@ class KontextReference(io.ComfyNode):
                     tooltip="Only to show the size that this model will give the picture; "
                     "without it the sizes of the published model are shown.",
                 ),
+                io.Float.Input(
+                    "strength",
+                    optional=True,
+                    default=1.0,
+                    min=0.0,
+                    max=2.0,
+                    step=0.05,
+                    tooltip="How much the result looks at this picture. 0 leaves it out, 1 is the model as it was "
+                    "trained and costs nothing, 2 counts it double.",
+                ),
+                io.Int.Input(
+                    "max_tokens",
+                    optional=True,
+                    default=0,
+                    min=0,
+                    max=1_000_000,
+                    tooltip="A larger picture is scaled down to so many tokens (of 16 x 16 px), which saves time and "
+                    "memory. 0: no limit.",
+                ),
+                io.String.Input(
+                    "place",
+                    optional=True,
+                    default="",
+                    tooltip="For those who know: index, row and column of its corner, in tokens, such as 1 0 64. Left "
+                    "empty, the layout places it.",
+                ),
+                io.Mask.Input(
+                    "region",
+                    optional=True,
+                    tooltip="Only what is white of the picture is looked at, each part in its own place.",
+                ),
             ],
             outputs=[
                 ReferencesSocket.Output(
@@ -68,11 +100,30 @@ class KontextReference(io.ComfyNode):
         latent: Latent | None = None,
         references: tuple[Reference, ...] | None = None,
         model: Pipeline | None = None,
+        strength: float = 1.0,
+        max_tokens: int = 0,
+        place: str = "",
+        region: Tensor | None = None,
     ) -> io.NodeOutput:
         one_of(image, latent, "this reference")
-        reference = Reference(None if image is None else convert.picture(image), latent, fit)
+        picture = None if image is None else convert.picture(image)
+        corner = place_of(place)
+        reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
         return io.NodeOutput(stack, ui=host.say(f"reference {len(stack)}: {describe(reference, model)}"))
+
+
+def place_of(text: str) -> tuple[int, int, int] | None:
+    """A place as it is written in the node. Raises: ValueError unless it is three numbers, or nothing."""
+    numbers = text.replace(",", " ").split()
+    if not numbers:
+        return None
+    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+        raise ValueError(
+            f"place is {text!r}; it must be three whole numbers from 0 on, index, row and column, such as 1 0 64, or empty"
+        )
+    index, row, column = map(int, numbers)
+    return index, row, column
 
 
 def describe(reference: Reference, model: Pipeline | None) -> str:
@@ -85,29 +136,59 @@ def describe(reference: Reference, model: Pipeline | None) -> str:
         own_height, own_width = reference.picture.shape[1:3]
         sizes = PREFERRED_SIZES if model is None else model.transformer.config.preferred_sizes
         height, width = canvas_size(own_height, own_width, sizes, reference.fit)
+        if reference.most_tokens is not None:
+            height, width = budget_size(height, width, reference.most_tokens)
         start = f"{own_width} x {own_height} px"
         if (height, width) != (own_height, own_width):
             start += f", {_FITTED[reference.fit]} {width} x {height} px"
     tokens = -(-height // TOKEN_PX) * -(-width // TOKEN_PX)
     unsure = reference.latent is None and reference.fit != "none" and model is None
-    return f"{start}, {tokens} tokens{' (published model; connect yours to be sure)' if unsure else ''}"
+    words = f"{tokens} tokens" if reference.region is None else f"a region of its {tokens} tokens"
+    if reference.strength != 1.0:
+        words += f", strength {reference.strength:g}" if reference.strength else ", left out"
+    return f"{start}, {words}{' (published model; connect yours to be sure)' if unsure else ''}"
 
 
 _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", "none": "filled up to"}
 
 
-def encoded(model: Pipeline, references: Sequence[Reference]) -> tuple[list[Tensor], convert.Frame]:
-    """Latents of all references, and the frame of the first, which a result of its size has too."""
-    latents: list[Tensor] = []
+def encoded(
+    model: Pipeline, references: Sequence[Reference]
+) -> tuple[list[Tensor | ReferenceLatents], convert.Frame]:
+    """All references as the sampler takes them, and the frame of the first, which a result of its size has too."""
+    made: list[Tensor | ReferenceLatents] = []
     frames: list[convert.Frame] = []
     for reference in references:
         host.stop_if_asked()
-        if reference.latent is not None:
-            one, frame = convert.from_latent(reference.latent, model.vae.config)
-        else:
-            assert reference.picture is not None
-            one, place = model.encode_reference(reference.picture, reference.fit)
-            frame = convert.Frame.of(place)
-        latents.append(one)
+        latents, place, frame = _latents(model, reference)
         frames.append(frame)
-    return latents, frames[0] if frames else convert.Frame()
+        if (reference.strength, reference.region, reference.place) == (1.0, None, None):
+            made.append(latents)
+            continue
+        size = (latents.shape[-2] // 2, latents.shape[-1] // 2)
+        region = None if reference.region is None else _region(reference.region, size, place)
+        made.append(ReferenceLatents(latents, reference.strength, region, reference.place))
+    return made, frames[0] if frames else convert.Frame()
+
+
+def _latents(model: Pipeline, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
+    """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
+    if reference.latent is not None:
+        latents, frame = convert.from_latent(reference.latent, model.vae.config)
+        return latents, frame.place, frame
+    assert reference.picture is not None
+    latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)
+    return latents, place, convert.Frame.of(place)
+
+
+def _region(mask: Tensor, size: tuple[int, int], place: Placement | None) -> Tensor:
+    """A MASK over the picture as the tokens of its canvas, fitted the way the picture was."""
+    if mask.numel() == 0:
+        raise ValueError(f"the region mask {tuple(mask.shape)} is empty")
+    flat = mask.reshape(-1, *mask.shape[-2:])
+    if flat.shape[0] != 1:
+        raise ValueError(
+            f"the region is a batch of {flat.shape[0]} masks, and all pictures of a reference share one region: "
+            "take one mask out of it"
+        )
+    return region_tokens(flat[0] if place is None else on_canvas(flat[0], place), size)

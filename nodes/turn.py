@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
     from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.references import ReferenceLatents
 
 MOST_LINES = 100
 SEEDS = ("same", "one more each turn")
@@ -230,19 +232,18 @@ def begun(model: Pipeline, image: Tensor | None, chain: Chain | None, fit: str) 
     return Chain.start(model, picture, fit=fit)
 
 
-def _shown(model: Pipeline, references: tuple[Reference, ...]) -> list[Any]:
-    """References with their latents, and as pictures for the lineage."""
-    from ..kontext_core.pipeline import Edit
+def _shown(model: Pipeline, references: tuple[Reference, ...]) -> list[ReferenceLatents]:
+    """References as the sampler takes them, with the pictures that the lineage keeps."""
+    from ..kontext_core.references import ReferenceLatents
 
-    latents, _ = encoded(model, references)
-    for one in latents:
-        if one.shape[0] != 1:
+    made: list[ReferenceLatents] = []
+    for given, one in zip(references, encoded(model, references)[0], strict=True):
+        known = one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
+        if known.latents.shape[0] != 1:
             raise ValueError(
-                f"a turn looks at single pictures and a reference is a batch of {one.shape[0]}: take one out of it "
-                "with ImageFromBatch"
+                f"a turn looks at single pictures and a reference is a batch of {known.latents.shape[0]}: take one out "
+                "of it with ImageFromBatch"
             )
-    pictures = [
-        model.decode(one) if ref.picture is None else ref.picture
-        for ref, one in zip(references, latents, strict=True)
-    ]
-    return [Edit(picture, one, seed=0) for picture, one in zip(pictures, latents, strict=True)]
+        picture = model.decode(known.latents) if given.picture is None else given.picture
+        made.append(replace(known, image=picture))
+    return made

@@ -26,11 +26,20 @@ class Prompt:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Reference:
-    """One reference: a picture (B, H, W, 3) in [0, 1] with the way it is fitted, or a LATENT."""
+    """One reference: a picture (B, H, W, 3) in [0, 1] with the way it is fitted, or a LATENT.
+
+    Args:
+        strength: weight of its keys; 0 leaves it out. most_tokens: a picture is scaled down to so many; None: no limit.
+        region: MASK (B or 1, H, W); only what it marks rides along. place: (index, row, column), None by the layout.
+    """
 
     picture: Tensor | None = None
     latent: Latent | None = None
     fit: str = "crop"
+    strength: float = 1.0
+    most_tokens: int | None = None
+    region: Tensor | None = None
+    place: tuple[int, int, int] | None = None
 
     def __repr__(self) -> str:  # ComfyUI prints a node's inputs when it fails
         what = self.picture if self.picture is not None else (self.latent or {}).get("samples")

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..images import Placement
 from ..latents import LATENT_PX
 from ..pipeline import Edit, Pipeline, Reference
+from ..references import ReferenceLatents
 
 Settings = Mapping[str, str | int | float | bool | None]
 
@@ -75,7 +76,7 @@ class Chain:
         Args: fit: how it reaches a size that the model likes, see `images.fit_image`.
         Raises: ValueError about an unusable picture; TooLittleMemoryError.
         """
-        latents, placement = pipeline.encode_reference(image, fit)
+        latents, placement = pipeline.encode_picture(image, fit)
         return cls((Turn(image, latents.cpu(), placement, settings={"fit": fit}),))
 
     def __len__(self) -> int:
@@ -117,7 +118,7 @@ class Chain:
         pipeline: Pipeline,
         instruction: str,
         *,
-        references: Sequence[Tensor | Edit] = (),
+        references: Sequence[Tensor | Edit | ReferenceLatents] = (),
         seed: int = 0,
         anchor: bool = False,
         **options: Any,
@@ -125,7 +126,8 @@ class Chain:
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
 
         Args:
-            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit`.
+            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or as
+                `ReferenceLatents`; those are kept as pictures where they have one.
             anchor: whether the picture at the start rides along as reference 2, from the second edit on.
             options: what else `Pipeline.edit` takes.
         Raises: as `Pipeline.edit`.
@@ -139,7 +141,8 @@ class Chain:
             looked_at.insert(1, self.turns[0].as_reference())
         made = pipeline.edit(instruction, looked_at, seed=seed, **options)
         settings = {name: value for name, value in made.settings.items() if name != "prompt"}
-        shown = tuple(one.image if isinstance(one, Edit) else one for one in references)
+        pictures = (one if isinstance(one, Tensor) else one.image for one in references)
+        shown = tuple(picture for picture in pictures if picture is not None)
         turn = Turn(
             made.image,
             made.latents.cpu(),

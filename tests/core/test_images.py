@@ -16,6 +16,7 @@ from kontext_core.images import (
     from_pil,
     legal_size,
     nearest_size,
+    on_canvas,
     resize,
     to_pil,
     undo_fit,
@@ -287,3 +288,21 @@ def test_out_to_pil_and_back(pictures: Pictures) -> None:
     assert (picture.mode, picture.size) == ("RGB", (7, 5))
     torch.testing.assert_close(from_pil(picture), image[:1])
     assert to_pil(torch.tensor([[[[-1.0, 0.5, 2.0]]]])).getpixel((0, 0)) == (0, 128, 255)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch", "none"])
+@pytest.mark.parametrize("size", [(48, 80), (96, 40), (64, 64)])
+def test_a_mask_lies_on_the_canvas_as_its_picture_does(fit: str, size: tuple[int, int]) -> None:
+    """A picture that is its own mask: white where the mask is white, after any fit."""
+    height, width = size
+    mask = torch.zeros(height, width)
+    mask[: height // 2, width // 4 :] = 1.0
+    canvas, place = fit_image(mask[None, :, :, None].expand(-1, -1, -1, 3), (64, 64), fit)
+    covered = on_canvas(mask, place)
+    assert covered.shape == canvas.shape[1:3]
+    inside = torch.zeros_like(covered)
+    top, left = max(place.top, 0), max(place.left, 0)
+    inside[top : place.top + place.height, left : place.left + place.width] = 1.0
+    assert not (covered * (1 - inside)).any(), "nothing beside the picture"
+    differs = ((covered - canvas[0, :, :, 0]).abs() > 0.5) & (inside > 0)
+    assert differs.float().mean() < 0.03, "at the edge only"

@@ -38,7 +38,9 @@ IDS = {
 INPUTS = {
     "KontextLoadModel": ["model", "vae", "clip_l", "t5xxl", "dtype", "device"],
     "KontextEncodePrompt": ["model", "text", "negative"],
-    "KontextReference": ["fit", "image", "latent", "references", "model"],
+    "KontextReference": [
+        "fit", "image", "latent", "references", "model", "strength", "max_tokens", "place", "region",
+    ],
     "KontextSampler": [
         "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
         "layout", "batch", "strength", "shift",
@@ -88,7 +90,9 @@ def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
     assert set(parameters) == set(INPUTS[node_id])
     for one in schema.inputs:
-        assert (parameters[one.id].default is None) == bool(one.optional), one.id
+        assert (parameters[one.id].default is not inspect.Parameter.empty) == bool(one.optional), one.id
+        if one.optional and hasattr(one, "default") and one.default is not None:
+            assert parameters[one.id].default == one.default, one.id
 
 
 def test_every_input_and_output_is_explained(node_list: list[Any]) -> None:

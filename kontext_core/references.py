@@ -1,0 +1,126 @@
+"""References with a strength, a region or a place of their own, turned into tokens and position ids."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .config import Layout
+from .latents import pack
+from .positions import HeightWidth, layout_ids, reference_ids
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceLatents:
+    """One reference as the model sees it.
+
+    Args:
+        latents: (1 or B, 16, h, w), even sides.
+        strength: weight of its keys for target and text, in [0, 2]; 0 leaves it out, 1 is the model as it was trained.
+        region: (h / 2, w / 2) of bool; only the tokens where it is true ride along, each at its own place. None: all.
+        place: (index, row, column) of its corner, in tokens, in place of the one that the layout gives.
+        image: (1, H, W, 3) in [0, 1], what it shows; only for those who keep a record.
+    Raises: ValueError if one of them is not possible.
+    """
+
+    latents: Tensor
+    strength: float = 1.0
+    region: Tensor | None = None
+    place: tuple[int, int, int] | None = None
+    image: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.strength <= 2.0:
+            raise ValueError(
+                f"a reference's strength is {self.strength}; it must lie between 0 (left out) and 2"
+            )
+        if self.region is not None:
+            if tuple(self.region.shape) != self.size:
+                raise ValueError(
+                    f"the region {tuple(self.region.shape)} of a reference must have its {self.size} tokens"
+                )
+            if not bool(self.region.any()):
+                raise ValueError(
+                    "the region of a reference is empty: mark a part of it, or leave the reference out"
+                )
+        if self.place is not None and min(self.place) < 0:
+            raise ValueError(f"the place {self.place} of a reference must not be negative")
+
+    @property
+    def size(self) -> HeightWidth:
+        """(height, width) in tokens."""
+        height, width = self.latents.shape[-2:]
+        return height // 2, width // 2
+
+
+Reference = Tensor | ReferenceLatents
+
+
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """References side by side, as the sequence holds them.
+
+    Args: tokens (1 or B, L, 64) and ids (1, L, 3) of each reference; strengths, one each.
+    """
+
+    tokens: tuple[Tensor, ...]
+    ids: tuple[Tensor, ...]
+    strengths: tuple[float, ...]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """How many tokens each one has."""
+        return tuple(one.shape[1] for one in self.tokens)
+
+
+def place(references: Sequence[Reference], target: HeightWidth, layout: Layout) -> Placed:
+    """Tokens and ids of references, in order.
+
+    One of strength 0 is left out before the others are laid out, as if it had never been given. A region does not
+    move its tokens: the layout sees the whole picture. One with a place of its own takes no room from the others.
+    """
+    given = [one if isinstance(one, ReferenceLatents) else ReferenceLatents(one) for one in references]
+    shown = [one for one in given if one.strength > 0]
+    by_layout = iter(layout_ids(target, [one.size for one in shown if one.place is None], layout))
+    tokens: list[Tensor] = []
+    ids: list[Tensor] = []
+    for one in shown:
+        own_ids = next(by_layout) if one.place is None else reference_ids(*one.size, *one.place)
+        own_tokens = pack(one.latents)
+        if one.region is not None:
+            chosen = one.region.flatten().to("cpu").nonzero()[:, 0]
+            own_ids, own_tokens = own_ids[:, chosen], own_tokens[:, chosen.to(own_tokens.device)]
+        tokens.append(own_tokens)
+        ids.append(own_ids)
+    return Placed(tuple(tokens), tuple(ids), tuple(one.strength for one in shown))
+
+
+def budget_size(height_px: int, width_px: int, most_tokens: int) -> tuple[int, int]:
+    """The largest size of about this shape, in multiples of 16 px, that has at most so many tokens.
+
+    Raises: ValueError if most_tokens < 1.
+    """
+    if most_tokens < 1:
+        raise ValueError(f"a reference of at most {most_tokens} tokens has none; give 1 or more")
+    height, width = -(-height_px // 16), -(-width_px // 16)
+    while height * width > most_tokens:
+        scale = (most_tokens / (height * width)) ** 0.5
+        shorter = max(int(height * scale), 1), max(int(width * scale), 1)
+        if shorter == (height, width):  # both sides are as short as rounding makes them
+            shorter = (height - 1, width) if height >= width else (height, width - 1)
+        height, width = shorter
+    return height * 16, width * 16
+
+
+def region_tokens(mask: Tensor, size: HeightWidth) -> Tensor:
+    """A mask (H, W) in [0, 1] over a whole picture as a region of (height, width) tokens: all that it touches.
+
+    Raises: ValueError if it is empty, not finite, or touches nothing.
+    """
+    if mask.ndim != 2 or mask.numel() == 0 or not bool(torch.isfinite(mask).all()):
+        raise ValueError(f"the region mask {tuple(mask.shape)} is empty or holds numbers that are not finite")
+    touched = torch.nn.functional.adaptive_max_pool2d(mask.float()[None], size)[0] > 0.5
+    if not bool(touched.any()):
+        raise ValueError("the region mask marks nothing: paint a part of the reference white")
+    return touched
