@@ -182,6 +182,7 @@ class Pipeline:
         start: Tensor | None = None,
         strength: float = 1.0,
         mask: Tensor | None = None,
+        solver: str = "euler",
         callback: Callback | None = None,
     ) -> Tensor:
         """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
@@ -192,7 +193,7 @@ class Pipeline:
             height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
             batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
             mu: the shift of the noise levels, see `schedule.sigmas`.
-            start, strength, mask, callback: see `denoise`.
+            start, strength, mask, solver, callback: see `denoise`.
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
@@ -224,6 +225,7 @@ class Pipeline:
                 start=start,
                 strength=strength,
                 mask=mask,
+                solver=solver,
                 callback=callback,
             )
 

@@ -1,4 +1,4 @@
-"""The sampling loop: Euler steps along the velocity, references in the image stream.
+"""The sampling loop: steps along the velocity, references in the image stream.
 
 Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's dtype.
 """
@@ -14,6 +14,7 @@ from .config import Layout
 from .latents import pack, unpack
 from .positions import target_ids, text_ids
 from .references import Reference, ReferenceLatents, place
+from .solvers import find_solver
 from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
@@ -36,6 +37,7 @@ def denoise(
     start: Tensor | None = None,
     strength: float = 1.0,
     mask: Tensor | None = None,
+    solver: str = "euler",
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise to latents.
@@ -50,11 +52,13 @@ def denoise(
         start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1];
             above 0 it is at least one step.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
+        solver: one of `solvers.SOLVERS`; "euler" is the paper's.
         callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together.
     """
     _check(noise, txt, sigmas, references, cfg_scale, negative, start, strength, mask)
+    solve = find_solver(solver)
     device = transformer.device
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
@@ -87,20 +91,22 @@ def denoise(
     positive = once((txt, pooled))
     negative_parts = once(negative) if negative is not None and cfg_scale != 1.0 else None
 
-    for step in range(steps):
-        sigma, sigma_next = levels[step], levels[step + 1]
-        velocity = transformer.velocity(tokens, *positive, step).float()
-        if negative_parts is not None:
-            away = transformer.velocity(tokens, *negative_parts, step).float()
-            velocity = away + cfg_scale * (velocity - away)
-        clean = tokens - sigma * velocity
-        tokens = tokens + (sigma_next - sigma) * velocity
+    def velocity(tokens: Tensor, step: int) -> Tensor:
+        toward = transformer.velocity(tokens, *positive, step).float()
+        if negative_parts is None:
+            return toward
+        away = transformer.velocity(tokens, *negative_parts, step).float()
+        return away + cfg_scale * (toward - away)
+
+    def after(step: int, tokens: Tensor, clean: Tensor) -> Tensor:
         if keep is not None and start_tokens is not None:
-            tokens = torch.lerp(tokens, torch.lerp(start_tokens, noise_tokens, sigma_next), keep)
-            clean = torch.lerp(clean, start_tokens, keep)
+            kept = torch.lerp(start_tokens, noise_tokens, levels[step + 1])
+            tokens, clean = torch.lerp(tokens, kept, keep), torch.lerp(clean, start_tokens, keep)
         if callback is not None:
             callback(step, steps, unpack(clean, height, width))
-    return unpack(tokens, height, width)
+        return tokens
+
+    return unpack(solve(velocity, tokens, levels, after), height, width)
 
 
 def _check(

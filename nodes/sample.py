@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kontext_core.solvers import SOLVERS
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
@@ -92,6 +93,14 @@ class KontextSampler(io.ComfyNode):
                     tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
                     "Higher: more time for the composition, less for detail.",
                 ),
+                io.Combo.Input(
+                    "solver",
+                    optional=True,
+                    options=list(SOLVERS),
+                    default="euler",
+                    tooltip="euler: the paper's. heun: asks the network twice a step and is finer for as many steps. "
+                    "dpmpp_2m: asks once a step and looks back at the one before.",
+                ),
             ],
             outputs=[
                 io.Latent.Output(
@@ -119,6 +128,7 @@ class KontextSampler(io.ComfyNode):
         references: tuple[Reference, ...] | None = None,
         start: Latent | None = None,
         mask: Tensor | None = None,
+        solver: str = "euler",
     ) -> io.NodeOutput:
         with host.heard() as notes:
             ref_latents, frame = encoded(model, references or ())
@@ -148,6 +158,7 @@ class KontextSampler(io.ComfyNode):
                 start=start_latents,
                 strength=strength,
                 mask=start_mask,
+                solver=solver,
                 callback=progress(model),
             )
         own_size = convert.Frame() if width or height else frame

@@ -109,8 +109,9 @@ class FlowTraining:
             token can look at its own place in a reference, and have far to go.
         change_weight: see `change_weights`.
         alignment: weight of the second loss at first, falling to almost nothing; see `Alignment`.
-        extra_mu: added to the paper's mu at first, falling to 0. Copying from a reference is learnt where the noise
-            hides everything else, and the paper's own distribution hardly visits such times in a small picture.
+        extra_mu, noisy_share: added to the paper's mu for a share of the samples, which falls to `noisy_share_end`. What
+            an instruction means, and copying from a reference, is learnt where the noise hides everything else; the
+            paper's own distribution hardly visits such times in a small picture.
         reuse: how often a drawn scene is noised.
         compile: `torch.compile` of the blocks, a minute or more at the start for each number of references.
     """
@@ -126,7 +127,9 @@ class FlowTraining:
     scales_rate: float = 8.0
     change_weight: float = 3.0
     alignment: float = 0.15
-    extra_mu: float = 1.0
+    extra_mu: float = 2.2
+    noisy_share: float = 0.55
+    noisy_share_end: float = 0.2
     layouts: tuple[Layout, ...] = ("index", "index", "index", "offset")
     reuse: int = 6
     pool: int = 20_000

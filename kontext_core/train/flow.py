@@ -91,8 +91,10 @@ def train_flow(
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         batch = pool.batch(rng, training.tokens_per_step, tokens_per_picture)
         noise = torch.randn(batch.latents[:, 0].shape, generator=generator).to(device)
-        extra_mu = training.extra_mu * (1 - run.progress)
-        t = training_times(len(batch), tokens_per_picture, generator, extra_mu=extra_mu).to(device)
+        share = training.noisy_share + run.progress * (training.noisy_share_end - training.noisy_share)
+        t = training_times(
+            len(batch), tokens_per_picture, generator, extra_mu=training.extra_mu, share=share
+        ).to(device)
         predicted, velocity = model(batch, t, noise, rng.choice(training.layouts))
         errors = (predicted - velocity).square().mean(dim=-1)
         weights = change_weights(batch, training.change_weight)

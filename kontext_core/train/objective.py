@@ -12,16 +12,17 @@ MSE_WEIGHT = 2.0
 KL_WEIGHT = 1e-5
 
 
-def logit_normal(count: int, mu: float, generator: torch.Generator | None = None) -> Tensor:
+def logit_normal(count: int, mu: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
     """Times from the logit-normal p(t; mu, 1), one from each of `count` equally likely parts, in random order.
 
     Each time alone is distributed as in the paper; drawing them apart takes noise out of a batch's gradient.
 
+    Args: mu: one for all, or (count,).
     Returns: (count,), float32, on the CPU.
     Source: arXiv:2506.15742 appendix A.1.
     """
     parts = (torch.randperm(count, generator=generator) + torch.rand(count, generator=generator)) / count
-    return torch.sigmoid(mu + torch.special.ndtri(parts.double())).float()
+    return torch.sigmoid(torch.special.ndtri(parts.double()) + mu).float()
 
 
 def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
@@ -31,13 +32,23 @@ def interpolate(clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
 
 
 def training_times(
-    count: int, n_target_tokens: int, generator: torch.Generator | None = None, *, extra_mu: float = 0.0
+    count: int,
+    n_target_tokens: int,
+    generator: torch.Generator | None = None,
+    *,
+    extra_mu: float = 0.0,
+    share: float = 1.0,
 ) -> Tensor:
-    """Times for a batch, their mu by the number of target tokens, plus `extra_mu`, which means more noise.
+    """Times for a batch, their mu by the number of target tokens.
 
+    Args: extra_mu: added for a random `share` of them; it means more noise.
     Source: arXiv:2506.15742 appendix A.2, A.3.
     """
-    return logit_normal(count, shift_mu(n_target_tokens) + extra_mu, generator)
+    mu = shift_mu(n_target_tokens)
+    if share >= 1:
+        return logit_normal(count, mu + extra_mu, generator)
+    noisier = torch.rand(count, generator=generator) < share
+    return logit_normal(count, mu + extra_mu * noisier, generator)
 
 
 def autoencoder_loss(

@@ -43,7 +43,7 @@ INPUTS = {
     ],
     "KontextSampler": [
         "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
-        "layout", "batch", "strength", "shift",
+        "layout", "batch", "strength", "shift", "solver",
     ],
     "KontextEncode": ["model", "image", "fit"],
     "KontextDecode": ["model", "latent"],

@@ -106,3 +106,10 @@ def test_autoencoder_loss_survives_wild_variances(vae: VAE, monkeypatch: pytest.
 
     monkeypatch.setattr(vae, "posterior", wild)
     assert autoencoder_loss(vae, torch.zeros(1, 3, 16, 16), generator())[0].isfinite()
+
+
+def test_a_share_of_the_times_is_noisier() -> None:
+    """One mode at the paper's mu, one beyond it."""
+    times = training_times(20_000, 64, generator(), extra_mu=4.0, share=0.25).logit()
+    assert (times > shift_mu(64) + 2).float().mean() == pytest.approx(0.25 * 0.977 + 0.75 * 0.023, abs=0.01)
+    assert times.mean() == pytest.approx(shift_mu(64) + 0.25 * 4, abs=0.05)
