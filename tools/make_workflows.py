@@ -33,6 +33,7 @@ SIDEBAR_PX = 80
 
 COLUMN, WIDE = 440, 380
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
+TURN_ROW = 800  # a turn shows its picture, below all that can be set
 
 TURNS = ("First turn", "Second turn", "Third turn")
 WORLD = (
@@ -166,7 +167,116 @@ def three_turn_edit() -> Graph:
     return Graph(nodes, links, groups)
 
 
-GRAPHS = {make.__name__: make for make in (text_to_image, single_edit, two_references, three_turn_edit)}
+def five_turn_chain() -> Graph:
+    """A chain: every turn shows its picture, and the PNG at its end remembers them all."""
+    made = EXAMPLES["five_turn_chain"]
+    nodes = {
+        "model": _model(0, 0),
+        "picture": _picture(0, 360, made.pictures[0]),
+        "note": _note(
+            0,
+            700,
+            280,
+            "## Five turns",
+            "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
+            "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
+            OWN,
+        ),
+    }
+    links = ["picture.image > turn1.image"]
+    for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
+        column, row = (number - 1) % 3 + 1, (number - 1) // 3
+        nodes[f"turn{number}"] = _turn(column * COLUMN, row * TURN_ROW, instruction, seed, f"Turn {number}")
+        links.append(f"model.model > turn{number}.model")
+        if number > 1:
+            links.append(f"turn{number - 1}.chain > turn{number}.chain")
+    nodes["sheet"] = Node("KontextChainSheet", (3 * COLUMN, TURN_ROW), (WIDE, 300))
+    nodes["save"] = Node("KontextSaveChain", (3 * COLUMN, TURN_ROW + 360), (WIDE, 330))
+    links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
+    return Graph(nodes, links)
+
+
+def branch_and_compare() -> Graph:
+    """Two ways on from one turn, held against each other."""
+    made = EXAMPLES["branch_and_compare"]
+    first, second, branch = zip(made.instructions, made.seeds, strict=True)
+    nodes = {
+        "model": _model(0, 0),
+        "picture": _picture(0, 360, made.pictures[0]),
+        "note": _note(
+            0,
+            700,
+            260,
+            "## Two branches",
+            "Two **Kontext Turn** on one chain are two branches. **Kontext Compare** shows both and says where they part; "
+            "**Kontext Pick Turn** goes back to any turn.",
+            OWN,
+        ),
+        "turn1": _turn(COLUMN, 0, *first, "Turn 1"),
+        "turn2": _turn(2 * COLUMN, 0, *second, "Turn 2"),
+        "branch": _turn(2 * COLUMN, TURN_ROW, *branch, "Turn 2, another way"),
+        "compare": Node("KontextCompare", (3 * COLUMN, 0), (WIDE, 420), {"turn": -1, "other_turn": -1}),
+        "pick": Node("KontextPickTurn", (COLUMN, TURN_ROW), (WIDE, 420), {"turn": 0}, "Back to the start"),
+    }
+    links = [
+        "picture.image > turn1.image",
+        "turn1.chain > turn2.chain",
+        "turn1.chain > branch.chain",
+        "turn2.chain > compare.chain",
+        "branch.chain > compare.other",
+        "turn1.chain > pick.chain",
+        *(f"model.model > {turn}.model" for turn in ("turn1", "turn2", "branch")),
+    ]
+    return Graph(nodes, links)
+
+
+def script() -> Graph:
+    """Many turns in one box."""
+    made = EXAMPLES["script"]
+    widgets = {
+        "script": "\n".join(made.instructions),
+        "seed": made.seeds[0],
+        "control_after_generate": "fixed",
+        "seeds": "same",
+        "steps": STEPS,
+    }
+    nodes = {
+        "note": _note(
+            0,
+            0,
+            300,
+            "## A script",
+            "Every line is a turn, made to the result of the line above.",
+            WORLD,
+            OWN,
+        ),
+        "model": _model(COLUMN, 0),
+        "picture": _picture(COLUMN, 360, made.pictures[0]),
+        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 760), widgets),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 300)),
+        "save": _save(3 * COLUMN, 360, "kontext_script"),
+    }
+    links = [
+        "model.model > script.model",
+        "picture.image > script.image",
+        "script.chain > sheet.chain",
+        "script.image > save.images",
+    ]
+    return Graph(nodes, links)
+
+
+GRAPHS = {
+    make.__name__: make
+    for make in (
+        text_to_image,
+        single_edit,
+        two_references,
+        three_turn_edit,
+        five_turn_chain,
+        branch_and_compare,
+        script,
+    )
+}
 
 
 def _model(x: int, y: int) -> Node:
@@ -180,6 +290,11 @@ def _picture(x: int, y: int, name: str, title: str | None = None) -> Node:
 def _edit(x: int, y: int, instruction: str, seed: int, title: str | None = None) -> Node:
     widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
     return Node("KontextEdit", (x, y), (WIDE, 560), widgets, title)
+
+
+def _turn(x: int, y: int, instruction: str, seed: int, title: str) -> Node:
+    widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
+    return Node("KontextTurn", (x, y), (WIDE, TURN_ROW - 80), widgets, title)
 
 
 def _sampler(x: int, y: int, seed: int) -> Node:
@@ -271,13 +386,21 @@ def _view(graph: Graph) -> Json:
     return {"scale": scale, "offset": [SIDEBAR_PX / scale + GAP, TOP / scale + GAP]}
 
 
+def showing(prompt: Json) -> list[str]:
+    """The nodes that show a workflow's results, in order: its turns, or where it has none, what it saves."""
+    by_kind = {
+        kind: sorted((id for id, node in prompt.items() if node["class_type"] == kind), key=int)
+        for kind in ("KontextTurn", "SaveImage")
+    }
+    return by_kind["KontextTurn"] or by_kind["SaveImage"]
+
+
 def thumbnail(client: Client, name: str) -> None:
     """Run one workflow and write what it made, side by side, as its thumbnail."""
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     prompt = as_prompt(workflow, client.object_info())
     result = execute(client, prompt, workflow)
-    saved = [id for id, node in prompt.items() if node["class_type"] == "SaveImage"]
-    pictures = [Image.open(BytesIO(client.view(one))) for id in saved for one in result.images(id)]
+    pictures = [Image.open(BytesIO(client.view(one))) for id in showing(prompt) for one in result.images(id)]
     sheet = Image.new("RGB", (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX))
     for i, picture in enumerate(pictures):
         sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (i * THUMBNAIL_PX, 0))

@@ -48,9 +48,14 @@ def tries(
 
 def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     """The best seed of each turn; says how many are right. Ends early where none is."""
+    if example.one_seed:
+        return shared_seed(pipeline, example, count)
     chosen: list[int] = []
-    references = [picture(name) for name in example.pictures]
-    for instruction, truth in zip(example.instructions, example.truths, strict=True):
+    results: list[Tensor] = []
+    pictures = [picture(name) for name in example.pictures]
+    turns = zip(example.instructions, example.truths, example.starts, strict=False)
+    for instruction, truth, start in turns:
+        references = [results[start - 1]] if start else pictures
         best, *others = tries(pipeline, instruction, references, truth, count)
         right = sum(one.right for one in (best, *others))
         say(
@@ -59,8 +64,24 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
         if not best.right:
             break
         chosen.append(best.seed)
-        references = [best.latents]
+        results.append(best.latents)
     return tuple(chosen)
+
+
+def shared_seed(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
+    """The seed with which the worst of all turns is best, for each turn."""
+    found: list[tuple[float, int]] = []
+    for seed in range(count):
+        worst, references = 0.0, [picture(name) for name in example.pictures]
+        for instruction, truth in zip(example.instructions, example.truths, strict=True):
+            edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
+            error = cell_errors(edit.image.permute(0, 3, 1, 2), draw([truth])).max().item()
+            worst, references = max(worst, error), [edit.latents]
+        found.append((worst, seed))
+    worst, best = min(found)
+    right = sum(one <= TOLERANCE for one, _ in found)
+    say(f"  {right} of {count} right in every turn; best: seed {best}, {worst:.3f} of {TOLERANCE}")
+    return (best,) * len(example.seeds) if worst <= TOLERANCE else ()
 
 
 def main() -> None:

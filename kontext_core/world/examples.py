@@ -4,6 +4,7 @@ The seeds are those that serve the tiny model best; `python -m tools.pick_seeds 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
@@ -37,12 +38,24 @@ PICTURES: dict[str, Scene] = {
 
 @dataclass(frozen=True)
 class Example:
-    """Names of `PICTURES`, then for each turn the instruction, its seed and the right result."""
+    """Names of `PICTURES`, then for each turn the instruction, its seed and the right result.
+
+    Args: starts: for each turn the turn it goes on from, 0 being the picture; a chain has (0, 1, 2, ...), a branch not.
+        one_seed: whether all turns must share a seed. only_last: whether the workflow puts out the last picture alone.
+    """
 
     pictures: tuple[str, ...]
     instructions: tuple[str, ...]
     seeds: tuple[int, ...]
     truths: tuple[Scene, ...]
+    starts: tuple[int, ...] = (0, 1, 2, 3, 4)
+    one_seed: bool = False
+    only_last: bool = False
+
+    @property
+    def shown(self) -> tuple[Scene, ...]:
+        """The right results of what the workflow puts out."""
+        return self.truths[-1:] if self.only_last else self.truths
 
 
 def picture(name: str) -> Tensor:
@@ -55,15 +68,15 @@ def picture(name: str) -> Tensor:
     return (draw([PICTURES[name]]) * 255).round().permute(0, 2, 3, 1).contiguous() / 255
 
 
-def _turns(picture: str, instructions: tuple[str, ...], seeds: tuple[int, ...]) -> Example:
+def _turns(picture: str, instructions: tuple[str, ...], seeds: tuple[int, ...], **options: Any) -> Example:
     """An example of one picture, whose truths the world's own grammar knows."""
     truths: list[Scene] = []
-    scene: Scene | None = PICTURES[picture]
-    for instruction in instructions:
-        scene = apply(instruction, scene)
+    starts: tuple[int, ...] = options.get("starts", Example.starts)
+    for instruction, start in zip(instructions, starts, strict=False):
+        scene = apply(instruction, truths[start - 1] if start else PICTURES[picture])
         assert scene is not None, f"the world does not understand {instruction!r} here"
         truths.append(scene)
-    return Example((picture,), instructions, seeds, tuple(truths))
+    return Example((picture,), instructions, seeds, tuple(truths), **options)
 
 
 # By workflow.
@@ -85,6 +98,30 @@ EXAMPLES: dict[str, Example] = {
         "moon, circle and star",
         ("remove the green star", "paint the blue circle black", "change the background to grass"),
         (16, 0, 19),
+    ),
+    "five_turn_chain": _turns(
+        "moon, circle and star",
+        (
+            "remove the green star",
+            "paint the blue circle black",
+            "change the background to grass",
+            "add a white square at row 1 column 4",
+            "move the red moon to row 3 column 1",
+        ),
+        (16, 0, 19, 0, 0),
+    ),
+    "branch_and_compare": _turns(
+        "square and circle",
+        ("remove the black circle", "make the white square purple", "turn the white square into a star"),
+        (0, 0, 0),
+        starts=(0, 1, 1),
+    ),
+    "script": _turns(
+        "moon, circle and star",
+        ("remove the blue circle", "make the green star purple", "change the background to sky"),
+        (0, 0, 0),
+        one_seed=True,
+        only_last=True,
     ),
 }
 

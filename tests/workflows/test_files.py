@@ -73,11 +73,16 @@ def test_every_link_has_two_ends(workflow: Json) -> None:
 
 def test_they_show_their_example(workflow: Json) -> None:
     example = EXAMPLES[workflow["name"]]
-    edits, samplers = values(workflow, "KontextEdit"), values(workflow, "KontextSampler")
+    edits = values(workflow, "KontextEdit") + values(workflow, "KontextTurn")
+    samplers, scripts = values(workflow, "KontextSampler"), values(workflow, "KontextScript")
     instructions = [one[0] for one in edits or values(workflow, "KontextEncodePrompt")]
+    instructions += [line for one in scripts for line in one[0].splitlines()]
     assert tuple(instructions) == example.instructions
     # instruction, seed, control, steps, ...; width, height, steps, guidance, cfg, seed, control, ...
     seeds = [(one[1], one[2], one[3]) for one in edits] + [(one[5], one[6], one[2]) for one in samplers]
+    # script, seed, control, seeds, steps, ...
+    seeds += [(one[1], one[2], one[4]) for one in scripts for _ in example.seeds]
+    assert {one[3] for one in scripts} == ({"same"} if example.one_seed else set())
     assert seeds == [(seed, "fixed", STEPS) for seed in example.seeds]
     assert tuple(one[0] for one in values(workflow, "KontextExample")) == example.pictures
     assert values(workflow, "KontextLoadModel")[0][0] == "tiny (comes along)"
