@@ -146,6 +146,19 @@ def test_only_the_changed_turn_runs_again(client: Client) -> None:
     assert not torch.equal(last, was[2])
 
 
+@pytest.mark.parametrize("name", ["text_to_image", "two_references"])
+def test_workflows_of_the_first_version_run(client: Client, name: str) -> None:
+    """What they do not know of yet takes its default."""
+    old = read_workflow(ROOT / "tests" / "data" / "workflows_0.1" / f"{name}.json")
+    prompt = to_api_form(old, client.object_info())
+    samplers = [node for node in prompt.values() if node["class_type"] == "KontextSampler"]
+    assert all(node["inputs"]["solver"] == "euler" for node in samplers)
+    for node in samplers:
+        node["inputs"]["steps"] = 2
+    (made,) = pictures(client, prompt, client.run(prompt))
+    assert made.shape == (1, 128, 128, 3)
+
+
 def test_our_latents_survive_stock_nodes(client: Client, server: Server) -> None:
     """A latent of ours, scaled to its own size and through a file by ComfyUI's nodes, decodes to the same picture."""
     ours = {

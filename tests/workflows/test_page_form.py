@@ -15,7 +15,11 @@ from tools.paths import ROOT
 from tools.server import Server
 
 pytestmark = pytest.mark.comfy
-WORKFLOWS = sorted((ROOT / "workflows").glob("*.json"))
+# Those that come along, and some that the first version of the pack saved.
+WORKFLOWS = [
+    *sorted((ROOT / "workflows").glob("*.json")),
+    *sorted((ROOT / "tests" / "data" / "workflows_0.1").glob("*.json")),
+]
 ODD = json.loads((ROOT / "tests" / "core" / "remote" / "data" / "odd_graph.json").read_text())
 
 _QUEUED = """async (workflow) => {
@@ -49,7 +53,7 @@ def queued(page: Page, workflow: Json) -> tuple[Json, Json]:
     return made["output"], made["saved"]
 
 
-@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_conversion_equals_the_page(page: Page, object_info: Json, path: Path) -> None:
     workflow = read_workflow(path)
     prompt, saved = queued(page, workflow)
