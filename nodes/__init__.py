@@ -5,6 +5,7 @@ from typing import Any
 from ._api import ComfyExtension
 from .chain import KontextChainSheet, KontextCompare, KontextPickTurn
 from .chain_file import KontextLoadChain, KontextSaveChain
+from .cue import KontextVisualCue
 from .edit import KontextEdit
 from .example import KontextExample
 from .latent import KontextDecode, KontextEncode
@@ -30,6 +31,7 @@ NODES: tuple[type[Any], ...] = (
     KontextChainSheet,
     KontextSaveChain,
     KontextLoadChain,
+    KontextVisualCue,
 )
 
 

@@ -33,6 +33,7 @@ IDS = {
     "KontextChainSheet": ["IMAGE"],
     "KontextSaveChain": [],
     "KontextLoadChain": ["KONTEXT_CHAIN", "IMAGE"],
+    "KontextVisualCue": ["IMAGE"],
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
@@ -63,6 +64,7 @@ INPUTS = {
     "KontextChainSheet": ["chain"],
     "KontextSaveChain": ["chain", "filename_prefix", "latents"],
     "KontextLoadChain": ["file"],
+    "KontextVisualCue": ["image", "marks"],
 }  # fmt: skip
 
 

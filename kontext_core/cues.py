@@ -1,0 +1,178 @@
+"""Marks drawn upon a picture for the model to see: the paper's "visual cues". Stored as vectors, drawn at any size.
+
+Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and a text's
+height are fractions of the shorter side. So a mark means the same on every size of a picture.
+Source: arXiv:2506.15742 section 5, prompting with visual cues.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, cast
+
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from .images import check_image, from_pil
+
+VERSION = 1
+KINDS = ("ellipse", "box", "arrow", "freehand", "text")
+MOST_MARKS, MOST_POINTS, MOST_LETTERS = 500, 10_000, 200
+COLOUR = "#ee0d14"
+WIDTH = 0.02
+_HEAD = 4.5  # length of an arrow's head, in stroke widths
+_CORNERS = 96  # of the polygon that stands for an ellipse
+
+Point = tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mark:
+    """One mark.
+
+    Args:
+        kind: one of `KINDS`. points: two corners of an ellipse's or a box's bounds; an arrow's start and tip; a line's
+            points; the upper left corner of a text. colour: "#rrggbb". width: of the stroke; of a text its height.
+    """
+
+    kind: str
+    points: tuple[Point, ...]
+    colour: str = COLOUR
+    width: float = WIDTH
+    text: str = ""
+
+
+def parse_marks(text: str) -> tuple[Mark, ...]:
+    """Marks from their JSON, {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; empty is none.
+
+    Raises: ValueError in one sentence that names the mark.
+    """
+    if not text.strip():
+        return ()
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the marks are not JSON: {error}") from error
+    if not isinstance(given, dict) or not isinstance(given.get("marks"), list):
+        raise ValueError('the marks must be {"version": 1, "marks": [...]}')
+    if given.get("version") != VERSION:
+        raise ValueError(
+            f"the marks have version {given.get('version')} and this pack reads {VERSION}; update the pack"
+        )
+    if len(given["marks"]) > MOST_MARKS:
+        raise ValueError(f"there are {len(given['marks'])} marks and {MOST_MARKS} is the most")
+    return tuple(_mark(i, one) for i, one in enumerate(given["marks"], start=1))
+
+
+def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
+    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above. The pictures themselves stay."""
+    check_image(image)
+    height, width = image.shape[1:3]
+    drawn = image.clone()
+    for mark in marks:
+        colour = torch.tensor([int(mark.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        cover = _text_cover(mark, height, width) if mark.kind == "text" else _line_cover(mark, height, width)
+        drawn = torch.lerp(drawn, colour.to(drawn).expand_as(drawn), cover[None, :, :, None].to(drawn))
+    return drawn
+
+
+def _mark(number: int, given: Any) -> Mark:
+    def wrong(what: str) -> ValueError:
+        return ValueError(f"mark {number}: {what}")
+
+    if not isinstance(given, dict):
+        raise wrong("it must be an object with 'kind' and 'points'")
+    one = cast("Mapping[str, Any]", given)
+    kind = one.get("kind")
+    if kind not in KINDS:
+        raise wrong(f"kind {kind!r} is not known; choose one of {', '.join(KINDS)}")
+    points = one.get("points")
+    least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
+    if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:
+        raise wrong(f"its points must be {least if least == most else f'{least} to {most}'} pairs [x, y]")
+    pairs = [_point(point) for point in cast("list[Any]", points)]
+    if None in pairs:
+        raise wrong("its points must be pairs [x, y] of numbers from -1 to 2, where 0 to 1 is the picture")
+    colour, width, text = one.get("colour", COLOUR), one.get("width", WIDTH), one.get("text", "")
+    if not isinstance(colour, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+        raise wrong(f"colour {colour!r} must be written #rrggbb")
+    if not _is_number(width) or not 0 < width <= 1:
+        raise wrong(f"width {width!r} must be a fraction of the picture, above 0 and up to 1")
+    if not isinstance(text, str) or len(text) > MOST_LETTERS or (kind == "text" and not text.strip()):
+        raise wrong(f"its text must have 1 to {MOST_LETTERS} letters")
+    return Mark(
+        kind=kind, points=tuple(pair for pair in pairs if pair), colour=colour, width=float(width), text=text
+    )
+
+
+def _point(given: Any) -> Point | None:
+    if not isinstance(given, list) or len(cast("list[Any]", given)) != 2:
+        return None
+    x, y = cast("list[Any]", given)
+    return (float(x), float(y)) if all(_is_number(part) and -1 <= part <= 2 for part in (x, y)) else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _line_cover(mark: Mark, height: int, width: int) -> Tensor:
+    """How much of each pixel the stroke covers: (H, W) in [0, 1]. Ends are round."""
+    stroke = mark.width * min(height, width)
+    cover = torch.zeros(height, width)
+    for start, end in _segments(mark, height, width, stroke):
+        reach = stroke / 2 + 1
+        top, bottom = _span(start[1], end[1], reach, height)
+        left, right = _span(start[0], end[0], reach, width)
+        if top >= bottom or left >= right:
+            continue
+        y, x = torch.arange(top, bottom)[:, None] + 0.5, torch.arange(left, right) + 0.5
+        along_x, along_y = end[0] - start[0], end[1] - start[1]
+        length = along_x**2 + along_y**2
+        share = ((x - start[0]) * along_x + (y - start[1]) * along_y) / length if length else torch.zeros(())
+        share = share.clamp(0, 1)
+        away = torch.hypot(x - start[0] - share * along_x, y - start[1] - share * along_y)
+        part = cover[top:bottom, left:right]
+        torch.maximum(part, (stroke / 2 + 0.5 - away).clamp(0, 1), out=part)
+    return cover
+
+
+def _span(first: float, second: float, reach: float, size: int) -> tuple[int, int]:
+    return max(math.floor(min(first, second) - reach), 0), min(math.ceil(max(first, second) + reach), size)
+
+
+def _segments(mark: Mark, height: int, width: int, stroke: float) -> Iterator[tuple[Point, Point]]:
+    """Straight pieces in pixels."""
+    points = [(x * width, y * height) for x, y in mark.points]
+    if mark.kind == "freehand":
+        yield from pairwise(points)
+        return
+    (x0, y0), (x1, y1) = points
+    if mark.kind == "box":
+        corners = [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)]
+        yield from pairwise(corners)
+    elif mark.kind == "ellipse":
+        turns = [2 * math.pi * i / _CORNERS for i in range(_CORNERS + 1)]
+        middle, half = ((x0 + x1) / 2, (y0 + y1) / 2), ((x1 - x0) / 2, (y1 - y0) / 2)
+        yield from pairwise(
+            [(middle[0] + half[0] * math.cos(t), middle[1] + half[1] * math.sin(t)) for t in turns]
+        )
+    else:
+        yield (x0, y0), (x1, y1)
+        back = math.atan2(y0 - y1, x0 - x1)
+        for turn in (-math.pi / 6, math.pi / 6):
+            length = _HEAD * stroke
+            tip = x1 + length * math.cos(back + turn), y1 + length * math.sin(back + turn)
+            yield (x1, y1), tip
+
+
+def _text_cover(mark: Mark, height: int, width: int) -> Tensor:
+    font = ImageFont.load_default(max(mark.width * min(height, width), 1.0))
+    page = Image.new("L", (width, height))
+    (x, y) = mark.points[0]
+    ImageDraw.Draw(page).text((x * width, y * height), mark.text, 255, font)
+    return from_pil(page)[0, :, :, 0]

@@ -1,0 +1,52 @@
+"""Marks drawn upon a picture."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..kontext_core.cues import draw_marks, parse_marks
+from . import convert, host
+from ._api import io
+from .types import CATEGORY
+
+_EXAMPLE = '{"version": 1, "marks": [{"kind": "ellipse", "points": [[0.2, 0.2], [0.6, 0.5]]}]}'
+
+
+class KontextVisualCue(io.ComfyNode):
+    """The paper's visual cues: point at a thing and speak of it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextVisualCue",
+            display_name="Kontext Visual Cue",
+            category=CATEGORY,
+            description="Draws ellipses, boxes, arrows, lines or words upon a picture, so that an instruction can speak "
+            "of them: 'make the thing in the red ellipse blue'.",
+            inputs=[
+                io.Image.Input("image", tooltip="The picture to draw upon; in a batch, each one."),
+                io.String.Input(
+                    "marks",
+                    multiline=True,
+                    default="",
+                    placeholder=_EXAMPLE,
+                    tooltip="The marks as JSON; coordinates are fractions of width and height, so they fit every size. "
+                    "The help page has all kinds.",
+                ),
+            ],
+            outputs=[io.Image.Output("IMAGE", display_name="image", tooltip="The picture with the marks.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, marks: str) -> bool | str:
+        try:
+            parse_marks(marks or "")
+        except ValueError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    @host.explained
+    def execute(cls, image: Tensor, marks: str) -> io.NodeOutput:
+        drawn = draw_marks(convert.picture(image), parse_marks(marks))
+        return io.NodeOutput(drawn, ui=host.shown(drawn, cls=cls))
