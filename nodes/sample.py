@@ -98,8 +98,8 @@ class KontextSampler(io.ComfyNode):
                     optional=True,
                     options=list(SOLVERS),
                     default="euler",
-                    tooltip="euler: the paper's. heun: asks the network twice a step and is finer for as many steps. "
-                    "dpmpp_2m: asks once a step and looks back at the one before.",
+                    tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
+                    "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
                 ),
             ],
             outputs=[
