@@ -56,6 +56,7 @@ def train_tiny(
         text = load_text_encoders(start, dtype=torch.float32, text_length=transformer.config.text_length)
     else:
         vae = _autoencoder(folder, TINY_VAE, autoencoder, device)
+        torch.manual_seed(flow.seed)
         transformer = initialised(Transformer(TINY_TRANSFORMER))
         tokenizers = folder / "tokenizers"
         if not tokenizers.exists():
@@ -66,7 +67,7 @@ def train_tiny(
     probe = None if measure is None else partial(measure, vae)
     model = train_flow(transformer, text, vae, flow, folder / "flow", device, measure=probe)
     plot(folder / "flow")
-    return export(folder / "model", vae, model, training_record(folder / "flow", start))
+    return export(folder / "model", vae, model, training_record(folder / "flow", start, flow.seed))
 
 
 def export(folder: Path, vae: VAE, model: FlowModel, training: Mapping[str, Any] | None = None) -> Path:
@@ -86,16 +87,20 @@ def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining,
     return load_vae(finished, dtype=torch.float32, device=device)
 
 
-def training_record(run: Path, start: Path | None = None) -> dict[str, Any]:
-    """What a run of the flow has behind it, with what the weights that it started from had: samples, steps, minutes."""
+def training_record(run: Path, start: Path | None = None, seed: int = 0) -> dict[str, Any]:
+    """What a run of the flow has behind it, with what the weights that it started from had.
+
+    Returns: samples, steps and minutes in all, and the seed of each run.
+    """
     progress = read_progress(run / STATE_FILE)
+    before = {} if start is None else recorded_training(start)
     record = {
         "samples": progress["samples"],
         "steps": progress["step"],
         "minutes": round(progress["elapsed"] / 60),
     }
-    before = {} if start is None else recorded_training(start)
-    return {name: value + before.get(name, 0) for name, value in record.items()}
+    total = {name: value + before.get(name, 0) for name, value in record.items()}
+    return {**total, "seeds": [*before.get("seeds", []), seed]}
 
 
 def recorded_training(folder: Path) -> dict[str, Any]:
