@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chromium, comfyui, torch_build, web_checks
+from . import chromium, comfyui, torch_build, transformers5, web_checks
 from .console import ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, venv_python
@@ -114,6 +114,7 @@ def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
     if with_chromium:
         steps.append(("Chromium", lambda: str(chromium.ensure())))
         steps.append(("Checks of web/js", lambda: web_checks.install(venv)))
+        steps.append(("transformers 5", lambda: transformers5.install(venv)))
     for number, (name, step) in enumerate(steps, 1):
         if not ready:
             say(f"[{number}/{len(steps)}] {name} ...")
@@ -125,7 +126,9 @@ def main() -> None:
     check_version((sys.version_info[0], sys.version_info[1]), "this one")
     parser = argparse.ArgumentParser(prog="python3 -m tools.setup_env", description=__doc__)
     parser.add_argument(
-        "--chromium", action="store_true", help="for tests: a Chromium too, and what checks web/js"
+        "--chromium",
+        action="store_true",
+        help="for tests: a Chromium too, what checks web/js, and transformers 5",
     )
     set_up(with_chromium=parser.parse_args().chromium)
 

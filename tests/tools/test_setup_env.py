@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import setup_env
+from tools import setup_env, transformers5
 from tools.console import ToolError
 from tools.damaged import is_damaged
 from tools.paths import ROOT, venv_python
@@ -103,3 +103,21 @@ def test_what_an_interrupted_install_leaves_is_damaged(tmp_path: Path) -> None:
     assert is_damaged(thing)
     (tmp_path / "thing" / "a.py").write_text("1234")
     assert not is_damaged(thing)
+
+
+def test_transformers_5_is_installed_once_and_anew_after_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def pip(python: Path, arguments: list[str], **_options: object) -> None:
+        calls.append(arguments)
+        folder = Path(arguments[arguments.index("--target") + 1])
+        assert not folder.exists(), "a half-made one is gone"
+        folder.mkdir()
+
+    monkeypatch.setattr(transformers5, "pip", pip)
+    (transformers5.folder(tmp_path) / "transformers").mkdir(parents=True)  # an interrupted install
+    assert transformers5.install(tmp_path) == "installed"
+    assert transformers5.install(tmp_path) == "there already"
+    assert len(calls) == 1

@@ -46,13 +46,16 @@ def _quantise(
 
 
 @pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
-def test_a_single_file(transformer, config, velocity, write, caplog, prefix: str):
+def test_a_single_file(transformer, config, velocity, write, caplog, assert_close, prefix: str):
     tensors = {prefix + key: tensor for key, tensor in transformer.state_dict().items()}
     path = write("any_name.safetensors", tensors, config=config)
     with caplog.at_level(logging.INFO):
         loaded = load_transformer(path)
     assert loaded.config == transformer.config
-    assert torch.equal(velocity(loaded), velocity(transformer))
+    kept = transformer.state_dict()
+    assert all(torch.equal(tensor, kept[key]) for key, tensor in loaded.state_dict().items())
+    # mapped from a file, weights lie elsewhere in memory, and some processors then add in another order
+    assert_close(velocity(loaded), velocity(transformer), 1e-6)
     said = r"any_name.safetensors: a FLUX transformer.*, 2.1\d MiB, .*float32; .* in \d+\.\d s$"
     assert re.search(said, caplog.text)
 
