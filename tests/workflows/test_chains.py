@@ -2,7 +2,6 @@
 
 import io
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 from statistics import median
 from threading import Timer
@@ -26,18 +25,6 @@ LOADER: Json = {
     "device": "auto",
 }
 SETTINGS: Json = {"steps": 2, "guidance": 2.5, "fit": "crop", "layout": "auto", "anchor": False}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with Server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def client(server: Server) -> Iterator[Client]:
-    with Client(server.url) as client:
-        yield client
 
 
 def node(class_type: str, **inputs: object) -> Json:
