@@ -5,13 +5,17 @@ longer than a file's tests: Playwright keeps an event loop running in this threa
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser
 
+from kontext_core.remote.client import Client
 from tools import frontend
-from tools.page import open_browser
+from tools.page import open_browser, open_page
 from tools.server import Server
+
+from .editor import QUIET, Editor
 
 
 @pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
@@ -26,3 +30,13 @@ def browser() -> Iterator[Browser]:
     """A headless Chromium."""
     with open_browser() as browser:
         yield browser
+
+
+@pytest.fixture
+def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]:
+    """ComfyUI's page in a fresh profile; what it looked like at the end lies in the test's temporary folder."""
+    with Client(server.url) as client:
+        client.settings(QUIET)
+    with open_page(browser, server.url) as page:
+        yield Editor(page, server.url)
+        page.screenshot(path=tmp_path / "page.png")

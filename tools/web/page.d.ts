@@ -12,6 +12,10 @@ declare namespace Page {
   };
 }
 
+interface Window {
+  LiteGraph: { createNode(type: string): unknown };
+}
+
 declare module "*/scripts/app.js" {
   export const app: Page.App;
 }

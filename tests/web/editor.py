@@ -1,0 +1,159 @@
+"""ComfyUI's page as a person uses it, with mouse and keyboard."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping
+from typing import Any
+
+from playwright.sync_api import Page
+
+from kontext_core.remote.client import Json
+from kontext_core.remote.workflow import read_workflow
+from tools.paths import ROOT
+
+PATIENCE_MS = 120_000
+QUIET: Json = {"Comfy.Minimap.Visible": False}  # it is drawn anew all the time
+
+# Every message of the server about a run, in order, with what the node on the canvas shows at that time.
+_RECORD = """() => {
+  window.seen = []
+  const note = (kind, data) => window.seen.push({kind, at: performance.now(), ...data})
+  const on = (kind, read) => app.api.addEventListener(kind, ({detail}) => note(kind, read(detail ?? {})))
+  on('progress', ({node, value, max}) => ({node: String(node), value, max}))
+  on('progress_state', ({nodes}) => ({nodes: Object.keys(nodes)}))
+  on('b_preview_with_metadata', ({nodeId, blob}) => ({node: String(nodeId), type: blob.type, size: blob.size}))
+  on('executed', ({node, output}) => ({node: String(node), images: output?.images ?? []}))
+  for (const kind of ['execution_success', 'execution_interrupted', 'execution_error']) on(kind, () => ({}))
+}"""
+
+# Where a slot lies on the screen.
+_SLOT = """([id, side, name]) => {
+  const node = app.graph.getNodeById(id)
+  const index = node[side].findIndex(slot => slot.name === name)
+  const [x, y] = node.getConnectionPos(side === 'inputs', index)
+  const {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
+  return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
+}"""
+
+# What makes up a graph, but for what the page adds while it is shown.
+_GRAPH = """() => {
+  const {nodes, links} = app.graph.serialize()
+  const plain = value => JSON.parse(JSON.stringify(value))
+  return {
+    nodes: nodes.map(({id, type, title, pos, widgets_values}) =>
+      plain({id: String(id), type, title, pos: [...pos].map(Math.round), values: widgets_values ?? []}))
+      .sort((a, b) => a.id - b.id),
+    links: links.map(link => plain(Array.isArray(link) ? link.slice(1).map(String) : link)).sort()
+  }
+}"""
+
+_DROP = """([data, name]) => {
+  const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0))
+  const dataTransfer = new DataTransfer()
+  dataTransfer.items.add(new File([bytes], name, {type: 'image/png'}))
+  const canvas = document.querySelector('#graph-canvas'), box = canvas.getBoundingClientRect()
+  const at = {clientX: box.left + box.width / 2, clientY: box.top + box.height - 20}
+  for (const kind of ['dragenter', 'dragover', 'drop'])
+    canvas.dispatchEvent(new DragEvent(kind, {dataTransfer, bubbles: true, cancelable: true, ...at}))
+}"""
+
+
+class Editor:
+    """The page of one ComfyUI, as a person sees it."""
+
+    def __init__(self, page: Page, url: str) -> None:
+        self.page = page
+        self.url = url
+        page.evaluate(_RECORD)
+
+    def open(self, name: str) -> None:
+        """Show one of the pack's workflows."""
+        workflow = read_workflow(ROOT / "workflows" / f"{name}.json")
+        self.page.evaluate("workflow => app.loadGraphData(workflow)", workflow)
+        self.page.wait_for_function(
+            "types => JSON.stringify(app.graph._nodes.map(node => node.type).sort()) === JSON.stringify(types)",
+            arg=sorted(node["type"] for node in workflow["nodes"]),
+            timeout=PATIENCE_MS,
+        )
+
+    def ids(self, kind: str) -> list[str]:
+        """Ids of the nodes of one type, in order."""
+        found = self.page.evaluate(
+            "kind => app.graph._nodes.filter(node => node.type === kind).map(node => String(node.id))", kind
+        )
+        return sorted(found, key=int)
+
+    def set(self, id: str, values: Mapping[str, Any]) -> None:
+        """Give widgets of a node these values."""
+        self.page.evaluate(
+            """([id, values]) => {
+              const {widgets} = app.graph.getNodeById(id)
+              for (const [name, value] of Object.entries(values)) widgets.find(one => one.name === name).value = value
+            }""",
+            [id, dict(values)],
+        )
+
+    def slot(self, id: str, side: str, name: str) -> tuple[float, float]:
+        """Where one of a node's "inputs" or "outputs" lies on the screen."""
+        x, y = self.page.evaluate(_SLOT, [id, side, name])
+        return x, y
+
+    def wire(self, start: tuple[str, str], end: tuple[str, str]) -> None:
+        """Drag by mouse from an output to an input, each (node, slot)."""
+        mouse = self.page.mouse
+        mouse.move(*self.slot(start[0], "outputs", start[1]))
+        mouse.down()
+        mouse.move(*self.slot(end[0], "inputs", end[1]), steps=8)
+        mouse.up()
+
+    def graph(self) -> Json:
+        """Nodes with their widgets' values, and links."""
+        return self.page.evaluate(_GRAPH)
+
+    def dialogs(self) -> list[str]:
+        """The text of every dialog that covers the page."""
+        shown = self.page.locator(
+            "[role=dialog], [role=alertdialog], .p-dialog, .p-dialog-mask, .comfy-modal"
+        )
+        return [one.inner_text() for one in shown.all() if one.is_visible()]
+
+    def queue(self) -> None:
+        """Press the button."""
+        self.page.evaluate("() => { window.seen.length = 0 }")
+        self.page.locator('[data-testid="queue-button"]').click()
+
+    def seen(self, kind: str, node: str | None = None) -> list[Json]:
+        """The server's messages of one kind since the last `queue`."""
+        return self.page.evaluate(
+            "([kind, node]) => seen.filter(one => one.kind === kind && (node === null || one.node === node))",
+            [kind, node],
+        )
+
+    def wait_for(self, kind: str, node: str | None = None) -> None:
+        """Until such a message has come."""
+        self.page.wait_for_function(
+            "([kind, node]) => seen.some(one => one.kind === kind && (node === null || one.node === node))",
+            arg=[kind, node],
+            timeout=PATIENCE_MS,
+            polling=20,
+        )
+
+    def shown_picture(self, id: str) -> Json:
+        """The picture that a node shows on the canvas, once it does: its width, height and address."""
+        self.page.wait_for_function(
+            "id => app.graph.getNodeById(id).imgs?.some(one => one.naturalWidth && one.src.includes('/view?'))",
+            arg=id,
+            timeout=PATIENCE_MS,
+        )
+        return self.page.evaluate(
+            """id => {
+              const [one] = app.graph.getNodeById(id).imgs
+              return {width: one.naturalWidth, height: one.naturalHeight, src: one.src}
+            }""",
+            id,
+        )
+
+    def drop(self, data: bytes, name: str) -> None:
+        """Drop a file on the canvas."""
+        self.page.evaluate(_DROP, [base64.b64encode(data).decode(), name])
