@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
+TRANSLATIONS = ROOT / "tools" / "locales"
 
 
 def venv_python(venv: Path = VENV) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from kontext_core.world import vocabulary
 from kontext_core.world.language import TEMPLATES, patterns
 from tools import comfyui
+from tools.make_locales import COMMANDS, DATA_TYPES, english, tables, translated
 from tools.paths import ROOT
 
 IDS = {
@@ -135,30 +136,35 @@ def test_no_help_page_without_a_node() -> None:
 
 
 def test_english_texts_are_those_of_the_schemas(node_list: list[Any]) -> None:
-    written = json.loads((ROOT / "locales" / "en" / "nodeDefs.json").read_text(encoding="utf-8"))
-    wanted = texts(node_list)
-    assert written == wanted, f"locales/en/nodeDefs.json should be:\n{json.dumps(wanted, indent=2)}"
-    main = json.loads((ROOT / "locales" / "en" / "main.json").read_text(encoding="utf-8"))
+    for name, texts in english(node_list).items():
+        written = json.loads((ROOT / "locales" / "en" / name).read_text(encoding="utf-8"))
+        assert written == texts, "run 'python -m tools.make_locales'"
     kinds = {str(one.get_io_type()) for node in node_list for one in node.GET_SCHEMA().inputs}
-    assert set(main["dataTypes"]) == {kind for kind in kinds if kind.startswith("KONTEXT_")}
-    assert main["nodeCategories"] == {"Kontext": "Kontext"}
+    assert set(DATA_TYPES) == {kind for kind in kinds if kind.startswith("KONTEXT_")}
 
 
-def texts(node_list: list[Any]) -> dict[str, Any]:
-    """All texts of the schemas, in the form of ComfyUI's nodeDefs.json."""
-    found: dict[str, Any] = {}
-    for node in node_list:
-        schema = node.GET_SCHEMA()
-        found[schema.node_id] = {
-            "display_name": schema.display_name,
-            "description": schema.description,
-            "inputs": {one.id: {"name": one.id, "tooltip": one.tooltip} for one in schema.inputs},
-            "outputs": {
-                str(i): {"name": output.display_name, "tooltip": output.tooltip}
-                for i, output in enumerate(schema.outputs)
-            },
-        }
-    return found
+@pytest.mark.parametrize("language", ["fr", "zh"])
+def test_translations_are_complete(node_list: list[Any], language: str) -> None:
+    """Every sentence has its translation, none is left over, and the files are made of them."""
+    table, missing, used = tables()[language], set(), set()
+    for name, texts in english(node_list).items():
+        wanted = translated(texts, table, missing)
+        written = json.loads((ROOT / "locales" / language / name).read_text(encoding="utf-8"))
+        assert written == wanted, "run 'python -m tools.make_locales'"
+        translated(texts, {}, used)
+    assert not missing
+    assert set(table) == used, "sentences that no node says any more"
+    assert all(text.strip() and text != english_text for english_text, text in table.items())
+
+
+def test_every_language_is_one_of_the_tables() -> None:
+    assert {path.name for path in (ROOT / "locales").iterdir()} == {"en", *tables()}
+
+
+def test_commands_of_the_page_have_their_label() -> None:
+    script = (ROOT / "web" / "js" / "turns.js").read_text(encoding="utf-8")
+    found = dict(re.findall(r'id: "(Kontext\.\w+)",\s*label: "([^"]+)"', script))
+    assert {id.replace(".", "_"): label for id, label in found.items()} == COMMANDS
 
 
 _START = """

@@ -1,0 +1,110 @@
+"""`python -m tools.make_locales`: writes locales/ from the nodes' schemas and the translations in tools/locales.
+
+English is what the schemas say. A translation is a table from the English sentence; a sentence that was changed is
+missing there, which this says and a test holds. Names of inputs stay as they are: they stand in help pages and in files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from . import comfyui
+from .console import ToolError, run, say
+from .paths import ROOT, TRANSLATIONS
+
+FOLDER = ROOT / "locales"
+DATA_TYPES = {
+    "KONTEXT_CHAIN": "Kontext chain",
+    "KONTEXT_MODEL": "Kontext model",
+    "KONTEXT_PROMPT": "Kontext prompt",
+    "KONTEXT_REFERENCES": "Kontext references",
+}
+COMMANDS = {"Kontext_AddTurn": "Add turn", "Kontext_Branch": "Branch here", "Kontext_Reroll": "Re-roll"}
+
+Texts = dict[str, Any]
+
+
+def english(nodes: list[Any]) -> dict[str, Texts]:
+    """The contents of ComfyUI's locale files by name, in English. Args: nodes: the pack's node classes."""
+    return {
+        "main.json": {"dataTypes": DATA_TYPES, "nodeCategories": {"Kontext": "Kontext"}},
+        "commands.json": {id: {"label": label} for id, label in COMMANDS.items()},
+        "nodeDefs.json": {node.GET_SCHEMA().node_id: _of_schema(node.GET_SCHEMA()) for node in nodes},
+    }
+
+
+def _of_schema(schema: Any) -> Texts:
+    return {
+        "display_name": schema.display_name,
+        "description": schema.description,
+        "inputs": {one.id: {"name": one.id, "tooltip": one.tooltip} for one in schema.inputs},
+        "outputs": {
+            str(i): {"name": output.display_name, "tooltip": output.tooltip}
+            for i, output in enumerate(schema.outputs)
+        },
+    }
+
+
+def translated(texts: Any, table: dict[str, str], missing: set[str], key: str = "") -> Any:
+    """The same with every sentence in another language; what the table lacks goes into `missing`."""
+    if isinstance(texts, dict):
+        return {name: translated(value, table, missing, name) for name, value in texts.items()}
+    if key == "name" or texts == "Kontext":
+        return texts
+    if texts not in table:
+        missing.add(texts)
+    return table.get(texts, texts)
+
+
+def tables() -> dict[str, dict[str, str]]:
+    """Translations by language."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in TRANSLATIONS.glob("*.json")}
+
+
+def write(folder: Path, files: dict[str, Texts]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, texts in files.items():
+        text = json.dumps(texts, indent=2, ensure_ascii=False) + "\n"
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def loaded_nodes() -> list[Any]:
+    """The pack's nodes, loaded by path beside ComfyUI's modules in this process."""
+    sys.path.append(str(comfyui.get().folder))
+    from comfy.cli_args import args  # pyright: ignore[reportMissingImports]
+
+    args.cpu, args.base_directory = True, tempfile.mkdtemp()
+    spec = importlib.util.spec_from_file_location("kontext_pack", ROOT / "__init__.py")
+    assert spec is not None, "the pack has a root module"
+    assert spec.loader is not None, "which can be loaded"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["kontext_pack"] = module
+    spec.loader.exec_module(module)
+
+    async def ask() -> list[Any]:
+        return await (await module.comfy_entrypoint()).get_node_list()
+
+    return asyncio.run(ask())
+
+
+def main() -> None:
+    """The command line."""
+    files = english(loaded_nodes())
+    write(FOLDER / "en", files)
+    say(f"wrote {FOLDER / 'en'}")
+    for language, table in sorted(tables().items()):
+        missing: set[str] = set()
+        write(FOLDER / language, {name: translated(texts, table, missing) for name, texts in files.items()})
+        say(f"wrote {FOLDER / language}")
+        if missing:
+            raise ToolError(f"{language} lacks {len(missing)} sentences, the first: {sorted(missing)[0]!r}.")
+
+
+if __name__ == "__main__":
+    run(main)
