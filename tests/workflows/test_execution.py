@@ -24,15 +24,6 @@ pytestmark = pytest.mark.comfy
 WORKFLOWS = sorted(path.stem for path in (ROOT / "workflows").glob("*.json"))
 
 
-# What the committed weights cannot do yet. Strict: when they can, the test says so and this list must shrink.
-NOT_LEARNT = {"text_to_image"}
-
-
-def _not_learnt(name: str) -> Any:
-    reason = f"the tiny model has not learnt {name} yet; README, 'What works today'"
-    return pytest.mark.xfail(strict=True, reason=reason) if name in NOT_LEARNT else ()
-
-
 class Run(NamedTuple):
     """A workflow in API form and what came of it."""
 
@@ -104,9 +95,6 @@ def test_workflow_gives_pictures(ran: Run) -> None:
         assert picture.std() > 0.01, "the picture is blank"
 
 
-@pytest.mark.parametrize(
-    "ran", [pytest.param(name, marks=_not_learnt(name)) for name in WORKFLOWS], indirect=True
-)
 def test_the_fixed_scenes_come_out_right(ran: Run) -> None:
     truths = examples.EXAMPLES[ran.name].shown
     assert [
