@@ -18,8 +18,10 @@ def plot(folder: Path) -> Path | None:
     figure = Figure(figsize=(9, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     losses = _columns(folder / "log.csv")
-    left.plot(losses["samples"], _smooth(losses["loss"]))
-    left.set(xlabel="samples", ylabel="loss", yscale="log")
+    left.plot(losses["samples"], losses["loss"], alpha=0.3)
+    left.plot(losses["samples"], _smooth([min(loss, 1.0) for loss in losses["loss"]]))
+    usual = sorted(losses["loss"])[len(losses["loss"]) // 2]
+    left.set(xlabel="samples", ylabel="loss", yscale="log", ylim=(usual / 4, usual * 6))
     scores = _columns(folder / "scores.csv")
     for kind in scores:
         if kind not in ("step", "samples"):
