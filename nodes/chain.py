@@ -32,6 +32,7 @@ class KontextPickTurn(io.ComfyNode):
                 ChainSocket.Output("CHAIN", display_name="chain", tooltip="The chain as it was then."),
                 io.Image.Output("IMAGE", display_name="image", tooltip="The picture as it was then."),
             ],
+            is_output_node=True,
         )
 
     @classmethod

@@ -77,6 +77,7 @@ class KontextTurn(io.ComfyNode):
                 *_inputs(),
             ],
             outputs=_outputs(),
+            is_output_node=True,
         )
 
     @classmethod
@@ -146,6 +147,7 @@ class KontextScript(io.ComfyNode):
                 *_inputs(raw=True),
             ],
             outputs=_outputs(),
+            is_output_node=True,
             enable_expand=True,
         )
 

@@ -138,6 +138,28 @@ def test_finished_turns_of_a_stopped_script_are_kept(client: Client) -> None:
     assert len([id for id in again.executed if "." in id]) == 1, "only the second turn was left to do"
 
 
+def test_the_last_turn_runs_with_nothing_behind_it(client: Client) -> None:
+    """Who adds a turn and queues wants to see it; so with a script and with a turn gone back to."""
+    script = node(
+        "KontextScript",
+        model=["model", 0],
+        script="remove the green star",
+        seed=31,
+        seeds="same",
+        chain=["one", 0],
+        **SETTINGS,
+    )
+    prompt = graph(
+        one=turn("remove the blue circle", 31, image=["picture", 0]),
+        script=script,
+        back=node("KontextPickTurn", chain=["one", 0], turn=0),
+    )
+    result = client.run(prompt)
+    assert {id for id in result.executed if "." not in id} >= set(prompt) - {"model", "picture"}
+    assert result.images("one")
+    assert result.images("back")
+
+
 def test_a_saved_chain_goes_on_bit_by_bit(client: Client) -> None:
     (saved,) = client.run(branched(seed=21)).images("save")
     name = f"{saved['subfolder']}/{saved['filename']} [output]"
