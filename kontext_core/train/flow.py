@@ -41,9 +41,8 @@ class FlowModel(nn.Module):
         clean, noise = pack(target), pack(noise)
         img = torch.cat([interpolate(clean, noise, t), *map(pack, references)], dim=1)
         ids = torch.cat([target_ids(*size), *layout_ids(size, [size] * len(references), layout)], dim=1)
-        txt = batch.txt
         predicted = self.transformer(
-            img, ids, txt, text_ids(1, txt.shape[1]), t, batch.pooled, n_target=clean.shape[1]
+            img, ids, batch.txt, text_ids(1, batch.txt.shape[1]), t, batch.pooled, n_target=clean.shape[1]
         )
         return predicted, noise - clean
 

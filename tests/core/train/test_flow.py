@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,10 @@ LAYOUTS = ("offset", "index", "diagonal")
 
 
 @pytest.fixture
-def model(pipeline: Pipeline) -> FlowModel:
-    return FlowModel(pipeline.transformer, pipeline.text)
+def model(pipeline: Pipeline) -> Iterator[FlowModel]:
+    made = FlowModel(pipeline.transformer, pipeline.text)
+    yield made
+    made.alignment.remove()  # the transformer is every test's
 
 
 @pytest.fixture
