@@ -47,6 +47,13 @@ def test_loss_and_success_of_perfect_answers() -> None:
     assert all_right(logits, answers) == 0.0
 
 
+def test_heads_begin_by_looking_at_neighbours(text: TextEncoders) -> None:
+    """One word back, one ahead, two back, two ahead: as transformers turns the table into biases."""
+    attention = text.t5.encoder.block[0].layer[0].SelfAttention
+    bias = attention.compute_bias(9, 9)[0]  # (heads, queries, keys)
+    assert bias[:, 4].argmax(-1).tolist() == [3, 5, 2, 6]
+
+
 def test_every_parameter_has_one_optimizer(text: TextEncoders) -> None:
     model = TextModel(text)
     matrices, groups = split_text_parameters(model, TextTraining())
