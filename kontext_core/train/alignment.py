@@ -45,17 +45,20 @@ class Alignment(nn.Module):
     def _keep_middle(self, _module: nn.Module, _inputs: Any, output: Tensor) -> None:
         self._seen["middle"] = output
 
-    def loss(self, labels: Tensor, weights: Tensor) -> tuple[Tensor, float]:
+    def loss(self, labels: Tensor, weights: Tensor, *, teach: bool = True) -> tuple[Tensor, float]:
         """Cross entropy of what the last forward pass knew.
 
         Args:
             labels: (B, 1 + n_references, 16, fields) of target and references, see `world.labels`.
             weights: (B, L) of the target's tokens.
+            teach: whether the transformer learns from it, or the heads alone.
         Returns: the loss; and the share of changed cells' tokens whose wanted content is known, for the log.
         """
         n_target = weights.shape[1]
         early = self._seen.pop("early")
         middle = self._seen.pop("middle", early)
+        if not teach:
+            early, middle = early.detach(), middle.detach()
         middle = middle[:, middle.shape[1] - early.shape[1] :]  # without the text
         per_token = _of_tokens(labels, n_target)  # (B, pictures, L, fields)
         target = per_token[:, 0]

@@ -44,20 +44,20 @@ TINY_TRANSFORMER = TransformerConfig(
 # How often each kind of edit is drawn, relative to the others.
 MIX: Mapping[str, float] = MappingProxyType(
     {
-        "recolour": 6.0,
-        "remove": 2.5,
+        "recolour": 7.0,
+        "remove": 2.0,
         "add": 4.0,
         "move": 2.0,
-        "reshape": 2.0,
+        "reshape": 2.5,
         "background": 3.0,
-        "palette": 0.7,
-        "text": 0.5,
-        "pointed": 0.7,
-        "style": 0.5,
+        "palette": 1.0,
+        "text": 0.8,
+        "pointed": 1.0,
+        "style": 1.0,
         "character": 1.5,
-        "three": 0.4,
+        "three": 0.6,
         "text_to_image": 3.0,
-        "none": 0.2,
+        "none": 0.6,
     }
 )
 

@@ -97,7 +97,8 @@ def train_flow(
         predicted, velocity = model(batch, t, noise, rng.choice(training.layouts))
         errors = (predicted - velocity).square().mean(dim=-1)
         weights = change_weights(batch, training.change_weight)
-        aligned, known = model.alignment.loss(batch.labels, weights)
+        # Heads that know nothing yet would only disturb what a transformer brings along.
+        aligned, known = model.alignment.loss(batch.labels, weights, teach=step >= training.warmup_steps)
         loss = (errors * weights).mean() + training.alignment * (1.05 - run.progress) * aligned
         norm = run.update(loss, len(batch))
         run.record(
