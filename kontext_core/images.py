@@ -113,6 +113,27 @@ def on_canvas(mask: Tensor, place: Placement) -> Tensor:
     return canvas
 
 
+def stitch(images: Sequence[Tensor]) -> Tensor:
+    """Pictures (1 or B, H, W, 3) side by side in one, scaled to the height of the first: (B, H, sum of widths, 3).
+
+    Raises: ValueError if there are none, or their batches do not agree.
+    """
+    if not images:
+        raise ValueError("there is no picture to stitch: connect one or more")
+    for image in images:
+        check_image(image)
+    batches = {image.shape[0] for image in images} - {1}
+    if len(batches) > 1:
+        raise ValueError(
+            f"batches of {sorted(batches)} pictures cannot be stitched; each must be 1, or the same"
+        )
+    batch, height = batches.pop() if batches else 1, images[0].shape[1]
+    scaled = [
+        resize(image, (height, max(round(image.shape[2] * height / image.shape[1]), 1))) for image in images
+    ]
+    return torch.cat([image.expand(batch, -1, -1, -1) for image in scaled], dim=2)
+
+
 def resize(image: Tensor, size: Size) -> Tensor:
     """Bicubic with antialiasing, clamped to [0, 1]. (B, H, W, C) to (B, *size, C)."""
     if image.shape[1:3] == size:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +17,7 @@ from .errors import explained_memory
 from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
 from .latents import LATENT_PX, TOKEN_PX, noise
 from .loading import load_text_encoders, load_transformer, load_vae
+from .masks import edit_mask
 from .references import ReferenceLatents, budget_size
 from .sampler import Callback, Text, denoise
 from .schedule import sigmas
@@ -111,6 +112,9 @@ class Pipeline:
         layout: Layout | None = None,
         negative_prompt: str | None = None,
         cfg_scale: float = 1.0,
+        mask: Tensor | None = None,
+        feather_px: float = 0,
+        finish: Callable[[Tensor], Tensor] | None = None,
         callback: Callback | None = None,
     ) -> Edit:
         """Make a picture from an instruction and references, or from words alone.
@@ -124,11 +128,14 @@ class Pipeline:
             fit: how references reach a size the model likes, see `images.fit_image`.
             layout: where references stand, see `positions.layout_ids`; None is the model's own.
             cfg_scale: other than 1 needs negative_prompt, and doubles the time.
+            mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
+            finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         fitted = [self.encode_reference(reference, fit) for reference in references]
         ref_latents = [latents for latents, _ in fitted]
+        kept = None if mask is None else _kept(fitted, mask, feather_px)
         latents = self.sample(
             self.encode_prompt(prompt),
             ref_latents,
@@ -142,8 +149,12 @@ class Pipeline:
             if negative_prompt is None or cfg_scale == 1.0
             else self.encode_prompt(negative_prompt),
             cfg_scale=cfg_scale,
+            start=None if kept is None else kept[0],
+            mask=None if kept is None else kept[1],
             callback=callback,
         )
+        if finish is not None:
+            latents = finish(latents)
         image = self.decode(latents)
         placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
         if placement is not None:
@@ -162,6 +173,8 @@ class Pipeline:
             "layout": layout or self.transformer.config.layout,
             "cfg_scale": cfg_scale,
         }
+        if mask is not None:
+            settings |= {"masked": True, "feather_px": feather_px}
         return Edit(image, latents, seed, settings, placement)
 
     def sample(
@@ -336,6 +349,18 @@ def _checked_device(device: torch.device | str) -> torch.device:
 def _digest(image: Tensor) -> bytes:
     pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
+
+
+def _kept(
+    fitted: Sequence[tuple[Tensor | ReferenceLatents, Placement | None]], mask: Tensor, feather_px: float
+) -> tuple[Tensor, Tensor]:
+    """The first reference's latents, to be kept, and where they may change."""
+    if not fitted:
+        raise ValueError("a mask says what of the first reference may change, and there is no reference")
+    first, place = fitted[0]
+    latents = first.latents if isinstance(first, ReferenceLatents) else first
+    canvas = latents.shape[-2] * LATENT_PX, latents.shape[-1] * LATENT_PX
+    return latents, edit_mask(mask, canvas, place, feather_px)
 
 
 def _batch(batch: int, given: Sequence[Tensor]) -> int:

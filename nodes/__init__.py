@@ -12,6 +12,7 @@ from .latent import KontextDecode, KontextEncode
 from .load import KontextLoadModel
 from .prompt import KontextEncodePrompt
 from .reference import KontextReference
+from .reference_grid import KontextReferenceGrid
 from .sample import KontextSampler
 from .turn import KontextScript, KontextTurn
 
@@ -19,6 +20,7 @@ NODES: tuple[type[Any], ...] = (
     KontextLoadModel,
     KontextEncodePrompt,
     KontextReference,
+    KontextReferenceGrid,
     KontextSampler,
     KontextEncode,
     KontextDecode,

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kontext_core.images import Placement
+from ..kontext_core.latents import LATENT_PX, TOKEN_PX
+from ..kontext_core.masks import edit_mask
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
@@ -46,6 +49,8 @@ class KontextEdit(io.ComfyNode):
                 ReferencesSocket.Input(
                     "references", optional=True, tooltip="More pictures to look at, from Kontext Reference."
                 ),
+                inputs.mask(),
+                inputs.feather(),
             ],
             outputs=[
                 io.Image.Output("IMAGE", display_name="image", tooltip="The result."),
@@ -69,11 +74,18 @@ class KontextEdit(io.ComfyNode):
         image: Tensor | None = None,
         latent: Latent | None = None,
         references: tuple[Reference, ...] | None = None,
+        mask: Tensor | None = None,
+        feather: int = inputs.FEATHER_PX,
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
         own = Reference(None if image is None else convert.picture(image), latent, fit)
         with host.heard() as notes:
             ref_latents, frame = encoded(model, [own, *(references or ())])
+            start, where = None, None
+            if mask is not None:
+                start = ref_latents[0]
+                assert isinstance(start, Tensor), "of strength 1, without region and place"
+                where = edit_mask(mask, _canvas(start), _place_of(model, own, frame), feather)
             latents = model.sample(
                 model.encode_prompt(instruction),
                 ref_latents,
@@ -81,9 +93,28 @@ class KontextEdit(io.ComfyNode):
                 guidance=guidance,
                 seed=seed,
                 layout=None if layout == "auto" else layout,
+                start=start,
+                mask=where,
                 callback=progress(model),
             )
             picture = frame.cut(model.decode(latents))
         return io.NodeOutput(
             picture, convert.to_latent(latents, model.vae.config, frame), ui=host.say(*notes)
         )
+
+
+def _canvas(latents: Tensor) -> tuple[int, int]:
+    height, width = (side * LATENT_PX for side in latents.shape[-2:])
+    return height, width
+
+
+def _place_of(model: Pipeline, reference: Reference, frame: convert.Frame) -> Placement | None:
+    """Where the picture of a reference lies on its canvas; None: it is all of it."""
+    if reference.picture is not None:
+        return model.encode_picture(reference.picture, reference.fit)[1]  # encoded already, and kept
+    if frame.odd is None:
+        return frame.place
+    height, width = (side * LATENT_PX for side in frame.odd)
+    return Placement(
+        (height + height % TOKEN_PX, width + width % TOKEN_PX), 0, 0, height, width, (height, width)
+    )

@@ -7,6 +7,7 @@ from ..kontext_core.images import FITS
 from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
+FEATHER_PX = 16
 
 
 def instruction(name: str) -> Any:
@@ -76,4 +77,26 @@ def layout() -> Any:
         default="auto",
         tooltip="Where several references stand for the model. auto: as the model was trained. offset: side by side on "
         "one plane (published weights). index: each on a plane of its own. diagonal: beyond the target's corner.",
+    )
+
+
+def mask(**options: Any) -> Any:
+    """Where an edit may change the picture."""
+    return io.Mask.Input(
+        "mask",
+        optional=True,
+        tooltip="Where the picture may change (white); elsewhere it is kept as it is.",
+        **options,
+    )
+
+
+def feather() -> Any:
+    """How softly a mask ends."""
+    return io.Int.Input(
+        "feather",
+        optional=True,
+        default=FEATHER_PX,
+        min=0,
+        max=1024,
+        tooltip="How many pixels inside the mask's edge the change fades in over. 0: a hard edge. Nothing without a mask.",
     )

@@ -48,6 +48,15 @@ def _inputs(*, raw: bool = False) -> list[Any]:
         ReferencesSocket.Input(
             "references", optional=True, tooltip="More pictures to look at, from Kontext Reference.", **link
         ),
+        inputs.mask(**link),
+        inputs.feather(),
+        io.Boolean.Input(
+            "align",
+            optional=True,
+            default=False,
+            tooltip="Take slow changes of colour against the picture at the start back, where nothing was edited. For "
+            "long chains; an edit of the whole picture stays as it is.",
+        ),
     ]
 
 
@@ -95,6 +104,9 @@ class KontextTurn(io.ComfyNode):
         image: Tensor | None = None,
         chain: Chain | None = None,
         references: tuple[Reference, ...] | None = None,
+        mask: Tensor | None = None,
+        feather: int = inputs.FEATHER_PX,
+        align: bool = False,
     ) -> io.NodeOutput:
         with host.heard() as notes:
             made = begun(model, image, chain, fit).edit(
@@ -103,6 +115,9 @@ class KontextTurn(io.ComfyNode):
                 references=_shown(model, references or ()),
                 seed=seed,
                 anchor=anchor,
+                align=align,
+                mask=mask,
+                feather_px=feather,
                 steps=steps,
                 guidance=guidance,
                 layout=None if layout == "auto" else layout,
@@ -172,6 +187,9 @@ class KontextScript(io.ComfyNode):
         image: Any = None,
         chain: Any = None,
         references: Any = None,
+        mask: Any = None,
+        feather: int = inputs.FEATHER_PX,
+        align: bool = False,
     ) -> io.NodeOutput:
         lines = instructions(script)
         if trouble := _trouble(lines):
@@ -184,9 +202,12 @@ class KontextScript(io.ComfyNode):
             "fit": fit,
             "layout": layout,
             "anchor": anchor,
+            "feather": feather,
+            "align": align,
         }
-        if references is not None:
-            settings["references"] = references
+        settings |= {
+            name: link for name, link in (("references", references), ("mask", mask)) if link is not None
+        }
         outputs: list[Any] = []
         source = {name: link for name, link in (("image", image), ("chain", chain)) if link is not None}
         for number, line in enumerate(lines):

@@ -4,8 +4,9 @@ A chain is immutable. Going on from it makes a new one that shares all earlier t
 are branches, and know it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -15,6 +16,7 @@ from ..images import Placement
 from ..latents import LATENT_PX
 from ..pipeline import Edit, Pipeline, Reference
 from ..references import ReferenceLatents
+from .drift import align_to
 
 Settings = Mapping[str, str | int | float | bool | None]
 
@@ -121,6 +123,7 @@ class Chain:
         references: Sequence[Tensor | Edit | ReferenceLatents] = (),
         seed: int = 0,
         anchor: bool = False,
+        align: bool = False,
         **options: Any,
     ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
@@ -129,6 +132,8 @@ class Chain:
             references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or as
                 `ReferenceLatents`; those are kept as pictures where they have one.
             anchor: whether the picture at the start rides along as reference 2, from the second edit on.
+            align: whether slow changes of colour against the picture at the start are taken back where nothing was
+                edited, see `drift.align_to`.
             options: what else `Pipeline.edit` takes.
         Raises: as `Pipeline.edit`.
         """
@@ -139,7 +144,8 @@ class Chain:
         looked_at = [self.last.as_reference(), *references]
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
-        made = pipeline.edit(instruction, looked_at, seed=seed, **options)
+        finish = self._alignment() if align else None
+        made = pipeline.edit(instruction, looked_at, seed=seed, finish=finish, **options)
         settings = {name: value for name, value in made.settings.items() if name != "prompt"}
         pictures = (one if isinstance(one, Tensor) else one.image for one in references)
         shown = tuple(picture for picture in pictures if picture is not None)
@@ -149,7 +155,16 @@ class Chain:
             made.placement,
             instruction,
             seed,
-            settings | {"anchor": anchor},
+            settings | {"anchor": anchor, "align": align},
             shown,
         )
         return self.extended(turn)
+
+    def _alignment(self) -> Callable[[Tensor], Tensor]:
+        first = self.turns[0].latents
+        if first is None:
+            raise ValueError(
+                "the latents of the picture at the start are not known, so nothing can be aligned to them: "
+                "load the chain with the file of latents beside it, or switch 'align' off"
+            )
+        return partial(align_to, first=first)

@@ -18,6 +18,7 @@ from kontext_core.images import (
     nearest_size,
     on_canvas,
     resize,
+    stitch,
     to_pil,
     undo_fit,
 )
@@ -306,3 +307,20 @@ def test_a_mask_lies_on_the_canvas_as_its_picture_does(fit: str, size: tuple[int
     assert not (covered * (1 - inside)).any(), "nothing beside the picture"
     differs = ((covered - canvas[0, :, :, 0]).abs() > 0.5) & (inside > 0)
     assert differs.float().mean() < 0.03, "at the edge only"
+
+
+def test_stitched_pictures_stand_side_by_side(pictures: Pictures) -> None:
+    first, second = pictures(40, 30), pictures(80, 20)
+    made = stitch([first, second])
+    assert made.shape == (1, 40, 30 + 10, 3)
+    assert torch.equal(made[:, :, :30], first)
+    assert torch.equal(made[:, :, 30:], resize(second, (40, 10)))
+
+
+def test_a_batch_is_stitched_to_one_picture_or_its_like(pictures: Pictures) -> None:
+    batch, one = pictures(16, 16).expand(3, -1, -1, -1), pictures(16, 32)
+    assert stitch([one, batch]).shape == (3, 16, 48, 3)
+    with pytest.raises(ValueError, match="batches of"):
+        stitch([batch, batch[:2]])
+    with pytest.raises(ValueError, match="no picture"):
+        stitch([])

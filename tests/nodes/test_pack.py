@@ -15,13 +15,14 @@ import pytest
 from kontext_core.world import vocabulary
 from kontext_core.world.language import TEMPLATES, patterns
 from tools import comfyui
-from tools.make_locales import COMMANDS, DATA_TYPES, english, tables, translated
+from tools.make_locales import DATA_TYPES, english, page_commands, page_settings, tables, translated
 from tools.paths import ROOT
 
 IDS = {
     "KontextLoadModel": ["KONTEXT_MODEL"],
     "KontextEncodePrompt": ["KONTEXT_PROMPT"],
     "KontextReference": ["KONTEXT_REFERENCES"],
+    "KontextReferenceGrid": ["KONTEXT_REFERENCES"],
     "KontextSampler": ["LATENT"],
     "KontextEncode": ["LATENT"],
     "KontextDecode": ["IMAGE"],
@@ -43,6 +44,9 @@ INPUTS = {
     "KontextReference": [
         "fit", "image", "latent", "references", "model", "strength", "max_tokens", "place", "region",
     ],
+    "KontextReferenceGrid": [
+        "fit", "arrange", "image_1", "image_2", "image_3", "image_4", "references", "model",
+    ],
     "KontextSampler": [
         "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
         "layout", "batch", "strength", "shift", "solver",
@@ -51,14 +55,16 @@ INPUTS = {
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
+        "mask", "feather",
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
+        "mask", "feather", "align",
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
-        "references",
+        "references", "mask", "feather", "align",
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
@@ -161,10 +167,11 @@ def test_every_language_is_one_of_the_tables() -> None:
     assert {path.name for path in (ROOT / "locales").iterdir()} == {"en", *tables()}
 
 
-def test_commands_of_the_page_have_their_label() -> None:
-    script = (ROOT / "web" / "js" / "turns.js").read_text(encoding="utf-8")
-    found = dict(re.findall(r'id: "(Kontext\.\w+)",\s*label: "([^"]+)"', script))
-    assert {id.replace(".", "_"): label for id, label in found.items()} == COMMANDS
+def test_commands_and_settings_of_the_page_are_found() -> None:
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "web" / "js").glob("*.js")]
+    ids = {id for script in scripts for id in re.findall(r'\bid: "(Kontext\.[\w.]+)"', script)}
+    assert "Kontext.AddTurn" in ids
+    assert {id.replace(".", "_") for id in ids} == {*page_commands(), *page_settings()}
 
 
 _START = """

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from kontext_core.chain import Chain, Turn
+from kontext_core.chain.drift import align_to
 from kontext_core.images import Placement
 from kontext_core.pipeline import Edit, Pipeline
 
@@ -99,3 +100,35 @@ def test_what_no_chain_is_made_of() -> None:
     place = Placement((32, 32), 0, 0, 16, 32, (16, 32))
     with pytest.raises(ValueError, match=r"do not lie on the canvas"):
         Turn(torch.zeros(1, 16, 32, 3), torch.zeros(1, 16, 2, 2), place)
+
+
+def test_a_mask_keeps_the_rest_through_every_turn(pipeline: Pipeline, pictures: Pictures) -> None:
+    mask = torch.zeros(64, 64)
+    mask[:, 32:] = 1
+    start = Chain.start(pipeline, pictures(64, 64))
+    chain = start
+    for turn in range(3):
+        chain = chain.edit(pipeline, "make it red", seed=turn, steps=2, mask=mask)
+    first, last = start.last.latents, chain.last.latents
+    assert first is not None
+    assert last is not None
+    assert torch.allclose(last[..., :4], first[..., :4], atol=1e-6)
+    assert not torch.allclose(last[..., 4:], first[..., 4:], atol=0.1)
+    assert chain.last.settings["masked"] is True
+
+
+def test_alignment_is_of_what_was_sampled_against_the_start(pipeline: Pipeline, pictures: Pictures) -> None:
+    start = Chain.start(pipeline, pictures(64, 64))
+    plain = start.edit(pipeline, "make it red", steps=1)
+    aligned = start.edit(pipeline, "make it red", steps=1, align=True)
+    assert plain.last.latents is not None
+    assert start.last.latents is not None
+    wanted = align_to(plain.last.latents, start.last.latents)
+    assert torch.equal(aligned.last.latents, wanted)
+    assert torch.equal(aligned.last.image, pipeline.decode(wanted))
+
+
+def test_no_alignment_to_what_is_not_known(pipeline: Pipeline, pictures: Pictures) -> None:
+    chain = Chain((Turn(pictures(64, 64)),))
+    with pytest.raises(ValueError, match="switch 'align' off"):
+        chain.edit(pipeline, "make it red", steps=1, align=True)

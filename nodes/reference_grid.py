@@ -1,0 +1,115 @@
+"""Many pictures as references at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..kontext_core.images import stitch
+from . import convert, host, inputs
+from ._api import io
+from .reference import describe
+from .types import CATEGORY, Model, Reference, ReferencesSocket
+
+if TYPE_CHECKING:
+    from ..kontext_core.pipeline import Pipeline
+
+IMAGES = ("image_1", "image_2", "image_3", "image_4")
+ARRANGE = ("one reference each", "stitched into one", "one result each")
+
+
+class KontextReferenceGrid(io.ComfyNode):
+    """Takes lists as they are, so that their pictures stay together."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextReferenceGrid",
+            display_name="Kontext Reference Grid",
+            category=CATEGORY,
+            description="Up to four inputs of pictures at once, each a picture, a batch or a list: as references in a row, "
+            "stitched into one, or one result for each.",
+            inputs=[
+                inputs.fit("crop"),
+                io.Combo.Input(
+                    "arrange",
+                    options=list(ARRANGE),
+                    default=ARRANGE[0],
+                    tooltip="What the pictures become. one reference each: the model sees every picture, in order. stitched into one: side by side in "
+                    "one picture, which costs fewer tokens and mixes them up sooner. one result each: the pictures "
+                    "of the first input are changed one by one, those of the others shown to all.",
+                ),
+                *(
+                    io.Image.Input(
+                        name,
+                        optional=True,
+                        tooltip=f"Picture {number}, or a batch or list of pictures.",
+                    )
+                    for number, name in enumerate(IMAGES, start=1)
+                ),
+                ReferencesSocket.Input("references", optional=True, tooltip="The references before these."),
+                Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="Only to show the sizes that this model will give the pictures; "
+                    "without it the sizes of the published model are shown.",
+                ),
+            ],
+            outputs=[
+                ReferencesSocket.Output(
+                    "REFERENCES", display_name="references", tooltip="All references so far, in order."
+                )
+            ],
+            is_input_list=True,
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        fit: list[str],
+        arrange: list[str],
+        image_1: list[Tensor] | None = None,
+        image_2: list[Tensor] | None = None,
+        image_3: list[Tensor] | None = None,
+        image_4: list[Tensor] | None = None,
+        references: list[tuple[Reference, ...]] | None = None,
+        model: list[Pipeline] | None = None,
+    ) -> io.NodeOutput:
+        given = [list(_pictures(one)) for one in (image_1, image_2, image_3, image_4) if one]
+        if not given:
+            raise ValueError(f"this grid needs a picture: connect one of {', '.join(IMAGES)}")
+        before = [one for stack in references or () for one in stack]
+        made = [Reference(picture, fit=fit[0]) for picture in _arranged(given, arrange[0])]
+        stack = (*before, *made)
+        known = model[0] if model else None
+        lines = [
+            f"reference {number}: {describe(one, known)}"
+            for number, one in enumerate(made, start=len(before) + 1)
+        ]
+        return io.NodeOutput(stack, ui=host.say(*lines))
+
+
+def _pictures(given: list[Tensor]) -> Iterable[Tensor]:
+    """Single pictures (1, H, W, 3) of batches and lists."""
+    for batch in given:
+        yield from convert.picture(batch).split(1)
+
+
+def _arranged(given: list[list[Tensor]], how: str) -> list[Tensor]:
+    flat = [picture for pictures in given for picture in pictures]
+    if how == ARRANGE[0]:
+        return flat
+    if how == ARRANGE[1]:
+        return [stitch(flat)]
+    first, *others = given
+    sizes = {tuple(picture.shape[1:3]) for picture in first}
+    if len(sizes) > 1:
+        found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
+        raise ValueError(
+            f"results of one run have one size and the pictures of image_1 have {found} px: scale them to one size"
+        )
+    return [torch.cat(first), *(picture for pictures in others for picture in pictures)]
