@@ -14,7 +14,7 @@ from .config import Layout
 from .latents import pack, unpack
 from .positions import target_ids, text_ids
 from .references import Reference, ReferenceLatents, place
-from .solvers import find_solver
+from .solvers import Velocity, find_solver
 from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
@@ -57,20 +57,20 @@ def denoise(
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together.
     """
-    _check(noise, txt, sigmas, references, cfg_scale, negative, start, strength, mask)
-    solve = find_solver(solver)
+    check(noise, (txt, pooled), sigmas, references, cfg_scale, negative, start, strength, mask)
+    widths = transformer.config.context_in_dim, transformer.config.vec_in_dim
+    for text in ((txt, pooled), *([negative] if negative else [])):
+        check_text(text, widths)
     device = transformer.device
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
-    steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
-    levels = list(sigmas[len(sigmas) - 1 - steps :])
+    levels = last_levels(sigmas, strength)
 
     noise_tokens = pack(noise.to(device, torch.float32))
     start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
     keep = (
         None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, noise.shape[1], -1, -1))
     )
-    tokens = noise_tokens if start_tokens is None else torch.lerp(start_tokens, noise_tokens, levels[0])
 
     target_size = (height // 2, width // 2)
     placed = place(references, target_size, layout)
@@ -98,20 +98,67 @@ def denoise(
         away = transformer.velocity(tokens, *negative_parts, step).float()
         return away + cfg_scale * (toward - away)
 
-    def after(step: int, tokens: Tensor, clean: Tensor) -> Tensor:
-        if keep is not None and start_tokens is not None:
-            kept = torch.lerp(start_tokens, noise_tokens, levels[step + 1])
-            tokens, clean = torch.lerp(tokens, kept, keep), torch.lerp(clean, start_tokens, keep)
+    def shown(step: int, steps: int, clean: Tensor) -> None:
         if callback is not None:
             callback(step, steps, unpack(clean, height, width))
-        return tokens
 
-    return unpack(solve(velocity, tokens, levels, after), height, width)
+    tokens = descend(
+        velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
+    )
+    return unpack(tokens, height, width)
 
 
-def _check(
+def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:
+    """The noise levels of that share of the steps: above 0 it is at least one step, at 0 none."""
+    steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
+    return list(sigmas[len(sigmas) - 1 - steps :])
+
+
+def descend(
+    velocity: Velocity,
     noise: Tensor,
-    txt: Tensor,
+    levels: Sequence[float],
+    *,
+    start: Tensor | None = None,
+    keep: Tensor | None = None,
+    solver: str = "euler",
+    callback: Callback | None = None,
+) -> Tensor:
+    """Down the noise levels along a velocity, whoever computes it, in tokens or in latents.
+
+    Args:
+        velocity: see `solvers.Velocity`; asked at levels[i]. noise, start, keep, result: of one shape.
+        start: what is noised to levels[0] and begun from; None is pure noise.
+        keep: in [0, 1]; where it is 1, `start` is kept. callback: as in `denoise`.
+    Raises: ValueError if there is no such solver.
+    """
+    solve = find_solver(solver)
+
+    def after(step: int, state: Tensor, clean: Tensor) -> Tensor:
+        if keep is not None and start is not None:
+            kept = torch.lerp(start, noise, levels[step + 1])
+            state, clean = torch.lerp(state, kept, keep), torch.lerp(clean, start, keep)
+        if callback is not None:
+            callback(step, len(levels) - 1, clean)
+        return state
+
+    state = noise if start is None else torch.lerp(start, noise, levels[0])
+    return solve(velocity, state, levels, after)
+
+
+def check_text(text: Text, widths: tuple[int, int]) -> None:
+    """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
+    found = text[0].shape[-1], text[1].shape[-1]
+    if found != widths or text[0].ndim != 3 or text[1].ndim != 2:
+        raise ValueError(
+            f"the prompt is states of {found[0]} numbers and a vector of {found[1]}, and this model takes {widths[0]} and "
+            f"{widths[1]}: encode the words with the text encoders that belong to it"
+        )
+
+
+def check(
+    noise: Tensor,
+    text: Text,
     sigmas: Sequence[float],
     references: Sequence[Reference],
     cfg_scale: float,
@@ -120,6 +167,7 @@ def _check(
     strength: float,
     mask: Tensor | None,
 ) -> None:
+    """Raises: ValueError if arguments of `denoise` do not fit together."""
     if len(sigmas) < 2 or any(a <= b for a, b in pairwise(sigmas)):
         raise ValueError(
             f"sigmas must be at least two falling numbers, not {list(sigmas)}; see schedule.sigmas"
@@ -151,7 +199,7 @@ def _check(
             )
     batch = noise.shape[0]
     parts = {
-        "the prompt": txt,
+        "the prompt": text[0],
         "the start": start,
         "the mask": mask,
         "the negative prompt": negative and negative[0],

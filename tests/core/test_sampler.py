@@ -418,3 +418,16 @@ def test_batches_that_do_not_fit(run: Callable[..., Tensor], prompts: Prompts, p
     }[part]
     with pytest.raises(ValueError, match=f"{part}.* is a batch of 3 and the noise of 2; it must be 1"):
         run(2, **options)
+
+
+@pytest.mark.parametrize("part", ["prompt", "negative"])
+def test_a_prompt_of_other_encoders_is_refused(
+    run: Callable[..., Tensor], prompts: Prompts, part: str
+) -> None:
+    txt, pooled = prompts()
+    wide = torch.zeros(1, 7, 2 * txt.shape[-1]), pooled
+    options = {"prompt": {"prompt": wide}, "negative": {"negative": wide, "cfg_scale": 2.0}}[part]
+    with pytest.raises(
+        ValueError, match=rf"states of {2 * txt.shape[-1]} numbers .* this model takes {txt.shape[-1]}"
+    ):
+        run(**options)
