@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -25,7 +26,7 @@ DATA_TYPES = {
     "KONTEXT_PROMPT": "Kontext prompt",
     "KONTEXT_REFERENCES": "Kontext references",
 }
-COMMANDS = {"Kontext_AddTurn": "Add turn", "Kontext_Branch": "Branch here", "Kontext_Reroll": "Re-roll"}
+SCRIPTS = ROOT / "web" / "js"
 
 Texts = dict[str, Any]
 
@@ -33,10 +34,38 @@ Texts = dict[str, Any]
 def english(nodes: list[Any]) -> dict[str, Texts]:
     """The contents of ComfyUI's locale files by name, in English. Args: nodes: the pack's node classes."""
     return {
-        "main.json": {"dataTypes": DATA_TYPES, "nodeCategories": {"Kontext": "Kontext"}},
-        "commands.json": {id: {"label": label} for id, label in COMMANDS.items()},
+        "main.json": {
+            "dataTypes": DATA_TYPES,
+            "nodeCategories": {"Kontext": "Kontext"},
+            "settingsCategories": {"Kontext": "Kontext", "Chain panel": "Chain panel"},
+            "kontextPage": {sentence: sentence for sentence in page_sentences()},
+        },
+        "commands.json": {id: {"label": label} for id, label in page_commands().items()},
+        "settings.json": page_settings(),
         "nodeDefs.json": {node.GET_SCHEMA().node_id: _of_schema(node.GET_SCHEMA()) for node in nodes},
     }
+
+
+def page_sentences() -> list[str]:
+    """What the page's scripts say, in `t("...")`, and the labels and needs of their actions."""
+    found = re.findall(r'\b(?:t\(|label:|need:|NEED =)\s*"([^"]+)"', _scripts())
+    return sorted(set(found))
+
+
+def page_commands() -> dict[str, str]:
+    """Labels of the page's commands by id, with _ for the dot."""
+    found = re.findall(r'id: "(Kontext\.\w+)",\s*label: "([^"]+)"', _scripts())
+    return {id.replace(".", "_"): label for id, label in found}
+
+
+def page_settings() -> Texts:
+    """Names and tooltips of the page's settings by id, with _ for the dots."""
+    found = re.findall(r'id: "(Kontext[\w.]+)",\s*name: "([^"]+)",\s*tooltip:\s*"([^"]+)"', _scripts())
+    return {id.replace(".", "_"): {"name": name, "tooltip": tooltip} for id, name, tooltip in found}
+
+
+def _scripts() -> str:
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.glob("*.js")))
 
 
 def _of_schema(schema: Any) -> Texts:
@@ -51,11 +80,17 @@ def _of_schema(schema: Any) -> Texts:
     }
 
 
-def translated(texts: Any, table: dict[str, str], missing: set[str], key: str = "") -> Any:
-    """The same with every sentence in another language; what the table lacks goes into `missing`."""
+def translated(
+    texts: Any, table: dict[str, str], missing: set[str], key: str = "", *, slots: bool = False
+) -> Any:
+    """The same with every sentence in another language; what the table lacks goes into `missing`.
+
+    Args: slots: the texts are those of a node's inputs and outputs, whose names stay.
+    """
     if isinstance(texts, dict):
-        return {name: translated(value, table, missing, name) for name, value in texts.items()}
-    if key == "name" or texts == "Kontext":
+        inside = slots or key in ("inputs", "outputs")
+        return {name: translated(value, table, missing, name, slots=inside) for name, value in texts.items()}
+    if (slots and key == "name") or texts == "Kontext":
         return texts
     if texts not in table:
         missing.add(texts)

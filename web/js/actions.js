@@ -1,0 +1,229 @@
+// @ts-check
+/** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
+
+import { app } from "../../../scripts/app.js";
+import { freeSpot } from "./place.js";
+import { t } from "./words.js";
+
+const TURN = "KontextTurn";
+const COMPARE = "KontextCompare";
+const MAKES_TURNS = [TURN, "KontextScript"];
+const GAP = 60;
+const KEPT = ["steps", "guidance", "fit", "layout", "anchor", "align"];
+const MOST_SEED = 2 ** 50;
+
+/** @param {Page.Node} node @param {string} type */
+const outputOf = (node, type) => (node.outputs ?? []).findIndex((one) => one.type === type);
+
+/** @param {Page.Node} node @param {string} name */
+export const inputOf = (node, name) => (node.inputs ?? []).findIndex((one) => one.name === name);
+
+/** @param {Page.Node} node @param {string} name */
+export const widgetOf = (node, name) => node.widgets?.find((one) => one.name === name);
+
+/** The number of the output that a chain comes out of, -1 if none does. @param {Page.Node} node */
+export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
+
+/** Whether a chain comes out of a node. @param {Page.Node} node */
+export const hasChain = (node) => chainOutput(node) >= 0;
+
+/** Whether there is a seed to change. @param {Page.Node} node */
+const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
+
+/** The graph that a node lies in. @param {Page.Node} node */
+const graphOf = (node) => node.graph ?? app.graph;
+
+/** Where an input comes from: the node and the number of its output. @param {Page.Node} node @param {string} name */
+export function originOf(node, name) {
+  const slot = inputOf(node, name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  const origin = link && /** @type {Page.Node | null} */ (graphOf(node).getNodeById(link.origin_id));
+  return link && origin ? { node: origin, slot: link.origin_slot } : null;
+}
+
+/** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
+function following(node) {
+  const slot = chainOutput(node);
+  const found = slot < 0 ? [] : (node.getOutputNodes(slot) ?? []);
+  return /** @type {Page.Node[]} */ (found.filter((one) => MAKES_TURNS.includes(String(one.type))));
+}
+
+/** The end of the line that goes on from a node; at a fork the first way. @param {Page.Node} node */
+function lastOf(node) {
+  const seen = new Set([node]);
+  let last = node;
+  for (let [next] = following(last); next && !seen.has(next); [next] = following(last)) {
+    seen.add(next);
+    last = next;
+  }
+  return last;
+}
+
+/** Everything that a function does to the graph, as one step of undo. @param {() => void} change */
+export function asOneStep(change) {
+  app.canvas.emitBeforeChange();
+  try {
+    change();
+  } finally {
+    app.canvas.emitAfterChange();
+    app.canvas.setDirty(true, true);
+  }
+}
+
+/**
+ * A new node to the right of others, where nothing lies yet.
+ * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
+ * @returns {Page.Node | null}
+ */
+function newNode(type, behind, beside) {
+  const made = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(type));
+  if (!made) return null;
+  const graph = graphOf(beside);
+  graph.add(made);
+  const [width, height] = made.computeSize();
+  const alike = beside.type === type ? beside.size : [0, 0];
+  made.setSize([Math.max(width, beside.size[0]), Math.max(height, alike[1] ?? 0)]);
+  const right = Math.max(...behind.map((one) => one.pos[0] + one.size[0]));
+  made.pos = freeSpot(
+    graph.nodes
+      .filter((one) => one !== made)
+      .map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
+    [right + GAP, beside.pos[1], made.size[0], made.size[1]],
+  );
+  return made;
+}
+
+/** A new turn on the chain of a node, with its model and settings. @param {Page.Node} node */
+function goOnFrom(node) {
+  const turn = newNode(TURN, [node], node);
+  if (!turn) return;
+  for (const name of KEPT) {
+    const from = widgetOf(node, name);
+    const to = widgetOf(turn, name);
+    if (from && to) to.value = from.value;
+  }
+  node.connect(chainOutput(node), turn, inputOf(turn, "chain"));
+  const model = originOf(node, "model");
+  model?.node.connect(model.slot, turn, inputOf(turn, "model"));
+  app.canvas.selectNode(turn);
+}
+
+/** Another seed. @param {Page.Node} node */
+function reroll(node) {
+  const seed = widgetOf(node, "seed");
+  if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
+}
+
+/** Whether one node's chain has gone through another. @param {Page.Node} node @param {Page.Node} earlier */
+function comesFrom(node, earlier) {
+  const seen = new Set();
+  for (
+    let at = originOf(node, "chain")?.node;
+    at && !seen.has(at);
+    at = originOf(at, "chain")?.node ?? undefined
+  ) {
+    if (at === earlier) return true;
+    seen.add(at);
+  }
+  return false;
+}
+
+/**
+ * A Kontext Compare behind two nodes; of one, behind it and the node that its chain comes from, or else between the
+ * start of its chain and the end.
+ * @param {Page.Node[]} nodes
+ */
+function compare(nodes) {
+  let [first, second] = nodes;
+  if (!first) return;
+  if (second) {
+    if (comesFrom(first, second)) [first, second] = [second, first];
+  } else {
+    const parent = originOf(first, "chain")?.node;
+    if (parent && hasChain(parent)) [first, second] = [parent, first];
+  }
+  const made = newNode(COMPARE, second ? [first, second] : [first], second ?? first);
+  if (!made) return;
+  first.connect(chainOutput(first), made, inputOf(made, "chain"));
+  const turn = widgetOf(made, "turn");
+  if (second) {
+    second.connect(chainOutput(second), made, inputOf(made, "other"));
+    if (turn) turn.value = -1; // the last turn of each
+  }
+  app.canvas.selectNode(made);
+}
+
+/**
+ * @typedef {object} Action What there is to do with nodes.
+ * @property {string} id of its command
+ * @property {string} label
+ * @property {string} key with Alt
+ * @property {string} icon
+ * @property {string} need what to select first
+ * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it cannot be
+ * @property {(nodes: Page.Node[]) => void} run
+ */
+
+const NEED = "Select a Kontext node first: a turn, or another node that hands on a chain.";
+
+/** @param {(node: Page.Node) => boolean} fits @returns {(nodes: Page.Node[]) => Page.Node[]} */
+const firstThat = (fits) => (nodes) => nodes.filter(fits).slice(0, 1);
+
+/** @type {Action[]} */
+export const ACTIONS = [
+  {
+    id: "Kontext.AddTurn",
+    label: "Add turn",
+    key: "t",
+    icon: "pi-plus",
+    need: NEED,
+    fitting: firstThat(hasChain),
+    run: ([node]) => node && goOnFrom(lastOf(node)),
+  },
+  {
+    id: "Kontext.Branch",
+    label: "Branch here",
+    key: "b",
+    icon: "pi-sitemap",
+    need: NEED,
+    fitting: firstThat(hasChain),
+    run: ([node]) => node && goOnFrom(node),
+  },
+  {
+    id: "Kontext.Reroll",
+    label: "Re-roll",
+    key: "r",
+    icon: "pi-refresh",
+    need: "Select a Kontext node with a seed first.",
+    fitting: firstThat(hasSeed),
+    run: ([node]) => node && reroll(node),
+  },
+  {
+    id: "Kontext.Compare",
+    label: "Compare",
+    key: "k", // Alt+C folds nodes up
+    icon: "pi-arrows-h",
+    need: "Select one or two Kontext nodes first that hand on a chain.",
+    fitting(nodes) {
+      const found = nodes.filter(hasChain);
+      return found.length > 2 ? [] : found;
+    },
+    run: compare,
+  },
+];
+
+/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes */
+export function runOn(action, nodes) {
+  const found = action.fitting(nodes);
+  if (found.length) asOneStep(() => action.run(found));
+  else
+    app.extensionManager.toast.add({
+      severity: "info",
+      summary: t(action.label),
+      detail: t(action.need),
+      life: 4000,
+    });
+}
+
+/** The nodes that are selected on the canvas. */
+export const selected = () => /** @type {Page.Node[]} */ (Object.values(app.canvas.selected_nodes ?? {}));
