@@ -1,66 +1,40 @@
-"""One edit from end to end: pictures and words in, a picture out."""
+"""A model of this package's parts: transformer, autoencoder and text encoders, found, loaded and run."""
 
-import hashlib
-import logging
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from .config import Layout
+from .config import Layout, VAEConfig
+from .editor import Edit as Edit
+from .editor import Editor
+from .editor import Reference as Reference
 from .errors import explained_memory
-from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
-from .latents import LATENT_PX, TOKEN_PX, noise
+from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
-from .masks import edit_mask
-from .references import ReferenceLatents, budget_size
+from .references import ReferenceLatents
 from .sampler import Callback, Text, denoise
-from .schedule import sigmas
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
 
-log = logging.getLogger(__name__)
-
 TINY = Path(__file__).parent / "tiny"
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
-_REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
+_QUICK = 5_000_000  # parameters of a decoder that is no burden at every step
 
 
-@dataclass(frozen=True)
-class Edit:
-    """The result, which the next edit can take as its reference.
-
-    Args:
-        image: (B, H, W, 3) in [0, 1], cut out of the canvas where the reference was padded.
-        latents: (B, 16, h, w) of the whole canvas.
-        placement: where the picture lies on that canvas; None where it is the canvas.
-    """
-
-    image: Tensor
-    latents: Tensor
-    seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    placement: Placement | None = None
-
-
-Reference = Image.Image | Tensor | Edit | ReferenceLatents
-
-
-class Pipeline:
+class Pipeline(Editor):
     """A transformer, an autoencoder and the text encoders, on one device."""
 
     def __init__(self, transformer: Transformer, vae: VAE, text: TextEncoders) -> None:
+        super().__init__()
         self.transformer = transformer.eval()
         self.vae = vae.eval()
         self.text = text.eval()
-        self._kept: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
 
     @classmethod
     def load(
@@ -98,223 +72,22 @@ class Pipeline:
             text = load_text_encoders(text_path, dtype=dtype, device=device, text_length=text_length)
         return cls(transformer, vae, text)
 
-    def edit(
-        self,
-        prompt: str,
-        references: Sequence[Reference] = (),
-        *,
-        height_px: int | None = None,
-        width_px: int | None = None,
-        fit: str = "crop",
-        steps: int = 28,
-        guidance: float = 2.5,
-        seed: int = 0,
-        layout: Layout | None = None,
-        negative_prompt: str | None = None,
-        cfg_scale: float = 1.0,
-        mask: Tensor | None = None,
-        feather_px: float = 0,
-        finish: Callable[[Tensor], Tensor] | None = None,
-        callback: Callback | None = None,
-    ) -> Edit:
-        """Make a picture from an instruction and references, or from words alone.
+    @property
+    def preferred_sizes(self) -> tuple[tuple[int, int], ...]:
+        return self.transformer.config.preferred_sizes
 
-        Args:
-            prompt: the instruction; empty means none.
-            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
-                which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
-            height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
-                Other sizes are rounded to multiples of 16, which the log says.
-            fit: how references reach a size the model likes, see `images.fit_image`.
-            layout: where references stand, see `positions.layout_ids`; None is the model's own.
-            cfg_scale: other than 1 needs negative_prompt, and doubles the time.
-            mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
-            finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
-            callback: see `denoise`.
-        Raises: ValueError about unusable arguments; TooLittleMemoryError.
-        """
-        fitted = [self.encode_reference(reference, fit) for reference in references]
-        ref_latents = [latents for latents, _ in fitted]
-        kept = None if mask is None else _kept(fitted, mask, feather_px)
-        latents = self.sample(
-            self.encode_prompt(prompt),
-            ref_latents,
-            height_px=height_px,
-            width_px=width_px,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            layout=layout,
-            negative=None
-            if negative_prompt is None or cfg_scale == 1.0
-            else self.encode_prompt(negative_prompt),
-            cfg_scale=cfg_scale,
-            start=None if kept is None else kept[0],
-            mask=None if kept is None else kept[1],
-            callback=callback,
-        )
-        if finish is not None:
-            latents = finish(latents)
-        image = self.decode(latents)
-        placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
-        if placement is not None:
-            image = undo_fit(image, placement)
-        height, width = (side * LATENT_PX for side in latents.shape[-2:])
-        settings: dict[str, Any] = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "height_px": height,
-            "width_px": width,
-            "fit": fit,
-            "steps": steps,
-        }
-        settings |= {
-            "guidance": guidance,
-            "layout": layout or self.transformer.config.layout,
-            "cfg_scale": cfg_scale,
-        }
-        if mask is not None:
-            settings |= {"masked": True, "feather_px": feather_px}
-        return Edit(image, latents, seed, settings, placement)
+    @property
+    def layout(self) -> Layout:
+        return self.transformer.config.layout
 
-    def sample(
-        self,
-        text: Text,
-        ref_latents: Sequence[Tensor | ReferenceLatents] = (),
-        *,
-        height_px: int | None = None,
-        width_px: int | None = None,
-        batch: int = 1,
-        steps: int = 28,
-        guidance: float = 2.5,
-        seed: int = 0,
-        mu: float | None = None,
-        layout: Layout | None = None,
-        negative: Text | None = None,
-        cfg_scale: float = 1.0,
-        start: Tensor | None = None,
-        strength: float = 1.0,
-        mask: Tensor | None = None,
-        solver: str = "euler",
-        callback: Callback | None = None,
-    ) -> Tensor:
-        """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
-
-        Args:
-            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function; as
-                `ReferenceLatents` where one has a strength, a region or a place of its own.
-            height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
-            batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
-            mu: the shift of the noise levels, see `schedule.sigmas`.
-            start, strength, mask, solver, callback: see `denoise`.
-        Returns: (B, 16, h, w), float32.
-        Raises: ValueError about unusable arguments; TooLittleMemoryError.
-        """
-        shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
-        given = shown if start is None else [start, *shown]
-        height, width = self.target_size(height_px, width_px, given)
-        batch = _batch(batch, given if mask is None else [*given, mask])
-        size = height // LATENT_PX, width // LATENT_PX
-        if start is not None and (height_px or width_px) and start.shape[-2:] != size:
-            own_height, own_width = (side * LATENT_PX for side in start.shape[-2:])
-            raise ValueError(
-                f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
-                "set width and height to 0, or give a start of that size"
-            )
-        attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
-        with explained_memory(
-            attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
-        ):
-            return denoise(
-                self.transformer,
-                noise(batch, *size, seed, channels=self.vae.config.z_channels),
-                *text,
-                sigmas(steps, height * width // TOKEN_PX**2, mu=mu),
-                guidance=guidance,
-                references=ref_latents,
-                layout=layout or self.transformer.config.layout,
-                cfg_scale=cfg_scale,
-                negative=negative,
-                start=start,
-                strength=strength,
-                mask=mask,
-                solver=solver,
-                callback=callback,
-            )
+    @property
+    def vae_config(self) -> VAEConfig:
+        return self.vae.config
 
     def encode_prompt(self, prompt: str) -> Text:
         """`txt` and `pooled` of one prompt; the last ones used are kept."""
         with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"):
             return self.text.encode(prompt)
-
-    def encode_reference(
-        self, reference: Reference, fit: str = "crop"
-    ) -> tuple[Tensor | ReferenceLatents, Placement | None]:
-        """One reference as `sample` takes it, and its place on the canvas; what is encoded already passes through."""
-        if isinstance(reference, Edit):
-            return reference.latents, reference.placement
-        if isinstance(reference, ReferenceLatents):
-            return reference, None
-        if isinstance(reference, Image.Image):
-            reference = from_pil(reference)
-        if (
-            reference.ndim == 4
-            and reference.shape[-1] != 3
-            and reference.shape[1] == self.vae.config.z_channels
-        ):
-            return reference, None
-        return self.encode_picture(reference, fit)
-
-    def encode_picture(
-        self, image: Tensor, fit: str = "crop", *, most_tokens: int | None = None
-    ) -> tuple[Tensor, Placement]:
-        """Latents (B, 16, h, w) of pictures (B, H, W, 3) in [0, 1], fitted to a size the model likes.
-
-        The last ones used are kept, known by every pixel of every picture of the batch.
-
-        Args: most_tokens: pictures that would have more are scaled down to so many.
-        Returns: the latents, and where the picture lies on their canvas.
-        Raises: ValueError about an unusable picture; TooLittleMemoryError.
-        """
-        check_image(image)
-        height, width = image.shape[1:3]
-        size = canvas_size(height, width, self.transformer.config.preferred_sizes, fit)
-        if most_tokens is not None and size[0] * size[1] > most_tokens * TOKEN_PX**2:
-            size = budget_size(*size, most_tokens)
-            fit = "stretch" if fit == "none" else fit
-        canvas, placement = fit_image(image, size, fit)
-        weight = self.vae.encoder.conv_in.weight
-        key = (_digest(canvas), canvas.shape, canvas.dtype, weight.dtype, weight.device)
-        if key not in self._kept:
-            self._kept[key] = self.encode(canvas)
-        self._kept.move_to_end(key)
-        while len(self._kept) > _REFERENCES_KEPT:
-            self._kept.popitem(last=False)
-        return self._kept[key].clone(), placement
-
-    def target_size(
-        self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]
-    ) -> tuple[int, int]:
-        """(height, width) in pixels of the picture to be made, both multiples of 16."""
-        if ref_latents:
-            height, width = (side * LATENT_PX for side in ref_latents[0].shape[-2:])
-        else:
-            height, width = self.transformer.config.preferred_sizes[0]
-        asked = (height if height_px is None else height_px, width if width_px is None else width_px)
-        if min(asked) < 1:
-            raise ValueError(
-                f"a picture of {asked[1]} x {asked[0]} px cannot be made; both sides must be at least 16"
-            )
-        legal = legal_size(*asked)
-        if legal != asked:
-            log.warning(
-                "%d x %d px is not a multiple of 16 px; making %d x %d",
-                asked[1],
-                asked[0],
-                legal[1],
-                legal[0],
-            )
-        return legal
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
@@ -335,6 +108,48 @@ class Pipeline:
             image = self.vae.decode(latents.to(self.vae.decoder.conv_in.weight.device))
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
 
+    def denoise(
+        self,
+        noise: Tensor,
+        text: Text,
+        sigmas: Sequence[float],
+        *,
+        guidance: float,
+        references: Sequence[Tensor | ReferenceLatents],
+        layout: Layout,
+        cfg_scale: float,
+        negative: Text | None,
+        start: Tensor | None,
+        strength: float,
+        mask: Tensor | None,
+        solver: str,
+        callback: Callback | None,
+    ) -> Tensor:
+        return denoise(
+            self.transformer,
+            noise,
+            *text,
+            sigmas,
+            guidance=guidance,
+            references=references,
+            layout=layout,
+            cfg_scale=cfg_scale,
+            negative=negative,
+            start=start,
+            strength=strength,
+            mask=mask,
+            solver=solver,
+            callback=callback,
+        )
+
+    def thumbnail(self, latents: Tensor) -> Image.Image | None:
+        size = sum(parameter.numel() for parameter in self.vae.decoder.parameters())
+        return to_pil(self.decode(latents[:1])) if size <= _QUICK else None
+
+    def _encoder_state(self) -> tuple[object, ...]:
+        weight = self.vae.encoder.conv_in.weight
+        return weight.dtype, weight.device
+
 
 def _checked_device(device: torch.device | str) -> torch.device:
     """Raises: ValueError in one sentence if this PyTorch or this machine has no such device."""
@@ -344,29 +159,3 @@ def _checked_device(device: torch.device | str) -> torch.device:
             f"device {str(found)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; choose 'cpu'"
         )
     return found
-
-
-def _digest(image: Tensor) -> bytes:
-    pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return hashlib.blake2b(pixels.data, digest_size=16).digest()
-
-
-def _kept(
-    fitted: Sequence[tuple[Tensor | ReferenceLatents, Placement | None]], mask: Tensor, feather_px: float
-) -> tuple[Tensor, Tensor]:
-    """The first reference's latents, to be kept, and where they may change."""
-    if not fitted:
-        raise ValueError("a mask says what of the first reference may change, and there is no reference")
-    first, place = fitted[0]
-    latents = first.latents if isinstance(first, ReferenceLatents) else first
-    canvas = latents.shape[-2] * LATENT_PX, latents.shape[-1] * LATENT_PX
-    return latents, edit_mask(mask, canvas, place, feather_px)
-
-
-def _batch(batch: int, given: Sequence[Tensor]) -> int:
-    """How many pictures are made. Raises: ValueError where what is given does not agree on it."""
-    sizes = {batch, *(latents.shape[0] for latents in given)} - {1}
-    if len(sizes) > 1 or batch < 1:
-        found = ", ".join(str(size) for size in sorted(sizes))
-        raise ValueError(f"batches of {found} cannot be combined; each must be 1, or all the same")
-    return sizes.pop() if sizes else 1

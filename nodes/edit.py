@@ -16,7 +16,7 @@ from .reference import encoded
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 
 class KontextEdit(io.ComfyNode):
@@ -64,7 +64,7 @@ class KontextEdit(io.ComfyNode):
     @host.explained
     def execute(
         cls,
-        model: Pipeline,
+        model: Editor,
         instruction: str,
         seed: int,
         steps: int,
@@ -99,7 +99,7 @@ class KontextEdit(io.ComfyNode):
             )
             picture = frame.cut(model.decode(latents))
         return io.NodeOutput(
-            picture, convert.to_latent(latents, model.vae.config, frame), ui=host.say(*notes)
+            picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)
         )
 
 
@@ -108,7 +108,7 @@ def _canvas(latents: Tensor) -> tuple[int, int]:
     return height, width
 
 
-def _place_of(model: Pipeline, reference: Reference, frame: convert.Frame) -> Placement | None:
+def _place_of(model: Editor, reference: Reference, frame: convert.Frame) -> Placement | None:
     """Where the picture of a reference lies on its canvas; None: it is all of it."""
     if reference.picture is not None:
         return model.encode_picture(reference.picture, reference.fit)[1]  # encoded already, and kept

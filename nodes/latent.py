@@ -11,7 +11,7 @@ from ._api import io
 from .types import CATEGORY, Latent, Model
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 
 class KontextEncode(io.ComfyNode):
@@ -40,9 +40,9 @@ class KontextEncode(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, model: Pipeline, image: Tensor, fit: str) -> io.NodeOutput:
+    def execute(cls, model: Editor, image: Tensor, fit: str) -> io.NodeOutput:
         latents, place = model.encode_picture(convert.picture(image), fit)
-        return io.NodeOutput(convert.to_latent(latents, model.vae.config, convert.Frame.of(place)))
+        return io.NodeOutput(convert.to_latent(latents, model.vae_config, convert.Frame.of(place)))
 
 
 class KontextDecode(io.ComfyNode):
@@ -74,6 +74,6 @@ class KontextDecode(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, model: Pipeline, latent: Latent) -> io.NodeOutput:
-        latents, frame = convert.from_latent(latent, model.vae.config, even=False)
+    def execute(cls, model: Editor, latent: Latent) -> io.NodeOutput:
+        latents, frame = convert.from_latent(latent, model.vae_config, even=False)
         return io.NodeOutput(frame.cut(model.decode(latents)))

@@ -12,19 +12,18 @@ from ..kontext_core.images import to_pil
 from . import host
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
-
-_QUICK = 5_000_000  # parameters of a decoder that is no burden at every step
+    from ..kontext_core.editor import Editor
 
 
-def thumbnail(pipeline: Pipeline, latents: Tensor) -> Image.Image:
-    """The first picture of (B, 16, h, w): decoded where that is quick, else in rough colours, a pixel a latent."""
-    if sum(parameter.numel() for parameter in pipeline.vae.decoder.parameters()) <= _QUICK:
-        return to_pil(pipeline.decode(latents[:1]))
+def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
+    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else in rough colours."""
+    shown = model.thumbnail(latents)
+    if shown is not None:
+        return shown
     matrix, bias = (part.to(latents.device) for part in host.colours())
     return to_pil((latents[:1].float().movedim(1, -1) @ matrix + bias) / 2 + 0.5)
 
 
-def progress(pipeline: Pipeline) -> host.Progress:
+def progress(model: Editor) -> host.Progress:
     """The callback that shows a run of this model in the node."""
-    return host.Progress(functools.partial(thumbnail, pipeline))
+    return host.Progress(functools.partial(thumbnail, model))

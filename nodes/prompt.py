@@ -9,7 +9,7 @@ from ._api import io
 from .types import CATEGORY, Model, Prompt, PromptSocket
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 
 class KontextEncodePrompt(io.ComfyNode):
@@ -40,7 +40,7 @@ class KontextEncodePrompt(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, model: Pipeline, text: str, negative: str) -> io.NodeOutput:
+    def execute(cls, model: Editor, text: str, negative: str) -> io.NodeOutput:
         with host.heard() as notes:
             model.encode_prompt(text)
             if negative.strip():

@@ -16,7 +16,7 @@ from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 
 class KontextReference(io.ComfyNode):
@@ -99,7 +99,7 @@ class KontextReference(io.ComfyNode):
         image: Tensor | None = None,
         latent: Latent | None = None,
         references: tuple[Reference, ...] | None = None,
-        model: Pipeline | None = None,
+        model: Editor | None = None,
         strength: float = 1.0,
         max_tokens: int = 0,
         place: str = "",
@@ -126,7 +126,7 @@ def place_of(text: str) -> tuple[int, int, int] | None:
     return index, row, column
 
 
-def describe(reference: Reference, model: Pipeline | None) -> str:
+def describe(reference: Reference, model: Editor | None) -> str:
     """The size that the model will see, and the tokens it costs."""
     if reference.latent is not None:
         height, width = (side * LATENT_PX for side in reference.latent["samples"].shape[-2:])
@@ -134,7 +134,7 @@ def describe(reference: Reference, model: Pipeline | None) -> str:
     else:
         assert reference.picture is not None
         own_height, own_width = reference.picture.shape[1:3]
-        sizes = PREFERRED_SIZES if model is None else model.transformer.config.preferred_sizes
+        sizes = PREFERRED_SIZES if model is None else model.preferred_sizes
         height, width = canvas_size(own_height, own_width, sizes, reference.fit)
         if reference.most_tokens is not None:
             height, width = budget_size(height, width, reference.most_tokens)
@@ -153,7 +153,7 @@ _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", 
 
 
 def encoded(
-    model: Pipeline, references: Sequence[Reference]
+    model: Editor, references: Sequence[Reference]
 ) -> tuple[list[Tensor | ReferenceLatents], convert.Frame]:
     """All references as the sampler takes them, and the frame of the first, which a result of its size has too."""
     made: list[Tensor | ReferenceLatents] = []
@@ -171,10 +171,10 @@ def encoded(
     return made, frames[0] if frames else convert.Frame()
 
 
-def _latents(model: Pipeline, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
+def _latents(model: Editor, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
     """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
     if reference.latent is not None:
-        latents, frame = convert.from_latent(reference.latent, model.vae.config)
+        latents, frame = convert.from_latent(reference.latent, model.vae_config)
         return latents, frame.place, frame
     assert reference.picture is not None
     latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)

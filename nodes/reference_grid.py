@@ -15,7 +15,7 @@ from .reference import describe
 from .types import CATEGORY, Model, Reference, ReferencesSocket
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 ARRANGE = ("one reference each", "stitched into one", "one result each")
@@ -77,7 +77,7 @@ class KontextReferenceGrid(io.ComfyNode):
         image_3: list[Tensor] | None = None,
         image_4: list[Tensor] | None = None,
         references: list[tuple[Reference, ...]] | None = None,
-        model: list[Pipeline] | None = None,
+        model: list[Editor] | None = None,
     ) -> io.NodeOutput:
         given = [list(_pictures(one)) for one in (image_1, image_2, image_3, image_4) if one]
         if not given:

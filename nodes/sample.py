@@ -15,7 +15,7 @@ from .reference import encoded
 from .types import CATEGORY, Latent, Model, Prompt, PromptSocket, Reference, ReferencesSocket
 
 if TYPE_CHECKING:
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
 
 _SIDE = (
     "0 takes it from the start, which allows no other, else the first reference, else the model's first preferred size. "
@@ -113,7 +113,7 @@ class KontextSampler(io.ComfyNode):
     @host.explained
     def execute(
         cls,
-        model: Pipeline,
+        model: Editor,
         prompt: Prompt,
         width: int,
         height: int,
@@ -134,7 +134,7 @@ class KontextSampler(io.ComfyNode):
             ref_latents, frame = encoded(model, references or ())
             start_latents, start_mask = None, None
             if start is not None:
-                start_latents, frame = convert.from_latent(start, model.vae.config)
+                start_latents, frame = convert.from_latent(start, model.vae_config)
                 mask = start.get("noise_mask") if mask is None else mask
             if mask is not None:
                 if start is None:
@@ -162,4 +162,4 @@ class KontextSampler(io.ComfyNode):
                 callback=progress(model),
             )
         own_size = convert.Frame() if width or height else frame
-        return io.NodeOutput(convert.to_latent(latents, model.vae.config, own_size), ui=host.say(*notes))
+        return io.NodeOutput(convert.to_latent(latents, model.vae_config, own_size), ui=host.say(*notes))

@@ -15,7 +15,7 @@ from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
-    from ..kontext_core.pipeline import Pipeline
+    from ..kontext_core.editor import Editor
     from ..kontext_core.references import ReferenceLatents
 
 MOST_LINES = 100
@@ -93,7 +93,7 @@ class KontextTurn(io.ComfyNode):
     @host.explained
     def execute(
         cls,
-        model: Pipeline,
+        model: Editor,
         instruction: str,
         seed: int,
         steps: int,
@@ -125,7 +125,7 @@ class KontextTurn(io.ComfyNode):
             )
         last = made.last
         assert last.latents is not None, "a turn that was just made has its latents"
-        latent = convert.to_latent(last.latents, model.vae.config, convert.Frame.of(last.placement))
+        latent = convert.to_latent(last.latents, model.vae_config, convert.Frame.of(last.placement))
         said = host.shown(last.image, f"turn {len(made)}", *notes, cls=cls)
         return io.NodeOutput(made, last.image, latent, ui=said)
 
@@ -232,7 +232,7 @@ def _trouble(lines: list[str]) -> str:
     return ""
 
 
-def begun(model: Pipeline, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
+def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
     """The chain to go on from. Raises: ValueError unless there is either a picture or a chain."""
     from ..kontext_core.chain import Chain
 
@@ -255,7 +255,7 @@ def begun(model: Pipeline, image: Tensor | None, chain: Chain | None, fit: str) 
     return Chain.start(model, picture, fit=fit)
 
 
-def _shown(model: Pipeline, references: tuple[Reference, ...]) -> list[ReferenceLatents]:
+def _shown(model: Editor, references: tuple[Reference, ...]) -> list[ReferenceLatents]:
     """References as the sampler takes them, with the pictures that the lineage keeps."""
     from ..kontext_core.references import ReferenceLatents
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._api import io
 
-Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.pipeline.Pipeline
+Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.editor.Editor
 PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt
 ReferencesSocket = io.Custom("KONTEXT_REFERENCES")  # a tuple of Reference
 ChainSocket = io.Custom("KONTEXT_CHAIN")  # a kontext_core.chain.Chain

@@ -12,9 +12,9 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ..editor import Edit, Editor, Reference
 from ..images import Placement
 from ..latents import LATENT_PX
-from ..pipeline import Edit, Pipeline, Reference
 from ..references import ReferenceLatents
 from .drift import align_to
 
@@ -72,7 +72,7 @@ class Chain:
             raise ValueError("a chain begins with a picture, and this one has none")
 
     @classmethod
-    def start(cls, pipeline: Pipeline, image: Tensor, *, fit: str = "crop") -> Self:
+    def start(cls, pipeline: Editor, image: Tensor, *, fit: str = "crop") -> Self:
         """A chain of nothing but a picture (1, H, W, 3) in [0, 1], encoded here and never again.
 
         Args: fit: how it reaches a size that the model likes, see `images.fit_image`.
@@ -117,7 +117,7 @@ class Chain:
 
     def edit(
         self,
-        pipeline: Pipeline,
+        pipeline: Editor,
         instruction: str,
         *,
         references: Sequence[Tensor | Edit | ReferenceLatents] = (),
@@ -134,8 +134,8 @@ class Chain:
             anchor: whether the picture at the start rides along as reference 2, from the second edit on.
             align: whether slow changes of colour against the picture at the start are taken back where nothing was
                 edited, see `drift.align_to`.
-            options: what else `Pipeline.edit` takes.
-        Raises: as `Pipeline.edit`.
+            options: what else `Editor.edit` takes.
+        Raises: as `Editor.edit`.
         """
         if (
             self.last.latents is None

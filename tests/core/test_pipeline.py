@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-import kontext_core.pipeline as module
+import kontext_core.editor as module
 from kontext_core.errors import CheckpointError, TooLittleMemoryError
 from kontext_core.images import fit_image, from_pil, undo_fit
 from kontext_core.latents import noise

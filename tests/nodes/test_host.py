@@ -53,7 +53,7 @@ def test_preview_of_a_large_autoencoder_is_rough(
     part: Callable[[str], Any], model: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     preview = part("nodes.preview")
-    monkeypatch.setattr(preview, "_QUICK", 0)
+    monkeypatch.setattr(part("kontext_core.pipeline"), "_QUICK", 0)
     assert preview.thumbnail(model, torch.randn(2, 16, 6, 10)).size == (10, 6)
 
 

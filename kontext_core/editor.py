@@ -1,0 +1,348 @@
+"""Edits, whoever runs the network: sizes, noise, references and masks of a picture to be made.
+
+What runs it is a subclass: `pipeline.Pipeline` with the parts of this package, and what hosts bring along.
+"""
+
+import hashlib
+import logging
+from abc import ABC, abstractmethod
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .config import Layout, VAEConfig
+from .errors import explained_memory
+from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
+from .latents import LATENT_PX, TOKEN_PX, noise
+from .masks import edit_mask
+from .references import ReferenceLatents, budget_size
+from .sampler import Callback, Text
+from .schedule import sigmas
+
+log = logging.getLogger(__name__)
+
+_REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
+
+
+@dataclass(frozen=True)
+class Edit:
+    """The result, which the next edit can take as its reference.
+
+    Args:
+        image: (B, H, W, 3) in [0, 1], cut out of the canvas where the reference was padded.
+        latents: (B, 16, h, w) of the whole canvas.
+        placement: where the picture lies on that canvas; None where it is the canvas.
+    """
+
+    image: Tensor
+    latents: Tensor
+    seed: int
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    placement: Placement | None = None
+
+
+Reference = Image.Image | Tensor | Edit | ReferenceLatents
+
+
+class Editor(ABC):
+    """What the nodes and the chains ask of a model."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+
+    @property
+    @abstractmethod
+    def preferred_sizes(self) -> tuple[tuple[int, int], ...]:
+        """(height, width) in pixels of pictures that the model knows well, the best first."""
+
+    @property
+    @abstractmethod
+    def layout(self) -> Layout:
+        """Where references stand unless it is said."""
+
+    @property
+    @abstractmethod
+    def vae_config(self) -> VAEConfig:
+        """Channels, scale and shift of the latents."""
+
+    @abstractmethod
+    def encode_prompt(self, prompt: str) -> Text:
+        """`txt` and `pooled` of one prompt; the last ones used are kept."""
+
+    @abstractmethod
+    def encode(self, image: Tensor) -> Tensor:
+        """Latents of pictures (B, H, W, 3) in [0, 1], H and W multiples of 16."""
+
+    @abstractmethod
+    def decode(self, latents: Tensor) -> Tensor:
+        """Pictures (B, H, W, 3) in [0, 1] on the CPU, from latents (B, 16, h, w)."""
+
+    @abstractmethod
+    def denoise(
+        self,
+        noise: Tensor,
+        text: Text,
+        sigmas: Sequence[float],
+        *,
+        guidance: float,
+        references: Sequence[Tensor | ReferenceLatents],
+        layout: Layout,
+        cfg_scale: float,
+        negative: Text | None,
+        start: Tensor | None,
+        strength: float,
+        mask: Tensor | None,
+        solver: str,
+        callback: Callback | None,
+    ) -> Tensor:
+        """From noise to latents, see `sampler.denoise`."""
+
+    def thumbnail(self, latents: Tensor) -> Image.Image | None:
+        """The first picture of unfinished (B, 16, h, w), where that is quick to make; None where it is not."""
+        return None
+
+    def _encoder_state(self) -> tuple[object, ...]:
+        """What encoded pictures depend on besides their pixels."""
+        return ()
+
+    def edit(
+        self,
+        prompt: str,
+        references: Sequence[Reference] = (),
+        *,
+        height_px: int | None = None,
+        width_px: int | None = None,
+        fit: str = "crop",
+        steps: int = 28,
+        guidance: float = 2.5,
+        seed: int = 0,
+        layout: Layout | None = None,
+        negative_prompt: str | None = None,
+        cfg_scale: float = 1.0,
+        mask: Tensor | None = None,
+        feather_px: float = 0,
+        finish: Callable[[Tensor], Tensor] | None = None,
+        callback: Callback | None = None,
+    ) -> Edit:
+        """Make a picture from an instruction and references, or from words alone.
+
+        Args:
+            prompt: the instruction; empty means none.
+            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
+                which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
+            height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
+                Other sizes are rounded to multiples of 16, which the log says.
+            fit: how references reach a size the model likes, see `images.fit_image`.
+            layout: where references stand, see `positions.layout_ids`; None is the model's own.
+            cfg_scale: other than 1 needs negative_prompt, and doubles the time.
+            mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
+            finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
+            callback: see `denoise`.
+        Raises: ValueError about unusable arguments; TooLittleMemoryError.
+        """
+        fitted = [self.encode_reference(reference, fit) for reference in references]
+        ref_latents = [latents for latents, _ in fitted]
+        kept = None if mask is None else _kept(fitted, mask, feather_px)
+        latents = self.sample(
+            self.encode_prompt(prompt),
+            ref_latents,
+            height_px=height_px,
+            width_px=width_px,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            layout=layout,
+            negative=None
+            if negative_prompt is None or cfg_scale == 1.0
+            else self.encode_prompt(negative_prompt),
+            cfg_scale=cfg_scale,
+            start=None if kept is None else kept[0],
+            mask=None if kept is None else kept[1],
+            callback=callback,
+        )
+        if finish is not None:
+            latents = finish(latents)
+        image = self.decode(latents)
+        placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
+        if placement is not None:
+            image = undo_fit(image, placement)
+        height, width = (side * LATENT_PX for side in latents.shape[-2:])
+        settings: dict[str, Any] = {
+            "prompt": prompt,
+            "negative_prompt": negative_prompt,
+            "height_px": height,
+            "width_px": width,
+            "fit": fit,
+            "steps": steps,
+        }
+        settings |= {
+            "guidance": guidance,
+            "layout": layout or self.layout,
+            "cfg_scale": cfg_scale,
+        }
+        if mask is not None:
+            settings |= {"masked": True, "feather_px": feather_px}
+        return Edit(image, latents, seed, settings, placement)
+
+    def sample(
+        self,
+        text: Text,
+        ref_latents: Sequence[Tensor | ReferenceLatents] = (),
+        *,
+        height_px: int | None = None,
+        width_px: int | None = None,
+        batch: int = 1,
+        steps: int = 28,
+        guidance: float = 2.5,
+        seed: int = 0,
+        mu: float | None = None,
+        layout: Layout | None = None,
+        negative: Text | None = None,
+        cfg_scale: float = 1.0,
+        start: Tensor | None = None,
+        strength: float = 1.0,
+        mask: Tensor | None = None,
+        solver: str = "euler",
+        callback: Callback | None = None,
+    ) -> Tensor:
+        """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
+
+        Args:
+            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function; as
+                `ReferenceLatents` where one has a strength, a region or a place of its own.
+            height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
+            batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
+            mu: the shift of the noise levels, see `schedule.sigmas`.
+            start, strength, mask, solver, callback: see `denoise`.
+        Returns: (B, 16, h, w), float32.
+        Raises: ValueError about unusable arguments; TooLittleMemoryError.
+        """
+        shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
+        given = shown if start is None else [start, *shown]
+        height, width = self.target_size(height_px, width_px, given)
+        batch = _batch(batch, given if mask is None else [*given, mask])
+        size = height // LATENT_PX, width // LATENT_PX
+        if start is not None and (height_px or width_px) and start.shape[-2:] != size:
+            own_height, own_width = (side * LATENT_PX for side in start.shape[-2:])
+            raise ValueError(
+                f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
+                "set width and height to 0, or give a start of that size"
+            )
+        attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
+        with explained_memory(
+            attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
+        ):
+            return self.denoise(
+                noise(batch, *size, seed, channels=self.vae_config.z_channels),
+                text,
+                sigmas(steps, height * width // TOKEN_PX**2, mu=mu),
+                guidance=guidance,
+                references=ref_latents,
+                layout=layout or self.layout,
+                cfg_scale=cfg_scale,
+                negative=negative,
+                start=start,
+                strength=strength,
+                mask=mask,
+                solver=solver,
+                callback=callback,
+            )
+
+    def encode_reference(
+        self, reference: Reference, fit: str = "crop"
+    ) -> tuple[Tensor | ReferenceLatents, Placement | None]:
+        """One reference as `sample` takes it, and its place on the canvas; what is encoded already passes through."""
+        if isinstance(reference, Edit):
+            return reference.latents, reference.placement
+        if isinstance(reference, ReferenceLatents):
+            return reference, None
+        if isinstance(reference, Image.Image):
+            reference = from_pil(reference)
+        if (
+            reference.ndim == 4
+            and reference.shape[-1] != 3
+            and reference.shape[1] == self.vae_config.z_channels
+        ):
+            return reference, None
+        return self.encode_picture(reference, fit)
+
+    def encode_picture(
+        self, image: Tensor, fit: str = "crop", *, most_tokens: int | None = None
+    ) -> tuple[Tensor, Placement]:
+        """Latents (B, 16, h, w) of pictures (B, H, W, 3) in [0, 1], fitted to a size the model likes.
+
+        The last ones used are kept, known by every pixel of every picture of the batch.
+
+        Args: most_tokens: pictures that would have more are scaled down to so many.
+        Returns: the latents, and where the picture lies on their canvas.
+        Raises: ValueError about an unusable picture; TooLittleMemoryError.
+        """
+        check_image(image)
+        height, width = image.shape[1:3]
+        size = canvas_size(height, width, self.preferred_sizes, fit)
+        if most_tokens is not None and size[0] * size[1] > most_tokens * TOKEN_PX**2:
+            size = budget_size(*size, most_tokens)
+            fit = "stretch" if fit == "none" else fit
+        canvas, placement = fit_image(image, size, fit)
+        key = (_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
+        if key not in self._kept:
+            self._kept[key] = self.encode(canvas)
+        self._kept.move_to_end(key)
+        while len(self._kept) > _REFERENCES_KEPT:
+            self._kept.popitem(last=False)
+        return self._kept[key].clone(), placement
+
+    def target_size(
+        self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]
+    ) -> tuple[int, int]:
+        """(height, width) in pixels of the picture to be made, both multiples of 16."""
+        if ref_latents:
+            height, width = (side * LATENT_PX for side in ref_latents[0].shape[-2:])
+        else:
+            height, width = self.preferred_sizes[0]
+        asked = (height if height_px is None else height_px, width if width_px is None else width_px)
+        if min(asked) < 1:
+            raise ValueError(
+                f"a picture of {asked[1]} x {asked[0]} px cannot be made; both sides must be at least 16"
+            )
+        legal = legal_size(*asked)
+        if legal != asked:
+            log.warning(
+                "%d x %d px is not a multiple of 16 px; making %d x %d",
+                asked[1],
+                asked[0],
+                legal[1],
+                legal[0],
+            )
+        return legal
+
+
+def _digest(image: Tensor) -> bytes:
+    pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+    return hashlib.blake2b(pixels.data, digest_size=16).digest()
+
+
+def _kept(
+    fitted: Sequence[tuple[Tensor | ReferenceLatents, Placement | None]], mask: Tensor, feather_px: float
+) -> tuple[Tensor, Tensor]:
+    """The first reference's latents, to be kept, and where they may change."""
+    if not fitted:
+        raise ValueError("a mask says what of the first reference may change, and there is no reference")
+    first, place = fitted[0]
+    latents = first.latents if isinstance(first, ReferenceLatents) else first
+    canvas = latents.shape[-2] * LATENT_PX, latents.shape[-1] * LATENT_PX
+    return latents, edit_mask(mask, canvas, place, feather_px)
+
+
+def _batch(batch: int, given: Sequence[Tensor]) -> int:
+    """How many pictures are made. Raises: ValueError where what is given does not agree on it."""
+    sizes = {batch, *(latents.shape[0] for latents in given)} - {1}
+    if len(sizes) > 1 or batch < 1:
+        found = ", ".join(str(size) for size in sorted(sizes))
+        raise ValueError(f"batches of {found} cannot be combined; each must be 1, or all the same")
+    return sizes.pop() if sizes else 1
