@@ -9,6 +9,7 @@ declare namespace Page {
   /** A node on the canvas. The package does not export its class, and lacks the hook for its results. */
   type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
     onExecuted?(output: Output | undefined): void;
+    imgs?: HTMLImageElement[];
   };
 }
 

@@ -77,7 +77,11 @@ export function asOneStep(change) {
  */
 function newNode(type, behind, beside) {
   const made = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(type));
-  if (!made) return null;
+  if (!made) {
+    const detail = t("This pack has no node {type}: restart ComfyUI.", { type });
+    app.extensionManager.toast.add({ severity: "error", summary: type, detail });
+    return null;
+  }
   const graph = graphOf(beside);
   graph.add(made);
   const [width, height] = made.computeSize();

@@ -1,0 +1,50 @@
+// @ts-check
+/** The picture that a node shows, and the one that comes into it, as addresses on ComfyUI's own server. */
+
+import { app } from "../../../scripts/app.js";
+import { originOf } from "./actions.js";
+
+/** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
+
+/** @param {Stored} stored */
+function addressOf({ filename = "", subfolder = "", type = "output" }) {
+  return app.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
+}
+
+/** The key of a node's results: inside a subgraph its graph comes first. @param {Page.Node} node */
+function resultsKey(node) {
+  const graph = node.graph;
+  return graph && graph !== graph.rootGraph ? `${graph.id}:${node.id}` : String(node.id);
+}
+
+/** The last picture that a node made or shows; "" if there is none yet. @param {Page.Node} node @returns {string} */
+export function pictureOf(node) {
+  const output = /** @type {{ images?: Stored[] } | undefined} */ (app.nodeOutputs?.[resultsKey(node)]);
+  const made = output?.images?.find((one) => one.filename);
+  if (made) return addressOf(made);
+  const shown = node.imgs?.find((one) => one.src.includes("/view?"));
+  if (shown) return shown.src;
+  const widget = { LoadImage: "image", KontextLoadChain: "file" }[String(node.type)];
+  const chosen = node.widgets?.find((one) => one.name === widget)?.value;
+  if (typeof chosen !== "string" || !chosen) return "";
+  const parts = chosen.replace(/ \[\w+\]$/, "").split("/");
+  const type = /\[(\w+)\]$/.exec(chosen)?.[1] ?? "input";
+  return addressOf({ filename: parts.pop(), subfolder: parts.join("/"), type });
+}
+
+/** The node that an input comes from, past nodes that only lead a wire round. @param {Page.Node} node @param {string} name */
+export function sourceOf(node, name) {
+  const seen = new Set([node]);
+  let found = originOf(node, name)?.node;
+  while (found?.type === "Reroute" && !seen.has(found)) {
+    seen.add(found);
+    found = originOf(found, found.inputs?.[0]?.name ?? "")?.node;
+  }
+  return found ?? null;
+}
+
+/** The picture that a node of a chain goes on from; "" if it is not known. @param {Page.Node} node */
+export function pictureBefore(node) {
+  const source = sourceOf(node, "chain") ?? sourceOf(node, "image");
+  return source ? pictureOf(source) : "";
+}
