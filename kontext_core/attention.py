@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-_CHANNELS = 8  # kernels want a multiple of it
+ADDED_CHANNELS = 8  # behind those of a head where keys have weights; kernels want a multiple of it
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def key_weights(
     )
     wanted = logits * head_dim**0.5  # attention divides by it
     coarse = wanted.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
-    query = torch.zeros(1, len(logits), 1, _CHANNELS)
+    query = torch.zeros(1, len(logits), 1, ADDED_CHANNELS)
     query[:, :n_free, :, :2] = 1.0
     key = torch.zeros_like(query)
     key[0, :, 0, 0], key[0, :, 0, 1] = coarse, wanted - coarse
@@ -65,7 +65,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     dim = q.shape[-1]
     if weights is not None:
         q, k = _longer(q, weights.query), _longer(k, weights.key)
-        v = F.pad(v, (0, _CHANNELS))
+        v = F.pad(v, (0, ADDED_CHANNELS))
     out = F.scaled_dot_product_attention(
         q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=dim**-0.5
     )

@@ -8,6 +8,7 @@ from torch import Tensor
 from .config import LAYOUTS, Layout
 
 HeightWidth = tuple[int, int]
+Place = tuple[int, int, int]  # (index, row, column)
 
 
 def text_ids(batch: int, length: int) -> Tensor:
@@ -55,31 +56,39 @@ def layout_ids(
     Raises: ValueError if the layout is unknown.
     Source: arXiv:2506.15742 (index); diffusers and ComfyUI (offset); arXiv:2504.02160 (diagonal).
     """
+    corners = layout_corners(target, references, layout)
+    return [reference_ids(*size, *corner) for size, corner in zip(references, corners, strict=True)]
+
+
+def layout_corners(
+    target: HeightWidth, references: Sequence[HeightWidth], layout: Layout = "offset"
+) -> list[Place]:
+    """Where the first token of every reference stands, (index, row, column) in tokens. As `layout_ids`, without the ids."""
     if layout == "index":
-        return [reference_ids(h, w, index) for index, (h, w) in enumerate(references, start=1)]
+        return [(index, 0, 0) for index in range(1, len(references) + 1)]
     if layout == "offset":
-        return _offset_ids(references)
+        return _offset_corners(references)
     if layout == "diagonal":
-        return _diagonal_ids(target, references)
+        return _diagonal_corners(target, references)
     raise ValueError(f"layout {layout!r} is not known; choose one of {', '.join(LAYOUTS)}")
 
 
-def _offset_ids(references: Sequence[HeightWidth]) -> list[Tensor]:
-    ids: list[Tensor] = []
+def _offset_corners(references: Sequence[HeightWidth]) -> list[Place]:
+    corners: list[Place] = []
     total_height = total_width = 0
     for height, width in references:
         row, column = (0, total_width) if height + total_height > width + total_width else (total_height, 0)
-        ids.append(reference_ids(height, width, 1, row, column))
+        corners.append((1, row, column))
         total_height = max(total_height, height + row)
         total_width = max(total_width, width + column)
-    return ids
+    return corners
 
 
-def _diagonal_ids(target: HeightWidth, references: Sequence[HeightWidth]) -> list[Tensor]:
-    ids: list[Tensor] = []
+def _diagonal_corners(target: HeightWidth, references: Sequence[HeightWidth]) -> list[Place]:
+    corners: list[Place] = []
     row, column = target
     for height, width in references:
-        ids.append(reference_ids(height, width, 0, row, column))
+        corners.append((0, row, column))
         row += height
         column += width
-    return ids
+    return corners

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .config import Layout
 from .latents import pack
-from .positions import HeightWidth, layout_ids, reference_ids
+from .positions import HeightWidth, Place, layout_corners, reference_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +27,7 @@ class ReferenceLatents:
     latents: Tensor
     strength: float = 1.0
     region: Tensor | None = None
-    place: tuple[int, int, int] | None = None
+    place: Place | None = None
     image: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -82,11 +82,11 @@ def place(references: Sequence[Reference], target: HeightWidth, layout: Layout) 
     """
     given = [one if isinstance(one, ReferenceLatents) else ReferenceLatents(one) for one in references]
     shown = [one for one in given if one.strength > 0]
-    by_layout = iter(layout_ids(target, [one.size for one in shown if one.place is None], layout))
+    corners = corners_of([(one.size, one.place) for one in shown], target, layout)
     tokens: list[Tensor] = []
     ids: list[Tensor] = []
-    for one in shown:
-        own_ids = next(by_layout) if one.place is None else reference_ids(*one.size, *one.place)
+    for one, corner in zip(shown, corners, strict=True):
+        own_ids = reference_ids(*one.size, *corner)
         own_tokens = pack(one.latents)
         if one.region is not None:
             chosen = one.region.flatten().to("cpu").nonzero()[:, 0]
@@ -94,6 +94,17 @@ def place(references: Sequence[Reference], target: HeightWidth, layout: Layout) 
         tokens.append(own_tokens)
         ids.append(own_ids)
     return Placed(tuple(tokens), tuple(ids), tuple(one.strength for one in shown))
+
+
+def corners_of(
+    references: Sequence[tuple[HeightWidth, Place | None]], target: HeightWidth, layout: Layout
+) -> list[Place]:
+    """Where each reference's first token stands: at its own place, else where the layout puts it among those without.
+
+    Args: references: (size in tokens, its own place or None) of each. target: (height, width) in tokens.
+    """
+    by_layout = iter(layout_corners(target, [size for size, own in references if own is None], layout))
+    return [next(by_layout) if own is None else own for _, own in references]
 
 
 def budget_size(height_px: int, width_px: int, most_tokens: int) -> tuple[int, int]:
