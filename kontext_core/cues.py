@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import Any, cast
 
 import torch
-from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from .images import check_image, from_pil
+from .images import check_image
+from .lettering import text_cover
 
 VERSION = 1
 KINDS = ("ellipse", "box", "arrow", "freehand", "text")
@@ -171,8 +171,6 @@ def _segments(mark: Mark, height: int, width: int, stroke: float) -> Iterator[tu
 
 
 def _text_cover(mark: Mark, height: int, width: int) -> Tensor:
-    font = ImageFont.load_default(max(mark.width * min(height, width), 1.0))
-    page = Image.new("L", (width, height))
     (x, y) = mark.points[0]
-    ImageDraw.Draw(page).text((x * width, y * height), mark.text, 255, font)
-    return from_pil(page)[0, :, :, 0]
+    size = max(mark.width * min(height, width), 1.0)
+    return text_cover(mark.text, x * width, y * height, size, height=height, width=width)

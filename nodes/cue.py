@@ -30,8 +30,8 @@ class KontextVisualCue(io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder=_EXAMPLE,
-                    tooltip="The marks as JSON; coordinates are fractions of width and height, so they fit every size. "
-                    "The help page has all kinds.",
+                    tooltip="The marks as JSON, which 'Draw on the picture' writes for you. Coordinates are fractions of width "
+                    "and height, so they fit every size. The help page has all kinds.",
                 ),
             ],
             outputs=[io.Image.Output("IMAGE", display_name="image", tooltip="The picture with the marks.")],
@@ -48,5 +48,7 @@ class KontextVisualCue(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, image: Tensor, marks: str) -> io.NodeOutput:
-        drawn = draw_marks(convert.picture(image), parse_marks(marks))
-        return io.NodeOutput(drawn, ui=host.shown(drawn, cls=cls))
+        picture = convert.picture(image)
+        drawn = draw_marks(picture, parse_marks(marks))
+        beneath = host.shown(picture[:1], cls=cls)["images"]  # what the page's editor shows to draw upon
+        return io.NodeOutput(drawn, ui={**host.shown(drawn, cls=cls), "beneath": beneath})

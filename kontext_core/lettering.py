@@ -1,0 +1,60 @@
+"""Words written upon a picture, with the font that comes along: the same on every machine, to a part of a pixel.
+
+The page draws the same from the same file (web/js/cue_font.js): letters stand at their own widths, without kerning, and
+nothing is rounded to whole pixels.
+"""
+
+import functools
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+FONT = Path(__file__).parent / "fonts" / "Aileron-Regular.ttf"
+UNITS = 1000  # of the font's em square, which is as high as a text's size
+ASCENT, LINE = 0.97, 1.2  # from the upper edge to the baseline, and from line to line, in em
+_FINEST, _COARSEST, _LARGE_PX = 16, 4, 1024  # letters are drawn that many times as large, and shrunk
+_FREE = 4  # an em of that many units a pixel undoes the rounding of widths to pixels
+
+
+def text_cover(text: str, left: float, top: float, size: float, *, height: int, width: int) -> Tensor:
+    """How much of each pixel a text covers: (height, width) in [0, 1].
+
+    Args: left, top: of its upper left corner in px; size: of the font in px.
+    """
+    cover = torch.zeros(height, width)
+    for row, line in enumerate(text.split("\n")):
+        baseline, pen = top + (ASCENT + LINE * row) * size, left
+        for letter in line:
+            advance = _advance(letter) * size
+            _draw(cover, letter, pen, baseline, advance, size)
+            pen += advance
+    return cover
+
+
+def _draw(cover: Tensor, letter: str, pen: float, baseline: float, advance: float, size: float) -> None:
+    height, width = cover.shape
+    left, right = max(math.floor(pen - size / 2), 0), min(math.ceil(pen + advance + size / 2), width)
+    top, bottom = max(math.floor(baseline - size), 0), min(math.ceil(baseline + size / 2), height)
+    if left >= right or top >= bottom:
+        return
+    fine = min(max(math.ceil(_LARGE_PX / size), _COARSEST), _FINEST)
+    page = Image.new("L", ((right - left) * fine, (bottom - top) * fine))
+    start = ((pen - left) * fine, (baseline - top) * fine)
+    ImageDraw.Draw(page).text(start, letter, 255, _font(size * fine), anchor="ls")
+    part = cover[top:bottom, left:right]
+    torch.maximum(part, torch.from_numpy(np.asarray(page.reduce(fine), dtype=np.float32) / 255), out=part)
+
+
+@functools.lru_cache(maxsize=8)
+def _font(size: float) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(FONT, size, layout_engine=ImageFont.Layout.BASIC)
+
+
+@functools.lru_cache(maxsize=256)
+def _advance(letter: str) -> float:
+    """Width of a letter in em."""
+    return round(_font(UNITS * _FREE).getlength(letter) / _FREE) / UNITS
