@@ -2,12 +2,15 @@
 
 from typing import Any
 
+from . import plan
 from ._api import ComfyExtension
 from .chain import KontextChainSheet, KontextCompare, KontextPickTurn
 from .chain_file import KontextLoadChain, KontextSaveChain
+from .conditioning import KontextFromConditioning, KontextToConditioning
 from .cue import KontextVisualCue
 from .edit import KontextEdit
 from .example import KontextExample
+from .from_comfyui import KontextFromComfyUI
 from .latent import KontextDecode, KontextEncode
 from .load import KontextLoadModel
 from .prompt import KontextEncodePrompt
@@ -34,6 +37,9 @@ NODES: tuple[type[Any], ...] = (
     KontextSaveChain,
     KontextLoadChain,
     KontextVisualCue,
+    KontextFromComfyUI,
+    KontextToConditioning,
+    KontextFromConditioning,
 )
 
 
@@ -41,4 +47,5 @@ class KontextExtension(ComfyExtension):
     """What the pack adds to ComfyUI."""
 
     async def get_node_list(self) -> list[type[Any]]:
+        plan.serve()  # here, since ComfyUI 0.3 never calls `on_load`
         return list(NODES)

@@ -10,9 +10,19 @@ from torch import Tensor
 from ..kontext_core.solvers import SOLVERS
 from . import convert, host, inputs
 from ._api import io
+from .conditioning import Wanted
 from .preview import progress
 from .reference import encoded
-from .types import CATEGORY, Latent, Model, Prompt, PromptSocket, Reference, ReferencesSocket
+from .types import (
+    CATEGORY,
+    EncodedPrompt,
+    Latent,
+    Model,
+    Prompt,
+    PromptSocket,
+    Reference,
+    ReferencesSocket,
+)
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -114,7 +124,7 @@ class KontextSampler(io.ComfyNode):
     def execute(
         cls,
         model: Editor,
-        prompt: Prompt,
+        prompt: Prompt | EncodedPrompt,
         width: int,
         height: int,
         steps: int,
@@ -131,7 +141,8 @@ class KontextSampler(io.ComfyNode):
         solver: str = "euler",
     ) -> io.NodeOutput:
         with host.heard() as notes:
-            ref_latents, frame = encoded(model, references or ())
+            wanted = Wanted.of(prompt, references, guidance, layout, notes)
+            ref_latents, frame = encoded(model, wanted.references)
             start_latents, start_mask = None, None
             if start is not None:
                 start_latents, frame = convert.from_latent(start, model.vae_config)
@@ -143,17 +154,17 @@ class KontextSampler(io.ComfyNode):
                     )
                 start_mask = convert.latent_mask(mask, start)
             latents = model.sample(
-                model.encode_prompt(prompt.text),
+                prompt.encoded(model),
                 ref_latents,
                 height_px=height or None,
                 width_px=width or None,
                 batch=batch,
                 steps=steps,
-                guidance=guidance,
+                guidance=wanted.guidance,
                 seed=seed,
                 mu=math.log(shift) if shift else None,
-                layout=None if layout == "auto" else layout,
-                negative=None if cfg == 1.0 else model.encode_prompt(prompt.negative),
+                layout=wanted.layout,
+                negative=None if cfg == 1.0 else prompt.encoded_negative(model),
                 cfg_scale=cfg,
                 start=start_latents,
                 strength=strength,

@@ -1,18 +1,24 @@
 """What travels along the wires of this pack."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
 from ._api import io
 
+if TYPE_CHECKING:
+    from ..kontext_core.editor import Editor
+
 Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.editor.Editor
-PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt
+PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt or an EncodedPrompt
 ReferencesSocket = io.Custom("KONTEXT_REFERENCES")  # a tuple of Reference
 ChainSocket = io.Custom("KONTEXT_CHAIN")  # a kontext_core.chain.Chain
 
 Latent = dict[str, Any]  # ComfyUI's LATENT
+Text = tuple[Tensor, Tensor]  # T5's states (B, L, ctx) and CLIP's vector (B, vec)
 CATEGORY = "Kontext"
 
 
@@ -22,6 +28,14 @@ class Prompt:
 
     text: str
     negative: str = ""
+
+    def encoded(self, model: Editor) -> Text:
+        """What the model makes of the words."""
+        return model.encode_prompt(self.text)
+
+    def encoded_negative(self, model: Editor) -> Text:
+        """The same of what to steer away from."""
+        return model.encode_prompt(self.negative)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -45,6 +59,31 @@ class Reference:
         what = self.picture if self.picture is not None else (self.latent or {}).get("samples")
         kind = "LATENT" if self.picture is None else f"picture, {self.fit}"
         return f"Reference({kind}, {tuple(what.shape) if isinstance(what, Tensor) else what})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class EncodedPrompt:
+    """Words that other text encoders have read already, and what came along with them.
+
+    Args:
+        negative: None is that of no words, as the sampling model reads them.
+        guidance, layout: where not None, they count in place of the sampler's. references: before the sampler's.
+    """
+
+    text: Text
+    negative: Text | None = None
+    guidance: float | None = None
+    references: tuple[Reference, ...] = ()
+    layout: str | None = None
+
+    def __repr__(self) -> str:
+        return f"EncodedPrompt({self.text[0].shape[1]} tokens, {len(self.references)} references)"
+
+    def encoded(self, model: Editor) -> Text:
+        return self.text
+
+    def encoded_negative(self, model: Editor) -> Text:
+        return model.encode_prompt("") if self.negative is None else self.negative
 
 
 def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:

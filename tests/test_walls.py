@@ -20,10 +20,11 @@ HOST = (
     "comfy_extras",
     "comfy_config",
     "folder_paths",
+    "latent_preview",
     "server",
     "execution",
 )
-TALK_TO_COMFYUI = {"nodes/_api.py", "nodes/host.py"}
+TALK_TO_COMFYUI = {"nodes/_api.py", "nodes/host.py", "nodes/hosted.py"}
 MAY_USE = {"": {"nodes"}, "nodes": {"nodes", "kontext_core"}, "kontext_core": {"kontext_core"}}
 MAX_LINES = 400
 

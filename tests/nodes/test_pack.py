@@ -36,6 +36,9 @@ IDS = {
     "KontextSaveChain": [],
     "KontextLoadChain": ["KONTEXT_CHAIN", "IMAGE"],
     "KontextVisualCue": ["IMAGE"],
+    "KontextFromComfyUI": ["KONTEXT_MODEL"],
+    "KontextToConditioning": ["CONDITIONING", "CONDITIONING"],
+    "KontextFromConditioning": ["KONTEXT_PROMPT"],
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
@@ -72,6 +75,9 @@ INPUTS = {
     "KontextSaveChain": ["chain", "filename_prefix", "latents"],
     "KontextLoadChain": ["file"],
     "KontextVisualCue": ["image", "marks"],
+    "KontextFromComfyUI": ["model", "clip", "vae"],
+    "KontextToConditioning": ["model", "prompt", "guidance", "layout", "references"],
+    "KontextFromConditioning": ["conditioning", "negative"],
 }  # fmt: skip
 
 

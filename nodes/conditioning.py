@@ -1,0 +1,278 @@
+"""Our prompts and references as ComfyUI's CONDITIONING, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..kontext_core.references import ReferenceLatents
+from . import convert, host, inputs
+from ._api import io
+from .reference import encoded
+from .types import (
+    CATEGORY,
+    EncodedPrompt,
+    Model,
+    Prompt,
+    PromptSocket,
+    Reference,
+    ReferencesSocket,
+    Text,
+)
+
+if TYPE_CHECKING:
+    from ..kontext_core.editor import Editor
+
+Conditioning = list[list[Any]]  # ComfyUI's: pairs of states (B, L, ctx) and a dict
+
+# Our layouts by ComfyUI's names for them. Source: ComfyUI, comfy/ldm/flux/model.py.
+METHODS = {"offset": "offset", "index": "index", "diagonal": "uxo"}
+
+_READ = ("pooled_output", "guidance", "reference_latents", "reference_latents_method")
+_KNOWN = {
+    "area": "a region",
+    "mask": "a mask",
+    "start_percent": "a range of steps",
+    "end_percent": "a range of steps",
+    "control": "a ControlNet",
+    "hooks": "hooks",
+    "gligen": "boxes for GLIGEN",
+    "concat_latent_image": "a picture for an inpainting model",
+    "attention_mask": "an attention mask",
+}
+
+
+class KontextToConditioning(io.ComfyNode):
+    """What KontextSampler is given, for KSampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextToConditioning",
+            display_name="Kontext To Conditioning",
+            category=CATEGORY,
+            description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers and nodes.",
+            inputs=[
+                Model.Input(
+                    "model",
+                    tooltip="The model whose text encoders read the words and whose autoencoder encodes the pictures.",
+                ),
+                PromptSocket.Input("prompt", tooltip="The words from Kontext Prompt."),
+                inputs.guidance(),
+                inputs.layout(),
+                ReferencesSocket.Input(
+                    "references",
+                    optional=True,
+                    tooltip="Pictures to look at, from Kontext Reference. Strength, region and place are not known there.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(
+                    "POSITIVE", display_name="positive", tooltip="For KSampler and other nodes of ComfyUI."
+                ),
+                io.Conditioning.Output(
+                    "NEGATIVE",
+                    display_name="negative",
+                    tooltip="The same with the prompt's negative text; it counts only where cfg is not 1.",
+                ),
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Editor,
+        prompt: Prompt | EncodedPrompt,
+        guidance: float,
+        layout: str,
+        references: tuple[Reference, ...] | None = None,
+    ) -> io.NodeOutput:
+        with host.heard() as notes:
+            wanted = Wanted.of(prompt, references, guidance, layout, notes)
+            looked_at, _ = encoded(model, wanted.references)
+            shown = [convert.to_latent(one, model.vae_config)["samples"] for one in plain(looked_at)]
+            made = [
+                write(text, shown, guidance=wanted.guidance, layout=wanted.layout or model.layout)
+                for text in (prompt.encoded(model), prompt.encoded_negative(model))
+            ]
+        return io.NodeOutput(*made, ui=host.say(*notes))
+
+
+class KontextFromConditioning(io.ComfyNode):
+    """What KSampler is given, for KontextSampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextFromConditioning",
+            display_name="Kontext From Conditioning",
+            category=CATEGORY,
+            description="Takes CONDITIONING of ComfyUI's nodes as the prompt, with the references and the guidance in it.",
+            inputs=[
+                io.Conditioning.Input(
+                    "conditioning",
+                    tooltip="Words that the text encoders of FLUX.1 have read, one entry for the whole picture and all "
+                    "steps.",
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="What to steer away from. It counts only where the sampler's cfg is not 1.",
+                ),
+            ],
+            outputs=[
+                PromptSocket.Output(
+                    "PROMPT", display_name="prompt", tooltip="For Kontext Sampler, with all that was in it."
+                )
+            ],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, conditioning: Conditioning, negative: Conditioning | None = None) -> io.NodeOutput:
+        words = read(conditioning)
+        away = None if negative is None else read(negative)
+        if away is not None and away.latents and not _same(away.latents, words.latents):
+            raise ValueError(
+                "the negative CONDITIONING has other reference latents than the positive, and here the references of the "
+                "positive serve both: take the negative from before its ReferenceLatent"
+            )
+        references = tuple(Reference(latent={"samples": samples}) for samples in words.latents)
+        layout = words.layout if references else None
+        prompt = EncodedPrompt(words.text, away and away.text, words.guidance, references, layout)
+        said = [f"{words.text[0].shape[1]} tokens of text", f"{len(references)} references"]
+        said += [f"layout {layout}"] if layout else []
+        said += [] if words.guidance is None else [f"guidance {words.guidance:g}"]
+        return io.NodeOutput(prompt, ui=host.say(", ".join(said)))
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a sampler does, of what its prompt and its own inputs say."""
+
+    references: tuple[Reference, ...]
+    guidance: float
+    layout: str | None
+
+    @classmethod
+    def of(
+        cls,
+        prompt: Prompt | EncodedPrompt,
+        references: tuple[Reference, ...] | None,
+        guidance: float,
+        layout: str,
+        notes: list[str],
+    ) -> Wanted:
+        """A layout that is chosen comes first, then the prompt's; the prompt's guidance comes before the node's.
+
+        Args: notes: is told where the prompt's guidance is another.
+        """
+        own = None if layout == "auto" else layout
+        if isinstance(prompt, Prompt):
+            return cls(references or (), guidance, own)
+        if prompt.guidance is not None and prompt.guidance != guidance:
+            notes.append(f"guidance {prompt.guidance:g} of the conditioning counts, not {guidance:g}")
+            guidance = prompt.guidance
+        return cls((*prompt.references, *(references or ())), guidance, own or prompt.layout)
+
+
+@dataclass(frozen=True, eq=False)
+class Words:
+    """What was read. Args: latents: as the autoencoder gives them. layout: by our name; None where it is not said."""
+
+    text: Text
+    guidance: float | None
+    latents: tuple[Tensor, ...]
+    layout: str | None
+
+
+def write(text: Text, latents: Sequence[Tensor], *, guidance: float, layout: str) -> Conditioning:
+    """CONDITIONING of one entry. Args: latents: of references, as the autoencoder gives them, unscaled."""
+    states, pooled = (part.float().cpu() for part in text)
+    values: dict[str, Any] = {"pooled_output": pooled, "guidance": guidance}
+    if latents:
+        values |= {"reference_latents": list(latents), "reference_latents_method": METHODS[layout]}
+    return [[states, values]]
+
+
+def read(conditioning: Conditioning) -> Words:
+    """What a CONDITIONING says.
+
+    Raises: ValueError in one sentence about what a prompt here cannot say: more than one entry, regions, ranges of steps,
+        ControlNets and whatever else would have to be left out.
+    """
+    if len(conditioning) != 1:
+        raise ValueError(
+            f"this CONDITIONING has {len(conditioning)} entries and a prompt is one: take it from before Conditioning "
+            "(Combine) or the like, or sample with ComfyUI's KSampler"
+        )
+    states, values = conditioning[0]
+    pooled = values.get("pooled_output")
+    if not isinstance(states, Tensor) or not isinstance(pooled, Tensor):
+        raise ValueError(
+            "this CONDITIONING has no text states with a pooled output: encode the words with the text encoders of FLUX.1 "
+            "(DualCLIPLoader, type flux)"
+        )
+    foreign = [name for name, value in values.items() if name not in _READ and value is not None]
+    if foreign:
+        found = ", ".join(dict.fromkeys(_KNOWN.get(name, repr(name)) for name in foreign))
+        raise ValueError(
+            f"this CONDITIONING comes with {found}, which Kontext nodes do not follow: take it from before the node that "
+            "adds it, or sample with ComfyUI's KSampler"
+        )
+    return Words((states, pooled), _guidance(values), *_references(values))
+
+
+def _guidance(values: Mapping[str, Any]) -> float | None:
+    guidance = values.get("guidance", False)
+    if guidance is None:
+        raise ValueError(
+            "the guidance of this CONDITIONING is switched off, which Kontext nodes do not do: take FluxDisableGuidance out"
+        )
+    return None if guidance is False else float(guidance)
+
+
+def _references(values: Mapping[str, Any]) -> tuple[tuple[Tensor, ...], str | None]:
+    method = values.get("reference_latents_method")
+    layouts = {name: layout for layout, name in METHODS.items()}
+    if method is not None and method not in layouts:
+        raise ValueError(
+            f"reference_latents_method is {method!r}, which Kontext nodes do not know; choose {', '.join(layouts)}"
+        )
+    return tuple(values.get("reference_latents") or ()), method and layouts[method]
+
+
+def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
+    """References as ComfyUI's FLUX.1 takes them; those of strength 0 are left out.
+
+    Raises: ValueError in one sentence about what it cannot do with one.
+    """
+    shown: list[Tensor] = []
+    for number, one in enumerate(references, start=1):
+        if isinstance(one, Tensor):
+            shown.append(one)
+            continue
+        if one.strength == 0:
+            continue
+        wishes = {
+            f"a strength of {one.strength:g}": one.strength != 1,
+            "a region": one.region is not None,
+            "a place of its own": one.place is not None,
+        }
+        found = " and ".join(wish for wish, wished in wishes.items() if wished)
+        if found:
+            raise ValueError(
+                f"reference {number} has {found}, which ComfyUI's own FLUX.1 does not know: leave it as it was, or use a "
+                "model from Kontext Load Model and Kontext Sampler"
+            )
+        shown.append(one.latents)
+    return shown
+
+
+def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    return len(some) == len(others) and all(torch.equal(a, b) for a, b in zip(some, others, strict=True))

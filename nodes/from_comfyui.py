@@ -1,0 +1,41 @@
+"""A model that ComfyUI loaded, for the nodes of this pack."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import host
+from ._api import io
+from .types import CATEGORY, Model
+
+
+class KontextFromComfyUI(io.ComfyNode):
+    """For whoever loads Kontext with stock, GGUF or Nunchaku loaders, and with stock LoRA nodes."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextFromComfyUI",
+            display_name="Kontext From ComfyUI",
+            category=CATEGORY,
+            description="Takes FLUX.1 Kontext from ComfyUI's loaders, with all LoRAs on it, for all other Kontext nodes.",
+            inputs=[
+                io.Model.Input(
+                    "model",
+                    tooltip="FLUX.1 Kontext from any loader, LoRA nodes behind it. ComfyUI runs it and manages its memory.",
+                ),
+                io.Clip.Input(
+                    "clip", tooltip="The text encoders of FLUX.1, CLIP-L and T5-XXL, from DualCLIPLoader."
+                ),
+                io.Vae.Input("vae", tooltip="The autoencoder of FLUX.1, from Load VAE."),
+            ],
+            outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
+        )
+
+    @classmethod
+    @host.explained
+    def execute(cls, model: Any, clip: Any, vae: Any) -> io.NodeOutput:
+        from .hosted import HostedEditor
+
+        made = HostedEditor(model, clip, vae)
+        return io.NodeOutput(made, ui=host.say(*made.describe()))

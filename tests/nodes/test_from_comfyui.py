@@ -1,0 +1,340 @@
+"""A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's own machinery around it."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.stock import Stock, stock_clip, stock_model, stock_parts, stock_vae
+
+from .conftest import picture
+
+Run = Callable[..., Any]
+TOLERANCE = 1e-5  # relative L2, float32
+
+
+@pytest.fixture(scope="module")
+def own(part: Callable[[str], Any], model: Any) -> Any:
+    """Our own code: the tiny model with guidance as an input and the published scale and shift, random weights."""
+    config = part("kontext_core.train.config")
+    torch.manual_seed(0)
+    transformer = part("kontext_core.transformer").Transformer(
+        replace(config.TINY_TRANSFORMER, guidance_embed=True)
+    )
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            parameter.normal_(std=0.05)
+            if name.endswith("_norm.scale"):
+                parameter.add_(2)  # attention that is sharp enough for positions to matter
+    vae = part("kontext_core.vae").VAE(replace(config.TINY_VAE, scale_factor=0.3611, shift_factor=0.1159))
+    return part("kontext_core.pipeline").Pipeline(transformer, vae, model.text)
+
+
+@pytest.fixture(scope="module")
+def stock(own: Any, comfy_models: None) -> Stock:
+    return stock_parts(own)
+
+
+@pytest.fixture(scope="module")
+def hosted(run: Run, stock: Stock) -> Any:
+    """The same weights in ComfyUI's code, as a KONTEXT_MODEL."""
+    return run("KontextFromComfyUI", **stock._asdict())[0]
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    return float((ours - theirs).norm() / ours.norm())
+
+
+def references(run: Run, *sizes: tuple[int, int], **options: Any) -> Any:
+    stack = None
+    for seed, (height, width) in enumerate(sizes):
+        given = {"image": picture(height, width, seed=seed), "fit": "none", "references": stack}
+        stack = run("KontextReference", **(given | options))[0]
+    return stack
+
+
+def sampled(run: Run, model: Any, **options: Any) -> Tensor:
+    """Latents of the sampler node, three steps at 64 x 96 px unless said otherwise."""
+    words = {"text": "make the circle red", "negative": "blue"}
+    prompt = run("KontextEncodePrompt", model=model, **words)[0]
+    size = {} if "start" in options else {"width": 96, "height": 64}
+    given = {"prompt": prompt, "steps": 3, "seed": 5, "layout": "offset", **size} | options
+    return run("KontextSampler", model=model, **given)[0]["samples"]
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "words alone": {},
+    "guidance": {"guidance": 4.0},
+    "batch": {"batch": 3},
+    "cfg": {"cfg": 3.0},
+    "shift": {"shift": 3.0},
+    "one step": {"steps": 1},
+    "heun": {"solver": "heun"},
+    "dpmpp_2m": {"solver": "dpmpp_2m", "steps": 5},
+}
+
+
+@pytest.mark.parametrize("options", CASES.values(), ids=CASES)
+def test_the_same_latents_from_words(run: Run, own: Any, hosted: Any, options: dict[str, Any]) -> None:
+    assert distance(sampled(run, own, **options), sampled(run, hosted, **options)) <= TOLERANCE
+
+
+@pytest.mark.parametrize("layout", ["offset", "index", "diagonal"])
+@pytest.mark.parametrize("options", [{}, {"cfg": 3.0, "batch": 2}], ids=["plain", "cfg and batch"])
+def test_the_same_latents_with_references(
+    run: Run, own: Any, hosted: Any, layout: str, options: dict[str, Any]
+) -> None:
+    """Of different sizes, so that the layouts put every one of them elsewhere."""
+    stack = references(run, (64, 96), (96, 32), (48, 64))
+    given = {"references": stack, "layout": layout} | options
+    ours = sampled(run, own, **given)
+    assert distance(ours, sampled(run, hosted, **given)) <= TOLERANCE
+    assert distance(ours, sampled(run, own, **options)) > 100 * TOLERANCE, "references are looked at"
+
+
+def test_layouts_differ(run: Run, hosted: Any) -> None:
+    stack = references(run, (64, 96), (96, 32), (48, 64))
+    made = [sampled(run, hosted, references=stack, layout=one) for one in ("offset", "index", "diagonal")]
+    assert min(distance(made[0], made[1]), distance(made[1], made[2])) > 100 * TOLERANCE
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_same_latents_from_a_start(
+    run: Run, own: Any, hosted: Any, strength: float, masked: bool
+) -> None:
+    start = run("KontextEncode", model=own, image=picture(64, 96), fit="none")[0]
+    mask = torch.zeros(1, 64, 96)
+    mask[:, 16:48, 20:70] = 1
+    given = {"start": start, "strength": strength, "mask": mask if masked else None, "steps": 4}
+    assert distance(sampled(run, own, **given), sampled(run, hosted, **given)) <= TOLERANCE
+
+
+def test_an_empty_latent_is_a_start_like_any_other(run: Run, own: Any, hosted: Any) -> None:
+    """ComfyUI takes zeros for no picture at all and does not scale them; these are meant."""
+    given = {"start": {"samples": torch.zeros(1, 16, 8, 12)}, "strength": 0.5, "steps": 4}
+    assert distance(sampled(run, own, **given), sampled(run, hosted, **given)) <= TOLERANCE
+
+
+def test_latents_and_pictures_are_interchangeable(run: Run, own: Any, hosted: Any) -> None:
+    image = picture(64, 96)
+    latents = [run("KontextEncode", model=one, image=image, fit="none")[0] for one in (own, hosted)]
+    assert distance(latents[0]["samples"], latents[1]["samples"]) <= TOLERANCE
+    pictures = [run("KontextDecode", model=one, latent=latents[0])[0] for one in (own, hosted)]
+    torch.testing.assert_close(pictures[0], pictures[1], rtol=0, atol=1e-5)
+
+
+def test_sizes_are_those_of_the_published_model(run: Run, hosted: Any) -> None:
+    said = run("KontextReference", image=picture(512, 512), model=hosted).ui.as_dict()["text"][0]
+    assert "1024 x 1024 px, 4096 tokens" in said
+    assert hosted.target_size(None, None, []) == (1024, 1024)
+
+
+def test_turns_and_branches(run: Run, own: Any, hosted: Any) -> None:
+    """The whole lineage: anchor, alignment, a mask, more references."""
+    fast = {"fit": "none", "steps": 2, "layout": "index"}
+    mask = torch.zeros(1, 64, 96)
+    mask[:, :, 48:] = 1
+    stack = references(run, (32, 48))
+    made = {}
+    for name, one in (("own", own), ("hosted", hosted)):
+        first = run("KontextTurn", model=one, image=picture(64, 96), instruction="a", mask=mask, **fast)[0]
+        more = {"anchor": True, "align": True, "references": stack, "seed": 3}
+        made[name] = run("KontextTurn", model=one, chain=first, instruction="b", **fast, **more)[0]
+    for ours, theirs in zip(made["own"].turns, made["hosted"].turns, strict=True):
+        assert distance(ours.latents, theirs.latents) <= TOLERANCE
+        assert ours.settings == theirs.settings
+    assert made["hosted"].last.settings["layout"] == "index"
+
+
+def test_a_saved_chain_says_how_to_make_it_again(
+    run: Run, part: Callable[[str], Any], hosted: Any, tmp_path: Any
+) -> None:
+    chain_file = part("kontext_core.chain")
+    fast = {"fit": "none", "steps": 2, "seed": 9, "guidance": 3.5}
+    made = run("KontextTurn", model=hosted, image=picture(64, 96), instruction="a", **fast)[0]
+    chain_file.save_chain(made, tmp_path / "chain.png")
+    loaded = chain_file.load_chain(tmp_path / "chain.png")
+    last = loaded.last
+    wanted = {name: last.settings[name] for name in ("fit", "steps", "guidance", "layout", "anchor", "align")}
+    again = loaded.back_to(0).edit(hosted, last.instruction, seed=last.seed, **wanted)
+    assert torch.equal(again.last.latents, made.last.latents)
+
+
+def test_edit_in_one_box(run: Run, own: Any, hosted: Any) -> None:
+    given = {"image": picture(40, 72), "fit": "none", "instruction": "a", "steps": 2}
+    ours, theirs = (run("KontextEdit", model=one, **given)[0] for one in (own, hosted))
+    assert ours.shape == theirs.shape == (1, 40, 72, 3)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-4)
+
+
+def test_the_picture_of_a_seed_does_not_depend_on_what_ran_before(run: Run, hosted: Any) -> None:
+    before = sampled(run, hosted)
+    sampled(run, hosted, seed=6, cfg=2.0)
+    assert torch.equal(sampled(run, hosted), before)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"strength": 0.5}, "a strength of 0.5"),
+        ({"region": torch.ones(1, 64, 96)}, "a region"),
+        ({"place": "1 0 64"}, "a place of its own"),
+        ({"place": "1 0 64", "strength": 2.0}, "a strength of 2 and a place of its own"),
+    ],
+)
+def test_what_comfyui_cannot_do_with_a_reference_is_said(
+    run: Run, hosted: Any, options: dict[str, Any], said: str
+) -> None:
+    stack = references(run, (64, 96), **options)
+    with pytest.raises(ValueError, match=f"reference 1 has {said}, which ComfyUI's own FLUX.1 does not know"):
+        sampled(run, hosted, references=stack)
+
+
+def test_a_reference_of_strength_0_is_left_out(run: Run, hosted: Any) -> None:
+    stack = references(run, (64, 96), strength=0.0)
+    assert torch.equal(sampled(run, hosted, references=stack), sampled(run, hosted))
+
+
+def test_lora_of_stock_nodes_counts_and_leaves_the_model_alone(
+    run: Run, part: Callable[[str], Any], own: Any, stock: Stock, hosted: Any
+) -> None:
+    before = sampled(run, hosted)
+    key = "diffusion_model.double_blocks.0.img_attn.qkv.weight"
+    change = torch.randn(384, 128, generator=torch.Generator().manual_seed(1)) * 0.1
+    patched = stock.model.clone()
+    patched.add_patches({key: ("diff", (change,))}, 0.5)
+    node = run("KontextFromComfyUI", **stock._replace(model=patched)._asdict())
+    assert "1 weights changed by LoRA" in node.ui.as_dict()["text"][0]
+    theirs = sampled(run, node[0])
+    assert distance(before, theirs) > 100 * TOLERANCE
+    weight = own.transformer.double_blocks[0].img_attn.qkv.weight
+    with torch.no_grad():
+        weight += 0.5 * change
+    try:
+        assert distance(sampled(run, own), theirs) <= TOLERANCE
+    finally:
+        with torch.no_grad():
+            weight -= 0.5 * change
+    assert torch.equal(sampled(run, hosted), before)
+
+
+def test_shift_of_the_models_own_is_said_not_to_count(run: Run, stock: Stock) -> None:
+    import comfy.model_sampling
+
+    shifted = stock.model.clone()
+    shifted.add_object_patch("model_sampling", comfy.model_sampling.ModelSamplingFlux())
+    said = run("KontextFromComfyUI", **stock._replace(model=shifted)._asdict()).ui.as_dict()["text"][0]
+    assert "its own shift does not count: Kontext Sampler has one" in said
+    plain = run("KontextFromComfyUI", **stock._asdict()).ui.as_dict()["text"][0]
+    assert plain == "FLUX.1 in float32, run by ComfyUI"
+
+
+def test_patches_of_comfyui_run(run: Run, stock: Stock) -> None:
+    """One of its hooks around the whole network is asked once a step."""
+    asked: list[tuple[int, ...]] = []
+
+    def wrapper(apply: Any, given: dict[str, Any]) -> Tensor:
+        asked.append(tuple(given["input"].shape))
+        return apply(given["input"], given["timestep"], **given["c"])
+
+    patched = stock.model.clone()
+    patched.set_model_unet_function_wrapper(wrapper)
+    sampled(run, run("KontextFromComfyUI", **stock._replace(model=patched)._asdict())[0])
+    assert asked == [(1, 16, 8, 12)] * 3
+
+
+def test_progress_and_stop_button(run: Run, hosted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    import comfy.model_management as management
+    import comfy.utils
+
+    seen: list[tuple[int, Any]] = []
+
+    def press(value: int, _total: int, preview: Any, node_id: Any) -> None:
+        seen.append((value, preview))
+        if value == 2:
+            management.interrupt_current_processing()
+
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", press)
+    with pytest.raises(management.InterruptProcessingException):
+        sampled(run, hosted, steps=20)
+    assert [value for value, _ in seen] == [1, 2]
+    assert seen[0][1][1].size == (12, 8), "a pixel a latent"
+    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)
+    assert sampled(run, hosted, steps=1).isfinite().all()
+
+
+def test_words_are_read_once(run: Run, own: Any, stock: Stock, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    hosted = run("KontextFromComfyUI", **stock._asdict())[0]
+    encode = stock.clip.encode_from_tokens_scheduled
+    monkeypatch.setattr(
+        stock.clip,
+        "encode_from_tokens_scheduled",
+        lambda tokens: asked.append(tokens["l"]) or encode(tokens),
+    )
+    for _ in range(2):
+        sampled(run, hosted, steps=1, cfg=2.0)
+    assert asked == ["make the circle red", "blue"]
+
+
+def test_other_models_are_refused(run: Run, stock: Stock, own: Any) -> None:
+    import comfy.model_base
+
+    sdxl = SimpleNamespace(model=SimpleNamespace())
+    with pytest.raises(ValueError, match=r"of the kind SimpleNamespace and FLUX\.1 is needed"):
+        run("KontextFromComfyUI", **stock._replace(model=sdxl)._asdict())
+    chroma = SimpleNamespace(model=object.__new__(comfy.model_base.Chroma))
+    with pytest.raises(ValueError, match=r"of the kind Chroma and FLUX\.1 is needed"):
+        run("KontextFromComfyUI", **stock._replace(model=chroma)._asdict())
+    fill = SimpleNamespace(model=stock_model(own).model)
+    fill.model.model_config.unet_config["in_channels"] = 96
+    with pytest.raises(ValueError, match="takes 96 channels, as Fill, Depth and Canny do"):
+        run("KontextFromComfyUI", **stock._replace(model=fill)._asdict())
+
+
+def test_other_autoencoders_are_refused(run: Run, stock: Stock, own: Any) -> None:
+    vae = stock_vae(own.vae)
+    vae.latent_channels = 4
+    with pytest.raises(ValueError, match=r"this VAE makes 4 channels and FLUX\.1 works on 16"):
+        run("KontextFromComfyUI", **stock._replace(vae=vae)._asdict())
+
+
+def test_text_encoders_of_another_model_are_refused(run: Run, stock: Stock) -> None:
+    encoders = SimpleNamespace(encode=lambda _: (torch.zeros(1, 77, 2048), torch.zeros(1, 1280)))
+    clip = stock_clip(None)
+    clip.cond_stage_model.encode_token_weights = encoders.encode
+    hosted = run("KontextFromComfyUI", **stock._replace(clip=clip)._asdict())[0]
+    with pytest.raises(
+        ValueError, match="states of 2048 numbers and a vector of 1280, and this model takes 128"
+    ):
+        sampled(run, hosted)
+
+
+def test_network_code_of_other_packs_is_trusted_with_offset_only(run: Run, stock: Stock, own: Any) -> None:
+    class Foreign(torch.nn.Module):
+        """Passes its work on to ComfyUI's, and might have passed over the layout."""
+
+        def __init__(self, network: Any) -> None:
+            super().__init__()
+            self.network, self.dtype = network, network.dtype
+
+        def forward(self, *args: Any, **options: Any) -> Any:
+            return self.network(*args, **options)
+
+    model = stock_model(own)
+    model.model.diffusion_model = Foreign(model.model.diffusion_model)
+    hosted = run("KontextFromComfyUI", **stock._replace(model=model)._asdict())[0]
+    stack = references(run, (64, 96), (96, 32))
+    ours = sampled(run, own, references=stack)
+    assert distance(ours, sampled(run, hosted, references=stack)) <= TOLERANCE
+    for layout in ("index", "diagonal"):
+        with pytest.raises(ValueError, match=f"layout is '{layout}', and this MODEL is run by Foreign"):
+            sampled(run, hosted, references=stack, layout=layout)
+    sampled(
+        run, hosted, references=references(run, (64, 96)), layout="index"
+    )  # one alone is the same in both
