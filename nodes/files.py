@@ -11,6 +11,7 @@ from ..kontext_core.errors import CheckpointError
 from . import host
 
 if TYPE_CHECKING:
+    from ..kontext_core.config import TransformerConfig
     from ..kontext_core.loading import FileReport
 
 TINY = "tiny (comes along)"
@@ -89,6 +90,22 @@ def reports_of(parts: Parts) -> list[FileReport]:
     from ..kontext_core.loading.folders import find
 
     return [find(parts[part], kind)[0] for part, kind in _KINDS.items()]
+
+
+def transformer_config(model: str) -> TransformerConfig:
+    """Sizes of a model's transformer, from its file's header; remembered until the file changes.
+
+    Raises: ValueError or CheckpointError.
+    """
+    path = {"transformer": parts_of(model)["transformer"]}
+    return _config_of(path["transformer"], state_of(path))
+
+
+@functools.lru_cache(maxsize=16)
+def _config_of(path: Path, _state: tuple[tuple[str, int, int], ...]) -> TransformerConfig:
+    from ..kontext_core.loading.folders import find
+
+    return find(path, "transformer")[0].config
 
 
 def _model_folders() -> dict[str, Path]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import json
 import logging
+import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,9 +25,11 @@ from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
 from ._api import ui
 
 PREVIEW_PX = 512
+MOST_ASKED = 65_536  # bytes of a question from the page
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
 _Result = TypeVar("_Result")
+CHAIN_LATENTS = ".kontext.safetensors"  # what `chain.latents_path` ends in
 
 
 def weight_files(folder: str) -> list[str]:
@@ -79,15 +84,27 @@ def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[st
 
 
 def chain_pictures() -> list[str]:
-    """PNG files that may hold a chain: all in the input folder, and in the output folder those with latents."""
+    """PNG files that may hold a chain: all in the input folder, and in the output folder those with latents.
+
+    The page asks whenever it lists the nodes, so only the output folder and two levels below it are looked at.
+    """
     inputs_folder, output = (
         Path(folder) for folder in (folder_paths.get_input_directory(), folder_paths.get_output_directory())
     )
     given = sorted(path.name for path in inputs_folder.glob("*.png"))
-    saved = sorted(output.rglob("*.kontext.safetensors"), key=lambda path: -path.stat().st_mtime)
-    pictures = [path.with_name(path.name.removesuffix(".kontext.safetensors") + ".png") for path in saved]
+    found = (path for pattern in ("", "*/", "*/*/") for path in output.glob(f"{pattern}*{CHAIN_LATENTS}"))
+    saved = sorted(((_changed(path), path) for path in found), reverse=True)
+    pictures = [path.with_name(path.name.removesuffix(CHAIN_LATENTS) + ".png") for _, path in saved]
     names = [path.relative_to(output).as_posix() for path in pictures if path.is_file()]
     return [*(f"{name} [output]" for name in names), *given]
+
+
+def _changed(path: Path) -> float:
+    """When a file was changed last; 0 if it has vanished meanwhile."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def picture_path(name: str) -> Path:
@@ -194,14 +211,51 @@ def heard() -> Generator[list[str]]:
         _CORE_LOG.removeHandler(listener)
 
 
-def say(*lines: str) -> Any:
-    """Text of a node's output, which web/js/node_text.js shows in the node; nothing to say empties it again."""
-    return ui.PreviewText("\n".join(lines))
+@dataclass(frozen=True)
+class _Told(ui.PreviewText):
+    """Text and what else the page's scripts want to know."""
+
+    value: str
+    more: dict[str, Sequence[Any]]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**super().as_dict(), **self.more}
+
+
+def say(*lines: str, **more: Sequence[Any]) -> Any:
+    """Text of a node's output, which web/js/node_text.js shows in the node; nothing to say empties it again.
+
+    Args: more: lists for other scripts of the page.
+    """
+    return _Told("\n".join(lines), more)
 
 
 def shown(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
     """A picture (B, H, W, 3) and text of a node's output, both to be seen in the node. Args: cls: the node."""
     return {**ui.PreviewImage(image, cls=cls).as_dict(), "text": ("\n".join(lines),)}
+
+
+def serve(path: str, answer: Callable[[Any], Any]) -> None:
+    """Let the page ask by POST with JSON. Where ComfyUI has no server, and where the path is served already, nothing.
+
+    Args: answer: from the question to what JSON can hold, run in a thread; a ValueError is status 400, {"error": sentence}.
+    """
+    module = sys.modules.get("server")  # ComfyUI's, which only ComfyUI itself may start
+    server = getattr(getattr(module, "PromptServer", None), "instance", None)
+    if server is None or any(getattr(route, "path", None) == path for route in server.routes):
+        return
+    from aiohttp import web
+
+    async def answered(request: web.Request) -> web.Response:
+        try:
+            if not 0 < (request.content_length or 0) <= MOST_ASKED:
+                raise ValueError(f"a question must have 1 to {MOST_ASKED} bytes")
+            question = json.loads(await request.text())
+            return web.json_response(await asyncio.to_thread(answer, question))
+        except (ValueError, RecursionError) as error:
+            return web.json_response({"error": str(error)}, status=400)
+
+    server.routes.post(path)(answered)
 
 
 def graph() -> Any:

@@ -14,6 +14,9 @@ from .types import CATEGORY, Model
 if TYPE_CHECKING:
     from ..kontext_core.pipeline import Pipeline
 
+DTYPES = ("auto", "bfloat16", "float16", "float32")
+DEVICES = ("auto", "cpu", "cuda")
+
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
 
@@ -47,14 +50,14 @@ class KontextLoadModel(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "dtype",
-                    options=["auto", "bfloat16", "float16", "float32"],
+                    options=list(DTYPES),
                     default="auto",
                     tooltip="Numbers to compute with. auto: bfloat16 on a GPU, float32 on a CPU. float32 takes twice "
                     "the memory. The T5 text encoder never uses float16.",
                 ),
                 io.Combo.Input(
                     "device",
-                    options=["auto", "cpu", "cuda"],
+                    options=list(DEVICES),
                     default="auto",
                     tooltip="Where to compute. auto: where ComfyUI does.",
                 ),

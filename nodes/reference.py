@@ -110,7 +110,10 @@ class KontextReference(io.ComfyNode):
         corner = place_of(place)
         reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
-        return io.NodeOutput(stack, ui=host.say(f"reference {len(stack)}: {describe(reference, model)}"))
+        said = host.say(
+            f"reference {len(stack)}: {describe(reference, model)}", kontext_size=[own_size(reference)]
+        )
+        return io.NodeOutput(stack, ui=said)
 
 
 def place_of(text: str) -> tuple[int, int, int] | None:
@@ -126,14 +129,23 @@ def place_of(text: str) -> tuple[int, int, int] | None:
     return index, row, column
 
 
+def own_size(reference: Reference) -> tuple[int, int]:
+    """(height, width) in pixels of the picture before it is fitted, or of the latent."""
+    if reference.latent is not None:
+        height, width = (side * LATENT_PX for side in reference.latent["samples"].shape[-2:])
+    else:
+        assert reference.picture is not None
+        height, width = reference.picture.shape[1:3]
+    return height, width
+
+
 def describe(reference: Reference, model: Editor | None) -> str:
     """The size that the model will see, and the tokens it costs."""
     if reference.latent is not None:
-        height, width = (side * LATENT_PX for side in reference.latent["samples"].shape[-2:])
+        height, width = own_size(reference)
         start = f"a latent of {width} x {height} px"
     else:
-        assert reference.picture is not None
-        own_height, own_width = reference.picture.shape[1:3]
+        own_height, own_width = own_size(reference)
         sizes = PREFERRED_SIZES if model is None else model.preferred_sizes
         height, width = canvas_size(own_height, own_width, sizes, reference.fit)
         if reference.most_tokens is not None:
