@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.stock import Stock, stock_parts
 from tools import comfyui
 from tools.paths import ROOT
 
@@ -135,6 +137,34 @@ def model(run: Callable[..., Any], tiny: Path) -> Any:
     return run("KontextLoadModel")[0]
 
 
+@pytest.fixture(scope="session")
+def own(part: Callable[[str], Any], model: Any) -> Any:
+    """Our own code: the tiny model with guidance as an input and the published scale and shift, random weights."""
+    config = part("kontext_core.train.config")
+    torch.manual_seed(0)
+    transformer = part("kontext_core.transformer").Transformer(
+        replace(config.TINY_TRANSFORMER, guidance_embed=True)
+    )
+    with torch.no_grad():
+        for name, parameter in transformer.named_parameters():
+            parameter.normal_(std=0.05)
+            if name.endswith("_norm.scale"):
+                parameter.add_(2)  # attention that is sharp enough for positions to matter
+    vae = part("kontext_core.vae").VAE(replace(config.TINY_VAE, scale_factor=0.3611, shift_factor=0.1159))
+    return part("kontext_core.pipeline").Pipeline(transformer, vae, model.text)
+
+
+@pytest.fixture(scope="session")
+def stock(own: Any, comfy_models: None) -> Stock:
+    return stock_parts(own)
+
+
+@pytest.fixture(scope="session")
+def hosted(run: Callable[..., Any], stock: Stock) -> Any:
+    """The same weights in ComfyUI's code, as a KONTEXT_MODEL."""
+    return run("KontextFromComfyUI", **stock._asdict())[0]
+
+
 @pytest.fixture
 def image() -> Tensor:
     """An IMAGE of the tiny model's size."""
@@ -144,3 +174,26 @@ def image() -> Tensor:
 def picture(height: int, width: int, *, batch: int = 1, channels: int = 3, seed: int = 0) -> Tensor:
     """Noise as an IMAGE."""
     return torch.rand(batch, height, width, channels, generator=torch.Generator().manual_seed(seed))
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """Relative L2."""
+    return float((ours - theirs).norm() / ours.norm())
+
+
+def references(run: Callable[..., Any], *sizes: tuple[int, int], **options: Any) -> Any:
+    """A stack of pictures of (height, width) in pixels, as they are."""
+    stack = None
+    for seed, (height, width) in enumerate(sizes):
+        given = {"image": picture(height, width, seed=seed), "fit": "none", "references": stack}
+        stack = run("KontextReference", **(given | options))[0]
+    return stack
+
+
+def sampled(run: Callable[..., Any], model: Any, **options: Any) -> Tensor:
+    """Latents of the sampler node, three steps at 64 x 96 px unless said otherwise."""
+    words = {"text": "make the circle red", "negative": "blue"}
+    prompt = run("KontextEncodePrompt", model=model, **words)[0]
+    size = {} if "start" in options else {"width": 96, "height": 64}
+    given = {"prompt": prompt, "steps": 3, "seed": 5, "layout": "offset", **size} | options
+    return run("KontextSampler", model=model, **given)[0]["samples"]

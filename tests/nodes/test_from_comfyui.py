@@ -1,7 +1,6 @@
 """A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's own machinery around it."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,61 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.stock import Stock, stock_clip, stock_model, stock_parts, stock_vae
+from tests.stock import Stock, stock_clip, stock_model, stock_vae
 
-from .conftest import picture
+from .conftest import distance, picture, references, sampled
 
 Run = Callable[..., Any]
 TOLERANCE = 1e-5  # relative L2, float32
-
-
-@pytest.fixture(scope="module")
-def own(part: Callable[[str], Any], model: Any) -> Any:
-    """Our own code: the tiny model with guidance as an input and the published scale and shift, random weights."""
-    config = part("kontext_core.train.config")
-    torch.manual_seed(0)
-    transformer = part("kontext_core.transformer").Transformer(
-        replace(config.TINY_TRANSFORMER, guidance_embed=True)
-    )
-    with torch.no_grad():
-        for name, parameter in transformer.named_parameters():
-            parameter.normal_(std=0.05)
-            if name.endswith("_norm.scale"):
-                parameter.add_(2)  # attention that is sharp enough for positions to matter
-    vae = part("kontext_core.vae").VAE(replace(config.TINY_VAE, scale_factor=0.3611, shift_factor=0.1159))
-    return part("kontext_core.pipeline").Pipeline(transformer, vae, model.text)
-
-
-@pytest.fixture(scope="module")
-def stock(own: Any, comfy_models: None) -> Stock:
-    return stock_parts(own)
-
-
-@pytest.fixture(scope="module")
-def hosted(run: Run, stock: Stock) -> Any:
-    """The same weights in ComfyUI's code, as a KONTEXT_MODEL."""
-    return run("KontextFromComfyUI", **stock._asdict())[0]
-
-
-def distance(ours: Tensor, theirs: Tensor) -> float:
-    return float((ours - theirs).norm() / ours.norm())
-
-
-def references(run: Run, *sizes: tuple[int, int], **options: Any) -> Any:
-    stack = None
-    for seed, (height, width) in enumerate(sizes):
-        given = {"image": picture(height, width, seed=seed), "fit": "none", "references": stack}
-        stack = run("KontextReference", **(given | options))[0]
-    return stack
-
-
-def sampled(run: Run, model: Any, **options: Any) -> Tensor:
-    """Latents of the sampler node, three steps at 64 x 96 px unless said otherwise."""
-    words = {"text": "make the circle red", "negative": "blue"}
-    prompt = run("KontextEncodePrompt", model=model, **words)[0]
-    size = {} if "start" in options else {"width": 96, "height": 64}
-    given = {"prompt": prompt, "steps": 3, "seed": 5, "layout": "offset", **size} | options
-    return run("KontextSampler", model=model, **given)[0]["samples"]
 
 
 CASES: dict[str, dict[str, Any]] = {
