@@ -17,11 +17,17 @@ function resultsKey(node) {
   return graph && graph !== graph.rootGraph ? `${graph.id}:${node.id}` : String(node.id);
 }
 
+/** The first picture of one kind in a node's last results; "" if there is none. @param {Page.Node} node @param {string} kind */
+export function resultOf(node, kind) {
+  const output = /** @type {Record<string, Stored[]> | undefined} */ (app.nodeOutputs?.[resultsKey(node)]);
+  const made = output?.[kind]?.find((one) => one.filename);
+  return made ? addressOf(made) : "";
+}
+
 /** The last picture that a node made or shows; "" if there is none yet. @param {Page.Node} node @returns {string} */
 export function pictureOf(node) {
-  const output = /** @type {{ images?: Stored[] } | undefined} */ (app.nodeOutputs?.[resultsKey(node)]);
-  const made = output?.images?.find((one) => one.filename);
-  if (made) return addressOf(made);
+  const made = resultOf(node, "images");
+  if (made) return made;
   const shown = node.imgs?.find((one) => one.src.includes("/view?"));
   if (shown) return shown.src;
   const widget = { LoadImage: "image", KontextLoadChain: "file" }[String(node.type)];

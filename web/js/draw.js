@@ -1,0 +1,145 @@
+// @ts-check
+/** "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue. */
+
+import { app } from "../../../scripts/app.js";
+import { asOneStep, inputOf, originOf, selected, widgetOf } from "./actions.js";
+import { readMarks, writeMarks } from "./cue_format.js";
+import { Editor } from "./draw_editor.js";
+import { loadPicture, pictureInto } from "./draw_picture.js";
+import { loadFont } from "./draw_sheet.js";
+import { resultOf } from "./node_picture.js";
+import { freeSpot } from "./place.js";
+import { t } from "./words.js";
+
+const CUE = "KontextVisualCue";
+const SHOWS = ["KontextReference", "KontextTurn", "KontextEdit"]; // those with a picture to draw upon
+const GAP = 60;
+const ACTION = {
+  id: "Kontext.Draw",
+  label: "Draw on the picture",
+  need: "Select a Kontext Visual Cue, Reference, Turn or Edit first.",
+};
+let open = false;
+
+/** Whether there is a picture to draw upon. @param {Page.Node} node */
+const fits = (node) => node.comfyClass === CUE || SHOWS.includes(String(node.comfyClass));
+
+/** @param {"info" | "warn" | "error"} severity @param {string} detail */
+function tell(severity, detail) {
+  app.extensionManager.toast.add({ severity, summary: t(ACTION.label), detail, life: 6000 });
+}
+
+/** Draw for a node: in the cue that it is, or that its picture comes through, or in a new one. @param {Page.Node} node */
+async function drawFor(node) {
+  if (open) return;
+  const before = originOf(node, "image")?.node;
+  const cue = node.comfyClass === CUE ? node : before?.comfyClass === CUE ? before : null;
+  if (cue && originOf(cue, "marks")) {
+    tell("warn", t("The marks come from another node: disconnect it to draw here."));
+    return;
+  }
+  open = true;
+  try {
+    const drawn = await edited(cue, node);
+    if (drawn !== null) asOneStep(() => store(drawn, cue ?? inserted(node)));
+  } catch (error) {
+    tell("error", /** @type {Error} */ (error).message);
+  } finally {
+    open = false;
+    app.canvas.canvas.focus();
+  }
+}
+
+/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} cue @param {Page.Node} node */
+async function edited(cue, node) {
+  const font = await loadFont();
+  const url = cue
+    ? pictureInto(cue, "image") || resultOf(cue, "beneath")
+    : pictureInto(node, ...pictureSlot(node));
+  const picture = url ? await loadPicture(url) : null;
+  const text = String((cue && widgetOf(cue, "marks")?.value) ?? "");
+  let note = picture
+    ? ""
+    : t("The picture is not known yet: run the graph once to see it. Marks fit any size.");
+  /** @type {import("./cue_format.js").Mark[]} */
+  let marks = [];
+  try {
+    marks = readMarks(text);
+  } catch (error) {
+    note = t("What stands in the node cannot be read, and Done replaces it: {why}.", {
+      why: /** @type {Error} */ (error).message,
+    });
+  }
+  const drawn = await new Editor({ picture, marks, font, note }).open();
+  return drawn === null || drawn === marks || (!drawn.length && !cue) ? null : writeMarks(drawn);
+}
+
+/** The input that a picture comes in by: a turn may go on from a chain. @param {Page.Node} node @returns {[name: string]} */
+const pictureSlot = (node) => [!originOf(node, "image") && originOf(node, "chain") ? "chain" : "image"];
+
+/** @param {string} text @param {Page.Node | null} cue */
+function store(text, cue) {
+  const widget = cue && widgetOf(cue, "marks");
+  if (!widget) return;
+  widget.value = text;
+  widget.callback?.(text);
+}
+
+/** A new cue between a node and its picture. @param {Page.Node} node @returns {Page.Node | null} */
+function inserted(node) {
+  const cue = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(CUE));
+  if (!cue) return null;
+  const graph = node.graph ?? app.graph;
+  const [source] = pictureSlot(node);
+  const origin = originOf(node, source);
+  graph.add(cue);
+  cue.setSize(cue.computeSize());
+  cue.pos = freeSpot(
+    graph.nodes.filter((one) => one !== cue).map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
+    [node.pos[0] - cue.size[0] - GAP, node.pos[1], cue.size[0], cue.size[1]],
+  );
+  if (origin) {
+    const slot =
+      source === "image" ? origin.slot : origin.node.outputs.findIndex((one) => one.type === "IMAGE");
+    if (source === "chain") {
+      node.disconnectInput(inputOf(node, "chain"));
+      tell(
+        "info",
+        t("This turn now begins a chain of its own, with what you drew on. Ctrl+Z takes that back."),
+      );
+    }
+    if (slot >= 0) origin.node.connect(slot, cue, inputOf(cue, "image"));
+  }
+  cue.connect(0, node, inputOf(node, "image"));
+  app.canvas.selectNode(cue);
+  return cue;
+}
+
+app.registerExtension({
+  name: "Kontext.Draw",
+  commands: [
+    {
+      id: ACTION.id,
+      label: ACTION.label,
+      function: () => {
+        const node = selected().find(fits);
+        if (node) drawFor(node);
+        else tell("info", t(ACTION.need));
+      },
+    },
+  ],
+  keybindings: [{ combo: { key: "d", alt: true }, commandId: ACTION.id }],
+  menuCommands: [{ path: ["Kontext"], commands: [ACTION.id] }],
+  /** @param {Page.Node} node */
+  getNodeMenuItems(node) {
+    if (!fits(node)) return [];
+    return [{ content: `Kontext: ${t(ACTION.label)}`, callback: () => drawFor(node) }];
+  },
+  /** @param {Page.Node} node */
+  nodeCreated(node) {
+    if (node.comfyClass !== CUE) return;
+    const button = node.addWidget("button", "draw", "", () => drawFor(node), { serialize: false });
+    button.label = t(ACTION.label);
+    button.serialize = false;
+  },
+});

@@ -1,0 +1,31 @@
+// @ts-check
+/** Which picture comes into an input, as far as the page knows it. */
+
+import { pictureOf, sourceOf } from "./node_picture.js";
+
+/**
+ * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no
+ * picture is known yet.
+ * @param {Page.Node} node @param {string} name of the input @param {Set<Page.Node>} [seen] @returns {string}
+ */
+export function pictureInto(node, name, seen = new Set()) {
+  const source = sourceOf(node, name);
+  if (!source || seen.has(source)) return "";
+  seen.add(source);
+  const own = pictureOf(source);
+  if (own) return own;
+  const before = (source.inputs ?? []).find((one) => one.link != null && one.type === "IMAGE");
+  return before ? pictureInto(source, before.name, seen) : "";
+}
+
+/** @param {string} url @returns {Promise<HTMLImageElement | null>} null if it is not there any more */
+export async function loadPicture(url) {
+  const image = new Image();
+  image.src = url;
+  try {
+    await image.decode();
+  } catch {
+    return null;
+  }
+  return image;
+}
