@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..kontext_core.world.examples import CHAIN_FILE
 from . import host
 from ._api import io
 from .types import CATEGORY, ChainSocket
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
+
+EXAMPLE = "example (comes along)"
 
 
 class KontextSaveChain(io.ComfyNode):
@@ -66,9 +70,9 @@ class KontextLoadChain(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=host.chain_pictures(),
+                    options=[EXAMPLE, *host.chain_pictures()],
                     upload=io.UploadType.image,
-                    tooltip="A PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
+                    tooltip="The example, a PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
                     "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
                 )
             ],
@@ -81,7 +85,7 @@ class KontextLoadChain(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, file: str) -> bool | str:
         try:
-            host.picture_path(file)
+            _path(file)
         except ValueError as error:
             return str(error)
         return True
@@ -90,7 +94,7 @@ class KontextLoadChain(io.ComfyNode):
     def fingerprint_inputs(cls, file: str) -> Any:
         from ..kontext_core.chain import latents_path
 
-        path = host.picture_path(file)
+        path = _path(file)
         stats = [one.stat() for one in (path, latents_path(path)) if one.is_file()]
         return [(one.st_mtime_ns, one.st_size) for one in stats]
 
@@ -99,10 +103,14 @@ class KontextLoadChain(io.ComfyNode):
     def execute(cls, file: str) -> io.NodeOutput:
         from ..kontext_core.chain import load_chain
 
-        chain = load_chain(host.picture_path(file))
+        chain = load_chain(_path(file))
         words = "with" if chain.last.latents is not None else "without"
         return io.NodeOutput(
             chain,
             chain.last.image,
             ui=host.shown(chain.last.image, f"{len(chain)} turns, {words} latents", cls=cls),
         )
+
+
+def _path(file: str) -> Path:
+    return CHAIN_FILE if file == EXAMPLE else host.picture_path(file)

@@ -23,12 +23,14 @@ from .console import ToolError, run, say
 from .page import open_browser, open_page
 from .paths import ROOT
 from .server import Server
-from .workflow_graphs import GAP, GRAPHS, MARGIN, TITLE_PX, TOP, Graph, Node
+from .workflow_graphs import GRAPHS
+from .workflow_parts import GAP, MARGIN, TITLE_PX, TOP, Graph, Node
 
 FOLDER = ROOT / "workflows"
 THUMBNAIL_PX = 256
 VIEW_PX = (1600, 900)
 SIDEBAR_PX = 80
+LEAST_SCALE = 0.6  # below it the page leaves out the nodes' texts
 
 _BUILD = """async ({id, nodes, links, groups, view}) => {
   const app = window.app
@@ -98,11 +100,11 @@ def _around(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
 
 
 def _view(graph: Graph) -> Json:
-    """Where the page looks when the workflow opens: at all of it."""
+    """Where the page looks when the workflow opens: at all of it, or where that is too small to read at its beginning."""
     right = max(node.pos[0] + node.size[0] for node in graph.nodes.values())
     bottom = max(node.pos[1] + node.size[1] for node in graph.nodes.values())
     space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - TOP - GAP)
-    scale = min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * GAP))
+    scale = max(min(1.0, space[0] / (right + 2 * GAP), space[1] / (bottom + 2 * GAP)), LEAST_SCALE)
     return {"scale": scale, "offset": [SIDEBAR_PX / scale + GAP, TOP / scale + GAP]}
 
 

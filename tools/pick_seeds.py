@@ -8,14 +8,19 @@ the one whose worst grid cell is nearest to the truth. Then the numbers go into 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
+from kontext_core.chain import load_chain
+from kontext_core.cues import draw_marks, parse_marks
 from kontext_core.errors import CheckpointError
-from kontext_core.pipeline import Pipeline
+from kontext_core.pipeline import Pipeline, Reference
 from kontext_core.world import TOLERANCE, Scene, cell_errors, draw
-from kontext_core.world.examples import EXAMPLES, STEPS, Example, picture
+from kontext_core.world.examples import CHAIN_FILE, EXAMPLES, STEPS, Example, picture
+from kontext_core.world.scenes import SIZE_PX
 
 from .console import ToolError, run, say
 
@@ -34,13 +39,18 @@ class Try(NamedTuple):
 
 
 def tries(
-    pipeline: Pipeline, instruction: str, references: list[Tensor], truth: Scene, count: int
+    pipeline: Pipeline,
+    instruction: str,
+    references: Sequence[Reference],
+    truth: Scene,
+    count: int,
+    mask: Tensor | None = None,
 ) -> list[Try]:
     """One turn with the seeds 0 to count - 1, the best first."""
     found: list[Try] = []
     wanted = draw([truth])
     for seed in range(count):
-        edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
+        edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed, mask=mask)
         error = cell_errors(edit.image.permute(0, 3, 1, 2), wanted).max().item()
         found.append(Try(error, seed, edit.latents))
     return sorted(found, key=lambda one: one.error)
@@ -52,11 +62,12 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
         return shared_seed(pipeline, example, count)
     chosen: list[int] = []
     results: list[Tensor] = []
-    pictures = [picture(name) for name in example.pictures]
+    pictures = shown(example)
+    mask = None if example.mask is None else box(*example.mask)
     turns = zip(example.instructions, example.truths, example.starts, strict=False)
     for instruction, truth, start in turns:
         references = [results[start - 1]] if start else pictures
-        best, *others = tries(pipeline, instruction, references, truth, count)
+        best, *others = tries(pipeline, instruction, references, truth, count, mask)
         right = sum(one.right for one in (best, *others))
         say(
             f"  {right} of {count} right; best: seed {best.seed}, {best.error:.3f} of {TOLERANCE}  {instruction}"
@@ -68,11 +79,28 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def shown(example: Example) -> list[Reference]:
+    """What the first turn of an example looks at."""
+    if example.before:
+        return [load_chain(CHAIN_FILE).last.as_reference()]
+    pictures: list[Reference] = [picture(name) for name in example.pictures]
+    if example.marks:
+        pictures[0] = draw_marks(picture(example.pictures[0]), parse_marks(example.marks))
+    return pictures
+
+
+def box(left: int, top: int, width: int, height: int) -> Tensor:
+    """A mask of a picture (128, 128) that is white there."""
+    mask = torch.zeros(SIZE_PX, SIZE_PX)
+    mask[top : top + height, left : left + width] = 1
+    return mask
+
+
 def shared_seed(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     """The seed with which the worst of all turns is best, for each turn."""
     found: list[tuple[float, int]] = []
     for seed in range(count):
-        worst, references = 0.0, [picture(name) for name in example.pictures]
+        worst, references = 0.0, shown(example)
         for instruction, truth in zip(example.instructions, example.truths, strict=True):
             edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
             error = cell_errors(edit.image.permute(0, 3, 1, 2), draw([truth])).max().item()

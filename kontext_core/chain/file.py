@@ -59,6 +59,7 @@ def save_chain(
         to_pil(chain.last.image).save(partial, "PNG", pnginfo=info)
         if tensors:
             save_file(tensors, partial_latents, {"format": "pt", KEY: id})
+            partial_latents.chmod(partial.stat().st_mode)  # for the same people as the picture
         os.replace(partial, path)
         if tensors:
             os.replace(partial_latents, beside)

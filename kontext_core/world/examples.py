@@ -3,7 +3,9 @@
 The seeds are those that serve the tiny model best; `python -m tools.pick_seeds --count 24` finds them.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +13,8 @@ from torch import Tensor
 from .changes import added
 from .draw import draw
 from .parse import apply
-from .scenes import Scene, Thing
+from .scenes import CELL_PX, SIZE_PX, Scene, Thing
+from .shapes import CUE_PX
 
 STEPS = 20
 
@@ -26,6 +29,10 @@ _BEACH = Scene(
 _COURT = Scene("clay", (Thing("square", "white", "big", 1, 1), Thing("circle", "black", "big", 3, 1)))
 _MOON = Scene("sky", (Thing("moon", "red", "big", 2, 1),))
 _DIAMOND = Scene("sand", (Thing("diamond", "blue", "big", 2, 3),))
+_HEARTS = Scene("snow", (Thing("heart", "purple", "big", 1, 0), Thing("heart", "purple", "big", 2, 2)))
+_OUTLINES = Scene(
+    "snow", (Thing("heart", "blue", "big", 0, 1), Thing("star", "purple", "big", 2, 2)), style="outline"
+)
 
 # What the node "Kontext Example Picture" offers. Released names: they stand in people's workflows.
 PICTURES: dict[str, Scene] = {
@@ -33,7 +40,11 @@ PICTURES: dict[str, Scene] = {
     "square and circle": _COURT,
     "moon": _MOON,
     "diamond": _DIAMOND,
+    "two hearts": _HEARTS,
+    "outlines": _OUTLINES,
 }
+# A chain that comes along: the edits of the example "three_turn_edit", made by `python -m tools.example_chain`.
+CHAIN_FILE = Path(__file__).with_name("example_chain.png")
 
 
 @dataclass(frozen=True)
@@ -42,6 +53,8 @@ class Example:
 
     Args: starts: for each turn the turn it goes on from, 0 being the picture; a chain has (0, 1, 2, ...), a branch not.
         one_seed: whether all turns must share a seed. only_last: whether the workflow puts out the last picture alone.
+        marks: JSON of `cues`, drawn upon the picture. mask: the box (left, top, width, height) in pixels that may change.
+        before: edits that a file which comes along has already.
     """
 
     pictures: tuple[str, ...]
@@ -51,6 +64,9 @@ class Example:
     starts: tuple[int, ...] = (0, 1, 2, 3, 4)
     one_seed: bool = False
     only_last: bool = False
+    marks: str = ""
+    mask: tuple[int, int, int, int] | None = None
+    before: int = 0
 
     @property
     def shown(self) -> tuple[Scene, ...]:
@@ -72,11 +88,33 @@ def _turns(picture: str, instructions: tuple[str, ...], seeds: tuple[int, ...], 
     """An example of one picture, whose truths the world's own grammar knows."""
     truths: list[Scene] = []
     starts: tuple[int, ...] = options.get("starts", Example.starts)
+    begin = replace(PICTURES[picture], cue=options.pop("cue", None))
     for instruction, start in zip(instructions, starts, strict=False):
-        scene = apply(instruction, truths[start - 1] if start else PICTURES[picture])
+        scene = apply(instruction, truths[start - 1] if start else begin)
         assert scene is not None, f"the world does not understand {instruction!r} here"
         truths.append(scene)
     return Example((picture,), instructions, seeds, tuple(truths), **options)
+
+
+def _resumed(example: Example, instructions: tuple[str, ...], seeds: tuple[int, ...]) -> Example:
+    """Further turns on the last of an example."""
+    scene, truths = example.truths[-1], list[Scene]()
+    for instruction in instructions:
+        made = apply(instruction, scene)
+        assert made is not None, f"the world does not understand {instruction!r} here"
+        truths.append(scene := made)
+    return Example((), instructions, seeds, tuple(truths), before=len(example.instructions))
+
+
+def _ellipse(row: int, col: int) -> str:
+    """The mark of `cues` that the world draws around a cell."""
+    half_width, half_height, stroke = CUE_PX
+    x, y = (col + 0.5) * CELL_PX, (row + 0.5) * CELL_PX
+    reach_x, reach_y = half_width - stroke / 2, half_height - stroke / 2
+    corners = [[x - reach_x, y - reach_y], [x + reach_x, y + reach_y]]
+    points = [[round(side / SIZE_PX, 4) for side in corner] for corner in corners]
+    mark = {"kind": "ellipse", "points": points, "colour": "#ed0d14", "width": round(stroke / SIZE_PX, 4)}
+    return json.dumps({"version": 1, "marks": [mark]})
 
 
 # By workflow.
@@ -93,6 +131,28 @@ EXAMPLES: dict[str, Example] = {
         ("put the thing of picture 2 at row 3 column 4",),
         (4,),
         (added(_MOON, _DIAMOND.things[0]),),
+    ),
+    "drawn_ellipse": _turns(
+        "two hearts",
+        ("remove the thing in the red ellipse",),
+        (3,),
+        cue=_HEARTS.things[1].cell,
+        marks=_ellipse(*_HEARTS.things[1].cell),
+    ),
+    "masked_edit": _turns(
+        "moon, circle and star",
+        ("paint the blue circle black",),
+        (4,),
+        mask=(2 * CELL_PX, 3 * CELL_PX, CELL_PX, CELL_PX),
+    ),
+    "three_references": Example(
+        ("square and circle", "moon", "diamond"),
+        ("put the thing of picture 3 at row 1 column 4",),
+        (1,),
+        (added(_COURT, replace(_DIAMOND.things[0], row=0, col=3)),),
+    ),
+    "style_reference": Example(
+        ("moon", "outlines"), ("use the style of picture 2",), (0,), (replace(_MOON, style="outline"),)
     ),
     "three_turn_edit": _turns(
         "moon, circle and star",
@@ -128,6 +188,9 @@ EXAMPLES: dict[str, Example] = {
         only_last=True,
     ),
 }
+EXAMPLES["resume_from_png"] = _resumed(
+    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (5,)
+)
 
 
 def is_right(output: Tensor, truth: Scene) -> bool:

@@ -85,6 +85,19 @@ def test_they_show_their_example(workflow: Json) -> None:
     assert {one[3] for one in scripts} == ({"same"} if example.one_seed else set())
     assert seeds == [(seed, "fixed", STEPS) for seed in example.seeds]
     assert tuple(one[0] for one in values(workflow, "KontextExample")) == example.pictures
+    assert [one[0] for one in values(workflow, "KontextVisualCue")] == [example.marks] * bool(example.marks)
+    assert bool(values(workflow, "KontextLoadChain")) == bool(example.before)
+    boxes = (
+        [
+            (*at[:2], *size[1:3])
+            for at, size in zip(
+                values(workflow, "MaskComposite"), values(workflow, "SolidMask")[1:], strict=True
+            )
+        ]
+        if example.mask
+        else []
+    )
+    assert boxes == [example.mask] * bool(example.mask)
     assert values(workflow, "KontextLoadModel")[0][0] == "tiny (comes along)"
     assert any(node["type"] == "MarkdownNote" for node in workflow["nodes"])
 

@@ -1,0 +1,165 @@
+"""The shared workflows of several turns."""
+
+from __future__ import annotations
+
+from kontext_core.world.examples import EXAMPLES, STEPS
+
+from . import workflow_parts as parts
+from .workflow_parts import COLUMN, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
+
+TURNS = ("First turn", "Second turn", "Third turn")
+
+
+def three_turn_edit() -> Graph:
+    """Three edits, each made to the result of the one before."""
+    made = EXAMPLES["three_turn_edit"]
+    nodes = {"model": parts.model(0, 0), "picture": parts.picture(0, 360, made.pictures[0])}
+    links = ["picture.image > turn1.image"]
+    groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
+    turns = zip(made.instructions, made.seeds, TURNS, strict=True)
+    for number, (instruction, seed, what) in enumerate(turns, start=1):
+        turn, save = f"turn{number}", f"save{number}"
+        nodes[turn] = parts.edit(number * COLUMN, 0, instruction, seed, f"Turn {number}")
+        nodes[save] = parts.save(number * COLUMN, 640, f"kontext_turn_{number}")
+        links += [f"model.model > {turn}.model", f"{turn}.image > {save}.images"]
+        if number > 1:
+            links.append(f"turn{number - 1}.latent > {turn}.latent")
+        groups[what] = (turn, save)
+    nodes["note"] = parts.note(
+        0,
+        700,
+        260,
+        "## Three turns",
+        "Each turn takes the **latent** of the turn before, so nothing is lost between them. "
+        "Change the instruction of turn 3 and queue again: only turn 3 runs.",
+        OWN,
+    )
+    return Graph(nodes, links, groups)
+
+
+def five_turn_chain() -> Graph:
+    """A chain: every turn shows its picture, and the PNG at its end remembers them all."""
+    made = EXAMPLES["five_turn_chain"]
+    nodes = {
+        "model": parts.model(0, 0),
+        "picture": parts.picture(0, 360, made.pictures[0]),
+        "note": parts.note(
+            0,
+            700,
+            280,
+            "## Five turns",
+            "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
+            "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
+            OWN,
+        ),
+    }
+    links = ["picture.image > turn1.image"]
+    for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
+        nodes[f"turn{number}"] = parts.turn(number * COLUMN, 0, instruction, seed, f"Turn {number}")
+        links.append(f"model.model > turn{number}.model")
+        if number > 1:
+            links.append(f"turn{number - 1}.chain > turn{number}.chain")
+    nodes["sheet"] = Node("KontextChainSheet", (6 * COLUMN, 0), (WIDE, 300))
+    nodes["save"] = Node("KontextSaveChain", (6 * COLUMN, 380), (WIDE, 330))
+    links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
+    return Graph(nodes, links)
+
+
+def branch_and_compare() -> Graph:
+    """Two ways on from one turn, held against each other."""
+    made = EXAMPLES["branch_and_compare"]
+    first, second, branch = zip(made.instructions, made.seeds, strict=True)
+    nodes = {
+        "model": parts.model(0, 0),
+        "picture": parts.picture(0, 360, made.pictures[0]),
+        "note": parts.note(
+            0,
+            700,
+            260,
+            "## Two branches",
+            "Two **Kontext Turn** on one chain are two branches. **Kontext Compare** shows both and says where they part; "
+            "**Kontext Pick Turn** goes back to any turn.",
+            OWN,
+        ),
+        "turn1": parts.turn(COLUMN, 0, *first, "Turn 1"),
+        "turn2": parts.turn(2 * COLUMN, 0, *second, "Turn 2"),
+        "branch": parts.turn(2 * COLUMN, TURN_ROW, *branch, "Turn 2, another way"),
+        "compare": Node("KontextCompare", (3 * COLUMN, 0), (WIDE, 420), {"turn": -1, "other_turn": -1}),
+        "pick": Node("KontextPickTurn", (COLUMN, TURN_ROW), (WIDE, 420), {"turn": 0}, "Back to the start"),
+    }
+    links = [
+        "picture.image > turn1.image",
+        "turn1.chain > turn2.chain",
+        "turn1.chain > branch.chain",
+        "turn2.chain > compare.chain",
+        "branch.chain > compare.other",
+        "turn1.chain > pick.chain",
+        *(f"model.model > {turn}.model" for turn in ("turn1", "turn2", "branch")),
+    ]
+    return Graph(nodes, links)
+
+
+def script() -> Graph:
+    """Many turns in one box."""
+    made = EXAMPLES["script"]
+    widgets = {
+        "script": "\n".join(made.instructions),
+        "seed": made.seeds[0],
+        "control_after_generate": "fixed",
+        "seeds": "same",
+        "steps": STEPS,
+    }
+    nodes = {
+        "note": parts.note(
+            0,
+            0,
+            300,
+            "## A script",
+            "Every line is a turn, made to the result of the line above.",
+            WORLD,
+            OWN,
+        ),
+        "model": parts.model(COLUMN, 0),
+        "picture": parts.picture(COLUMN, 360, made.pictures[0]),
+        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 760), widgets),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 300)),
+        "save": parts.save(3 * COLUMN, 360, "kontext_script"),
+    }
+    links = [
+        "model.model > script.model",
+        "picture.image > script.image",
+        "script.chain > sheet.chain",
+        "script.image > save.images",
+    ]
+    return Graph(nodes, links)
+
+
+def resume_from_png() -> Graph:
+    """A chain out of a PNG, and one turn more."""
+    made = EXAMPLES["resume_from_png"]
+    turn = made.before + 1
+    nodes = {
+        "note": parts.note(
+            0,
+            0,
+            300,
+            "## Going on from a PNG",
+            "**Kontext Save Chain** writes a PNG that remembers every turn; **Kontext Load Chain** brings it back, here one "
+            "that comes along. Choose *upload* for a friend's. **Kontext Pick Turn** goes further back.",
+            OWN,
+        ),
+        "model": parts.model(0, 380),
+        "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 400), {"file": "example (comes along)"}),
+        "before": Node("KontextChainSheet", (COLUMN, 480), (WIDE, 300), title="What came before"),
+        "turn": parts.turn(2 * COLUMN, 0, made.instructions[0], made.seeds[0], f"Turn {turn}"),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 300)),
+        "save": Node("KontextSaveChain", (3 * COLUMN, 380), (WIDE, 330)),
+    }
+    links = [
+        "load.chain > before.chain",
+        "model.model > turn.model",
+        "load.chain > turn.chain",
+        "turn.chain > sheet.chain",
+        "turn.chain > save.chain",
+    ]
+    return Graph(nodes, links)

@@ -1,0 +1,84 @@
+"""What workflows are described with: nodes, where they stand, how they are wired, and those that many have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kontext_core.world.examples import STEPS
+
+COLUMN, WIDE = 440, 380
+TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
+TURN_ROW = 800  # a turn shows its picture, below all that can be set
+
+WORLD = (
+    "The tiny model that comes along knows its own world only: "
+    "shapes (circle, square, triangle, star, cross, heart, diamond, moon) "
+    "in red, pink, yellow, green, blue, purple, white or black, on a grid of 4 rows and 4 columns, "
+    "on sky, sand, grass, snow, clay or lake."
+)
+OWN = "For a picture of yours, put **Load Image** in place of the example and choose FLUX.1 Kontext in **Kontext Load Model**."
+
+
+@dataclass
+class Node:
+    """A node to make: where it stands, how large it is, and its widgets' values by name."""
+
+    type: str
+    pos: tuple[int, int]
+    size: tuple[int, int]
+    widgets: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    title: str | None = None
+
+
+@dataclass
+class Graph:
+    """Nodes by name, links as "node.output > node.input", groups as {title: the nodes in it}."""
+
+    nodes: dict[str, Node]
+    links: list[str]
+    groups: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+
+
+def model(x: int, y: int) -> Node:
+    """The loader."""
+    return Node("KontextLoadModel", (x, y), (WIDE, 300))
+
+
+def picture(x: int, y: int, name: str, title: str | None = None) -> Node:
+    """An example picture."""
+    return Node("KontextExample", (x, y), (WIDE, 280), {"picture": name}, title)
+
+
+def edit(x: int, y: int, instruction: str, seed: int, title: str | None = None, **more: Any) -> Node:
+    """One edit in one box. more: further widgets' values."""
+    widgets = {
+        "instruction": instruction,
+        "seed": seed,
+        "control_after_generate": "fixed",
+        "steps": STEPS,
+    } | more
+    return Node("KontextEdit", (x, y), (WIDE, 560), widgets, title)
+
+
+def turn(x: int, y: int, instruction: str, seed: int, title: str) -> Node:
+    """One turn of a chain."""
+    widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
+    return Node("KontextTurn", (x, y), (WIDE, TURN_ROW - 80), widgets, title)
+
+
+def sampler(x: int, y: int, seed: int) -> Node:
+    """The sampler."""
+    widgets = {"seed": seed, "control_after_generate": "fixed", "steps": STEPS}
+    return Node("KontextSampler", (x, y), (WIDE, 600), widgets)
+
+
+def save(x: int, y: int, prefix: str) -> Node:
+    """Saves a picture."""
+    return Node("SaveImage", (x, y), (WIDE, 320), {"filename_prefix": prefix})
+
+
+def note(x: int, y: int, height: int, *paragraphs: str) -> Node:
+    """Words beside the graph, in Markdown."""
+    return Node("MarkdownNote", (x, y), (WIDE, height), {"": "\n\n".join(paragraphs)}, "About this workflow")
