@@ -15,13 +15,13 @@ from .editor import Reference as Reference
 from .errors import explained_memory
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
+from .loading.folders import TINY as TINY
 from .references import ReferenceLatents
 from .sampler import Callback, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
 
-TINY = Path(__file__).parent / "tiny"
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
 _QUICK = 5_000_000  # parameters of a decoder that is no burden at every step

@@ -125,9 +125,9 @@ def _model_folders() -> dict[str, Path]:
 
 def _folder(model: str) -> Path | None:
     if model == TINY:
-        from ..kontext_core import pipeline
+        from ..kontext_core.loading import folders
 
-        return pipeline.TINY
+        return folders.TINY
     return _model_folders().get(model)
 
 

@@ -38,8 +38,8 @@ def answer(question: Any) -> dict[str, Any]:
     """Plan what the page describes.
 
     Args: question: {"model": {"name", "dtype", "device"} as chosen in the loader, or null for the published one;
-        "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first reference's, or null where
-        it is not known; "references": [{"sizes": [[height, width], ...] in px, several being stitched into one, or null
+        "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first reference's, or a picture
+        like those of the references, whose size it has; "references": [{"sizes": [[height, width], ...] in px, several being stitched into one, or null
         where it is not known, "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
     Returns: places, sizes and tokens of all, their sums, time and memory. Where a size is not known, the model's first
         preferred size stands in for it; a region counts whole.
@@ -112,10 +112,13 @@ def _target(
     given: Any, references: Sequence[_Reference], config: TransformerConfig
 ) -> tuple[HeightWidth, bool]:
     """Its size in tokens, and whether it is known. A side that is 0 is the first reference's, else the model's."""
-    asked = (0, 0) if given is None else _pair(given, "target", 0)
+    if isinstance(given, dict):
+        like = _reference(given, "target", config)
+        return like.planned.size, like.known
+    asked = _pair(given, "target", 0)
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
-    known = given is not None
-    if references and given is not None:
+    known = True
+    if references:
         height, width = references[0].planned.size
         known = references[0].known or all(asked)
     high, wide = legal_size(asked[0] or height * TOKEN_PX, asked[1] or width * TOKEN_PX)

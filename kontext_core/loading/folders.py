@@ -6,6 +6,8 @@ from ..errors import CheckpointError
 from .checkpoint import Weights, first_few, is_one_model, open_checkpoint
 from .recognise import FileReport, recognise
 
+TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
+
 # What to say when a part is not there: what it is called, and what to put where.
 _PARTS: dict[str, tuple[str, str]] = {
     "transformer": (

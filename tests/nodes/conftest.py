@@ -125,10 +125,10 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def tiny(part: Callable[[str], Any], random_model: Path) -> Iterator[Path]:
     """The random model stands in for the tiny one that comes along."""
-    pipeline = part("kontext_core.pipeline")
-    own, pipeline.TINY = pipeline.TINY, random_model
+    folders = part("kontext_core.loading.folders")
+    own, folders.TINY = folders.TINY, random_model
     yield random_model
-    pipeline.TINY = own
+    folders.TINY = own
 
 
 @pytest.fixture(scope="session")

@@ -217,7 +217,7 @@ def test_missing_part_names_folder_and_file(
 def test_tiny_model_that_is_not_there(
     run: Callable[..., Any], part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part("kontext_core.pipeline"), "TINY", tmp_path / "nowhere")
+    monkeypatch.setattr(part("kontext_core.loading.folders"), "TINY", tmp_path / "nowhere")
     with pytest.raises(
         ValueError, match=r"there is no file or folder .*nowhere, where the transformer should be"
     ):

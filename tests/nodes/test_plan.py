@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -10,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tools import comfyui
+from tools.paths import ROOT
 from tools.server import Server
 
 from .conftest import picture
@@ -95,7 +99,13 @@ def test_what_is_not_known_has_the_models_size(answer: Answer) -> None:
         "tokens": 24,
         "known": True,
     }
-    assert answer(question({}, target=None))["target"]["known"] is False
+    assert answer(question({}, target={"sizes": None, "fit": "none"}))["target"]["known"] is False
+
+
+def test_the_target_may_have_the_size_of_a_picture(answer: Answer) -> None:
+    made = answer(question({}, target={"sizes": [[60, 100]], "fit": "none"}))
+    assert made["target"] == {"corner": (0, 0, 0), "size": (4, 7), "tokens": 28, "known": True}
+    assert answer(question({}, target={"sizes": [[60, 100]], "fit": "crop"}))["target"]["size"] == (8, 8)
 
 
 def test_several_sizes_are_stitched(answer: Answer) -> None:
@@ -179,3 +189,36 @@ def test_the_page_can_ask(server: Server) -> None:
         status, made = asked(server, body)
         assert status == 400, body[:20]
         assert made["error"].startswith(said)
+
+
+_ASK = """
+import asyncio, importlib.util, sys
+sys.path.append(sys.argv[1])
+from comfy.cli_args import args
+args.cpu, args.base_directory = True, sys.argv[2]
+import comfy_api.latest, comfy.model_management
+spec = importlib.util.spec_from_file_location("pack", sys.argv[3])
+module = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = module
+spec.loader.exec_module(module)
+asyncio.run(asyncio.run(module.comfy_entrypoint()).get_node_list())
+before = set(sys.modules)
+from pack.nodes.plan import answer
+made = answer({"model": {"name": "tiny (comes along)"}, "references": [{"sizes": [[128, 128]]}]})
+assert made["tokens"] == 160, made
+heavy = {name for name in set(sys.modules) - before if name.endswith((".modeling_t5", ".modeling_clip", ".pipeline"))}
+assert not heavy, heavy
+"""
+
+
+def test_an_answer_reads_the_header_alone(tmp_path: Path) -> None:
+    """Neither weights nor the text encoders' classes are loaded for it."""
+    command = [
+        sys.executable,
+        "-c",
+        _ASK,
+        str(comfyui.get().folder),
+        str(tmp_path),
+        str(ROOT / "__init__.py"),
+    ]
+    subprocess.run(command, check=True, cwd=tmp_path, timeout=300)
