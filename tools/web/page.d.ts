@@ -4,12 +4,18 @@ declare namespace Page {
   type App = import("@comfyorg/comfyui-frontend-types").ComfyApp;
   type Extension = import("@comfyorg/comfyui-frontend-types").ComfyExtension;
   type TextWidget = import("@comfyorg/comfyui-frontend-types").DOMWidget<HTMLTextAreaElement, string>;
-  type Output = { text?: string[] };
+  type Output = { text?: string[]; kontext_size?: [number, number][] };
 
   /** A node on the canvas. The package does not export its class, and lacks the hook for its results. */
   type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
     onExecuted?(output: Output | undefined): void;
     imgs?: HTMLImageElement[];
+    addDOMWidget(
+      name: string,
+      type: string,
+      element: HTMLElement,
+      options: { serialize?: boolean; hideOnZoom?: boolean; getMinHeight?(): number },
+    ): { serialize?: boolean };
   };
 }
 

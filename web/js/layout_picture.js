@@ -1,0 +1,94 @@
+// @ts-check
+/** A live picture in Kontext Reference: where target and references stand for the model, and what they cost. */
+
+import { app } from "../../../scripts/app.js";
+import { drawingOf, line } from "./layout_svg.js";
+import { questionOf, rememberSize } from "./stack.js";
+import { loadWords } from "./words.js";
+
+const SHOWN_IN = ["KontextReference", "KontextReferenceGrid"];
+const NAME = "kontext_layout";
+const HEIGHT = 170;
+const WAIT_MS = 200;
+const STYLE =
+  "display: flex; flex-direction: column; gap: 2px; box-sizing: border-box; overflow: hidden; padding: 4px 6px; " +
+  "border-radius: 6px; background: var(--comfy-input-bg); color: var(--input-text); font-size: 10px; " +
+  "line-height: 1.3; pointer-events: none; ";
+
+/** What is shown in each node, with the question it answers. @type {Map<Page.Node, { element: HTMLElement, asked: string }>} */
+const pictures = new Map();
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let waiting;
+
+/** Look at the graph again, once it has been left alone for a moment. */
+function later() {
+  if (!pictures.size) return;
+  clearTimeout(waiting);
+  waiting = setTimeout(() => {
+    for (const node of pictures.keys()) update(node);
+  }, WAIT_MS);
+}
+
+/** Ask for the plan of one node, unless it is there. @param {Page.Node} node */
+async function update(node) {
+  const shown = pictures.get(node);
+  if (!shown || !node.graph) return;
+  const asked = JSON.stringify(questionOf(node, later));
+  if (asked === shown.asked) return;
+  shown.asked = asked;
+  const drawn = await answerTo(asked);
+  if (shown.asked === asked) shown.element.replaceChildren(...drawn);
+}
+
+/** @param {string} body @returns {Promise<Element[]>} */
+async function answerTo(body) {
+  try {
+    await loadWords();
+    const headers = { "Content-Type": "application/json" };
+    const answer = await app.api.fetchApi("/kontext/plan", { method: "POST", headers, body });
+    const plan = await answer.json();
+    return answer.ok ? drawingOf(plan) : [line(plan.error)];
+  } catch (error) {
+    return [line(String(error))]; // the server is gone, which the page says too
+  }
+}
+
+/** @param {Page.Node} node */
+function addPicture(node) {
+  const element = document.createElement("div");
+  element.className = "kontext-layout";
+  element.style.cssText = STYLE;
+  const options = { serialize: false, hideOnZoom: true, getMinHeight: () => HEIGHT };
+  const widget = node.addDOMWidget(NAME, NAME, element, options);
+  widget.serialize = false; // neither in the workflow nor, as its options say, in what is queued
+  pictures.set(node, { element, asked: "" });
+
+  const { onConnectionsChange, onExecuted, onRemoved } = node;
+  node.onConnectionsChange = function (...change) {
+    later();
+    return onConnectionsChange?.apply(this, change);
+  };
+  node.onExecuted = function (output) {
+    rememberSize(this, output);
+    later();
+    return onExecuted?.call(this, output);
+  };
+  node.onRemoved = function () {
+    pictures.delete(node);
+    return onRemoved?.call(this);
+  };
+  later();
+}
+
+app.registerExtension({
+  name: "Kontext.LayoutPicture",
+  setup() {
+    for (const kind of /** @type {const} */ (["graphChanged", "executed", "execution_success"]))
+      app.api.addEventListener(kind, later);
+  },
+  afterConfigureGraph: later,
+  /** @param {Page.Node} node */
+  nodeCreated(node) {
+    if (SHOWN_IN.includes(String(node.comfyClass))) addPicture(node);
+  },
+});

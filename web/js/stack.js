@@ -1,0 +1,209 @@
+// @ts-check
+/** What the graph says of a stack of references: the question whose answer is the layout picture. */
+
+import { originOf, widgetOf } from "./actions.js";
+import { pictureOf, sourceOf } from "./node_picture.js";
+
+/** @typedef {[number, number]} Size height, width in pixels */
+
+/**
+ * @typedef {object} Entry One reference, as the server's route takes it.
+ * @property {Size[] | null} sizes null where it is not known
+ * @property {string} fit
+ * @property {number} [max_tokens]
+ * @property {number} [strength]
+ * @property {string} [place]
+ * @property {boolean} [region]
+ */
+
+const BYPASSED = 4;
+const STACKS = ["KontextReference", "KontextReferenceGrid"];
+const EDITS = ["KontextEdit", "KontextTurn", "KontextScript"];
+const GRID = ["image_1", "image_2", "image_3", "image_4"];
+const CHOSEN = ["LoadImage", "LoadImageOutput", "KontextLoadChain"];
+const EMPTY = ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"];
+const EXAMPLE = /** @type {Size} */ ([128, 128]);
+
+/** Sizes of pictures by address; null while they are fetched. @type {Map<string, Size | null>} */
+const fetched = new Map();
+/** What a node had found when it last ran, and where it came from. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
+const ran = new WeakMap();
+
+/** @param {Page.Node} node @param {string} name */
+const chosen = (node, name) => widgetOf(node, name)?.value;
+
+/** The size that a node lets choose. @param {Page.Node} node @returns {Size} */
+const chosenSize = (node) => [Number(chosen(node, "height")), Number(chosen(node, "width"))];
+
+/** @param {Page.Node} node @param {string} name */
+const isOn = (node, name) => sourceOf(node, name) !== null;
+
+/** Where a node's picture or latent comes from, as text. @param {Page.Node} node */
+function cameFrom(node) {
+  const origin = originOf(node, "image") ?? originOf(node, "latent");
+  return origin ? `${origin.node.id}:${origin.slot}` : "";
+}
+
+/** Keep the size that a reference had when it ran. @param {Page.Node} node @param {Page.Output | undefined} output */
+export function rememberSize(node, output) {
+  const size = output?.kontext_size?.[0];
+  if (size) ran.set(node, { from: cameFrom(node), size });
+}
+
+/** The size of a picture by its address, once it is there. @param {string} address @param {() => void} changed */
+function fetchedSize(address, changed) {
+  const known = fetched.get(address);
+  if (known !== undefined || !address) return known ?? null;
+  fetched.set(address, null);
+  const image = new Image();
+  image.onload = () => {
+    fetched.set(address, [image.naturalHeight, image.naturalWidth]);
+    changed();
+  };
+  image.src = address;
+  return null;
+}
+
+/** The size of the picture that comes into a node, null if it is not known. @param {Page.Node} node @param {string} name @param {() => void} changed @returns {Size | null} */
+function sizeInto(node, name, changed) {
+  let source = sourceOf(node, name);
+  const seen = new Set();
+  while (source && !seen.has(source) && (source.type === "KontextVisualCue" || source.mode === BYPASSED)) {
+    seen.add(source);
+    source = sourceOf(source, "image");
+  }
+  if (!source) return null;
+  const type = String(source.type);
+  if (type === "KontextExample") return EXAMPLE;
+  if (EMPTY.includes(type)) return chosenSize(source);
+  if (CHOSEN.includes(type)) return fetchedSize(pictureOf(source), changed);
+  const before = ran.get(node);
+  if (before && before.from === cameFrom(node)) return before.size;
+  return fetchedSize(pictureOf(source), changed);
+}
+
+/** What a node shows the model first, or the frame of its latent. @param {Page.Node} node @param {() => void} changed @returns {Entry} */
+function frameOf(node, changed, seen = new Set()) {
+  const type = String(node.type);
+  const unknown = { sizes: null, fit: "none" };
+  if (seen.has(node)) return unknown;
+  seen.add(node);
+  /** @param {string} name */
+  const before = (name) => {
+    const source = sourceOf(node, name);
+    return source ? frameOf(source, changed, seen) : unknown;
+  };
+  if (EMPTY.includes(type)) return { sizes: [chosenSize(node)], fit: "none" };
+  if (type === "KontextLoadChain") {
+    const size = fetchedSize(pictureOf(node), changed);
+    return { sizes: size && [size], fit: "crop" };
+  }
+  if (type === "KontextPickTurn") return before("chain");
+  if (type === "KontextSampler") {
+    const [height, width] = chosenSize(node);
+    if (height && width) return { sizes: [[height, width]], fit: "none" };
+    if (isOn(node, "start")) return before("start");
+    const [first] = stackInto(node, changed);
+    return first ?? unknown;
+  }
+  if (![...EDITS, "KontextEncode"].includes(type)) return unknown;
+  for (const name of ["latent", "chain"]) if (isOn(node, name)) return before(name);
+  const size = sizeInto(node, "image", changed);
+  return { sizes: size && [size], fit: String(chosen(node, "fit")) };
+}
+
+/** The references that one node adds. @param {Page.Node} node @param {() => void} changed @returns {Entry[]} */
+function entriesOf(node, changed) {
+  const fit = String(chosen(node, "fit"));
+  if (node.type === "KontextReferenceGrid") {
+    const sizes = GRID.filter((name) => isOn(node, name)).map((name) => sizeInto(node, name, changed));
+    if (chosen(node, "arrange") !== "stitched into one")
+      return sizes.map((size) => ({ sizes: size && [size], fit }));
+    const known = sizes.filter((size) => size !== null);
+    return sizes.length ? [{ sizes: known.length === sizes.length ? known : null, fit }] : [];
+  }
+  const more = {
+    strength: Number(chosen(node, "strength") ?? 1),
+    place: String(chosen(node, "place") ?? ""),
+    region: isOn(node, "region"),
+  };
+  const latent = sourceOf(node, "latent");
+  if (latent) {
+    const before = ran.get(node);
+    const frame = frameOf(latent, changed);
+    const size = frame.sizes ?? (before && before.from === cameFrom(node) ? [before.size] : null);
+    return [{ ...frame, sizes: size, ...more }];
+  }
+  const size = sizeInto(node, "image", changed);
+  return [{ sizes: size && [size], fit, max_tokens: Number(chosen(node, "max_tokens") ?? 0), ...more }];
+}
+
+/** All references that come into a node, in order. @param {Page.Node} node @param {() => void} changed @returns {Entry[]} */
+function stackInto(node, changed, seen = new Set()) {
+  const source = sourceOf(node, "references");
+  if (!source || seen.has(source) || !STACKS.includes(String(source.type))) return [];
+  seen.add(source);
+  const own = source.mode === BYPASSED ? [] : entriesOf(source, changed);
+  return [...stackInto(source, changed, seen), ...own];
+}
+
+/** What takes a stack in the end, all that do. @param {Page.Node} node @returns {Page.Node[]} */
+function takers(node, seen = new Set()) {
+  if (seen.has(node)) return [];
+  seen.add(node);
+  const slot = (node.outputs ?? []).findIndex(
+    (one) => one.type === "KONTEXT_REFERENCES" || node.type === "Reroute",
+  );
+  const next = /** @type {Page.Node[]} */ ((slot < 0 ? null : node.getOutputNodes(slot)) ?? []);
+  const found = next.flatMap((one) =>
+    STACKS.includes(String(one.type)) || one.type === "Reroute" ? takers(one, seen) : [one],
+  );
+  return [...new Set(found)];
+}
+
+/** The choices in the loader that a node's model comes from, null if there is none. @param {(Page.Node | undefined)[]} nodes */
+function modelOf(nodes) {
+  for (const node of nodes) {
+    const seen = new Set();
+    let source = node ? sourceOf(node, "model") : null;
+    while (source && source.type !== "KontextLoadModel" && !seen.has(source)) {
+      seen.add(source);
+      source = sourceOf(source, "model");
+    }
+    if (source?.type === "KontextLoadModel")
+      return {
+        name: chosen(source, "model"),
+        dtype: chosen(source, "dtype"),
+        device: chosen(source, "device"),
+      };
+  }
+  return null;
+}
+
+/**
+ * What to ask the server about the stack up to a node: see nodes/plan.py. An edit or a turn that takes it puts its own
+ * picture before it, a sampler says the size.
+ * @param {Page.Node} node @param {() => void} changed called when a size becomes known that is not yet
+ */
+export function questionOf(node, changed) {
+  const found = takers(node);
+  const taker = found.length === 1 ? found[0] : undefined;
+  const stack = [...stackInto(node, changed, new Set([node])), ...entriesOf(node, changed)];
+  /** @type {Entry[]} */
+  const own = [];
+  /** @type {Size | Entry} */
+  let target = [0, 0];
+  if (taker && EDITS.includes(String(taker.type))) {
+    own.push(frameOf(taker, changed));
+    if (chosen(taker, "anchor") === true && isOn(taker, "chain")) own.push(frameOf(taker, changed));
+  } else if (taker?.type === "KontextSampler") {
+    target = isOn(taker, "start") ? frameOf(taker, changed) : chosenSize(taker);
+  }
+  const layout = taker && chosen(taker, "layout");
+  return {
+    model: modelOf([taker, node]),
+    layout: typeof layout === "string" ? layout : "auto",
+    target,
+    references: [...own, ...stack],
+  };
+}
