@@ -3,23 +3,21 @@
 
 import { app } from "../../../scripts/app.js";
 
-/** @type {Record<string, { kontextPage?: Record<string, string> } | undefined>} */
-let tables = {};
+/** @type {Record<string, string>} */
+let table = {};
 
-/** Get the translations, unless the page is in English. From ComfyUI's own server, once. */
+/** Get the translations, unless the page is in English. From ComfyUI's own server, once, when the page is loaded. */
 export async function loadWords() {
-  if (language() === "en" || Object.keys(tables).length) return;
+  const language = String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
+  if (language === "en" || Object.keys(table).length) return;
   const answer = await app.api.fetchApi("/i18n");
-  if (answer.ok) tables = await answer.json();
+  if (answer.ok) table = (await answer.json())[language]?.kontextPage ?? {};
 }
-
-const language = () => String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
 
 /**
  * An English sentence in the user's language. Sentences are found in the scripts by tools/make_locales.py.
  * @param {string} sentence @param {Record<string, string | number>} [values] for its {places}
  */
 export function t(sentence, values = {}) {
-  const found = tables[language()]?.kontextPage?.[sentence] ?? sentence;
-  return found.replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));
+  return (table[sentence] ?? sentence).replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));
 }

@@ -1,0 +1,169 @@
+"""The chain panel's pure parts: the tree of turns, its lines, where keys lead, how far a run is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from .modules import call
+
+
+def rows(*entries: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
+    """Rows by id, in order. Args: entries: (id, ids that go on from it, number of turns or None; 1 if left out)."""
+    given = [
+        {"id": id, "children": list(children), "turns": turns[0] if turns else 1}
+        for id, children, *turns in entries
+    ]
+    found = call("chain_tree.js", "return module.rowsOf(entries)", entries=given)
+    return {row["id"]: row for row in found}
+
+
+def test_a_chain_is_one_line_in_the_order_of_its_wires() -> None:
+    found = rows(("c", []), ("a", ["b"]), ("b", ["c"]))
+    assert list(found) == ["a", "b", "c"]
+    assert [row["turns"] for row in found.values()] == [[1, 1], [2, 2], [3, 3]]
+    assert [(row["up"], row["down"]) for row in found.values()] == [
+        (False, True),
+        (True, True),
+        (True, False),
+    ]
+    assert {(row["chain"], row["lane"], row["level"]) for row in found.values()} == {(0, 0, 1)}
+
+
+def test_a_branch_comes_behind_the_line_it_leaves_and_its_line_goes_by_the_rows_between() -> None:
+    found = rows(("a", ["b"]), ("b", ["c", "d"]), ("c", []), ("d", ["e"]), ("e", []))
+    assert list(found) == ["a", "b", "c", "d", "e"]
+    assert [row["lane"] for row in found.values()] == [0, 0, 0, 1, 1]
+    assert [row["level"] for row in found.values()] == [1, 1, 1, 2, 2]
+    assert found["b"]["forks"] == [1]
+    assert [row["passes"] for row in found.values()] == [[], [], [1], [], []]
+    assert (found["d"]["up"], found["d"]["turns"], found["e"]["turns"]) == (True, [3, 3], [4, 4])
+
+
+def test_no_two_lines_share_a_lane_beside_a_row() -> None:
+    """Branches of branches and of different turns; of every row, no line goes by in the lane of another."""
+    found = rows(
+        ("a", ["b", "x", "y"]), ("b", ["c", "p"]), ("c", []), ("p", ["q", "r"]), ("q", []), ("r", []),
+        ("x", ["z"]), ("y", []), ("z", []),
+    )  # fmt: skip
+    assert list(found) == ["a", "b", "c", "p", "q", "r", "x", "z", "y"]
+    for row in found.values():
+        assert row["lane"] not in row["passes"], row
+        assert len({*row["passes"], *row["forks"]}) == len(row["passes"]) + len(row["forks"]), row
+    order = list(found)
+    for at, row in enumerate(found.values()):  # a line that begins goes by until its branch is there
+        for lane in row["forks"]:
+            branch = next(i for i in range(at + 1, len(order)) if found[order[i]]["lane"] == lane)
+            assert all(lane in found[order[i]]["passes"] for i in range(at + 1, branch))
+            assert lane not in found[order[branch]]["passes"]
+            assert found[order[branch]]["level"] == row["level"] + 1
+            assert found[order[branch]]["up"]
+
+
+def test_chains_come_one_under_the_other() -> None:
+    found = rows(("a", ["b"]), ("n", []), ("b", []))
+    assert [(id, row["chain"], row["turns"]) for id, row in found.items()] == [
+        ("a", 0, [1, 1]),
+        ("b", 0, [2, 2]),
+        ("n", 1, [1, 1]),
+    ]
+
+
+def test_a_script_counts_its_lines_and_after_going_back_numbers_are_not_known() -> None:
+    found = rows(("a", ["s"]), ("s", ["b", "p"], 3), ("b", []), ("p", ["c"], None), ("c", []))
+    assert {id: row["turns"] for id, row in found.items()} == {
+        "a": [1, 1],
+        "s": [2, 4],
+        "b": [5, 5],
+        "p": None,
+        "c": None,
+    }
+    assert rows(("s", ["b"], 0), ("b", []))["b"]["turns"] == [1, 1], "a script without lines adds none"
+
+
+def test_a_circle_ends_and_each_has_one_row() -> None:
+    assert list(rows(("a", ["b"]), ("b", ["a"]), ("c", ["c"]))) == ["a", "b", "c"]
+
+
+def test_wires_to_what_is_no_entry_are_left_out() -> None:
+    assert list(rows(("a", ["gone", "b"]), ("b", []))) == ["a", "b"]
+    assert rows() == {}
+
+
+def test_a_chain_of_five_thousand_turns_is_laid_out() -> None:
+    entries = [(str(i), [str(i + 1)] if i < 4999 else []) for i in range(5000)]
+    assert rows(*entries)["4999"]["turns"] == [5000, 5000]
+
+
+@pytest.mark.parametrize(
+    ("current", "key", "wanted"),
+    [
+        ("b", "ArrowDown", "c"),
+        ("c", "ArrowDown", "c"),
+        ("b", "ArrowUp", "a"),
+        ("a", "ArrowUp", "a"),
+        ("b", "Home", "a"),
+        ("b", "End", "c"),
+        (None, "ArrowDown", "a"),
+        ("b", "x", None),
+    ],
+)
+def test_where_keys_lead(current: str | None, key: str, wanted: str | None) -> None:
+    code = "return module.keyLeadsTo(ids, current, key)"
+    assert call("chain_tree.js", code, ids=["a", "b", "c"], current=current, key=key) == wanted
+    assert call("chain_tree.js", code, ids=[], current=None, key=key) is None
+
+
+def test_lines_of_a_script_are_its_instructions() -> None:
+    script = "  one \n\n# two\r\nthree\n#\n \t\nfour # five"
+    assert call("chain_tree.js", "return module.linesOf(script)", script=script) == [
+        "one",
+        "three",
+        "four # five",
+    ]
+
+
+def states(code: str) -> dict[str, Any]:
+    """What is known of each node after some calls of `run`."""
+    return call(
+        "run_state.js", f"const run = new module.RunState(); {code}; return Object.fromEntries(run.states)"
+    )
+
+
+def test_progress_of_a_node_inside_counts_for_the_one_on_the_canvas() -> None:
+    found = states(
+        """run.progress({
+          7: {node_id: '7', display_node_id: '7', state: 'finished', value: 1, max: 1},
+          '9.0.0.1': {node_id: '9.0.0.1', display_node_id: '9', state: 'finished', value: 20, max: 20},
+          '9.0.0.2': {node_id: '9.0.0.2', display_node_id: '9', state: 'running', value: 5, max: 20},
+          '4:3': {node_id: '4:3', state: 'running', value: 0, max: 0},
+          8: {node_id: '8', state: 'pending', value: 0, max: 1},
+        })"""
+    )
+    assert found == {
+        "7": {"kind": "finished", "part": 1},
+        "9": {"kind": "running", "part": 0.25},
+        "4": {"kind": "running", "part": 0},
+    }
+
+
+@pytest.mark.parametrize("end", ["run.stop()", "run.start()"])
+def test_what_was_stopped_runs_no_more_and_what_is_finished_stays(end: str) -> None:
+    begun = "run.finish('1'); run.progress({2: {state: 'running', value: 1, max: 2}});"
+    assert states(begun)["2"] == {"kind": "running", "part": 0.5}
+    assert states(begun + end) == {"1": {"kind": "finished", "part": 1}}
+
+
+def test_a_failure_stays_until_the_next_run() -> None:
+    assert states("run.fail(3); run.stop()") == {"3": {"kind": "failed", "part": 0}}
+    assert states("run.fail(3); run.start()") == {}
+    assert states("run.finish(3); run.clear()") == {}
+
+
+def test_a_new_node_lies_at_the_first_free_place_below() -> None:
+    code = "return module.freeSpot(taken, wanted)"
+    wanted = [100, 0, 200, 100]
+    assert call("place.js", code, taken=[], wanted=wanted) == [100, 0]
+    x, y = call("place.js", code, taken=[[150, 20, 50, 300]], wanted=wanted)
+    assert (x, y >= 320) == (100, True), "below what lies there, with its title"
