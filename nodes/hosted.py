@@ -121,8 +121,9 @@ class HostedEditor(Editor):
         """
         check(noise, text, sigmas, references, cfg_scale, negative, start, strength, mask)
         texts = [text] if negative is None else [text, negative]
-        for one in texts:
-            check_text(one, self._widths())
+        if (widths := self._widths()) is not None:
+            for one in texts:
+                check_text(one, widths)
         shown = [self._format.process_out(one.float().cpu()) for one in plain(references)]
         self._check_layout(layout, len(shown))
         levels = last_levels(sigmas, strength)
@@ -143,9 +144,11 @@ class HostedEditor(Editor):
         )
         return self._format.process_in(made.float())
 
-    def _widths(self) -> tuple[int, int]:
+    def _widths(self) -> tuple[int, int] | None:
+        """Of T5's states and CLIP's vector; None where a loader of another pack does not say."""
         config = self.model.model.model_config.unet_config
-        return config["context_in_dim"], config["vec_in_dim"]
+        known = "context_in_dim" in config and "vec_in_dim" in config
+        return (config["context_in_dim"], config["vec_in_dim"]) if known else None
 
     def _check_layout(self, layout: Layout, count: int) -> None:
         """Network code of other packs may know 'offset' alone and pass over any other."""
