@@ -74,6 +74,11 @@ class Server:
         """Whether the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int | None:
+        """The number of the process; None where it does not live."""
+        return self._process.pid if self._process is not None and self.running else None
+
     def start(self) -> Self:
         """Start it and return once it answers."""
         try:
