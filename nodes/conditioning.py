@@ -145,7 +145,8 @@ class KontextFromConditioning(io.ComfyNode):
         references = tuple(Reference(latent={"samples": samples}) for samples in words.latents)
         layout = words.layout if references else None
         prompt = EncodedPrompt(words.text, away and away.text, words.guidance, references, layout)
-        said = [f"{words.text[0].shape[1]} tokens of text", f"{len(references)} references"]
+        count = len(references)
+        said = [f"{words.text[0].shape[1]} tokens of text", f"{count} reference{'s' * (count != 1)}"]
         said += [f"layout {layout}"] if layout else []
         said += [] if words.guidance is None else [f"guidance {words.guidance:g}"]
         return io.NodeOutput(prompt, ui=host.say(", ".join(said)))

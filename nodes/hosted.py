@@ -64,7 +64,7 @@ class HostedEditor(Editor):
         """What it is, and what of it does not count here, line by line."""
         lines = [f"FLUX.1 in {str(self.model.model_dtype()).removeprefix('torch.')}, run by ComfyUI"]
         if self.model.patches:
-            lines.append(f"{len(self.model.patches)} weights changed by LoRA")
+            lines.append(f"weights changed by LoRA: {len(self.model.patches)}")
         if "model_sampling" in self.model.object_patches:
             lines.append("its own shift does not count: Kontext Sampler has one")
         if "denoise_mask_function" in self.model.model_options:

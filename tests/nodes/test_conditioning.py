@@ -184,6 +184,8 @@ def test_nothing_is_refused_that_says_nothing(run: Run) -> None:
 def test_a_negative_with_references_of_its_own_is_refused(run: Run) -> None:
     some, other = ([torch.full((1, 16, 4, 4), value)] for value in (0.0, 1.0))
     given = {"conditioning": conditioning(reference_latents=some)}
+    said = run("KontextFromConditioning", **given).ui.as_dict()["text"]
+    assert said == ("40 tokens of text, 1 reference",)
     with pytest.raises(ValueError, match="the negative CONDITIONING has other reference latents"):
         run("KontextFromConditioning", **given, negative=conditioning(reference_latents=other))
     run("KontextFromConditioning", **given, negative=conditioning(reference_latents=some))

@@ -159,7 +159,7 @@ def test_lora_of_stock_nodes_counts_and_leaves_the_model_alone(
     patched = stock.model.clone()
     patched.add_patches({key: ("diff", (change,))}, 0.5)
     node = run("KontextFromComfyUI", **stock._replace(model=patched)._asdict())
-    assert "1 weights changed by LoRA" in node.ui.as_dict()["text"][0]
+    assert "weights changed by LoRA: 1" in node.ui.as_dict()["text"][0]
     theirs = sampled(run, node[0])
     assert distance(before, theirs) > 100 * TOLERANCE
     weight = own.transformer.double_blocks[0].img_attn.qkv.weight
