@@ -141,7 +141,8 @@ function entriesOf(node, changed) {
 /** All references that come into a node, in order. @param {Page.Node} node @param {() => void} changed @returns {Entry[]} */
 function stackInto(node, changed, seen = new Set()) {
   const source = sourceOf(node, "references");
-  if (!source || seen.has(source) || !STACKS.includes(String(source.type))) return [];
+  if (!source || seen.has(source)) return [];
+  if (!STACKS.includes(String(source.type))) return [{ sizes: null, fit: "none" }]; // some, who knows how many
   seen.add(source);
   const own = source.mode === BYPASSED ? [] : entriesOf(source, changed);
   return [...stackInto(source, changed, seen), ...own];
