@@ -29,8 +29,8 @@ _GRAPH = """types => {
   let before = null
   types.forEach((type, i) => {
     const node = LiteGraph.createNode(type)
+    node.pos = [[120, 480, 1000][i], 140]
     app.graph.add(node)
-    node.pos = [460 + 440 * (i % 2), 140 + 320 * Math.floor(i / 2)]
     const slot = (node.inputs ?? []).findIndex(one => one.type === 'IMAGE')
     if (before) before.connect(before.outputs.findIndex(one => one.type === 'IMAGE'), node, slot)
     before = node

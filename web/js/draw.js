@@ -92,12 +92,12 @@ function inserted(node) {
   const graph = node.graph ?? app.graph;
   const [source] = pictureSlot(node);
   const origin = originOf(node, source);
-  graph.add(cue);
   cue.setSize(cue.computeSize());
   cue.pos = freeSpot(
-    graph.nodes.filter((one) => one !== cue).map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
+    graph.nodes.map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
     [node.pos[0] - cue.size[0] - GAP, node.pos[1], cue.size[0], cue.size[1]],
   );
+  graph.add(cue);
   if (origin) {
     const slot =
       source === "image" ? origin.slot : origin.node.outputs.findIndex((one) => one.type === "IMAGE");
@@ -138,7 +138,7 @@ app.registerExtension({
   /** @param {Page.Node} node */
   nodeCreated(node) {
     if (node.comfyClass !== CUE) return;
-    const button = node.addWidget("button", "draw", "", () => drawFor(node), { serialize: false });
+    const button = node.addWidget("button", ACTION.label, "", () => drawFor(node), { serialize: false });
     button.label = t(ACTION.label);
     button.serialize = false;
   },

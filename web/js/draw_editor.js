@@ -267,6 +267,15 @@ export class Editor {
     } else this.finish(marks);
   }
 
+  /** Which buttons can be pressed; the focus leaves one that cannot. @param {Record<"undo" | "redo" | "remove" | "clear", boolean>} can */
+  enable(can) {
+    for (const name of /** @type {const} */ (["undo", "redo", "remove", "clear"])) {
+      const button = this.parts.buttons[name];
+      if (!can[name] && document.activeElement === button) this.parts.surface.focus();
+      button.disabled = !can[name];
+    }
+  }
+
   /** Show what has changed, with the next picture on the screen. */
   refresh() {
     cancelAnimationFrame(this.waiting);
@@ -274,7 +283,7 @@ export class Editor {
   }
 
   show() {
-    const { canvas, overlay, buttons, colour, width, widthShown, zoomShown } = this.parts;
+    const { canvas, overlay, colour, width, widthShown, zoomShown } = this.parts;
     const { draft, view } = this;
     const marks = draft
       ? [...this.marks.slice(0, draft.index), draft.mark, ...this.marks.slice(draft.index + 1)]
@@ -291,10 +300,12 @@ export class Editor {
         places.map((place) => inWindow(view, place)),
       );
     } else overlay.replaceChildren();
-    buttons.undo.disabled = !this.history.past.length;
-    buttons.redo.disabled = !this.history.future.length;
-    buttons.remove.disabled = !this.marks[this.selected];
-    buttons.clear.disabled = !this.marks.length;
+    this.enable({
+      undo: this.history.past.length > 0,
+      redo: this.history.future.length > 0,
+      remove: !!this.marks[this.selected],
+      clear: this.marks.length > 0,
+    });
     const wide = mark?.width ?? this.widthFor(this.tool);
     colour.value = this.colour;
     width.value = String(wide);

@@ -16,7 +16,11 @@ const WHEEL = 0.0015;
 
 /** @param {Editor} editor */
 export function listenToPointer(editor) {
-  const { surface, stage } = editor.parts;
+  const { dialog, surface, stage } = editor.parts;
+  dialog.addEventListener("mousedown", (event) => {
+    const keeps = event.target instanceof Element && !event.target.closest("input, label");
+    if (keeps) event.preventDefault(); // the focus stays on an <input>
+  });
   /** @type {Drag | null} */
   let drag = null;
   const place = (/** @type {MouseEvent} */ event) => {
