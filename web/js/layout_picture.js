@@ -9,11 +9,12 @@ import { loadWords } from "./words.js";
 const SHOWN_IN = ["KontextReference", "KontextReferenceGrid"];
 const NAME = "kontext_layout";
 const HEIGHT = 170;
+const MARGIN = 11; // that the page leaves above and below
 const WAIT_MS = 200;
 const STYLE =
   "display: flex; flex-direction: column; gap: 2px; box-sizing: border-box; overflow: hidden; padding: 4px 6px; " +
   "border-radius: 6px; background: var(--comfy-input-bg); color: var(--input-text); font-size: 10px; " +
-  "line-height: 1.3; pointer-events: none; ";
+  `line-height: 1.3; pointer-events: none; min-height: ${HEIGHT - 2 * MARGIN}px;`; // some pages of Vue nodes give it no height
 
 /** What is shown in each node, with the question it answers. @type {Map<Page.Node, { element: HTMLElement, asked: string }>} */
 const pictures = new Map();
