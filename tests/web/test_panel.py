@@ -44,6 +44,13 @@ _BOXES = (
     "() => app.graph._nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"
 )
 
+# As one step of undo, as if by a person.
+_REMOVE = """ids => {
+  app.canvas.emitBeforeChange()
+  ids.forEach(id => app.graph.remove(app.graph.getNodeById(id)))
+  app.canvas.emitAfterChange()
+}"""
+
 
 class Panel:
     """The chain panel, as a person sees it."""
@@ -119,9 +126,7 @@ def three_turns(panel: Panel) -> list[str]:
     panel.editor.open("five_turn_chain")
     turns = panel.editor.ids("KontextTurn")
     panel.wait_for(*turns)
-    panel.page.evaluate(
-        "ids => ids.forEach(id => app.graph.remove(app.graph.getNodeById(id)))", [turns[4], turns[3]]
-    )
+    panel.page.evaluate(_REMOVE, [turns[4], turns[3]])
     panel.wait_for(*turns[:3])
     panel.page.locator("#graph-canvas").focus()
     return turns[:3]
