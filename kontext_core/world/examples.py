@@ -30,8 +30,8 @@ _COURT = Scene("clay", (Thing("square", "white", "big", 1, 1), Thing("circle", "
 _MOON = Scene("sky", (Thing("moon", "red", "big", 2, 1),))
 _DIAMOND = Scene("sand", (Thing("diamond", "blue", "big", 2, 3),))
 _HEARTS = Scene("snow", (Thing("heart", "purple", "big", 1, 0), Thing("heart", "purple", "big", 2, 2)))
-_OUTLINES = Scene(
-    "snow", (Thing("heart", "blue", "big", 0, 1), Thing("star", "purple", "big", 2, 2)), style="outline"
+_INKED = Scene(
+    "snow", (Thing("heart", "blue", "big", 0, 1), Thing("star", "purple", "big", 2, 2)), style="inked"
 )
 
 # What the node "Kontext Example Picture" offers. Released names: they stand in people's workflows.
@@ -41,7 +41,7 @@ PICTURES: dict[str, Scene] = {
     "moon": _MOON,
     "diamond": _DIAMOND,
     "two hearts": _HEARTS,
-    "outlines": _OUTLINES,
+    "inked things": _INKED,
 }
 # A chain that comes along: the edits of the example "three_turn_edit", made by `python -m tools.example_chain`.
 CHAIN_FILE = Path(__file__).with_name("example_chain.png")
@@ -122,10 +122,10 @@ EXAMPLES: dict[str, Example] = {
     "text_to_image": Example(
         (),
         ("a blue circle at row 1 column 4 on grass",),
-        (7,),
+        (3,),
         (Scene("grass", (Thing("circle", "blue", "big", 0, 3),)),),
     ),
-    "single_edit": _turns("square and circle", ("make the white square purple",), (10,)),
+    "single_edit": _turns("square and circle", ("make the white square purple",), (7,)),
     "two_references": Example(
         ("moon", "diamond"),
         ("put the thing of picture 2 at row 3 column 4",),
@@ -135,29 +135,32 @@ EXAMPLES: dict[str, Example] = {
     "drawn_ellipse": _turns(
         "two hearts",
         ("remove the thing in the red ellipse",),
-        (3,),
+        (5,),
         cue=_HEARTS.things[1].cell,
         marks=_ellipse(*_HEARTS.things[1].cell),
     ),
     "masked_edit": _turns(
         "moon, circle and star",
         ("paint the blue circle black",),
-        (4,),
+        (6,),
         mask=(2 * CELL_PX, 3 * CELL_PX, CELL_PX, CELL_PX),
     ),
     "three_references": Example(
         ("square and circle", "moon", "diamond"),
         ("put the thing of picture 3 at row 1 column 4",),
-        (1,),
+        (0,),
         (added(_COURT, replace(_DIAMOND.things[0], row=0, col=3)),),
     ),
     "style_reference": Example(
-        ("moon", "outlines"), ("use the style of picture 2",), (0,), (replace(_MOON, style="outline"),)
+        ("diamond", "inked things"),
+        ("use the style of picture 2",),
+        (1,),
+        (replace(_DIAMOND, style="inked"),),
     ),
     "three_turn_edit": _turns(
         "moon, circle and star",
         ("remove the green star", "paint the blue circle black", "change the background to grass"),
-        (10, 8, 0),
+        (3, 1, 0),
     ),
     "five_turn_chain": _turns(
         "moon, circle and star",
@@ -168,7 +171,7 @@ EXAMPLES: dict[str, Example] = {
             "add a white square at row 1 column 4",
             "move the red moon to row 3 column 1",
         ),
-        (10, 8, 0, 7, 0),
+        (3, 1, 0, 5, 4),
     ),
     "branch_and_compare": _turns(
         "square and circle",
@@ -177,19 +180,19 @@ EXAMPLES: dict[str, Example] = {
             "make the white square purple",
             "move the white square to row 1 column 4",
         ),
-        (0, 0, 1),
+        (0, 7, 2),
         starts=(0, 1, 1),
     ),
     "script": _turns(
         "moon, circle and star",
         ("remove the blue circle", "make the green star purple", "change the background to sky"),
-        (9, 9, 9),
+        (5, 5, 5),
         one_seed=True,
         only_last=True,
     ),
 }
 EXAMPLES["resume_from_png"] = _resumed(
-    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (5,)
+    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (7,)
 )
 
 

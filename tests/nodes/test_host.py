@@ -101,8 +101,11 @@ def too_large(model: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_out_of_memory_says_what_was_tried_and_what_to_lower(
-    run: Callable[..., Any], model: Any, image: Tensor, too_large: list[int]
+    run: Callable[..., Any], model: Any, image: Tensor, too_large: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    import comfy.model_management as management
+
+    monkeypatch.setattr(management, "current_loaded_models", [])  # other tests leave some
     with pytest.raises(RuntimeError) as caught:
         run("KontextEdit", model=model, image=image, steps=1)
     assert type(caught.value) is RuntimeError

@@ -8,7 +8,9 @@ import { t } from "./words.js";
 const TURN = "KontextTurn";
 const COMPARE = "KontextCompare";
 const MAKES_TURNS = [TURN, "KontextScript"];
+const SHOWS_PICTURE = [TURN, COMPARE, "KontextScript", "KontextPickTurn"];
 const GAP = 60;
+const PICTURE = 260; // room for a picture below what can be set
 const KEPT = ["steps", "guidance", "fit", "layout", "anchor", "align"];
 const MOST_SEED = 2 ** 50;
 
@@ -70,6 +72,13 @@ export function asOneStep(change) {
   }
 }
 
+/** The height that a node will have once it shows its picture. @param {unknown} one */
+function grownHeight(one) {
+  const node = /** @type {Page.Node} */ (one);
+  const waits = SHOWS_PICTURE.includes(String(node.type)) && !node.imgs?.length;
+  return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
+}
+
 /**
  * A new node to the right of others, where nothing lies yet.
  * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
@@ -86,12 +95,12 @@ function newNode(type, behind, beside) {
   graph.add(made);
   const [width, height] = made.computeSize();
   const alike = beside.type === type ? beside.size : [0, 0];
-  made.setSize([Math.max(width, beside.size[0]), Math.max(height, alike[1] ?? 0)]);
+  made.setSize([Math.max(width, beside.size[0]), Math.max(height + PICTURE, alike[1] ?? 0)]);
   const right = Math.max(...behind.map((one) => one.pos[0] + one.size[0]));
   made.pos = freeSpot(
     graph.nodes
       .filter((one) => one !== made)
-      .map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
+      .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]),
     [right + GAP, beside.pos[1], made.size[0], made.size[1]],
   );
   return made;
