@@ -17,6 +17,8 @@ from playwright.sync_api import Locator
 from kontext_core.cues import Mark, draw_marks, parse_marks
 from kontext_core.images import from_pil
 from kontext_core.remote.client import Client
+from tools import frontend
+from tools.server import Server
 
 from .editor import PATIENCE_MS, Editor
 
@@ -77,6 +79,13 @@ ALL_KINDS = (
     Mark(kind="text", points=((0.1, 0.6),), text="Make it Blue, 123", width=0.09, colour="#ffd500"),
     Mark(kind="text", points=((0.71, 0.7),), text="cut\noff gy", width=0.15, colour="#000000"),
 )
+
+
+@pytest.fixture(scope="module", params=[frontend.NEWEST])
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """The newest front end alone, for time; test_by_hand.py draws on both."""
+    with Server(front_end=frontend.get(request.param)) as server:
+        yield server
 
 
 @pytest.fixture(params=["canvas nodes", "vue nodes"])

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Locator, expect
 
 from kontext_core.remote.client import Client
+from tools import frontend
 from tools.page import open_page
 from tools.server import Server
 
@@ -107,13 +108,15 @@ class Panel:
         return id
 
 
-@pytest.fixture(params=[False, True], ids=["canvas", "vue"])
+@pytest.fixture
 def panel(
     request: pytest.FixtureRequest, browser: Browser, server: Server, tmp_path: Path
 ) -> Iterator[Panel]:
-    """The page with nodes drawn on the canvas, then with Vue nodes, and its chain panel open."""
+    """The page with its chain panel open: the older front end draws nodes on the canvas, the newest with Vue."""
+    newest = request.node.callspec.params["server"] == frontend.NEWEST
+    vue = getattr(request, "param", newest)
     with Client(server.url) as client:
-        client.settings({**QUIET, LOCALE: "en", VUE: request.param, THUMBNAILS: True})
+        client.settings({**QUIET, LOCALE: "en", VUE: vue, THUMBNAILS: True})
     with open_page(browser, server.url) as page:
         panel = Panel(Editor(page, server.url))
         panel.open()
