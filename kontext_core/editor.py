@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from PIL import Image
@@ -18,10 +18,10 @@ from torch import Tensor
 from .config import Layout, VAEConfig
 from .errors import explained_memory
 from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
-from .latents import LATENT_PX, TOKEN_PX, noise
+from .latents import LATENT_PX, TOKEN_PX, noise, size_px
 from .masks import edit_mask
-from .references import ReferenceLatents, budget_size
-from .sampler import Callback, Text
+from .references import ReferenceLatents
+from .sampler import Callback, Options, Text
 from .schedule import sigmas
 
 log = logging.getLogger(__name__)
@@ -84,21 +84,7 @@ class Editor(ABC):
 
     @abstractmethod
     def denoise(
-        self,
-        noise: Tensor,
-        text: Text,
-        sigmas: Sequence[float],
-        *,
-        guidance: float,
-        references: Sequence[Tensor | ReferenceLatents],
-        layout: Layout,
-        cfg_scale: float,
-        negative: Text | None,
-        start: Tensor | None,
-        strength: float,
-        mask: Tensor | None,
-        solver: str,
-        callback: Callback | None,
+        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
         """From noise to latents, see `sampler.denoise`."""
 
@@ -171,7 +157,7 @@ class Editor(ABC):
         placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
         if placement is not None:
             image = undo_fit(image, placement)
-        height, width = (side * LATENT_PX for side in latents.shape[-2:])
+        height, width = size_px(latents)
         settings: dict[str, Any] = {
             "prompt": prompt,
             "negative_prompt": negative_prompt,
@@ -228,7 +214,7 @@ class Editor(ABC):
         batch = _batch(batch, given if mask is None else [*given, mask])
         size = height // LATENT_PX, width // LATENT_PX
         if start is not None and (height_px or width_px) and start.shape[-2:] != size:
-            own_height, own_width = (side * LATENT_PX for side in start.shape[-2:])
+            own_height, own_width = size_px(start)
             raise ValueError(
                 f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
                 "set width and height to 0, or give a start of that size"
@@ -284,10 +270,9 @@ class Editor(ABC):
         """
         check_image(image)
         height, width = image.shape[1:3]
-        size = canvas_size(height, width, self.preferred_sizes, fit)
-        if most_tokens is not None and size[0] * size[1] > most_tokens * TOKEN_PX**2:
-            size = budget_size(*size, most_tokens)
-            fit = "stretch" if fit == "none" else fit
+        size = canvas_size(height, width, self.preferred_sizes, fit, most_tokens)
+        if fit == "none" and (size[0] < height or size[1] < width):
+            fit = "stretch"  # scaled down
         canvas, placement = fit_image(image, size, fit)
         key = (_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
         if key not in self._kept:
@@ -302,7 +287,7 @@ class Editor(ABC):
     ) -> tuple[int, int]:
         """(height, width) in pixels of the picture to be made, both multiples of 16."""
         if ref_latents:
-            height, width = (side * LATENT_PX for side in ref_latents[0].shape[-2:])
+            height, width = size_px(ref_latents[0])
         else:
             height, width = self.preferred_sizes[0]
         asked = (height if height_px is None else height_px, width if width_px is None else width_px)
@@ -335,8 +320,7 @@ def _kept(
         raise ValueError("a mask says what of the first reference may change, and there is no reference")
     first, place = fitted[0]
     latents = first.latents if isinstance(first, ReferenceLatents) else first
-    canvas = latents.shape[-2] * LATENT_PX, latents.shape[-1] * LATENT_PX
-    return latents, edit_mask(mask, canvas, place, feather_px)
+    return latents, edit_mask(mask, size_px(latents), place, feather_px)
 
 
 def _batch(batch: int, given: Sequence[Tensor]) -> int:

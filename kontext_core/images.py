@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .latents import TOKEN_PX
+from .references import budget_size
 
 FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")
 Size = tuple[int, int]  # (height, width) in pixels
@@ -46,9 +47,15 @@ def legal_size(height_px: int, width_px: int) -> Size:
     return height, width
 
 
-def canvas_size(height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop") -> Size:
-    """The size that a picture gets: the nearest of the preferred ones, or with "none" its own, rounded up."""
-    return _rounded_up(height_px, width_px) if fit == "none" else nearest_size(height_px, width_px, sizes)
+def canvas_size(
+    height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop", most_tokens: int | None = None
+) -> Size:
+    """The size that a picture gets: the nearest of the preferred ones, or with "none" its own, rounded up.
+
+    Args: most_tokens: what would have more is scaled down to so many; None: no limit.
+    """
+    size = _rounded_up(height_px, width_px) if fit == "none" else nearest_size(height_px, width_px, sizes)
+    return size if most_tokens is None else budget_size(*size, most_tokens)
 
 
 def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tensor, Placement]:
@@ -113,6 +120,12 @@ def on_canvas(mask: Tensor, place: Placement) -> Tensor:
     return canvas
 
 
+def stitched_size(sizes: Sequence[Size]) -> tuple[int, list[int]]:
+    """The height of pictures of these sizes side by side, that of the first, and the width that each then has."""
+    height = sizes[0][0]
+    return height, [max(round(wide * height / high), 1) for high, wide in sizes]
+
+
 def stitch(images: Sequence[Tensor]) -> Tensor:
     """Pictures (1 or B, H, W, 3) side by side in one, scaled to the height of the first: (B, H, sum of widths, 3).
 
@@ -127,10 +140,9 @@ def stitch(images: Sequence[Tensor]) -> Tensor:
         raise ValueError(
             f"batches of {sorted(batches)} pictures cannot be stitched; each must be 1, or the same"
         )
-    batch, height = batches.pop() if batches else 1, images[0].shape[1]
-    scaled = [
-        resize(image, (height, max(round(image.shape[2] * height / image.shape[1]), 1))) for image in images
-    ]
+    batch = batches.pop() if batches else 1
+    height, widths = stitched_size([(image.shape[1], image.shape[2]) for image in images])
+    scaled = [resize(image, (height, width)) for image, width in zip(images, widths, strict=True)]
     return torch.cat([image.expand(batch, -1, -1, -1) for image in scaled], dim=2)
 
 

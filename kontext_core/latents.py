@@ -8,6 +8,11 @@ LATENT_PX = 8  # one latent is 8 x 8 pixels
 TOKEN_PX = 16  # one token is 2 x 2 latents
 
 
+def size_px(latents: Tensor) -> tuple[int, int]:
+    """(height, width) in pixels of what latents (B, C, H, W) show."""
+    return latents.shape[-2] * LATENT_PX, latents.shape[-1] * LATENT_PX
+
+
 def pack(latents: Tensor) -> Tensor:
     """Latents (B, C, H, W) to tokens (B, H/2 * W/2, C * 4).
 

@@ -38,12 +38,15 @@ def feathered(mask: Tensor, feather_px: float) -> Tensor:
         raise ValueError(f"a mask cannot be feathered by {feather_px} px; give 0 (a hard edge) or more")
     if feather_px < 1:
         return mask
-    sigma = feather_px / 2
-    reach = round(3 * sigma)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma).square()).to(mask)
-    weights = (weights / weights.sum())[None, None, None]
-    blurred = mask[None, None]
-    for turned in (weights, weights.transpose(2, 3)):
-        around = (turned.shape[3] // 2, turned.shape[3] // 2, turned.shape[2] // 2, turned.shape[2] // 2)
-        blurred = F.conv2d(F.pad(blurred, around, mode="replicate"), turned)
+    blurred = gaussian(mask[None, None], feather_px / 2, edges="replicate")
     return (2 * blurred[0, 0] - 1).clamp(0, 1) * mask
+
+
+def gaussian(values: Tensor, deviation: float, *, edges: str) -> Tensor:
+    """(B, C, H, W) blurred. Args: deviation: in pixels. edges: what lies beyond them, a mode of `F.pad`."""
+    reach = max(round(3 * deviation), 1)
+    channels = values.shape[1]
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / deviation).square())
+    weights = (weights / weights.sum()).to(values.dtype).expand(channels, 1, 1, -1)
+    rows = F.conv2d(F.pad(values, (reach, reach, 0, 0), mode=edges), weights, groups=channels)
+    return F.conv2d(F.pad(rows, (0, 0, reach, reach), mode=edges), weights.transpose(2, 3), groups=channels)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import torch
 from PIL import Image
@@ -16,8 +16,7 @@ from .errors import explained_memory
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.folders import TINY as TINY
-from .references import ReferenceLatents
-from .sampler import Callback, Text, denoise
+from .sampler import Options, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
@@ -109,38 +108,9 @@ class Pipeline(Editor):
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
 
     def denoise(
-        self,
-        noise: Tensor,
-        text: Text,
-        sigmas: Sequence[float],
-        *,
-        guidance: float,
-        references: Sequence[Tensor | ReferenceLatents],
-        layout: Layout,
-        cfg_scale: float,
-        negative: Text | None,
-        start: Tensor | None,
-        strength: float,
-        mask: Tensor | None,
-        solver: str,
-        callback: Callback | None,
+        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
-        return denoise(
-            self.transformer,
-            noise,
-            *text,
-            sigmas,
-            guidance=guidance,
-            references=references,
-            layout=layout,
-            cfg_scale=cfg_scale,
-            negative=negative,
-            start=start,
-            strength=strength,
-            mask=mask,
-            solver=solver,
-            callback=callback,
-        )
+        return denoise(self.transformer, noise, *text, sigmas, **options)
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         size = sum(parameter.numel() for parameter in self.vae.decoder.parameters())

@@ -13,7 +13,7 @@ from .config import Layout, TransformerConfig
 from .images import Size, canvas_size
 from .latents import TOKEN_PX
 from .positions import HeightWidth, Place
-from .references import budget_size, corners_of
+from .references import corners_of
 
 
 @dataclass(frozen=True)
@@ -145,9 +145,7 @@ def picture_size(
     height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop", most_tokens: int | None = None
 ) -> HeightWidth:
     """(height, width) in tokens that a picture has as a reference. Args: as `Editor.encode_picture`'s."""
-    height, width = canvas_size(height_px, width_px, sizes, fit)
-    if most_tokens is not None:
-        height, width = budget_size(height, width, most_tokens)
+    height, width = canvas_size(height_px, width_px, sizes, fit, most_tokens)
     return height // TOKEN_PX, width // TOKEN_PX
 
 

@@ -5,6 +5,7 @@ Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between 
 
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -19,6 +20,21 @@ from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
 Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
+
+
+class Options(TypedDict):
+    """What `denoise` takes beside noise, text and noise levels: each as it says."""
+
+    guidance: float
+    references: Sequence[Reference]
+    layout: Layout
+    cfg_scale: float
+    negative: Text | None
+    start: Tensor | None
+    strength: float
+    mask: Tensor | None
+    solver: str
+    callback: Callback | None
 
 
 @torch.no_grad()

@@ -21,11 +21,11 @@ from .types import (
     PromptSocket,
     Reference,
     ReferencesSocket,
-    Text,
 )
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
+    from ..kontext_core.sampler import Text
 
 Conditioning = list[list[Any]]  # ComfyUI's: pairs of states (B, L, ctx) and a dict
 

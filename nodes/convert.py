@@ -40,6 +40,13 @@ class Frame:
         )
         return cls(place if part else None)
 
+    def on(self, canvas: tuple[int, int]) -> Placement | None:
+        """Where the picture lies on its canvas (height, width) in pixels; None: it is all of it."""
+        if self.odd is None:
+            return self.place
+        height, width = (side * LATENT_PX for side in self.odd)
+        return Placement(canvas, 0, 0, height, width, (height, width))
+
     def cut(self, image: Tensor) -> Tensor:
         """The picture alone, (B, H, W, 3), out of the decoded canvas."""
         if self.odd is not None:

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..kontext_core.images import Placement
-from ..kontext_core.latents import LATENT_PX, TOKEN_PX
+from ..kontext_core.latents import size_px
 from ..kontext_core.masks import edit_mask
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
-from .reference import encoded
+from .reference import encoded, latents_of
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
 
 if TYPE_CHECKING:
@@ -80,15 +79,14 @@ class KontextEdit(io.ComfyNode):
         one_of(image, latent, "this edit")
         own = Reference(None if image is None else convert.picture(image), latent, fit)
         with host.heard() as notes:
-            ref_latents, frame = encoded(model, [own, *(references or ())])
+            before, place, frame = latents_of(model, own)
+            others, _ = encoded(model, references or ())
             start, where = None, None
             if mask is not None:
-                start = ref_latents[0]
-                assert isinstance(start, Tensor), "of strength 1, without region and place"
-                where = edit_mask(mask, _canvas(start), _place_of(model, own, frame), feather)
+                start, where = before, edit_mask(mask, size_px(before), place, feather)
             latents = model.sample(
                 model.encode_prompt(instruction),
-                ref_latents,
+                [before, *others],
                 steps=steps,
                 guidance=guidance,
                 seed=seed,
@@ -101,20 +99,3 @@ class KontextEdit(io.ComfyNode):
         return io.NodeOutput(
             picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)
         )
-
-
-def _canvas(latents: Tensor) -> tuple[int, int]:
-    height, width = (side * LATENT_PX for side in latents.shape[-2:])
-    return height, width
-
-
-def _place_of(model: Editor, reference: Reference, frame: convert.Frame) -> Placement | None:
-    """Where the picture of a reference lies on its canvas; None: it is all of it."""
-    if reference.picture is not None:
-        return model.encode_picture(reference.picture, reference.fit)[1]  # encoded already, and kept
-    if frame.odd is None:
-        return frame.place
-    height, width = (side * LATENT_PX for side in frame.odd)
-    return Placement(
-        (height + height % TOKEN_PX, width + width % TOKEN_PX), 0, 0, height, width, (height, width)
-    )

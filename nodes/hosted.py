@@ -20,9 +20,8 @@ from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explained_memory
 from ..kontext_core.references import ReferenceLatents
-from ..kontext_core.sampler import Callback, check, check_text, descend, last_levels
+from ..kontext_core.sampler import Callback, Text, check, check_text, descend, last_levels
 from .conditioning import plain, read, write
-from .types import Text
 
 _PROMPTS_KEPT = 16
 _OTHERS = ("Flux2", "Chroma", "ChromaRadiance")  # kinds of Flux that are not FLUX.1

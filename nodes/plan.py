@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..kontext_core.config import KONTEXT_DEV, LAYOUTS
-from ..kontext_core.images import FITS, legal_size
+from ..kontext_core.images import FITS, legal_size, stitched_size
 from ..kontext_core.latents import TOKEN_PX
 from ..kontext_core.plan import PlannedReference, picture_size, plan
 from . import files, host
@@ -100,12 +100,12 @@ def _reference(given: Any, what: str, config: TransformerConfig) -> _Reference:
 
 
 def _stitched(sizes: Any, what: str) -> tuple[int, int]:
-    """One size of several side by side, scaled to the height of the first, as `images.stitch` does."""
+    """One size of several side by side."""
     if not isinstance(sizes, list) or not 0 < len(sizes) <= MOST_REFERENCES:
         raise ValueError(f"sizes of {what} must be a list of 1 to {MOST_REFERENCES} pairs, or null")
     pairs = [_pair(one, f"a size of {what}", 1) for one in sizes]
-    height = pairs[0][0]
-    return height, sum(max(round(wide * height / high), 1) for high, wide in pairs)
+    height, widths = stitched_size(pairs)
+    return height, sum(widths)
 
 
 def _target(

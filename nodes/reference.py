@@ -9,8 +9,8 @@ from torch import Tensor
 
 from ..kontext_core.config import PREFERRED_SIZES
 from ..kontext_core.images import Placement, canvas_size, on_canvas
-from ..kontext_core.latents import LATENT_PX, TOKEN_PX
-from ..kontext_core.references import ReferenceLatents, budget_size, region_tokens
+from ..kontext_core.latents import TOKEN_PX, size_px
+from ..kontext_core.references import ReferenceLatents, region_tokens
 from . import convert, host, inputs
 from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
@@ -132,10 +132,9 @@ def place_of(text: str) -> tuple[int, int, int] | None:
 def own_size(reference: Reference) -> tuple[int, int]:
     """(height, width) in pixels of the picture before it is fitted, or of the latent."""
     if reference.latent is not None:
-        height, width = (side * LATENT_PX for side in reference.latent["samples"].shape[-2:])
-    else:
-        assert reference.picture is not None
-        height, width = reference.picture.shape[1:3]
+        return size_px(reference.latent["samples"])
+    assert reference.picture is not None
+    height, width = reference.picture.shape[1:3]
     return height, width
 
 
@@ -147,9 +146,7 @@ def describe(reference: Reference, model: Editor | None) -> str:
     else:
         own_height, own_width = own_size(reference)
         sizes = PREFERRED_SIZES if model is None else model.preferred_sizes
-        height, width = canvas_size(own_height, own_width, sizes, reference.fit)
-        if reference.most_tokens is not None:
-            height, width = budget_size(height, width, reference.most_tokens)
+        height, width = canvas_size(own_height, own_width, sizes, reference.fit, reference.most_tokens)
         start = f"{own_width} x {own_height} px"
         if (height, width) != (own_height, own_width):
             start += f", {_FITTED[reference.fit]} {width} x {height} px"
@@ -171,8 +168,7 @@ def encoded(
     made: list[Tensor | ReferenceLatents] = []
     frames: list[convert.Frame] = []
     for reference in references:
-        host.stop_if_asked()
-        latents, place, frame = _latents(model, reference)
+        latents, place, frame = latents_of(model, reference)
         frames.append(frame)
         if (reference.strength, reference.region, reference.place) == (1.0, None, None):
             made.append(latents)
@@ -183,11 +179,12 @@ def encoded(
     return made, frames[0] if frames else convert.Frame()
 
 
-def _latents(model: Editor, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
+def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
     """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
+    host.stop_if_asked()
     if reference.latent is not None:
         latents, frame = convert.from_latent(reference.latent, model.vae_config)
-        return latents, frame.place, frame
+        return latents, frame.on(size_px(latents)), frame
     assert reference.picture is not None
     latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)
     return latents, place, convert.Frame.of(place)

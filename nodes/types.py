@@ -11,6 +11,7 @@ from ._api import io
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
+    from ..kontext_core.sampler import Text
 
 Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.editor.Editor
 PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt or an EncodedPrompt
@@ -18,7 +19,6 @@ ReferencesSocket = io.Custom("KONTEXT_REFERENCES")  # a tuple of Reference
 ChainSocket = io.Custom("KONTEXT_CHAIN")  # a kontext_core.chain.Chain
 
 Latent = dict[str, Any]  # ComfyUI's LATENT
-Text = tuple[Tensor, Tensor]  # T5's states (B, L, ctx) and CLIP's vector (B, vec)
 CATEGORY = "Kontext"
 
 

@@ -1,8 +1,9 @@
 """Drift: slow changes of colour and brightness that creep in from turn to turn, where nothing was asked for."""
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from ..masks import gaussian
 
 CHANGED = 0.5  # root mean square over the channels, in units of the latents, above which a place was edited
 RADIUS = 4.0  # standard deviation of the low-pass, in latent pixels (of 8 x 8 px)
@@ -29,16 +30,6 @@ def align_to(latents: Tensor, first: Tensor, *, radius: float = RADIUS, changed:
     difference = latents.float() - first.to(latents.device).float()
     edited = (difference.square().mean(dim=1, keepdim=True).sqrt() > changed).float()
     same = 1 - F.max_pool2d(edited, 2 * _MARGIN + 1, stride=1, padding=_MARGIN)
-    known = _blurred(same, radius)
-    slow = _blurred(difference * same, radius) / known.clamp_min(1e-6)
+    known = gaussian(same, radius, edges="constant")
+    slow = gaussian(difference * same, radius, edges="constant") / known.clamp_min(1e-6)
     return latents.float() - slow * same
-
-
-def _blurred(values: Tensor, radius: float) -> Tensor:
-    """Gaussian of standard deviation `radius`, zeros beyond the edge."""
-    reach = max(round(3 * radius), 1)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / radius).square())
-    weights = (weights / weights.sum()).expand(values.shape[1], 1, 1, -1)
-    channels = values.shape[1]
-    rows = F.conv2d(values, weights, padding=(0, reach), groups=channels)
-    return F.conv2d(rows, weights.transpose(2, 3), padding=(reach, 0), groups=channels)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..editor import Edit, Editor, Reference
 from ..images import Placement
-from ..latents import LATENT_PX
+from ..latents import size_px
 from ..references import ReferenceLatents
 from .drift import align_to
 
@@ -47,7 +47,7 @@ class Turn:
                 f"a turn holds one picture, (1, height, width, 3), and this is {tuple(self.image.shape)}"
             )
         if self.latents is not None and self.placement is not None:
-            canvas = tuple(side * LATENT_PX for side in self.latents.shape[-2:])
+            canvas = size_px(self.latents)
             if canvas != self.placement.canvas:
                 raise ValueError(f"latents of {canvas} px do not lie on the canvas {self.placement.canvas}")
 

@@ -86,24 +86,25 @@ def picture(name: str) -> Tensor:
 
 def _turns(picture: str, instructions: tuple[str, ...], seeds: tuple[int, ...], **options: Any) -> Example:
     """An example of one picture, whose truths the world's own grammar knows."""
-    truths: list[Scene] = []
-    starts: tuple[int, ...] = options.get("starts", Example.starts)
     begin = replace(PICTURES[picture], cue=options.pop("cue", None))
-    for instruction, start in zip(instructions, starts, strict=False):
-        scene = apply(instruction, truths[start - 1] if start else begin)
-        assert scene is not None, f"the world does not understand {instruction!r} here"
-        truths.append(scene)
-    return Example((picture,), instructions, seeds, tuple(truths), **options)
+    truths = _truths(begin, instructions, options.get("starts", Example.starts))
+    return Example((picture,), instructions, seeds, truths, **options)
 
 
 def _resumed(example: Example, instructions: tuple[str, ...], seeds: tuple[int, ...]) -> Example:
     """Further turns on the last of an example."""
-    scene, truths = example.truths[-1], list[Scene]()
-    for instruction in instructions:
-        made = apply(instruction, scene)
-        assert made is not None, f"the world does not understand {instruction!r} here"
-        truths.append(scene := made)
-    return Example((), instructions, seeds, tuple(truths), before=len(example.instructions))
+    truths = _truths(example.truths[-1], instructions, Example.starts)
+    return Example((), instructions, seeds, truths, before=len(example.instructions))
+
+
+def _truths(begin: Scene, instructions: tuple[str, ...], starts: tuple[int, ...]) -> tuple[Scene, ...]:
+    """The right result of each instruction, from that of the turn it starts from."""
+    truths: list[Scene] = []
+    for instruction, start in zip(instructions, starts, strict=False):
+        scene = apply(instruction, truths[start - 1] if start else begin)
+        assert scene is not None, f"the world does not understand {instruction!r} here"
+        truths.append(scene)
+    return tuple(truths)
 
 
 def _ellipse(row: int, col: int) -> str:
