@@ -36,6 +36,18 @@ _SLOT = """([id, side, name]) => {
   return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
 }"""
 
+_SELECT = "id => { app.canvas.selectNode(app.graph.getNodeById(id)); app.canvas.canvas.focus() }"
+_SELECTED = "() => Object.values(app.canvas.selected_nodes).map(node => String(node.id))"
+_FED_BY = """([id, name]) => {
+  const node = app.graph.getNodeById(id)
+  const origin = node.getInputNode(node.inputs.findIndex(one => one.name === name))
+  return origin && String(origin.id)
+}"""
+_BOXES = (
+    "() => app.graph._nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"
+)
+VALUE = "([id, name]) => app.graph.getNodeById(id).widgets.find(one => one.name === name).value"
+
 # What makes up a graph, but for what the page adds while it is shown.
 _GRAPH = """() => {
   const {nodes, links} = app.graph.serialize()
@@ -93,6 +105,26 @@ class Editor:
             }""",
             [id, dict(values)],
         )
+
+    def value(self, id: str, name: str) -> Any:
+        """What a node's widget holds."""
+        return self.page.evaluate(VALUE, [id, name])
+
+    def fed_by(self, id: str, name: str) -> str | None:
+        """The node that a node's input comes from."""
+        return self.page.evaluate(_FED_BY, [id, name])
+
+    def select(self, id: str) -> None:
+        """Select a node, with the keyboard on the canvas."""
+        self.page.evaluate(_SELECT, id)
+
+    def selected(self) -> list[str]:
+        """The nodes that are selected."""
+        return self.page.evaluate(_SELECTED)
+
+    def boxes(self) -> list[list[float]]:
+        """Left, top, right and bottom of every node with its title."""
+        return self.page.evaluate(_BOXES)
 
     def slot(self, id: str, side: str, name: str) -> tuple[float, float]:
         """Where one of a node's "inputs" or "outputs" lies on the screen."""

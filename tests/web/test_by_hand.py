@@ -23,7 +23,6 @@ _ON_SCREEN = """([id, x, y]) => {
   return [box.left + (at[0] + ds.offset[0]) * ds.scale, box.top + (at[1] + ds.offset[1]) * ds.scale]
 }"""
 _SCALE = "() => app.canvas.ds.scale"
-_VALUE = "([id, name]) => app.graph.getNodeById(id).widgets.find(one => one.name === name).value"
 FREE = (1450, 780)  # where no node lies
 _COUNT = "([kind, count]) => app.graph._nodes.filter(one => one.type === kind).length === count"
 
@@ -71,7 +70,7 @@ def write(editor: Editor, id: str, words: str) -> None:
     page.mouse.click(*page.evaluate(_ON_SCREEN, [id, 0.5, _box_middle(editor, id)]))
     page.keyboard.press("Control+a")
     page.keyboard.type(words)
-    assert page.evaluate(_VALUE, [id, "instruction"]) == words
+    assert editor.value(id, "instruction") == words
     page.mouse.click(*FREE)
     look(editor)
 
@@ -138,7 +137,7 @@ def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor)
     page.locator("dialog.kontext-draw").wait_for(state="detached", timeout=PATIENCE_MS)
     page.wait_for_function(_COUNT, arg=["KontextVisualCue", 1], timeout=PATIENCE_MS)
     (cue,) = editor.ids("KontextVisualCue")
-    (mark,) = parse_marks(page.evaluate(_VALUE, [cue, "marks"]))
+    (mark,) = parse_marks(editor.value(cue, "marks"))
     assert mark.kind == "ellipse"
 
     write(editor, first, "remove the thing in the red ellipse")
@@ -169,7 +168,7 @@ def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor)
         empty(editor)
         editor.drop(saved, "chain.png")
         page.wait_for_function(_COUNT, arg=["KontextTurn", 4], timeout=PATIENCE_MS)
-        assert page.evaluate(_VALUE, [third, "instruction"]) == "remove the blue circle"
+        assert editor.value(third, "instruction") == "remove the blue circle"
         forget(editor.url)
         again = run(editor)
         for id, was in before.items():

@@ -41,7 +41,6 @@ _GRAPH = """types => {
   app.canvas.emitAfterChange()  // what is there is where undo comes back to
   app.canvas.setDirty(true, true)
 }"""
-_SELECT = "id => { app.canvas.selectNode(app.graph.getNodeById(id)); app.canvas.canvas.focus() }"
 _MARKS = "id => app.graph.getNodeById(id).widgets.find(one => one.name === 'marks').value"
 _BUTTON = """id => {
   const node = app.graph.getNodeById(id), widget = node.widgets.find(one => one.type === 'button')
@@ -49,14 +48,6 @@ _BUTTON = """id => {
   const [x, y] = [node.pos[0] + node.size[0] / 2, node.pos[1] + (widget.last_y ?? widget.y) + 10]
   return [box.left + (x + ds.offset[0]) * ds.scale, box.top + (y + ds.offset[1]) * ds.scale]
 }"""
-_FED_BY = """([id, name]) => {
-  const node = app.graph.getNodeById(id)
-  const origin = node.getInputNode(node.inputs.findIndex(one => one.name === name))
-  return origin && String(origin.id)
-}"""
-_BOXES = (
-    "() => app.graph._nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"
-)
 _PAINT = """async ([text, sizes]) => {
   const part = name => import(`/extensions/kontext/js/${name}.js`)
   const [{readMarks}, {loadFont, paint}] = [await part('cue_format'), await part('draw_sheet')]
@@ -81,7 +72,7 @@ ALL_KINDS = (
 )
 
 
-@pytest.fixture(scope="module", params=[frontend.NEWEST])
+@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """The newest front end alone, for time; test_by_hand.py draws on both."""
     with Server(front_end=frontend.get(request.param)) as server:
@@ -111,7 +102,7 @@ def marks(editor: Editor, node: str) -> tuple[Mark, ...]:
 
 def command(editor: Editor, node: str) -> None:
     """Alt+D on a node, until the editor is there."""
-    editor.page.evaluate(_SELECT, node)
+    editor.select(node)
     editor.page.keyboard.press("Alt+d")
     opened(editor)
 
@@ -193,7 +184,7 @@ def test_an_ellipse_by_mouse_is_stored_in_one_step_and_runs(editor: Editor, node
     assert differing(drawn, draw_marks(plain, (mark,))) == 0
     assert differing(drawn, seen) < 0.01, "and it is what was seen in the editor"
     assert differing(executed(editor, cue, "beneath"), plain) == 0
-    page.evaluate(_SELECT, cue)
+    editor.select(cue)
     page.keyboard.press("Control+z")
     page.wait_for_function(f"id => ({_MARKS})(id) === ''", arg=cue, timeout=PATIENCE_MS)
     after = editor.graph()
@@ -323,10 +314,10 @@ def test_on_another_node_a_cue_is_put_before_its_picture(editor: Editor, kind: s
     page.keyboard.press("Enter")
     closed(editor)
     (cue,) = editor.ids("KontextVisualCue")
-    assert page.evaluate(_FED_BY, [node, "image"]) == cue
-    assert page.evaluate(_FED_BY, [cue, "image"]) == example
+    assert editor.fed_by(node, "image") == cue
+    assert editor.fed_by(cue, "image") == example
     assert [mark.kind for mark in marks(editor, cue)] == ["ellipse"]
-    for a, b in itertools.combinations(page.evaluate(_BOXES), 2):
+    for a, b in itertools.combinations(editor.boxes(), 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], "nothing overlaps"
     command(editor, node)  # the second time it is the same cue
     drag(editor, (0.7, 0.7), (0.9, 0.9))
@@ -335,7 +326,7 @@ def test_on_another_node_a_cue_is_put_before_its_picture(editor: Editor, kind: s
     assert editor.ids("KontextVisualCue") == [cue]
     assert len(marks(editor, cue)) == 2
     for left in (1, 0):
-        page.evaluate(_SELECT, node)
+        editor.select(node)
         page.keyboard.press("Control+z")
         page.wait_for_function(
             """count => {
@@ -352,8 +343,8 @@ def test_a_turn_of_a_chain_then_begins_with_what_was_drawn_on(editor: Editor) ->
     page = editor.page
     editor.open("branch_and_compare")
     turns = editor.ids("KontextTurn")
-    chained = next(one for one in turns if page.evaluate(_FED_BY, [one, "chain"]))
-    source = page.evaluate(_FED_BY, [chained, "chain"])
+    chained = next(one for one in turns if editor.fed_by(one, "chain"))
+    source = editor.fed_by(chained, "chain")
     command(editor, chained)
     page.get_by_text("The picture is not known yet").wait_for(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
@@ -364,15 +355,15 @@ def test_a_turn_of_a_chain_then_begins_with_what_was_drawn_on(editor: Editor) ->
     page.keyboard.press("Enter")
     closed(editor)
     (cue,) = editor.ids("KontextVisualCue")
-    assert page.evaluate(_FED_BY, [chained, "chain"]) is None
-    assert page.evaluate(_FED_BY, [chained, "image"]) == cue
-    assert page.evaluate(_FED_BY, [cue, "image"]) == source
+    assert editor.fed_by(chained, "chain") is None
+    assert editor.fed_by(chained, "image") == cue
+    assert editor.fed_by(cue, "image") == source
     page.get_by_text("begins a chain of its own").first.wait_for(timeout=PATIENCE_MS)
 
 
 def test_without_a_fitting_node_it_says_what_to_do(editor: Editor) -> None:
     (example,) = build(editor, "KontextExample")
-    editor.page.evaluate(_SELECT, example)
+    editor.select(example)
     editor.page.keyboard.press("Alt+d")
     editor.page.get_by_text("Select a Kontext Visual Cue").first.wait_for(timeout=PATIENCE_MS)
     assert editor.page.locator("dialog.kontext-draw").count() == 0

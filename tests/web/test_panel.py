@@ -16,7 +16,7 @@ from tools import frontend
 from tools.page import open_page
 from tools.server import Server
 
-from .editor import PATIENCE_MS, QUIET, Editor
+from .editor import PATIENCE_MS, QUIET, VALUE, Editor
 
 pytestmark = pytest.mark.comfy
 SEEDS = itertools.count(5000)  # a graph with a seed of its own is not in ComfyUI's cache
@@ -29,21 +29,11 @@ _ROWS = """() => [...document.querySelectorAll('.kontext-row')].map(row => ({
   level: row.getAttribute('aria-level'),
   selected: row.getAttribute('aria-selected') === 'true',
 }))"""
-_SELECTED = "() => Object.values(app.canvas.selected_nodes).map(node => String(node.id))"
 _OFF_CENTRE = """id => {
   const {pos, size} = app.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
   const at = [0, 1].map(i => (pos[i] + size[i] / 2 + ds.offset[i]) * ds.scale)
   return Math.hypot(at[0] - box.width / 2, at[1] - box.height / 2)
 }"""
-_FED_BY = """([id, name]) => {
-  const node = app.graph.getNodeById(id)
-  const origin = node.getInputNode(node.inputs.findIndex(one => one.name === name))
-  return origin && String(origin.id)
-}"""
-_VALUE = "([id, name]) => app.graph.getNodeById(id).widgets.find(one => one.name === name).value"
-_BOXES = (
-    "() => app.graph._nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"
-)
 
 # As one step of undo, as if by a person.
 _REMOVE = """ids => {
@@ -87,15 +77,6 @@ class Panel:
     def press(self, id: str, label: str) -> None:
         """One of the buttons of a row."""
         self.row(id).get_by_role("button", name=label, exact=True).click()
-
-    def selected(self) -> list[str]:
-        return self.page.evaluate(_SELECTED)
-
-    def fed_by(self, id: str, name: str) -> str | None:
-        return self.page.evaluate(_FED_BY, [id, name])
-
-    def value(self, id: str, name: str) -> Any:
-        return self.page.evaluate(_VALUE, [id, name])
 
     def new_node(self, kind: str, *others: str) -> str:
         """The node of one type that is not among these, once it is there."""
@@ -141,7 +122,7 @@ def test_three_turns_and_a_branch_are_a_tree(panel: Panel) -> None:
     branch = panel.new_node("KontextTurn", first, second, third)
     rows = panel.wait_for(first, second, third, branch)
     assert [row["level"] for row in rows] == ["1", "1", "1", "2"]
-    assert rows[0]["words"] == panel.value(first, "instruction")
+    assert rows[0]["words"] == panel.editor.value(first, "instruction")
     dots = [panel.row(id).locator(".kontext-dot").bounding_box() for id in (first, second, third, branch)]
     lefts = [dot["x"] for dot in dots if dot]
     assert lefts[0] == lefts[1] == lefts[2] < lefts[3] - 8, "the branch stands to the right of its line"
@@ -154,12 +135,12 @@ def test_three_turns_and_a_branch_are_a_tree(panel: Panel) -> None:
 def test_a_click_or_enter_leads_to_the_node(panel: Panel) -> None:
     _, second, third = three_turns(panel)
     panel.row(third).locator(".kontext-words").click()
-    assert panel.selected() == [third]
+    assert panel.editor.selected() == [third]
     assert panel.page.evaluate(_OFF_CENTRE, third) < 60
     panel.page.keyboard.press("ArrowUp")
     assert panel.page.evaluate(_OFF_CENTRE, second) > 60, "an arrow key moves in the panel only"
     panel.page.keyboard.press("Enter")
-    assert panel.selected() == [second]
+    assert panel.editor.selected() == [second]
     assert panel.page.evaluate(_OFF_CENTRE, second) < 60
 
 
@@ -190,18 +171,18 @@ def test_each_button_is_one_step_of_undo(panel: Panel) -> None:
     panel.press(first, "Add turn")
     made = panel.new_node("KontextTurn", first, second, third)
     panel.wait_for(first, second, third, made)
-    assert panel.fed_by(made, "chain") == third, "at the end of the line"
+    assert panel.editor.fed_by(made, "chain") == third, "at the end of the line"
     expect(panel.row(made)).to_be_focused(timeout=PATIENCE_MS)
     undo()
 
     panel.press(second, "Branch here")
     made = panel.new_node("KontextTurn", first, second, third)
-    assert panel.fed_by(made, "chain") == second
+    assert panel.editor.fed_by(made, "chain") == second
     undo()
 
     panel.press(second, "Re-roll")
     panel.page.wait_for_function(
-        f"([id, name, old]) => ({_VALUE})([id, name]) !== old",
+        f"([id, name, old]) => ({VALUE})([id, name]) !== old",
         arg=[second, "seed", next(one for one in before["nodes"] if one["id"] == second)["values"][1]],
         timeout=PATIENCE_MS,
     )
@@ -218,8 +199,8 @@ def test_each_button_is_one_step_of_undo(panel: Panel) -> None:
     compares = panel.editor.ids("KontextCompare")
     panel.press(second, "Compare")
     made = panel.new_node("KontextCompare", *compares)
-    assert (panel.fed_by(made, "chain"), panel.fed_by(made, "other")) == (first, second)
-    assert (panel.value(made, "turn"), panel.value(made, "other_turn")) == (-1, -1)
+    assert (panel.editor.fed_by(made, "chain"), panel.editor.fed_by(made, "other")) == (first, second)
+    assert (panel.editor.value(made, "turn"), panel.editor.value(made, "other_turn")) == (-1, -1)
     undo()
 
 
@@ -233,8 +214,10 @@ def test_compare_of_two_selected_turns_by_key(panel: Panel) -> None:
     panel.page.evaluate(select, [third, first])
     panel.page.keyboard.press("Alt+k")
     made = panel.new_node("KontextCompare")
-    assert (panel.fed_by(made, "chain"), panel.fed_by(made, "other")) == (first, third), "the earlier first"
-    boxes = panel.page.evaluate(_BOXES)
+    assert (panel.editor.fed_by(made, "chain"), panel.editor.fed_by(made, "other")) == (first, third), (
+        "the earlier first"
+    )
+    boxes = panel.editor.boxes()
     mine = panel.page.evaluate(
         "id => { const {pos, size} = app.graph.getNodeById(id);"
         " return [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]] }",
@@ -246,8 +229,10 @@ def test_compare_of_two_selected_turns_by_key(panel: Panel) -> None:
     panel.page.evaluate(select, [first])
     panel.page.keyboard.press("Alt+k")
     start = panel.new_node("KontextCompare", made)
-    assert (panel.fed_by(start, "chain"), panel.fed_by(start, "other")) == (first, None)
-    assert (panel.value(start, "turn"), panel.value(start, "other_turn")) == (0, -1), "the start and its end"
+    assert (panel.editor.fed_by(start, "chain"), panel.editor.fed_by(start, "other")) == (first, None)
+    assert (panel.editor.value(start, "turn"), panel.editor.value(start, "other_turn")) == (0, -1), (
+        "the start and its end"
+    )
     panel.page.evaluate(select, [first, second, third])
     panel.page.keyboard.press("Alt+k")
     panel.page.get_by_text("Select one or two Kontext nodes first").first.wait_for(timeout=PATIENCE_MS)
@@ -330,7 +315,7 @@ def test_by_keyboard_alone(panel: Panel) -> None:
     page.keyboard.press("ArrowDown")
     expect(panel.row(turns[1])).to_be_focused()
     page.keyboard.press("Enter")
-    assert panel.selected() == [turns[1]]
+    assert panel.editor.selected() == [turns[1]]
     labels = []
     for _ in range(5):
         page.keyboard.press("Tab")
@@ -340,20 +325,20 @@ def test_by_keyboard_alone(panel: Panel) -> None:
         page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     branch = panel.new_node("KontextTurn", *turns)
-    assert panel.fed_by(branch, "chain") == turns[1]
+    assert panel.editor.fed_by(branch, "chain") == turns[1]
     expect(panel.row(branch)).to_be_focused(timeout=PATIENCE_MS)
     page.keyboard.press("F2")
     page.keyboard.type("make the red circle blue r w n")  # letters that are the page's keys elsewhere
     page.keyboard.press("Enter")
     expect(panel.row(branch)).to_be_focused(timeout=PATIENCE_MS)
-    assert panel.value(branch, "instruction") == "make the red circle blue r w n"
+    assert panel.editor.value(branch, "instruction") == "make the red circle blue r w n"
     expect(panel.row(branch).locator(".kontext-words")).to_have_text("make the red circle blue r w n")
     page.keyboard.press("F2")
     page.keyboard.type("no")
     page.keyboard.press("Escape")
-    assert panel.value(branch, "instruction") == "make the red circle blue r w n"
+    assert panel.editor.value(branch, "instruction") == "make the red circle blue r w n"
     page.keyboard.press("Control+z")
-    page.wait_for_function(f"([id, name]) => ({_VALUE})([id, name]) === ''", arg=[branch, "instruction"])
+    page.wait_for_function(f"([id, name]) => ({VALUE})([id, name]) === ''", arg=[branch, "instruction"])
     page.keyboard.press("Control+z")
     panel.wait_for(*turns)
 
@@ -362,7 +347,7 @@ def test_another_workflow_and_an_empty_one(panel: Panel) -> None:
     panel.editor.open("script")
     (script,) = panel.editor.ids("KontextScript")
     (row,) = panel.wait_for(script)
-    lines = [line for line in panel.value(script, "script").splitlines() if line.strip()]
+    lines = [line for line in panel.editor.value(script, "script").splitlines() if line.strip()]
     assert row["words"] == " · ".join(lines)
     if row["name"].startswith("Script"):
         assert row["name"] == f"Script, lines: {len(lines)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import pytest
 
@@ -11,24 +10,11 @@ from .editor import PATIENCE_MS, Editor
 
 pytestmark = pytest.mark.comfy
 
-_SELECT = """id => {
-  const node = app.graph.getNodeById(id)
-  app.canvas.selectNode(node)
-  app.canvas.canvas.focus()
-}"""
-_SELECTED = "() => Object.values(app.canvas.selected_nodes).map(node => String(node.id))"
-_FED_BY = """([id, name]) => {
-  const node = app.graph.getNodeById(id)
-  const origin = node.getInputNode(node.inputs.findIndex(one => one.name === name))
-  return origin && String(origin.id)
-}"""
-_BOXES = """() => app.graph._nodes.map(({pos, size}) => [pos[0], pos[1] - 30, pos[0] + size[0], pos[1] + size[1]])"""
 _SET = """([id, name, value]) => { app.graph.getNodeById(id).widgets.find(one => one.name === name).value = value }"""
-_GET = "([id, name]) => app.graph.getNodeById(id).widgets.find(one => one.name === name).value"
 
 
 def press(editor: Editor, keys: str, node: str) -> None:
-    editor.page.evaluate(_SELECT, node)
+    editor.select(node)
     editor.page.keyboard.press(keys)
 
 
@@ -41,26 +27,18 @@ def wait_for_turns(editor: Editor, count: int) -> list[str]:
     return editor.ids("KontextTurn")
 
 
-def fed_by(editor: Editor, node: str, name: str) -> str | None:
-    return editor.page.evaluate(_FED_BY, [node, name])
-
-
-def value(editor: Editor, node: str, name: str) -> Any:
-    return editor.page.evaluate(_GET, [node, name])
-
-
 def test_a_turn_is_added_wired_and_placed_by_keyboard(editor: Editor) -> None:
     editor.open("branch_and_compare")
     first, second, branch = editor.ids("KontextTurn")
     editor.page.evaluate(_SET, [second, "steps", 11])
     press(editor, "Alt+t", second)
     (new,) = set(wait_for_turns(editor, 4)) - {first, second, branch}
-    assert fed_by(editor, new, "chain") == second
-    assert fed_by(editor, new, "model") == editor.ids("KontextLoadModel")[0]
-    assert value(editor, new, "steps") == 11
-    assert value(editor, new, "instruction") == ""
-    assert editor.page.evaluate(_SELECTED) == [new]
-    boxes = editor.page.evaluate(_BOXES)
+    assert editor.fed_by(new, "chain") == second
+    assert editor.fed_by(new, "model") == editor.ids("KontextLoadModel")[0]
+    assert editor.value(new, "steps") == 11
+    assert editor.value(new, "instruction") == ""
+    assert editor.selected() == [new]
+    boxes = editor.boxes()
     for a, b in itertools.combinations(boxes, 2):
         assert a[2] <= b[0] or b[2] <= a[0] or a[3] <= b[1] or b[3] <= a[1], "nothing overlaps"
 
@@ -70,10 +48,10 @@ def test_a_turn_goes_to_the_end_of_the_line_and_a_branch_does_not(editor: Editor
     turns = editor.ids("KontextTurn")
     press(editor, "Alt+t", turns[1])
     (end,) = set(wait_for_turns(editor, 6)) - set(turns)
-    assert fed_by(editor, end, "chain") == turns[4]
+    assert editor.fed_by(end, "chain") == turns[4]
     press(editor, "Alt+b", turns[1])
     (branch,) = set(wait_for_turns(editor, 7)) - {*turns, end}
-    assert fed_by(editor, branch, "chain") == turns[1]
+    assert editor.fed_by(branch, "chain") == turns[1]
 
 
 def test_each_is_one_step_of_undo(editor: Editor) -> None:
@@ -90,14 +68,14 @@ def test_each_is_one_step_of_undo(editor: Editor) -> None:
 def test_reroll_takes_another_seed(editor: Editor) -> None:
     editor.open("five_turn_chain")
     turn = editor.ids("KontextTurn")[0]
-    before = value(editor, turn, "seed")
+    before = editor.value(turn, "seed")
     press(editor, "Alt+r", turn)
     editor.page.wait_for_function(
         "([id, before]) => app.graph.getNodeById(id).widgets.find(one => one.name === 'seed').value !== before",
         arg=[turn, before],
         timeout=PATIENCE_MS,
     )
-    seed = value(editor, turn, "seed")
+    seed = editor.value(turn, "seed")
     assert isinstance(seed, int)
     assert 0 <= seed < 2**53, "the page can hold it to the digit"
 

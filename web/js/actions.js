@@ -33,7 +33,7 @@ export const hasChain = (node) => chainOutput(node) >= 0;
 const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
 
 /** The graph that a node lies in. @param {Page.Node} node */
-const graphOf = (node) => node.graph ?? app.graph;
+export const graphOf = (node) => node.graph ?? app.graph;
 
 /** Where an input comes from: the node and the number of its output. @param {Page.Node} node @param {string} name */
 export function originOf(node, name) {
@@ -80,6 +80,15 @@ function grownHeight(one) {
 }
 
 /**
+ * The places that nodes take, or will take once they show their pictures.
+ * @param {Page.Node["graph"] & object} graph @param {unknown} [except] @returns {import("./place.js").Box[]}
+ */
+export const boxesOf = (graph, except) =>
+  graph.nodes
+    .filter((one) => one !== except)
+    .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]);
+
+/**
  * A new node to the right of others, where nothing lies yet.
  * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
  * @returns {Page.Node | null}
@@ -97,12 +106,7 @@ function newNode(type, behind, beside) {
   const alike = beside.type === type ? beside.size : [0, 0];
   made.setSize([Math.max(width, beside.size[0]), Math.max(height + PICTURE, alike[1] ?? 0)]);
   const right = Math.max(...behind.map((one) => one.pos[0] + one.size[0]));
-  made.pos = freeSpot(
-    graph.nodes
-      .filter((one) => one !== made)
-      .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]),
-    [right + GAP, beside.pos[1], made.size[0], made.size[1]],
-  );
+  made.pos = freeSpot(boxesOf(graph, made), [right + GAP, beside.pos[1], made.size[0], made.size[1]]);
   return made;
 }
 

@@ -2,7 +2,7 @@
 /** "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue. */
 
 import { app } from "../../../scripts/app.js";
-import { asOneStep, inputOf, originOf, selected, widgetOf } from "./actions.js";
+import { asOneStep, boxesOf, graphOf, inputOf, originOf, selected, widgetOf } from "./actions.js";
 import { readMarks, writeMarks } from "./cue_format.js";
 import { Editor } from "./draw_editor.js";
 import { loadPicture, pictureInto } from "./draw_picture.js";
@@ -89,14 +89,16 @@ function store(text, cue) {
 function inserted(node) {
   const cue = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(CUE));
   if (!cue) return null;
-  const graph = node.graph ?? app.graph;
+  const graph = graphOf(node);
   const [source] = pictureSlot(node);
   const origin = originOf(node, source);
   cue.setSize(cue.computeSize());
-  cue.pos = freeSpot(
-    graph.nodes.map((one) => [one.pos[0], one.pos[1], one.size[0], one.size[1]]),
-    [node.pos[0] - cue.size[0] - GAP, node.pos[1], cue.size[0], cue.size[1]],
-  );
+  cue.pos = freeSpot(boxesOf(graph), [
+    node.pos[0] - cue.size[0] - GAP,
+    node.pos[1],
+    cue.size[0],
+    cue.size[1],
+  ]);
   graph.add(cue);
   if (origin) {
     const slot =
