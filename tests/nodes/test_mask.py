@@ -53,6 +53,30 @@ def test_a_mask_on_a_padded_picture(run: Run, model: Any) -> None:
     assert changed.tolist() == [False] * 4 + [True] * 4 + [False] * 8
 
 
+def test_a_mask_on_the_latent_of_a_padded_picture(run: Run, model: Any) -> None:
+    mask = torch.zeros(1, 64, 128)
+    mask[:, :32] = 1
+    before = run("KontextEdit", model=model, image=picture(64, 128), fit="pad", **FAST)[1]
+    made = run("KontextEdit", model=model, latent=before, mask=mask, feather=0, **FAST)[1]
+    changed = (made["samples"] - before["samples"]).abs().amax(dim=(0, 1, 3)) > 1e-4
+    assert changed.tolist() == [False] * 4 + [True] * 4 + [False] * 8
+
+
+def test_a_mask_on_a_latent_of_odd_sides(run: Run, model: Any) -> None:
+    """Its last column, and not what was filled up beside it."""
+    before = {"samples": encoded(run, model, picture(128, 128))[..., :15]}
+    mask = torch.zeros(1, 128, 120)
+    mask[..., 112:] = 1
+
+    def change(**inputs: Any) -> Tensor:
+        made = run("KontextEdit", model=model, latent=before, **inputs, **FAST)[1]["samples"]
+        return (made - before["samples"]).abs().mean(dim=(0, 1, 2))
+
+    masked, free = change(mask=mask, feather=0), change()
+    assert masked[:14].max() < 1e-4
+    assert masked[14] > 0.9 * free[14]
+
+
 def test_a_turn_takes_a_mask_too(run: Run, model: Any, image: Tensor, right_half: Tensor) -> None:
     masked = {"mask": right_half, "feather": 8, "instruction": "a", **FAST}
     edited = run("KontextEdit", model=model, image=image, **masked)
