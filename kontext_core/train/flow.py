@@ -62,7 +62,8 @@ def train_flow(
     Args: measure: called now and then with the averaged weights; what it returns goes into scores.csv.
     Returns: the averaged weights.
     """
-    torch.manual_seed(training.seed)
+    seed = training.seed or 0
+    torch.manual_seed(seed)
     config = transformer.config
     model = FlowModel(transformer, text).to(device).train()
     if training.compile:
@@ -86,7 +87,7 @@ def train_flow(
     pool = Pool(vae.to(device), text, training.mix, size=training.pool, reuse=training.reuse, device=device)
     tokens_per_picture = (config.preferred_sizes[0][0] // 16) * (config.preferred_sizes[0][1] // 16)
     for step in run.steps():
-        rng = random.Random(f"flow/{training.seed}/{step}")
+        rng = random.Random(f"flow/{seed}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
         batch = pool.batch(rng, training.tokens_per_step, tokens_per_picture)
         noise = torch.randn(batch.latents[:, 0].shape, generator=generator).to(device)

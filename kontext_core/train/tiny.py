@@ -4,8 +4,10 @@ import json
 import logging
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -48,6 +50,9 @@ def train_tiny(
     Returns: the model folder, laid out as the published one, in bfloat16.
     """
     autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
+    before = {} if start is None else recorded_training(start)
+    seed = len(before.get("seeds", [])) if flow.seed is None else flow.seed
+    flow = replace(flow, seed=seed)
     if start is None:
         words = words or TextTraining()
     if start is not None:
@@ -56,7 +61,7 @@ def train_tiny(
         text = load_text_encoders(start, dtype=torch.float32, text_length=transformer.config.text_length)
     else:
         vae = _autoencoder(folder, TINY_VAE, autoencoder, device)
-        torch.manual_seed(flow.seed)
+        torch.manual_seed(seed)
         transformer = initialised(Transformer(TINY_TRANSFORMER))
         tokenizers = folder / "tokenizers"
         if not tokenizers.exists():
@@ -67,7 +72,7 @@ def train_tiny(
     probe = None if measure is None else partial(measure, vae)
     model = train_flow(transformer, text, vae, flow, folder / "flow", device, measure=probe)
     plot(folder / "flow")
-    return export(folder / "model", vae, model, training_record(folder / "flow", start, flow.seed))
+    return export(folder / "model", vae, model, training_record(folder / "flow", before, seed))
 
 
 def export(folder: Path, vae: VAE, model: FlowModel, training: Mapping[str, Any] | None = None) -> Path:
@@ -87,13 +92,12 @@ def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining,
     return load_vae(finished, dtype=torch.float32, device=device)
 
 
-def training_record(run: Path, start: Path | None = None, seed: int = 0) -> dict[str, Any]:
-    """What a run of the flow has behind it, with what the weights that it started from had.
+def training_record(run: Path, before: Mapping[str, Any] = MappingProxyType({}), seed: int = 0) -> dict[str, Any]:
+    """What a run of the flow has behind it, with what the weights that it started from had before.
 
     Returns: samples, steps and minutes in all, and the seed of each run.
     """
     progress = read_progress(run / STATE_FILE)
-    before = {} if start is None else recorded_training(start)
     record = {
         "samples": progress["samples"],
         "steps": progress["step"],

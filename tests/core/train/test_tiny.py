@@ -49,7 +49,7 @@ def test_weights_know_what_training_they_have_behind_them(
     assert first == {"samples": 300, "steps": 10, "minutes": 2, "seeds": [3]}
     save_model(tmp_path / "model", transformer=make_transformer(), training=first)
     assert recorded_training(tmp_path / "model") == first
-    second = training_record(tmp_path, tmp_path / "model", seed=4)
+    second = training_record(tmp_path, recorded_training(tmp_path / "model"), seed=4)
     assert second == {"samples": 600, "steps": 20, "minutes": 4, "seeds": [3, 4]}
     save_model(tmp_path / "other", transformer=make_transformer())
     assert recorded_training(tmp_path / "other") == recorded_training(tmp_path) == {}
