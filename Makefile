@@ -23,7 +23,7 @@ demo:
 test:
 	@$(PYTHON) -m tools.setup_env --chromium
 	@$(MAKE) --no-print-directory lint
-	$(VENV) -m pytest -m "not gpu and not weights" --timeout 900
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m "not gpu and not weights" --timeout 900 --durations 25
 
 ui:
 	@$(PYTHON) -m tools.setup_env
