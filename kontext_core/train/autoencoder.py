@@ -1,6 +1,7 @@
 """Training of the small autoencoder."""
 
 import random
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from ..config import VAEConfig
 from ..vae import VAE
 from ..world.draw import draw
 from ..world.edits import KINDS, sample
+from ..world.scenes import PALETTES, STYLES, TIMES
 from ..world.score import psnr
 from ..world.single import random_scene
 from .config import AutoencoderTraining
@@ -25,16 +27,16 @@ def train_autoencoder(
     folder: Path,
     device: str = "cpu",
     *,
-    decoder_of: VAE | None = None,
+    start: VAE | None = None,
 ) -> VAE:
     """Train from scratch, or go on with the run in `folder`.
 
-    Args: decoder_of: an autoencoder of which only the decoder is trained on, so that its latents stay what they are.
-    Returns: the averaged weights; scale and shift are set so that latents of the world have mean 0 and variance 1.
+    Args: start: an autoencoder to make better, on whole pictures; its latents stay close to what they are.
+    Returns: the averaged weights. From scratch, scale and shift are set so that latents of the world have mean 0
+        and variance 1.
     """
     torch.manual_seed(training.seed)
-    vae = (decoder_of or VAE(config)).to(device).train()
-    vae.encoder.requires_grad_(decoder_of is None)
+    vae = (VAE(config) if start is None else deepcopy(start)).to(device).train()
     matrices, _, others = split_parameters(vae)
     optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=training.lr_muon),
@@ -52,7 +54,7 @@ def train_autoencoder(
     for step in run.steps():
         rng = random.Random(f"autoencoder/{training.seed}/{step}")
         generator = torch.Generator().manual_seed(rng.getrandbits(63))
-        whole = decoder_of is not None or run.progress > 0.8
+        whole = start is not None or run.progress > 0.8
         # four crops of one picture cost as much as the picture whole
         if whole:
             image = torch.cat(
@@ -63,16 +65,30 @@ def train_autoencoder(
             )
         else:
             image = _crops(crowded_pictures(rng, training.batch_size, device), training.crop_px, rng)
-        loss, mse = autoencoder_loss(vae, image * 2 - 1, generator, latent_noise=training.latent_noise)
+        loss, mse = autoencoder_loss(
+            vae,
+            image * 2 - 1,
+            generator,
+            latent_noise=training.latent_noise,
+            worst_weight=training.worst_weight,
+            anchor=start,
+        )
         norm = run.update(loss, image.shape[0])
         run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.rate)
     vae.load_state_dict(run.average.tensors)
-    return vae.eval() if decoder_of is not None else normalised(vae, device)
+    return vae.eval() if start is not None else normalised(vae, device)
 
 
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
-    """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from."""
-    return draw([random_scene(rng, 6, 13) for _ in range(count)], device)
+    """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from.
+
+    Every other one has any style, palette and time of day: most scenes are plain, and the rest must look right too.
+    """
+    scenes = [random_scene(rng, 6, 13) for _ in range(count)]
+    looks = {"style": STYLES, "palette": PALETTES, "time": TIMES}
+    for i in range(0, count, 2):
+        scenes[i] = replace(scenes[i], **{name: rng.choice(values) for name, values in looks.items()})
+    return draw(scenes, device)
 
 
 def pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:

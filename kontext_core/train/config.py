@@ -65,7 +65,7 @@ MIX: Mapping[str, float] = MappingProxyType(
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining:
     """Args: minutes of training in all; crop_px the side of the pieces it learns from until the last fifth;
-    latent_noise see `autoencoder_loss`."""
+    latent_noise and worst_weight see `autoencoder_loss`."""
 
     minutes: float = 15.0
     batch_size: int = 16
@@ -76,6 +76,7 @@ class AutoencoderTraining:
     average_decay: float = 0.998
     crop_px: int = 64
     latent_noise: float = 0.0
+    worst_weight: float = 0.0
     seed: int = 0
 
 

@@ -52,7 +52,13 @@ def training_times(
 
 
 def autoencoder_loss(
-    vae: VAE, image: Tensor, generator: torch.Generator | None = None, *, latent_noise: float = 0.0
+    vae: VAE,
+    image: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    latent_noise: float = 0.0,
+    worst_weight: float = 0.0,
+    anchor: VAE | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Reconstruction with a sampled posterior.
 
@@ -60,6 +66,8 @@ def autoencoder_loss(
         image: (B, 3, H, W) in [-1, 1].
         latent_noise: largest standard deviation of noise on the latents, as the transformer sees them; every
             picture gets its own, mostly little. Teaches the decoder to forgive a sampler's small errors.
+        worst_weight: of `worst_patches`, for what a mean over the picture hardly sees.
+        anchor: an autoencoder whose latents these are to stay close to, so that a transformer still knows them.
     Returns: the loss to minimise, and the mean squared error of images in [0, 1], for the log.
     """
     mean, log_variance = vae.posterior(image)
@@ -72,4 +80,19 @@ def autoencoder_loss(
     mse = F.mse_loss(decoded, image)
     kl = 0.5 * (mean.square() + log_variance.exp() - 1.0 - log_variance).sum(dim=(1, 2, 3)).mean()
     loss = F.l1_loss(decoded, image) + MSE_WEIGHT * mse + KL_WEIGHT * kl
+    if worst_weight:
+        loss = loss + worst_weight * worst_patches((decoded - image) / 2)
+    if anchor is not None:
+        with torch.no_grad():
+            known = anchor.posterior(image)[0]
+        loss = loss + F.mse_loss(mean * anchor.config.scale_factor, known * anchor.config.scale_factor)
     return loss, mse.detach() / 4
+
+
+def worst_patches(difference: Tensor) -> Tensor:
+    """Fourth-power mean over patches of 8 x 8 px of their root mean square, so that the worst count most.
+
+    Args: difference (B, 3, H, W), of pictures in [0, 1]. Returns: its mean over the pictures.
+    """
+    squares = F.avg_pool2d(difference.square().mean(1, keepdim=True), 8)
+    return squares.square().mean(dim=(1, 2, 3)).add(1e-12).pow(0.25).mean()

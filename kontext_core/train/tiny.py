@@ -92,7 +92,9 @@ def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining,
     return load_vae(finished, dtype=torch.float32, device=device)
 
 
-def training_record(run: Path, before: Mapping[str, Any] = MappingProxyType({}), seed: int = 0) -> dict[str, Any]:
+def training_record(
+    run: Path, before: Mapping[str, Any] = MappingProxyType({}), seed: int = 0
+) -> dict[str, Any]:
     """What a run of the flow has behind it, with what the weights that it started from had before.
 
     Returns: samples, steps and minutes in all, and the seed of each run.

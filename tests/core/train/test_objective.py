@@ -1,12 +1,19 @@
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import torch
 from torch import Tensor
 
 from kontext_core.schedule import shift_mu
-from kontext_core.train.objective import autoencoder_loss, interpolate, logit_normal, training_times
+from kontext_core.train.objective import (
+    autoencoder_loss,
+    interpolate,
+    logit_normal,
+    training_times,
+    worst_patches,
+)
 from kontext_core.vae import VAE
 
 
@@ -98,6 +105,27 @@ def test_autoencoder_loss_by_hand(vae: VAE, assert_close: Callable[..., float]) 
     expected = expected + 1e-5 * kl.sum(dim=(1, 2, 3)).mean()
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(mse, ((decoded - image) / 2).square().mean())
+
+
+def test_the_worst_patch_counts_most() -> None:
+    """By hand: of four patches one is off by 0.5 in every pixel, which is 0.5 (1/4)^(1/4) and more than its mean."""
+    difference = torch.zeros(1, 3, 16, 16)
+    difference[..., :8, 8:] = -0.5
+    torch.testing.assert_close(worst_patches(difference), torch.tensor(0.5 * 0.25**0.25))
+    even = torch.full((2, 3, 16, 16), 0.125)
+    torch.testing.assert_close(worst_patches(even), torch.tensor(0.125))
+
+
+def test_latents_are_held_to_their_anchor(vae: VAE) -> None:
+    """Their own anchor costs nothing; of others the mean square of the distance, in the transformer's units."""
+    image = torch.rand(2, 3, 16, 16, generator=generator()) * 2 - 1
+    alone = autoencoder_loss(vae, image, generator(1))[0]
+    torch.testing.assert_close(autoencoder_loss(vae, image, generator(1), anchor=vae)[0], alone)
+    other = deepcopy(vae)
+    with torch.no_grad():
+        other.encoder.conv_out.bias[: vae.config.z_channels] += 0.5
+    apart = autoencoder_loss(vae, image, generator(1), anchor=other)[0] - alone
+    torch.testing.assert_close(apart, torch.tensor((0.5 * vae.config.scale_factor) ** 2))
 
 
 def test_autoencoder_loss_survives_wild_variances(vae: VAE, monkeypatch: pytest.MonkeyPatch) -> None:
