@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 EXAMPLES = """examples:
@@ -89,14 +90,16 @@ def _parser() -> argparse.ArgumentParser:
         "--minutes", type=_minutes, default=90.0, help="training time of the flow, in all (90)"
     )
     train.add_argument(
-        "--vae-minutes", type=_minutes, default=14.0, help="training time of the autoencoder, in all (14)"
+        "--vae-minutes",
+        type=_minutes,
+        help="training time of the autoencoder, in all (14; with --start it stays as it is)",
     )
     train.add_argument(
         "--text-minutes",
         type=_minutes,
         help="training time of the text encoders, in all (6; with --start they stay as they are)",
     )
-    train.add_argument("--start", type=Path, help="a model folder to begin from; its autoencoder is kept")
+    train.add_argument("--start", type=Path, help="a model folder to begin from")
     train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
     train.add_argument(
         "--compile", action="store_true", help="compile the blocks: slow to begin, then faster"
@@ -200,7 +203,7 @@ def _train(options: argparse.Namespace) -> None:
 
     from .eval.score import quick_rates
     from .pipeline import Pipeline
-    from .train.config import AutoencoderTraining, FlowTraining, TextTraining
+    from .train.config import REFINING, AutoencoderTraining, FlowTraining, TextTraining
     from .train.run import keep_freed_memory
     from .train.tiny import train_tiny
 
@@ -208,9 +211,10 @@ def _train(options: argparse.Namespace) -> None:
     if options.threads:
         torch.set_num_threads(options.threads)
     keep_freed_memory()
+    autoencoder = AutoencoderTraining() if options.start is None else REFINING
     train_tiny(
         options.folder,
-        autoencoder=AutoencoderTraining(minutes=options.vae_minutes),
+        autoencoder=replace(autoencoder, minutes=options.vae_minutes) if options.vae_minutes else None,
         words=TextTraining(minutes=options.text_minutes) if options.text_minutes else None,
         flow=FlowTraining(minutes=options.minutes, compile=options.compile),
         start=options.start,

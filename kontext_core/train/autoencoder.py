@@ -37,6 +37,7 @@ def train_autoencoder(
     """
     torch.manual_seed(training.seed)
     vae = (VAE(config) if start is None else deepcopy(start)).to(device).train()
+    vae = vae.to(memory_format=torch.channels_last)  # a third less time on a CPU
     matrices, _, others = split_parameters(vae)
     optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=training.lr_muon),
@@ -67,7 +68,7 @@ def train_autoencoder(
             image = _crops(crowded_pictures(rng, training.batch_size, device), training.crop_px, rng)
         loss, mse = autoencoder_loss(
             vae,
-            image * 2 - 1,
+            (image * 2 - 1).contiguous(memory_format=torch.channels_last),
             generator,
             latent_noise=training.latent_noise,
             worst_weight=training.worst_weight,

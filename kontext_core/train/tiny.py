@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from ..config import VAEConfig
 from ..loading import load_text_encoders, load_transformer, load_vae, save_model
 from ..loading.checkpoint import open_checkpoint
 from ..loading.save import TRANSFORMER_FILE
@@ -44,29 +43,30 @@ def train_tiny(
     """Train the tiny model, or go on with what is in `folder`.
 
     Args:
-        words: what the text encoders learn the language with; None leaves those of `start` as they are.
-        start: a model folder to begin from; its autoencoder is taken as it is. None begins from nothing.
+        autoencoder, words: what the autoencoder and the text encoders learn with; None leaves those of `start` as they
+            are.
+        start: a model folder to begin from; None begins from nothing.
         measure: success rates of what there is so far, for the log and the plot.
     Returns: the model folder, laid out as the published one, in bfloat16.
     """
-    autoencoder, flow = autoencoder or AutoencoderTraining(), flow or FlowTraining()
+    flow = flow or FlowTraining()
     before = {} if start is None else recorded_training(start)
     seed = len(before.get("seeds", [])) if flow.seed is None else flow.seed
     flow = replace(flow, seed=seed)
-    if start is None:
-        words = words or TextTraining()
+    vae = None if start is None else load_vae(start, dtype=torch.float32)
+    if vae is None or autoencoder is not None:
+        vae = _autoencoder(folder, autoencoder or AutoencoderTraining(), device, vae)
     if start is not None:
-        vae = load_vae(start, dtype=torch.float32)
         transformer = load_transformer(start, dtype=torch.float32)
         text = load_text_encoders(start, dtype=torch.float32, text_length=transformer.config.text_length)
     else:
-        vae = _autoencoder(folder, TINY_VAE, autoencoder, device)
         torch.manual_seed(seed)
         transformer = initialised(Transformer(TINY_TRANSFORMER))
         tokenizers = folder / "tokenizers"
         if not tokenizers.exists():
             train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
         text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
+        words = words or TextTraining()
     if words is not None:
         text = train_text(text, words, folder / "text", device)
     probe = None if measure is None else partial(measure, vae)
@@ -82,11 +82,11 @@ def export(folder: Path, vae: VAE, model: FlowModel, training: Mapping[str, Any]
     return folder
 
 
-def _autoencoder(folder: Path, config: VAEConfig, training: AutoencoderTraining, device: str) -> VAE:
+def _autoencoder(folder: Path, training: AutoencoderTraining, device: str, start: VAE | None) -> VAE:
     """The finished autoencoder of this folder, trained where it is not there yet."""
     finished = folder / "vae"
     if not (finished / "ae.safetensors").exists():
-        vae = train_autoencoder(config, training, finished, device)
+        vae = train_autoencoder(TINY_VAE, training, finished, device, start=start)
         log.info("autoencoder: %.1f dB on held-out pictures", reconstruction_psnr(vae, device=device))
         save_model(finished, vae=vae.cpu(), dtype=torch.float32)
     return load_vae(finished, dtype=torch.float32, device=device)

@@ -1,7 +1,9 @@
 """The weights that come along are worth what the README says."""
 
 import json
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,9 +13,10 @@ from torch import nn
 from kontext_core.eval.score import score_kind
 from kontext_core.loading import load_vae, save_model
 from kontext_core.pipeline import TINY, Pipeline
-from kontext_core.train.autoencoder import reconstruction_psnr
+from kontext_core.train.autoencoder import pictures, reconstruction_psnr
+from kontext_core.train.config import REFINING, FlowTraining
 from kontext_core.train.state import STATE_FILE, Average, save_state
-from kontext_core.train.tiny import recorded_training, training_record
+from kontext_core.train.tiny import recorded_training, train_tiny, training_record
 from kontext_core.transformer import Transformer
 from tools.paths import ROOT
 
@@ -53,3 +56,22 @@ def test_weights_know_what_training_they_have_behind_them(
     assert second == {"samples": 600, "steps": 20, "minutes": 4, "seeds": [3, 4]}
     save_model(tmp_path / "other", transformer=make_transformer())
     assert recorded_training(tmp_path / "other") == recorded_training(tmp_path) == {}
+
+
+def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
+    """A moment of each part: other scenes than the runs before, an autoencoder whose latents are nearly the same."""
+    moment = 1 / 600
+    made = train_tiny(
+        tmp_path,
+        autoencoder=replace(REFINING, minutes=moment, batch_size=8),
+        flow=FlowTraining(minutes=moment, tokens_per_step=320, pool=4),
+        start=TINY,
+    )
+    before, after = recorded_training(TINY), recorded_training(made)
+    assert after["seeds"] == [*before["seeds"], len(before["seeds"])]
+    assert after["samples"] > before["samples"]
+    old, new = (load_vae(folder, dtype=torch.float32) for folder in (TINY, made))
+    assert any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
+    image = pictures(random.Random(0), 4) * 2 - 1
+    torch.testing.assert_close(new.encode(image), old.encode(image), rtol=0, atol=0.5)
+    Pipeline.load(made, device="cpu")
