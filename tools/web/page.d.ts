@@ -6,6 +6,8 @@ declare namespace Page {
   type TextWidget = import("@comfyorg/comfyui-frontend-types").DOMWidget<HTMLTextAreaElement, string>;
   type Output = { text?: string[]; kontext_size?: [number, number][] };
 
+  type Subgraph = Parameters<App["canvas"]["openSubgraph"]>[0];
+
   /** A node on the canvas. The package does not export its class, and lacks the hook for its results. */
   type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
     onExecuted?(output: Output | undefined): void;

@@ -1,18 +1,23 @@
 // @ts-check
-/** What the graph on the canvas says about its turns. */
+/** What the workflow says about its turns, also those inside subgraphs. */
 
 import { app } from "../../../scripts/app.js";
 import { chainOutput, hasChain, inputOf, widgetOf } from "./actions.js";
 import { linesOf } from "./chain_tree.js";
-import { pictureBefore, pictureOf } from "./node_picture.js";
+import { pictureOf } from "./node_picture.js";
+import { comesFrom, everyPlace, idOf, leadsTo } from "./wires.js";
+
+/** @typedef {import("./wires.js").Place} Place */
 
 const BYPASSED = 4;
 const MUTED = 2;
+const SETTLED_MS = 150; // until the page has found where it was in a graph that it shows again
 
 /**
  * @typedef {object} Turn A node that hands on a chain, as the panel shows it.
- * @property {string} id
+ * @property {string} id as the server names its node
  * @property {Page.Node} node
+ * @property {Place} place
  * @property {string[]} children
  * @property {number | null} turns how many it adds, null if what came before it is not known behind it
  * @property {string} kind the type of its node
@@ -24,24 +29,16 @@ const MUTED = 2;
  * @property {boolean} off whether it is muted or bypassed
  */
 
-/** The graph on the canvas. */
-export const shownGraph = () => app.canvas?.graph ?? app.graph;
+/** The turns that go on from one. @param {Place} place @returns {string[]} */
+const childrenOf = (place) =>
+  leadsTo({ place, slot: chainOutput(place.node) })
+    .filter((one) => hasChain(one.node))
+    .map(idOf);
 
-/** @param {string} id @returns {Page.Node | null} */
-export function nodeOf(id) {
-  return (
-    /** @type {Page.Node | undefined} */ (shownGraph()?.nodes.find((one) => String(one.id) === id)) ?? null
-  );
-}
-
-/** Where the chain of a node leads, past nodes that only lead a wire round. @param {Page.Node} node @returns {Page.Node[]} */
-function leadsTo(node, slot = chainOutput(node), seen = new Set([node])) {
-  const found = /** @type {Page.Node[]} */ ((slot < 0 ? null : node.getOutputNodes(slot)) ?? []);
-  return found.flatMap((one) => {
-    if (one.type !== "Reroute") return hasChain(one) ? [one] : [];
-    if (seen.has(one)) return [];
-    return leadsTo(one, 0, seen.add(one));
-  });
+/** The picture that a turn goes on from; "" if it is not known. @param {Place} place */
+function pictureBefore(place) {
+  const source = comesFrom(place, "chain") ?? comesFrom(place, "image");
+  return source ? pictureOf(source.node) : "";
 }
 
 /** @param {Page.Node} node @param {string} name */
@@ -62,28 +59,51 @@ function turnsAndWords(node) {
   return [null, textOf(node, "file") || textOf(node, "image")];
 }
 
-/** @param {Page.Node} node @returns {Turn} */
-function turnOf(node) {
+/** @param {Place} place @returns {Turn} */
+function turnOf(place) {
+  const { node } = place;
   const [turns, instruction] = turnsAndWords(node);
   const seed = widgetOf(node, "seed")?.value;
   const plain = [node.constructor?.title, node.type].includes(node.title);
   return {
-    id: String(node.id),
+    id: idOf(place),
     node,
-    children: leadsTo(node).map((one) => String(one.id)),
+    place,
+    children: childrenOf(place),
     turns,
     kind: String(node.type),
     title: plain ? "" : String(node.title ?? ""),
     instruction,
     seed: typeof seed === "number" ? seed : null,
     after: pictureOf(node),
-    before: pictureBefore(node),
+    before: pictureBefore(place),
     off: node.mode === BYPASSED || node.mode === MUTED,
   };
 }
 
-/** All of them, in the order of the graph. @returns {Turn[]} */
-export function turnsOf() {
-  const nodes = /** @type {Page.Node[]} */ (shownGraph()?.nodes ?? []);
-  return nodes.filter(hasChain).map(turnOf);
+/** All of them, in the order of the graph, one at a time. @returns {Generator<Turn>} */
+export function* turnsOf() {
+  for (const place of everyPlace()) if (hasChain(place.node)) yield turnOf(place);
+}
+
+/** Show the graph that a turn lies in. @param {Turn} turn @returns {boolean} whether another was shown */
+export function openGraphOf({ node, place }) {
+  const { graph } = node;
+  if (!graph || app.canvas.graph === graph) return false;
+  if (place.host?.node.isSubgraphNode()) app.canvas.openSubgraph(place.host.node.subgraph, place.host.node);
+  else app.canvas.setGraph(graph);
+  return true;
+}
+
+/** Show a turn's node on the canvas and select it. @param {Turn} turn */
+export function jumpTo(turn) {
+  const show = () => {
+    if (app.canvas.graph !== turn.node.graph) return;
+    app.canvas.selectNode(turn.node);
+    app.canvas.centerOnNode(turn.node);
+    app.canvas.setDirty(true, true);
+  };
+  const other = openGraphOf(turn);
+  show();
+  if (other) setTimeout(show, SETTLED_MS);
 }

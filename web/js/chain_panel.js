@@ -4,9 +4,9 @@
 import { app } from "../../../scripts/app.js";
 import { ACTIONS, asOneStep, runOn, selected, widgetOf } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
-import { isWired, nodeOf, turnsOf } from "./chain_graph.js";
+import { isWired, jumpTo, openGraphOf, turnsOf } from "./chain_graph.js";
 import { ChainRow, make, nameOf } from "./chain_row.js";
-import { keyLeadsTo, rowsOf } from "./chain_tree.js";
+import { keyLeadsTo, Shape } from "./chain_tree.js";
 import { t } from "./words.js";
 
 const THUMBNAILS = "Kontext.ChainPanel.Thumbnails";
@@ -48,7 +48,10 @@ export class Panel {
     this.turns = new Map();
     /** @type {string | null} */
     this.current = null;
+    /** @type {Page.Node | null} */
+    this.awaited = null;
     this.focusNext = false;
+    this.shape = new Shape();
     this.list.addEventListener("click", (event) => this.clicked(event));
     this.list.addEventListener("keydown", (event) => this.pressed(event));
     this.list.addEventListener("focusin", (event) => {
@@ -57,36 +60,61 @@ export class Panel {
     });
   }
 
-  /** Read the graph and bring the page up to date. */
-  draw() {
-    const turns = turnsOf();
+  /**
+   * Read the graph and bring the page up to date, in small steps with which others may come between. What has not
+   * changed is left as it is. @returns {Generator<void>}
+   */
+  *draw() {
+    /** @type {Turn[]} */
+    const turns = [];
+    for (const turn of turnsOf()) {
+      turns.push(turn);
+      yield;
+    }
     this.turns = new Map(turns.map((one) => [one.id, one]));
-    this.order = rowsOf(turns);
+    this.order = this.shape.rowsOf(turns);
+    const awaited = this.awaited && turns.find((one) => one.node === this.awaited);
+    if (awaited) {
+      this.current = awaited.id;
+      this.awaited = null;
+    }
     if (this.current === null || !this.turns.has(this.current)) {
       this.current = this.order.at(0)?.id ?? null;
     }
+    yield;
     const thumbnails = app.extensionManager.setting.get(THUMBNAILS) !== false;
-    const focused = document.activeElement;
-    /** @type {HTMLElement[]} */
-    const wanted = [];
-    let chain = -1;
     for (const row of this.order) {
-      if (row.chain !== chain) wanted.push(this.heading(row.chain));
-      chain = row.chain;
       const shown = this.rows.get(row.id) ?? new ChainRow();
       this.rows.set(row.id, shown);
       const turn = /** @type {Turn} */ (this.turns.get(row.id));
       shown.update(row, turn, { thumbnails, current: row.id === this.current });
-      wanted.push(shown.element);
+      yield;
     }
-    for (const id of this.rows.keys()) if (!this.turns.has(id)) this.rows.delete(id);
-    this.empty.textContent = t("No turns here yet. Add a Kontext Turn to the graph, and it is shown here.");
-    place(this.list, wanted.length ? wanted : [this.empty]);
-    if (focused instanceof HTMLElement && focused !== document.activeElement && this.list.contains(focused))
-      focused.focus();
+    this.placeRows();
+    yield;
     this.drawStates();
     this.drawViewer();
     if (this.focusNext) this.focus();
+  }
+
+  /** Rows and headings in their order; the focus stays where it was. */
+  placeRows() {
+    for (const id of this.rows.keys()) if (!this.turns.has(id)) this.rows.delete(id);
+    const focused = document.activeElement;
+    /** @type {HTMLElement[]} */
+    const wanted = [];
+    let chain = -1;
+    for (const { id, chain: number } of this.order) {
+      if (number !== chain) wanted.push(this.heading(number));
+      chain = number;
+      const row = this.rows.get(id);
+      if (row) wanted.push(row.element);
+    }
+    const none = t("No turns here yet. Add a Kontext Turn to the graph, and it is shown here.");
+    if (this.empty.textContent !== none) this.empty.textContent = none;
+    place(this.list, wanted.length ? wanted : [this.empty]);
+    if (focused instanceof HTMLElement && focused !== document.activeElement && this.list.contains(focused))
+      focused.focus();
   }
 
   /** Only how far each turn is. */
@@ -129,7 +157,6 @@ export class Panel {
   choose(id) {
     if (id === this.current) return;
     this.current = id;
-    if (!this.rows.has(id)) return; // it was just made: the next drawing shows it
     for (const [other, row] of this.rows) {
       if (!row.changed("current", other === id)) continue;
       row.element.tabIndex = other === id ? 0 : -1;
@@ -152,7 +179,21 @@ export class Panel {
     const action = event.target.closest("button")?.dataset.action;
     this.choose(id);
     if (action) this.act(id, action);
-    else if (event.target.tagName !== "TEXTAREA") jumpTo(id);
+    else if (event.target.tagName !== "TEXTAREA") this.jump(id);
+  }
+
+  /** @param {string} id */
+  jump(id) {
+    const turn = this.turns.get(id);
+    if (turn) jumpTo(turn);
+  }
+
+  /** Make the turn of a node the chosen one; of several that show its subgraph the one that is chosen, or the first. @param {Page.Node} node */
+  chooseNode(node) {
+    if (this.current !== null && this.turns.get(this.current)?.node === node) return;
+    const turn = [...this.turns.values()].find((one) => one.node === node);
+    if (turn) this.choose(turn.id);
+    else this.awaited = node; // it was just made: the next drawing knows it
   }
 
   /** @param {KeyboardEvent} event */
@@ -168,7 +209,7 @@ export class Panel {
     if (next !== null) {
       this.choose(next);
       this.focus();
-    } else if (this.current !== null && event.key === "Enter" && inRow) jumpTo(this.current);
+    } else if (this.current !== null && event.key === "Enter" && inRow) this.jump(this.current);
     else if (this.current !== null && event.key === "F2") this.act(this.current, "edit");
     else if (event.key !== " " && event.key !== "Enter") return;
     else return event.stopPropagation(); // a button is pressed by it
@@ -178,11 +219,13 @@ export class Panel {
 
   /** @param {string} id @param {string} name of an action, or "edit" */
   act(id, name) {
-    const node = nodeOf(id);
-    if (!node) return;
-    if (name === "edit") return this.edit(node);
+    const turn = this.turns.get(id);
+    if (!turn) return;
+    const { node } = turn;
+    if (name === "edit") return this.edit(id, node);
     const action = ACTIONS.find((one) => one.id === name);
     if (!action) return;
+    openGraphOf(turn);
     const others = selected();
     runOn(
       action,
@@ -192,8 +235,8 @@ export class Panel {
     this.redraw();
   }
 
-  /** @param {Page.Node} node */
-  edit(node) {
+  /** @param {string} id @param {Page.Node} node */
+  edit(id, node) {
     const widget = widgetOf(node, "instruction");
     if (!widget) return;
     if (isWired(node, "instruction")) {
@@ -206,7 +249,7 @@ export class Panel {
       });
       return;
     }
-    this.rows.get(String(node.id))?.edit(String(widget.value ?? ""), (written) => {
+    this.rows.get(id)?.edit(String(widget.value ?? ""), (written) => {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {
           widget.value = written;
@@ -227,16 +270,9 @@ const idAt = (event) =>
 function place(parent, children) {
   const wanted = new Set(/** @type {Element[]} */ (children));
   for (const old of [...parent.children]) if (!wanted.has(old)) old.remove();
-  children.forEach((child, i) => {
-    if (parent.children[i] !== child) parent.insertBefore(child, parent.children[i] ?? null);
-  });
-}
-
-/** Show a turn's node on the canvas and select it. @param {string} id */
-function jumpTo(id) {
-  const node = nodeOf(id);
-  if (!node) return;
-  app.canvas.selectNode(node);
-  app.canvas.centerOnNode(node);
-  app.canvas.setDirty(true, true);
+  let at = parent.firstElementChild;
+  for (const child of children) {
+    if (child === at) at = at.nextElementSibling;
+    else parent.insertBefore(child, at);
+  }
 }

@@ -94,15 +94,15 @@ export class ChainRow {
     const body = make("kontext-body");
     body.append(head, this.words, foot);
     this.element.append(this.lines, this.thumbnail, body, this.bar);
-    /** @type {Record<string, string>} */
+    /** @type {Record<string, unknown[]>} */
     this.shown = {};
   }
 
-  /** Whether a part has to be drawn anew. @param {string} part @param {unknown} value */
-  changed(part, value) {
-    const text = JSON.stringify(value);
-    if (this.shown[part] === text) return false;
-    this.shown[part] = text;
+  /** Whether a part has to be drawn anew. @param {string} part @param {unknown[]} values what it shows */
+  changed(part, ...values) {
+    const before = this.shown[part];
+    if (before?.length === values.length && before.every((one, i) => one === values[i])) return false;
+    this.shown[part] = values;
     return true;
   }
 
@@ -113,7 +113,8 @@ export class ChainRow {
     const { element } = this;
     const name = nameOf(turn, row);
     const words = turn.kind === "KontextPickTurn" ? "" : turn.instruction;
-    if (this.changed("row", [row.id, row.lane, row.level, row.up, row.down, row.forks, row.passes])) {
+    const { id, lane, level, up, down } = row;
+    if (this.changed("row", id, lane, level, up, down, row.forks.join(), row.passes.join())) {
       element.dataset.id = row.id;
       element.setAttribute("aria-level", String(row.level));
       element.style.setProperty(
@@ -122,7 +123,7 @@ export class ChainRow {
       );
       this.lines.replaceChildren(...linesOf(row));
     }
-    if (this.changed("text", [name, words, turn.seed, turn.kind])) {
+    if (this.changed("text", name, words, turn.seed, turn.kind)) {
       this.name.textContent = name;
       const editable = turn.kind === "KontextTurn";
       this.words.textContent = words || (editable ? t("no instruction") : "");
@@ -131,14 +132,14 @@ export class ChainRow {
       this.seed.textContent = turn.seed === null ? "" : t("seed {seed}", { seed: turn.seed });
       this.seed.title = this.seed.textContent;
     }
-    if (this.changed("picture", [turn.after, how.thumbnails])) {
+    if (this.changed("picture", turn.after, how.thumbnails)) {
       const wanted = how.thumbnails && turn.after;
       point(this.image, wanted ? turn.after : "");
       this.thumbnail.replaceChildren(...(wanted ? [this.image] : []));
       this.thumbnail.hidden = !how.thumbnails;
     }
     const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
-    if (this.changed("buttons", [turn.kind, ...actions.map((one) => one.id)])) {
+    if (this.changed("buttons", turn.kind, ...actions)) {
       const made = actions.map((one) => button(one.id, one.icon, t(one.label)));
       if (turn.kind === "KontextTurn") made.push(button("edit", "pi-pencil", t("Edit the instruction")));
       this.buttons.replaceChildren(...made);
@@ -147,7 +148,7 @@ export class ChainRow {
       element.tabIndex = how.current ? 0 : -1;
       element.setAttribute("aria-selected", String(how.current));
     }
-    element.classList.toggle("kontext-off", turn.off);
+    if (this.changed("off", turn.off)) element.classList.toggle("kontext-off", turn.off);
     this.off = turn.off;
     this.label = [name, words, this.seed.textContent].filter(Boolean).join(", ");
   }
@@ -155,7 +156,7 @@ export class ChainRow {
   /** @param {State | null} state */
   showState(state) {
     const words = stateWords(state, this.off ?? false);
-    if (this.changed("state", [words, state?.kind, this.label])) {
+    if (this.changed("state", words, state?.kind, this.label)) {
       this.state.textContent = words;
       this.element.dataset.state = state?.kind ?? "";
       this.bar.style.width = state?.kind === "running" ? `${state.part * 100}%` : "0";

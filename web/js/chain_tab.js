@@ -7,7 +7,8 @@ import { Panel } from "./chain_panel.js";
 import { RunState } from "./run_state.js";
 import { loadWords, t } from "./words.js";
 
-const MEASURE = "kontext-chain-panel"; // how long drawing takes, for whoever watches
+const MEASURE = "kontext-chain-panel"; // how long each piece of drawing takes, for whoever watches
+const PIECE_MS = 8; // of drawing without a pause
 
 const run = new RunState();
 
@@ -16,22 +17,40 @@ let panel = null;
 
 let waiting = "";
 
+/** What is left of a drawing that has begun. @type {Iterator<void> | null} */
+let left = null;
+
+let asked = false;
+
 /** Draw at the next frame, once for all that happens until then. @param {"all" | "states"} [what] */
 function redraw(what = "all") {
   if (!panel) return;
-  if (!waiting) requestAnimationFrame(drawNow);
   if (waiting !== "all") waiting = what;
+  ask();
+}
+
+/** In a task of its own, behind those that draw the canvas at the same frame. */
+function ask() {
+  if (asked) return;
+  asked = true;
+  requestAnimationFrame(() => setTimeout(drawNow));
 }
 
 function drawNow() {
+  asked = false;
   const what = waiting;
   waiting = "";
-  if (!panel) return;
+  if (!panel) {
+    left = null;
+    return;
+  }
   const start = performance.now();
-  if (what === "all") panel.draw();
-  else panel.drawStates();
+  if (what === "all") left = panel.draw();
+  else if (what === "states") panel.drawStates();
+  while (left && performance.now() - start < PIECE_MS) if (left.next().done) left = null;
   performance.measure(MEASURE, { start });
   performance.clearMeasures(MEASURE);
+  if (left) ask();
 }
 
 /** Call something after a node's own handler of the same name. @param {Page.Node} node @param {string} name @param {() => void} more */
@@ -128,7 +147,7 @@ app.registerExtension({
     if (!hasChain(node)) return;
     for (const name of ["onAdded", "onRemoved", "onConnectionsChange", "onWidgetChanged"])
       after(node, name, () => redraw());
-    after(node, "onSelected", () => panel?.choose(String(node.id)));
+    after(node, "onSelected", () => panel?.chooseNode(node));
   },
   afterConfigureGraph() {
     redraw();

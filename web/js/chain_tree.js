@@ -39,7 +39,7 @@ export function rowsOf(entries) {
 
   /** @param {Entry} start @param {number} lane @param {number} level @param {number | null} before @returns {number} */
   function place(start, lane, level, before) {
-    /** @type {{ entry: Entry, row: Row, after: number | null }[]} */
+    /** @type {{ entry: Entry, row: Row, at: number, after: number | null }[]} */
     const line = [];
     for (let entry = start, count = before; ; ) {
       placed.add(entry.id);
@@ -50,19 +50,19 @@ export function rowsOf(entries) {
         last.row.down = true;
         row.up = true;
       }
-      rows.push(row);
+      const at = rows.push(row) - 1;
       count = count === null || entry.turns === null ? null : count + entry.turns;
-      line.push({ entry, row, after: count });
+      line.push({ entry, row, at, after: count });
       const following = next(entry);
       if (!following) break;
       entry = following;
     }
     let free = lane + 1;
-    for (const { entry, row, after } of line.reverse()) {
+    for (const { entry, row, at, after } of line.reverse()) {
       for (let branch = next(entry); branch; branch = next(entry)) {
         const first = rows.length;
         row.forks.push(free);
-        for (const passed of rows.slice(rows.indexOf(row) + 1)) passed.passes.push(free);
+        for (let i = at + 1; i < first; i++) /** @type {Row} */ (rows[i]).passes.push(free);
         const used = place(branch, free, level + 1, after);
         /** @type {Row} */ (rows[first]).up = true;
         free = used + 1;
@@ -78,6 +78,25 @@ export function rowsOf(entries) {
     place(start, 0, 1, start.turns === null ? null : 0);
   }
   return rows;
+}
+
+/** The rows of entries that are asked about again and again: laid out anew only where an entry or a wire has changed. */
+export class Shape {
+  constructor() {
+    this.key = "";
+    /** @type {Row[]} */
+    this.rows = [];
+  }
+
+  /** @param {Entry[]} entries @returns {Row[]} */
+  rowsOf(entries) {
+    const key = entries.map((one) => `${one.id}>${one.children}>${one.turns}`).join(" ");
+    if (key !== this.key) {
+      this.key = key;
+      this.rows = rowsOf(entries);
+    }
+    return this.rows;
+  }
 }
 
 /** @param {number | null} before @param {number | null} turns @returns {[number, number] | null} */

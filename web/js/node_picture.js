@@ -48,9 +48,3 @@ export function sourceOf(node, name) {
   }
   return found ?? null;
 }
-
-/** The picture that a node of a chain goes on from; "" if it is not known. @param {Page.Node} node */
-export function pictureBefore(node) {
-  const source = sourceOf(node, "chain") ?? sourceOf(node, "image");
-  return source ? pictureOf(source) : "";
-}

@@ -9,7 +9,10 @@
 
 /** @typedef {{ node_id?: string, display_node_id?: string, value?: number, max?: number, state?: string }} NodeProgress */
 
-/** What is known of each node by id; an id inside an expanded or nested node counts for the outer one. */
+/**
+ * What is known of each node by id, those in subgraphs as "outer:inner". What a node expands to counts for that node, and
+ * what is inside a node counts for the one around it too.
+ */
 export class RunState {
   constructor() {
     /** @type {Map<string, State>} */
@@ -42,30 +45,37 @@ export class RunState {
     /** @type {Map<string, NodeProgress[]>} */
     const found = new Map();
     for (const [key, node] of Object.entries(nodes)) {
-      const id = outer(node.display_node_id ?? node.node_id ?? key);
-      found.set(id, [...(found.get(id) ?? []), node]);
+      for (const id of counted(node.display_node_id ?? node.node_id ?? key)) {
+        const parts = found.get(id);
+        if (parts) parts.push(node);
+        else found.set(id, [node]);
+      }
     }
     for (const [id, parts] of found) {
       const running = parts.find((one) => one.state === "running");
       if (running) this.states.set(id, { kind: "running", part: share(running) });
       else if (parts.some((one) => one.state === "error")) this.states.set(id, { kind: "failed", part: 0 });
-      else if (parts.every((one) => one.state === "finished")) this.finish(id);
+      else if (parts.every((one) => one.state === "finished"))
+        this.states.set(id, { kind: "finished", part: 1 });
     }
   }
 
   /** @param {string | number} id */
   finish(id) {
-    this.states.set(outer(id), { kind: "finished", part: 1 });
+    for (const one of counted(id)) this.states.set(one, { kind: "finished", part: 1 });
   }
 
   /** @param {string | number} id */
   fail(id) {
-    this.states.set(outer(id), { kind: "failed", part: 0 });
+    for (const one of counted(id)) this.states.set(one, { kind: "failed", part: 0 });
   }
 }
 
-/** The id of the node on the canvas. @param {string | number} id */
-const outer = (id) => String(id).split(/[.:]/, 1)[0] ?? "";
+/** The nodes that an id of the server's counts for, from the outermost in. @param {string | number} id */
+function counted(id) {
+  const parts = (String(id).split(".", 1)[0] ?? "").split(":");
+  return parts.map((_, i) => parts.slice(0, i + 1).join(":"));
+}
 
 /** @param {NodeProgress} node */
 const share = ({ value = 0, max = 0 }) => (max > 0 ? Math.min(value / max, 1) : 0);
