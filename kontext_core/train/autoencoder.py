@@ -36,6 +36,7 @@ def train_autoencoder(
         and variance 1.
     """
     torch.manual_seed(training.seed)
+    start = start and start.to(device)
     vae = (VAE(config) if start is None else deepcopy(start)).to(device).train()
     vae = vae.to(memory_format=torch.channels_last)  # a third less time on a CPU
     matrices, _, others = split_parameters(vae)

@@ -45,18 +45,18 @@ TINY_TRANSFORMER = TransformerConfig(
 MIX: Mapping[str, float] = MappingProxyType(
     {
         "recolour": 5.0,
-        "remove": 1.5,
+        "remove": 1.2,
         "add": 4.0,
         "move": 2.0,
         "reshape": 2.5,
-        "background": 2.5,
+        "background": 3.0,
         "palette": 1.6,
-        "text": 1.5,
+        "text": 2.5,
         "pointed": 1.5,
-        "style": 1.8,
+        "style": 2.0,
         "character": 2.6,
-        "three": 1.6,
-        "text_to_image": 3.0,
+        "three": 2.0,
+        "text_to_image": 2.0,
         "none": 0.5,
     }
 )
