@@ -20,6 +20,7 @@ from .sampler import Options, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
+from .vae_tiles import decode_with_room, encode_with_room
 
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 
@@ -96,7 +97,7 @@ class Pipeline(Editor):
             centred = (
                 image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
             )  # before any rounding
-            return self.vae.encode(centred.to(weight.dtype)).float()
+            return encode_with_room(self.vae, centred.to(weight.dtype)).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -104,7 +105,7 @@ class Pipeline(Editor):
         with explained_memory(
             f"decoding {latents.shape[-1] * 8} x {latents.shape[-2] * 8} px", "use a smaller picture"
         ):
-            image = self.vae.decode(latents.to(self.vae.decoder.conv_in.weight.device))
+            image = decode_with_room(self.vae, latents.to(self.vae.decoder.conv_in.weight.device))
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
 
     def denoise(

@@ -34,14 +34,18 @@ class VAE(nn.Module):
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each (B, z_channels, H/8, W/8), before scale and shift."""
+        self.check_size(image)
+        moments = self.encoder(image.to(self.encoder.conv_in.weight.dtype))
+        mean, log_variance = moments.chunk(2, dim=1)
+        return mean, log_variance
+
+    def check_size(self, image: Tensor) -> None:
+        """Raises: ValueError if a picture (B, 3, H, W) cannot be encoded."""
         factor = 2 ** (len(self.config.ch_mult) - 1)
         if image.shape[-2] % factor or image.shape[-1] % factor:
             raise ValueError(
                 f"an image of {image.shape[-1]} x {image.shape[-2]} px cannot be encoded; both sides must be multiples of {factor}"
             )
-        moments = self.encoder(image.to(self.encoder.conv_in.weight.dtype))
-        mean, log_variance = moments.chunk(2, dim=1)
-        return mean, log_variance
 
 
 class Encoder(nn.Module):

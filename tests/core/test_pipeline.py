@@ -379,8 +379,24 @@ def test_too_little_memory_is_explained(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(getattr(fresh, part), method, full)
+    monkeypatch.setattr(f"kontext_core.vae_tiles.{method}_in_tiles", full, raising=False)
     with pytest.raises(TooLittleMemoryError, match=f"there is too little memory for {sentence}"):
         fresh.edit(PROMPT, [pictures(64, 64)], **FAST)
+
+
+@pytest.mark.parametrize("method", ["encode", "decode"])
+def test_where_memory_is_short_the_autoencoder_works_in_tiles(
+    fresh: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """The same picture up to rounding, of every picture of a batch."""
+    picture = torch.cat([pictures(64, 64).flip(1), pictures(64, 64)])
+    wanted = fresh.decode(fresh.encode(picture))
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(fresh.vae, method, full)
+    torch.testing.assert_close(fresh.decode(fresh.encode(picture)), wanted, rtol=0, atol=1e-5)
 
 
 def test_saved_and_loaded(
