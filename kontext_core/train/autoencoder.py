@@ -84,11 +84,12 @@ def train_autoencoder(
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
     """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from.
 
-    Every other one has any style, palette and time of day: most scenes are plain, and the rest must look right too.
+    Every other one may have fewer, and has any style, palette and time of day: most scenes are plain, and the rest must
+    look right too.
     """
-    scenes = [random_scene(rng, 6, 13) for _ in range(count)]
+    scenes = [random_scene(rng, 1 if i % 2 else 6, 13) for i in range(count)]
     looks = {"style": STYLES, "palette": PALETTES, "time": TIMES}
-    for i in range(0, count, 2):
+    for i in range(1, count, 2):
         scenes[i] = replace(scenes[i], **{name: rng.choice(values) for name, values in looks.items()})
     return draw(scenes, device)
 

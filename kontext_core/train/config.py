@@ -82,14 +82,14 @@ class AutoencoderTraining:
 
 # What makes an autoencoder better that is there already: small steps, its decoder forgiving small errors of latents.
 REFINING = AutoencoderTraining(
-    minutes=24.0,
+    minutes=60.0,
     batch_size=32,
     lr_muon=1.5e-3,
     lr_adam=1e-3,
     cooldown=0.9,
     average_decay=0.995,
     latent_noise=0.3,
-    worst_weight=0.5,
+    worst_weight=1.0,
 )
 
 
