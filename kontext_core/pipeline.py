@@ -1,5 +1,6 @@
 """A model of this package's parts: transformer, autoencoder and text encoders, found, loaded and run."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self, Unpack
@@ -16,6 +17,7 @@ from .errors import explained_memory
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.folders import TINY as TINY
+from .lora import Attached, Lora, LoraReport, attach
 from .sampler import Options, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
@@ -35,6 +37,9 @@ class Pipeline(Editor):
         self.transformer = transformer.eval()
         self.vae = vae.eval()
         self.text = text.eval()
+        self.loras: tuple[Lora, ...] = ()
+        self._attached: Attached | None = None
+        self._bare: Self | None = None  # the same model without LoRAs, where it has some
 
     @classmethod
     def load(
@@ -79,6 +84,29 @@ class Pipeline(Editor):
     @property
     def layout(self) -> Layout:
         return self.transformer.config.layout
+    def with_loras(self, loras: Sequence[Lora]) -> Self:
+        """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
+
+        Raises: CheckpointError in one sentence about a file that cannot be used; ValueError; TooLittleMemoryError.
+        """
+        bare = self.without_loras()
+        made = copy.copy(bare)  # what was encoded by the same autoencoder is shared too
+        made._bare = bare
+        made.loras = (*self.loras, *loras)
+        with explained_memory("the LoRAs", "take fewer of them, or let them run beside the weights"):
+            made._attached = attach(bare.transformer, bare.text, made.loras)
+        made.transformer, made.text = made._attached.stages[0][1], made._attached.text
+        return made
+
+    def without_loras(self) -> Self:
+        """The model as it was loaded."""
+        return self if self._bare is None else self._bare
+
+    @property
+    def lora_reports(self) -> tuple[LoraReport, ...]:
+        """What of each LoRA is used, in order."""
+        return self._attached.reports if self._attached else ()
+
 
     @property
     def vae_config(self) -> VAEConfig:
@@ -111,7 +139,8 @@ class Pipeline(Editor):
     def denoise(
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
-        return denoise(self.transformer, noise, *text, sigmas, **options)
+        network = self._attached.stages if self._attached else self.transformer
+        return denoise(network, noise, *text, sigmas, **options)
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         size = sum(parameter.numel() for parameter in self.vae.decoder.parameters())

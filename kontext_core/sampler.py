@@ -20,6 +20,9 @@ from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
 Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
+Stages = Sequence[
+    tuple[float, Transformer]
+]  # networks of one kind, each from that share of the steps on, 0 first
 
 
 class Options(TypedDict):
@@ -39,7 +42,7 @@ class Options(TypedDict):
 
 @torch.no_grad()
 def denoise(
-    transformer: Transformer,
+    transformer: Transformer | Stages,
     noise: Tensor,
     txt: Tensor,
     pooled: Tensor,
@@ -59,6 +62,7 @@ def denoise(
     """From noise to latents.
 
     Args:
+        transformer: the network, or several that take turns.
         noise: (B, 16, h, w) from `latents.noise`. txt, pooled: the prompt's, see `TextEncoders.encode`.
         sigmas: falling noise levels, see `schedule.sigmas`.
         guidance: the distilled scale, an input of the network; ignored where the model has none.
@@ -74,13 +78,15 @@ def denoise(
     Raises: ValueError if arguments do not fit together.
     """
     check(noise, (txt, pooled), sigmas, references, cfg_scale, negative, start, strength, mask)
-    widths = transformer.config.context_in_dim, transformer.config.vec_in_dim
+    stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
+    config, device = stages[0][1].config, stages[0][1].device
+    widths = config.context_in_dim, config.vec_in_dim
     for text in ((txt, pooled), *([negative] if negative else [])):
         check_text(text, widths)
-    device = transformer.device
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
     levels = last_levels(sigmas, strength)
+    networks = _networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
 
     noise_tokens = pack(noise.to(device, torch.float32))
     start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
@@ -93,25 +99,36 @@ def denoise(
     ref_tokens = [tokens.to(device).expand(batch, -1, -1) for tokens in placed.tokens]
     img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
-    head_dim = transformer.config.hidden_size // transformer.config.num_heads
+    head_dim = config.hidden_size // config.num_heads
 
-    def once(text: Text) -> tuple[Prepared, ModulationTable]:
+    def once(text: Text) -> Velocity:
+        """What does not change over the steps, for each network that takes part, and what asks it."""
         states, vector = (part.to(device).expand(batch, *[-1] * (part.ndim - 1)) for part in text)
         scale = torch.full((batch,), guidance, device=device)
-        times = torch.tensor(levels[:-1], device=device)[:, None]
         n_free = states.shape[1] + noise_tokens.shape[1]
         weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
-        prepared = transformer.prepare(states, text_ids(1, states.shape[1]), img_ids, joined, weights)
-        return prepared, transformer.modulation(times, vector, scale)
+        asked: dict[int, tuple[Transformer, Prepared, ModulationTable, int]] = {}
+        for network in dict.fromkeys(networks):
+            steps = [step for step, one in enumerate(networks) if one is network]
+            times = torch.tensor([levels[step] for step in steps], device=device)[:, None]
+            prepared = network.prepare(states, text_ids(1, states.shape[1]), img_ids, joined, weights)
+            table = network.modulation(times, vector, scale)
+            asked |= {step: (network, prepared, table, row) for row, step in enumerate(steps)}
+
+        def ask(tokens: Tensor, step: int) -> Tensor:
+            network, prepared, table, row = asked[step]
+            return network.velocity(tokens, prepared, table, row).float()
+
+        return ask
 
     positive = once((txt, pooled))
-    negative_parts = once(negative) if negative is not None and cfg_scale != 1.0 else None
+    away_from = once(negative) if negative is not None and cfg_scale != 1.0 else None
 
     def velocity(tokens: Tensor, step: int) -> Tensor:
-        toward = transformer.velocity(tokens, *positive, step).float()
-        if negative_parts is None:
+        toward = positive(tokens, step)
+        if away_from is None:
             return toward
-        away = transformer.velocity(tokens, *negative_parts, step).float()
+        away = away_from(tokens, step)
         return away + cfg_scale * (toward - away)
 
     def shown(step: int, steps: int, clean: Tensor) -> None:
@@ -122,6 +139,11 @@ def denoise(
         velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
     )
     return unpack(tokens, height, width)
+
+
+def _networks(stages: Stages, steps: int) -> list[Transformer]:
+    """The network of each step: of the last stage that has begun."""
+    return [[one for begin, one in stages if begin <= step / steps][-1] for step in range(steps)]
 
 
 def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:

@@ -42,6 +42,10 @@ class TextEncoders(nn.Module):
         self._kept: OrderedDict[str, tuple[Tensor, Tensor, list[str]]] = OrderedDict()
         self._kept_state: Any = None
 
+    def with_encoders(self, t5: T5EncoderModel, clip: CLIPTextModel) -> "TextEncoders":
+        """The same tokenizers before other encoders, with nothing kept."""
+        return TextEncoders(t5, clip, self.t5_tokenizer, self.clip_tokenizer, self.text_length)
+
     @property
     def clip_length(self) -> int:
         return self.clip.config.max_position_embeddings

@@ -1,0 +1,147 @@
+"""A linear with changes beside it: y = W x + strength * scale * (change x). W is never touched, and may be packed.
+
+DoRA gives the changed weight a norm of its own: W' = m (W + scale * change) / |W + scale * change|, by rows or, in files
+of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's does: (1 - s) W + s W'.
+Source: arXiv:2402.09353, eq. 5.
+"""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from .deltas import Delta
+
+Rows = tuple[tuple[int, int], ...]
+
+
+class Change(nn.Module):
+    """A change at its strength, bound to a layer. The delta may belong to several changes, at other strengths.
+
+    Args:
+        rows: where the delta's outputs belong among the layer's, in their order. scale: alpha / rank.
+        magnitude: DoRA's m, (out,), (out, 1) or (1, in); None for all others.
+    """
+
+    gain: Tensor | None
+
+    def __init__(
+        self,
+        layer: nn.Module,
+        delta: Delta,
+        rows: Rows,
+        scale: float,
+        strength: float,
+        magnitude: Tensor | None,
+    ) -> None:
+        super().__init__()
+        self.delta = delta
+        self.rows = rows
+        self.scale = scale
+        self.strength = strength
+        gain = None  # (out,) of rows, or (1, in) of columns
+        if magnitude is not None:
+            gain = self._gain(dense_weight(layer), magnitude.float()).to(magnitude.dtype)
+        self.register_buffer("gain", gain)
+
+    def _gain(self, weight: Tensor, magnitude: Tensor) -> Tensor:
+        changed = self._pick(weight, 0) + self.scale * self.delta.dense()
+        if magnitude.ndim == 2 and magnitude.shape[0] == 1 and changed.shape[0] != 1:
+            return magnitude / changed.norm(dim=0, keepdim=True)
+        return magnitude.flatten() / changed.norm(dim=1)
+
+    def _pick(self, x: Tensor, dim: int) -> Tensor:
+        pieces = [x.narrow(dim, start, stop - start) for start, stop in self.rows]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim)
+
+    def _add(self, y: Tensor, update: Tensor, factor: float, dim: int) -> None:
+        begin = 0
+        for start, stop in self.rows:
+            y.narrow(dim, start, stop - start).add_(update.narrow(dim, begin, stop - start), alpha=factor)
+            begin += stop - start
+
+    def add_output(self, y: Tensor, x: Tensor, plain: Tensor, layer: nn.Module) -> None:
+        """Add to the layer's output. Args: y: changed in place. plain: what the layer alone makes of x."""
+        if self.gain is None:
+            self._add(y, self.delta(x), self.strength * self.scale, -1)
+            return
+        bias = cast("Tensor | None", layer.bias)
+        bare = self._pick(plain if bias is None else plain - bias, -1)
+        if self.gain.ndim == 1:
+            update = (self.gain - 1) * bare + self.gain * (self.scale * self.delta(x))
+        else:
+            x = x * self.gain.squeeze(0)
+            changed = layer(x) if bias is None else layer(x) - bias
+            update = self._pick(changed, -1) + self.scale * self.delta(x) - bare
+        self._add(y, update, self.strength, -1)
+
+    def add_weight(self, merged: Tensor, weight: Tensor) -> None:
+        """Add to a weight. Args: merged (out, in), float32, changed in place. weight: what it was without any change."""
+        delta = self.scale * self.delta.dense()
+        if self.gain is not None:
+            bare = self._pick(weight, 0)
+            gain = self.gain.float()
+            delta = (gain[:, None] if gain.ndim == 1 else gain) * (bare + delta) - bare
+        self._add(merged, delta, self.strength, 0)
+
+
+class LoraLinear(nn.Module):
+    """In the place of a linear, with its attributes.
+
+    Args: base: any module that is called like `nn.Linear` and has its attributes. changes: at least one.
+    """
+
+    def __init__(self, base: nn.Module, changes: Sequence[Change]) -> None:
+        super().__init__()
+        self.base = base
+        self.changes = nn.ModuleList(changes)
+        self._keeps_plain = any(change.gain is not None for change in changes)
+
+    @property
+    def in_features(self) -> int:
+        return cast("int", self.base.in_features)
+
+    @property
+    def out_features(self) -> int:
+        return cast("int", self.base.out_features)
+
+    @property
+    def weight(self) -> Any:
+        """The base's own, which says dtype and device to those who ask."""
+        return self.base.weight
+
+    @property
+    def bias(self) -> Any:
+        return self.base.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        plain = cast("Tensor", self.base(x))
+        y = plain.clone() if self._keeps_plain else plain
+        for change in cast("list[Change]", self.changes):
+            change.add_output(y, x, plain, self.base)
+        return y
+
+
+def merged(base: nn.Linear, changes: Sequence[Change]) -> nn.Linear:
+    """A linear of its own with the changes in its weight, added up in float32. The base stays as it is."""
+    weight = dense_weight(base)
+    total = weight.clone()
+    for change in changes:
+        change.add_weight(total, weight)
+    made = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
+    made.weight = nn.Parameter(total.to(base.weight.dtype), requires_grad=False)
+    made.bias = base.bias
+    return made.eval()
+
+
+def dense_weight(layer: nn.Module) -> Tensor:
+    """(out, in) in float32, of a plain layer or of one that packs its weights."""
+    if hasattr(layer, "dequantise"):
+        return cast("Any", layer).dequantise(torch.float32)
+    return cast("Tensor", layer.weight).detach().float()
+
+
+def is_linear(module: nn.Module) -> bool:
+    """Whether a LoRA can be put on it."""
+    return hasattr(module, "in_features") and hasattr(module, "out_features")
