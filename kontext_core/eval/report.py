@@ -33,11 +33,13 @@ def score_all(
     """
     outcomes: dict[str, Outcome] = {}
     rates: dict[str, float] = {}
+    ceilings: dict[str, float] = {}
     flags: dict[str, str] = {}
     for kind in kinds:
         outcome = outcomes[kind] = score_kind(pipeline, kind, count, steps=steps)
         rates[kind], flags[kind] = round(outcome.rate, 4), outcome.flags
-        report(f"{kind:16} {outcome.rate:6.1%}")
+        ceilings[kind] = round(outcome.ceiling, 4)
+        report(f"{kind:16} {outcome.rate:6.1%}   the truth through the autoencoder {outcome.ceiling:6.1%}")
         if len(outcome.samples[0].references) > 1:
             offset = score_kind(pipeline, kind, count, steps=steps, layout="offset")
             rates[f"{kind}/offset"] = round(offset.rate, 4)
@@ -48,6 +50,7 @@ def score_all(
         "seed": SEED,
         "commit": _commit(),
         "rates": rates,
+        "ceilings": ceilings,
         "right": flags,
     }
     if chains:

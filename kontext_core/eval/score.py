@@ -24,16 +24,24 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outputs and truths of one kind, (N, 3, H, W) in [0, 1], and which outputs are right (N,)."""
+    """Outputs and truths of one kind, (N, 3, H, W) in [0, 1], and which outputs are right (N,).
+
+    Args: kept: which truths are still right when they have been through the autoencoder (N,): what no edit can beat.
+    """
 
     samples: list[Sample]
     outputs: Tensor
     truths: Tensor
     right: Tensor
+    kept: Tensor
 
     @property
     def rate(self) -> float:
         return self.right.float().mean().item()
+
+    @property
+    def ceiling(self) -> float:
+        return self.kept.float().mean().item()
 
     @property
     def flags(self) -> str:
@@ -71,7 +79,9 @@ def score_kind(
         ]
     )
     truths = draw([one.target for one in samples])
-    return Outcome(samples, outputs, truths, right(outputs, truths))
+    return Outcome(
+        samples, outputs, truths, right(outputs, truths), right(_through(pipeline, truths), truths)
+    )
 
 
 def score_chains(
@@ -149,6 +159,12 @@ def _encoded(pipeline: Pipeline, scenes: Sequence[Scene]) -> Tensor:
 
 def _encode(pipeline: Pipeline, images: Tensor) -> Tensor:
     return torch.cat([pipeline.encode(part.permute(0, 2, 3, 1)) for part in images.split(BATCH)])
+
+
+def _through(pipeline: Pipeline, images: Tensor) -> Tensor:
+    """Pictures (B, 3, H, W) in [0, 1] through the autoencoder and back."""
+    parts = _encode(pipeline, images).split(BATCH)
+    return torch.cat([pipeline.decode(part).permute(0, 3, 1, 2) for part in parts])
 
 
 def _untouched_psnr(chains: list[Chain], images: Tensor) -> float:

@@ -9,7 +9,12 @@ from torch import Tensor
 
 from kontext_core.eval import report, score
 from kontext_core.pipeline import Pipeline
-from kontext_core.world import draw, sample
+from kontext_core.world import draw, right, sample
+
+
+@pytest.fixture(scope="module")
+def tiny() -> Pipeline:
+    return Pipeline.load("tiny", device="cpu")
 
 
 @pytest.fixture
@@ -17,6 +22,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """In place of the sampler: the truth of each prompt's sample, or a blank picture every `wrong_every`-th time."""
     told: dict[str, Any] = {"wrong_every": 0, "calls": []}
     monkeypatch.setattr(score, "_encode", lambda pipeline, images: images)
+    monkeypatch.setattr(score, "_through", lambda pipeline, images: torch.cat([images[:1] * 0, images[1:]]))
 
     def answer(pipeline: Any, prompts: list[str], references: list[Tensor], **options: Any) -> Any:
         told["calls"].append((len(prompts), options["seed"], options["layout"]))
@@ -48,12 +54,22 @@ def test_wrong_answers_are_counted_where_they_stand(pipeline: Pipeline, answers:
     found = score.score_kind(pipeline, "add", 6)
     assert found.flags == "011011"
     assert found.rate == pytest.approx(4 / 6)
+    assert found.ceiling == pytest.approx(5 / 6), "an autoencoder that loses one"
+
+
+def test_the_ceiling_is_what_the_autoencoder_keeps(tiny: Pipeline) -> None:
+    """Truths are encoded and decoded, and held to the same tolerance."""
+    found = score.score_kind(tiny, "none", 3, steps=1)
+    pictures = found.truths.permute(0, 2, 3, 1)
+    kept = right(tiny.decode(tiny.encode(pictures)).permute(0, 3, 1, 2), found.truths)
+    assert torch.equal(found.kept, kept)
 
 
 def test_report_has_rates_and_verdicts_of_both_layouts(pipeline: Pipeline, answers: dict[str, Any]) -> None:
     answers["truths"] = truths("remove", 4) + truths("character", 4) * 2
     scores, outcomes = report.score_all(pipeline, count=4, chains=0, kinds=("remove", "character"))
     assert scores["rates"] == {"remove": 1.0, "character": 1.0, "character/offset": 1.0}
+    assert scores["ceilings"] == {"remove": 0.75, "character": 0.75}
     assert scores["right"] == {"remove": "1111", "character": "1111"}
     assert [call[2] for call in answers["calls"]] == [None, None, "offset"]
     sheet = report.grid(outcomes)
