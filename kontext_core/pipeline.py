@@ -48,11 +48,14 @@ class Pipeline(Editor):
         *,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
+        quantise: str | None = None,
     ) -> Self:
         """Args:
             model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `PARTS`.
             dtype: None is bfloat16 on a GPU and float32 on a CPU.
             device: None is the GPU where there is one.
+            quantise: how the large matrices of transformer and T5 stay in memory: None as they are stored, "full" in
+                `dtype`, or one of "fp8", "fp8_tensor", "int8", "int8_zero", "int4", "int4_zero", "nf4".
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device.
         """
         device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -71,19 +74,16 @@ class Pipeline(Editor):
             folders = dict.fromkeys(PARTS, root)
             text_path = root
         with explained_memory(f"the weights of {called} on {device}", "choose a smaller dtype, or the CPU"):
-            transformer = load_transformer(folders["transformer"], dtype=dtype, device=device)
+            transformer = load_transformer(
+                folders["transformer"], dtype=dtype, device=device, quantise=quantise
+            )
             vae = load_vae(folders["vae"], dtype=dtype, device=device)
             text_length = transformer.config.text_length
-            text = load_text_encoders(text_path, dtype=dtype, device=device, text_length=text_length)
+            text = load_text_encoders(
+                text_path, dtype=dtype, device=device, text_length=text_length, quantise=quantise
+            )
         return cls(transformer, vae, text)
 
-    @property
-    def preferred_sizes(self) -> tuple[tuple[int, int], ...]:
-        return self.transformer.config.preferred_sizes
-
-    @property
-    def layout(self) -> Layout:
-        return self.transformer.config.layout
     def with_loras(self, loras: Sequence[Lora]) -> Self:
         """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
 
@@ -107,6 +107,13 @@ class Pipeline(Editor):
         """What of each LoRA is used, in order."""
         return self._attached.reports if self._attached else ()
 
+    @property
+    def preferred_sizes(self) -> tuple[tuple[int, int], ...]:
+        return self.transformer.config.preferred_sizes
+
+    @property
+    def layout(self) -> Layout:
+        return self.transformer.config.layout
 
     @property
     def vae_config(self) -> VAEConfig:

@@ -1,12 +1,12 @@
-"""Safetensors files as dictionaries of tensors that are read when they are wanted. Nothing is ever unpickled.
+"""Files of weights as dictionaries of tensors that are read when they are wanted. Nothing is ever unpickled.
 
-A checkpoint is one file, or a folder of transformers or diffusers: one file, or shards with an index.
+A checkpoint is one file, safetensors or GGUF, or a folder of transformers or diffusers: one file, or shards with an index.
 Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
 """
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..packed import PackedWeight
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -27,14 +28,14 @@ DTYPES: dict[str, torch.dtype] = {
 
 _USUAL_NAMES = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
+AGAIN = "download it again"
 
-_PICKLED = "a pickled PyTorch file; opening one can run any code in it, so only safetensors are read"
+_PICKLED = "a pickled PyTorch file; opening one can run any code in it, so only safetensors and GGUF are read"
 
 # What people rename to .safetensors, by how it begins.
 _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", _PICKLED),
     (b"\x80\x02", _PICKLED),
-    (b"GGUF", "a GGUF file, which is not supported yet"),
     (
         b"version https://git-lfs",
         "a Git LFS pointer and not the weights; run 'git lfs pull' where it came from",
@@ -45,11 +46,18 @@ _OTHER_FILES: tuple[tuple[bytes, str], ...] = (
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """A tensor that is known by shape and dtype, and read from its file on `read()`."""
+    """A tensor that is known by shape and dtype, and read from its file on `read()`.
+
+    Args:
+        dtype: that of what `read` gives. packed: makes the pieces, by rows, in which a matrix can stay as it is stored;
+        None where it is stored plainly. stored: what its type in the file is called, "" where that is the dtype's name.
+    """
 
     shape: tuple[int, ...]
     dtype: torch.dtype
     read: Callable[[], Tensor]
+    packed: Callable[[], Sequence[PackedWeight]] | None = None
+    stored: str = ""
 
     @property
     def numel(self) -> int:
@@ -76,9 +84,9 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a safetensors file, or of all in a folder that transformers or diffusers wrote.
+    """Read the header of a safetensors or GGUF file, or of all in a folder that transformers or diffusers wrote.
 
-    Raises: CheckpointError where there is no such file, or it is cut off, or not a safetensors file.
+    Raises: CheckpointError where there is no such file, or it is cut off, or neither.
     """
     if path.is_dir():
         return _open_folder(path)
@@ -102,6 +110,8 @@ def _open_folder(folder: Path) -> Checkpoint:
     metadata: dict[str, str] = {}
     for file in files:
         shard_weights, shard_metadata = _open_file(file)
+        if double := weights.keys() & shard_weights.keys():
+            raise CheckpointError(f"{folder}: {len(double)} tensors are in two shards: {first_few(double)}")
         weights |= shard_weights
         metadata |= shard_metadata
     if indexes and (absent := set(read_json(indexes[0])["weight_map"]) - set(weights)):
@@ -132,16 +142,21 @@ def _shards(index: Path) -> list[Path]:
     return shards
 
 
+def files_of_weights(folder: Path) -> list[Path]:
+    """The files in a folder that may hold weights, by their names' ends."""
+    return sorted(file for end in ("*.safetensors", "*.gguf") for file in folder.glob(end))
+
+
 def is_one_model(folder: Path) -> bool:
     """Whether a folder is what transformers or diffusers write for one model, and not a collection of files."""
     if any(folder.glob("*.safetensors.index.json")):
         return True
-    files = [file.name for file in folder.glob("*.safetensors")]
+    files = [file.name for file in files_of_weights(folder)]
     return (folder / "config.json").is_file() and (len(files) == 1 or not _USUAL_NAMES.isdisjoint(files))
 
 
 def _only_file(folder: Path) -> Path:
-    files = sorted(folder.glob("*.safetensors"))
+    files = files_of_weights(folder)
     for file in files:
         if file.name in _USUAL_NAMES:  # beside variants such as model.fp16.safetensors
             return file
@@ -154,6 +169,12 @@ def _only_file(folder: Path) -> Path:
 
 
 def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:
+    with path.open("rb") as file:
+        magic = file.read(4)
+    if magic == b"GGUF":
+        from .gguf import open_gguf
+
+        return open_gguf(path)
     header = _read_header(path)
     metadata = {str(key): str(value) for key, value in header.pop("__metadata__", {}).items()}
     try:
@@ -175,16 +196,20 @@ def _read_header(path: Path) -> dict[str, Any]:
         length = int.from_bytes(start[:8], "little")
         if size < 9 or start[8:9] != b"{":
             raise CheckpointError(f"{path} is not a safetensors file: it is {_what_it_is(start)}")
-        if length > min(size - 8, _MAX_HEADER):
+        if length > size - 8:
             raise CheckpointError(
-                f"{path} is cut off: its header alone should be {length} bytes, the file has {size}; {_AGAIN}"
+                f"{path} is cut off: its header alone should be {length} bytes, the file has {size}; {AGAIN}"
+            )
+        if length > _MAX_HEADER:
+            raise CheckpointError(
+                f"{path} is damaged: its header would be {length} bytes, and {_MAX_HEADER} are allowed"
             )
         file.seek(8)
         header = _parse(file.read(length).decode("utf-8", errors="replace"), f"the header of {path}")
 
     if not isinstance(header.setdefault("__metadata__", {}), dict):
         raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
-    end = 0
+    places: list[tuple[int, int, str]] = []
     for key, entry in header.items():
         if key == "__metadata__":
             continue
@@ -192,10 +217,20 @@ def _read_header(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is damaged: its header does not describe {key!r}")
         if entry["dtype"] not in DTYPES:
             raise CheckpointError(f"{path}: {key!r} is stored as {entry['dtype']}, which is not supported")
-        end = max(end, entry["data_offsets"][1])
+        start, end = entry["data_offsets"]
+        if end - start != math.prod(entry["shape"]) * DTYPES[entry["dtype"]].itemsize:
+            raise CheckpointError(
+                f"{path} is damaged: {key!r} is {entry['dtype']} of shape {entry['shape']} in {end - start} bytes"
+            )
+        places.append((start, end, key))
+    end = 0
+    for start, stop, key in sorted(places):
+        if start < end:
+            raise CheckpointError(f"{path} is damaged: {key!r} lies on top of another tensor")
+        end = stop
     if size < 8 + length + end:
         raise CheckpointError(
-            f"{path} is cut off: it should be {8 + length + end} bytes and is {size}; {_AGAIN}"
+            f"{path} is cut off: it should be {8 + length + end} bytes and is {size}; {AGAIN}"
         )
     return header
 
@@ -214,9 +249,6 @@ def _is_natural_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
 
 
-_AGAIN = "download it again"
-
-
 def _what_it_is(start: bytes) -> str:
     for beginning, what in _OTHER_FILES:
         if start.startswith(beginning):
@@ -231,12 +263,21 @@ def _what_it_is(start: bytes) -> str:
 
 def _parse(text: str, where: str) -> dict[str, Any]:
     try:
-        parsed = json.loads(text)
+        parsed = json.loads(text, object_pairs_hook=lambda pairs: _without_doubles(pairs, where))
     except (json.JSONDecodeError, RecursionError) as error:
         raise CheckpointError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise CheckpointError(f"{where} is not a JSON object")
     return parsed
+
+
+def _without_doubles(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        double = next(name for name in names if names.count(name) > 1)
+        raise CheckpointError(f"{where} names {double!r} twice")
+    return made
 
 
 def first_few(names: Any, count: int = 4) -> str:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .checkpoint import Weights, first_few, is_one_model, open_checkpoint
+from .checkpoint import Weights, files_of_weights, first_few, is_one_model, open_checkpoint
 from .recognise import FileReport, recognise
 
 TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
@@ -27,7 +27,7 @@ _FOLDERS = {"transformer": "transformer", "vae": "vae", "clip": "text_encoder", 
 def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     """One part of a model, recognised and ready to load.
 
-    Args: path: a safetensors file; a folder with one; or a folder laid out as the published one.
+    Args: path: a safetensors or GGUF file; a folder with one; or a folder laid out as the published one.
         part: "transformer", "vae", "clip" or "t5".
     Raises: CheckpointError if it is not there, or is something else, or cannot be used.
     """
@@ -53,7 +53,7 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
 
     damaged: list[CheckpointError] = []
     found: list[tuple[FileReport, Weights]] = []
-    for file in sorted(folder.glob("*.safetensors")):
+    for file in files_of_weights(folder):
         try:
             found.append(recognise(open_checkpoint(file), part))
         except CheckpointError as error:

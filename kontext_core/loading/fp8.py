@@ -1,6 +1,6 @@
-"""Weights in 8-bit floats, back to what can be computed with.
+"""Weights in 8-bit floats: they can be multiplied out, or stay as they are stored.
 
-Plain casts need nothing. ComfyUI's scaled forms keep one factor beside each linear, weight = factor * stored:
+Plain casts need no more. ComfyUI's scaled forms keep one factor beside each linear, weight = factor * stored:
 
 - `scaled_fp8`, an empty marker tensor, with `<layer>.scale_weight` and perhaps `<layer>.scale_input`;
 - `_quantization_metadata` in the header, JSON {"layers": {layer: {"format": "float8_e4m3fn"}}}, with
@@ -12,33 +12,30 @@ Source: Comfy-Org/ComfyUI comfy/ops.py, comfy/quant_ops.py, comfy/model_detectio
 """
 
 import json
+from dataclasses import replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..packed import PackedWeight
+from ..packed.float8 import FLOAT8, Float8
 from .checkpoint import LazyTensor, Weights, first_few
-
-FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 _MARKER = "scaled_fp8"
 _FACTORS = (".scale_weight", ".weight_scale")
 _INPUT_FACTORS = (".scale_input", ".input_scale")
 _LAYER_FORMAT = ".comfy_quant"
-_BITSANDBYTES = ".quant_state.bitsandbytes__"
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
 
-def dequantise(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
-    """Weights without their factors, which are multiplied in as each is read.
+def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
+    """Weights without their factors, which are multiplied in as each is read; or it stays packed with them.
 
     Args: metadata: the header's strings.
     Returns: the weights, and the name of the form they were stored in ("" without factors).
     Raises: CheckpointError for a form that is not known, and for a weight or a factor without the other.
     """
-    if any(_BITSANDBYTES in key for key in weights):
-        raise CheckpointError("its weights are in 4 bits (bitsandbytes), which is not supported yet")
     declared = _declared_formats(weights, metadata)
     if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
         raise CheckpointError(
@@ -55,6 +52,9 @@ def dequantise(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str
 
     helpers = (*_FACTORS, *_INPUT_FACTORS, _LAYER_FORMAT)
     plain = {key: tensor for key, tensor in weights.items() if not key.endswith(helpers) and key != _MARKER}
+    for name, tensor in plain.items():
+        if tensor.dtype in FLOAT8 and len(tensor.shape) == 2:
+            plain[name] = replace(tensor, packed=lambda tensor=tensor: [Float8(tensor.read())])
     for layer, key in factors.items():
         plain[f"{layer}.weight"] = _scaled(f"{layer}.weight", weights[f"{layer}.weight"], weights[key])
     if not factors:
@@ -75,7 +75,11 @@ def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
     def read() -> Tensor:
         return weight.read().float() * factor.read().float().reshape(-1, *[1] * (len(weight.shape) - 1))
 
-    return LazyTensor(weight.shape, weight.dtype, read)
+    def packed() -> list[PackedWeight]:
+        return [Float8(weight.read(), factor.read())]
+
+    stays = weight.dtype in FLOAT8 and len(weight.shape) == 2
+    return replace(weight, read=read, packed=packed if stays else None)
 
 
 def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, str]:

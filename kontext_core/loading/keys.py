@@ -1,6 +1,6 @@
-"""Tables from diffusers' parameter names to the published ones, for the transformer and the autoencoder.
+"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoder, llama.cpp's of T5.
 
-Source: diffusers scripts/convert_flux_to_diffusers.py, and the parameter names of both.
+Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..packed import PackedWeight, Whole
 from .checkpoint import LazyTensor, Weights, first_few
 
 
@@ -94,6 +95,19 @@ _VAE_ATTENTION = (
     ("proj_out", "to_out.0"),
 )
 
+_T5_BLOCK = (
+    ("layer.0.SelfAttention.q", "attn_q"),
+    ("layer.0.SelfAttention.k", "attn_k"),
+    ("layer.0.SelfAttention.v", "attn_v"),
+    ("layer.0.SelfAttention.o", "attn_o"),
+    ("layer.0.SelfAttention.relative_attention_bias", "attn_rel_b"),
+    ("layer.0.layer_norm", "attn_norm"),
+    ("layer.1.DenseReluDense.wi_0", "ffn_gate"),
+    ("layer.1.DenseReluDense.wi_1", "ffn_up"),
+    ("layer.1.DenseReluDense.wo", "ffn_down"),
+    ("layer.1.layer_norm", "ffn_norm"),
+)
+
 
 def transformer_rules(depth: int, depth_single_blocks: int) -> list[Rule]:
     rules = [*_modules(_TRANSFORMER)]
@@ -133,6 +147,16 @@ def vae_rules(levels: int, num_res_blocks: int) -> list[Rule]:
     return rules
 
 
+def t5_rules(layers: int, *, gated: bool) -> list[Rule]:
+    """Args: gated: whether the feed-forward has a gate, as T5 1.1; the first T5 has one matrix `wi` in place of two."""
+    rows = [("shared", "token_embd"), ("encoder.final_layer_norm", "enc.output_norm")]
+    for i in range(layers):
+        for name, source in _T5_BLOCK:
+            name = name if gated else name.replace("wi_1", "wi")
+            rows.append((f"encoder.block.{i}.{name}", f"enc.blk.{i}.{source}"))
+    return [Rule(f"{name}.weight", (f"{source}.weight",)) for name, source in rows]
+
+
 def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:
     """Weights under the published names. What no rule knows keeps its name: strict loading will report it.
 
@@ -160,10 +184,19 @@ def count(weights: Weights, pattern: str) -> int:
 
 
 def _joined(rule: Rule, sources: list[LazyTensor]) -> LazyTensor:
+    if len(sources) == 1 and not rule.swap_halves and not rule.pointwise:
+        return sources[0]
+
+    def packed() -> list[PackedWeight]:
+        return [piece for one in sources for piece in (one.packed() if one.packed else [Whole(one.read())])]
+
+    stays = any(source.packed for source in sources) and not rule.swap_halves and not rule.pointwise
     return LazyTensor(
         shape=rule.shape([source.shape for source in sources]),
         dtype=sources[0].dtype,
         read=lambda: rule.build([source.read() for source in sources]),
+        packed=packed if stays else None,
+        stored=sources[0].stored,
     )
 
 

@@ -3,18 +3,22 @@
 import logging
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..packed import PackedLinear, PackedWeight
+from ..packed.float8 import FLOAT8
+from ..packed.layer import packed_bytes
+from ..packed.schemes import FULL, checked, fits, pack
 from ..transformer import Transformer
 from ..vae import VAE
-from .checkpoint import Weights, first_few
+from .checkpoint import LazyTensor, Weights, first_few
 from .folders import find
-from .fp8 import FLOAT8
 from .recognise import FileReport
 
 log = logging.getLogger(__name__)
@@ -22,18 +26,31 @@ log = logging.getLogger(__name__)
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
+# Modules whose linears may stay packed, by the beginnings of their names; and those among them that are never quantised
+# when they are loaded: they are small, or computed with once, and much depends on them.
+_BLOCKS = ("double_blocks.", "single_blocks.")
+_HIGH_PRECISION = ("img_mod", "txt_mod", "modulation")
+
+
 def load_transformer(
-    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+    path: str | Path,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    quantise: str | None = None,
 ) -> Transformer:
     """Args:
-        path: a safetensors file, or a folder laid out as the published one.
-        dtype: None is the file's own; bfloat16 for 8-bit floats, which are multiplied out.
+        path: a safetensors or GGUF file, or a folder laid out as the published one.
+        dtype: to compute with. None is the file's own; bfloat16 where it is packed in fewer bits.
+        quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out; one of
+            `packed.schemes.SCHEMES` packs them.
     Raises: CheckpointError, which says what the file is, or which keys are missing, unexpected or misshapen.
     """
+    checked(quantise)
     report, weights = find(path, "transformer")
     with torch.device("meta"):
         model = Transformer(report.config)
-    return fill(model, report, weights, dtype, device)
+    return fill(model, report, weights, dtype, device, stays_packed=_BLOCKS, quantise=quantise)
 
 
 def load_vae(
@@ -52,20 +69,59 @@ def fill(
     weights: Weights,
     dtype: torch.dtype | None,
     device: torch.device | str,
+    *,
+    stays_packed: tuple[str, ...] = (),
+    quantise: str | None = None,
 ) -> _Model:
     """Load weights into a model that was built on the `meta` device, all keys or none; log what was loaded.
 
-    Where neither dtype nor device changes, the parameters stay memory-mapped.
+    Where neither dtype nor device changes, the parameters stay memory-mapped. One tensor at a time is read, so that the
+    whole model never is there in higher precision than it is to have.
+
+    Args: stays_packed: beginnings of names of linears that may. quantise: see `load_transformer`.
     """
     start = time.perf_counter()
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
-    tensors = {key: tensor.read().to(device=device, dtype=dtype) for key, tensor in weights.items()}
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in weights.items():
+        layer = key.removesuffix(".weight")
+        pieces = None
+        if layer != key and layer.startswith(stays_packed or ("\0",)):
+            pieces = _pieces(model.get_submodule(layer), layer, tensor, device, quantise)
+        if pieces is None:
+            tensors[key] = tensor.read().to(device=device, dtype=dtype)
+        else:
+            swapped = PackedLinear(pieces, _bias(model.get_submodule(layer)))
+            model.set_submodule(layer, swapped)
+            tensors |= {f"{layer}.pieces.{name}": one for name, one in swapped.pieces.state_dict().items()}
     model.load_state_dict(tensors, assign=True)
     seconds = time.perf_counter() - start
     described = report.describe().replace("\n", "; ")
-    log.info("%s; used in %s on %s, loaded in %.1f s", described, dtype, device, seconds)
+    packed = packed_bytes(model)
+    stay = f", of which {packed / 2**20:,.0f} MiB stay packed" if packed else ""
+    log.info("%s; used in %s on %s%s, loaded in %.1f s", described, dtype, device, stay, seconds)
     return model.eval()
+
+
+def _pieces(
+    module: nn.Module, layer: str, tensor: LazyTensor, device: torch.device | str, quantise: str | None
+) -> Sequence[PackedWeight] | None:
+    """A linear's weight as it stays in memory; None if it is multiplied out."""
+    if type(module) is not nn.Linear or quantise == FULL:
+        return None
+    if quantise is None:
+        if tensor.packed is None or torch.device(device).type == "mps":  # which has no 8-bit floats
+            return None
+        return [piece.to(device) for piece in tensor.packed()]
+    if not fits(tensor.shape) or any(part in _HIGH_PRECISION for part in layer.split(".")):
+        return None
+    return [pack(tensor.read().to(device), quantise)]
+
+
+def _bias(module: nn.Module) -> nn.Parameter | None:
+    bias = module.bias
+    return bias if isinstance(bias, nn.Parameter) else None
 
 
 def check_keys(model: nn.Module, report: FileReport, weights: Weights) -> None:
@@ -89,9 +145,9 @@ def check_keys(model: nn.Module, report: FileReport, weights: Weights) -> None:
 
 
 def own_dtype(weights: Weights) -> torch.dtype:
-    """The dtype that holds most of the numbers; bfloat16 in place of 8-bit floats."""
+    """The dtype that holds most of the numbers; bfloat16 in place of what is packed in fewer bits."""
     numbers: Counter[torch.dtype] = Counter()
     for tensor in weights.values():
-        numbers[tensor.dtype] += tensor.numel
-    dtype = numbers.most_common(1)[0][0]
-    return torch.bfloat16 if dtype in FLOAT8 else dtype
+        packed = tensor.packed is not None or tensor.dtype in FLOAT8
+        numbers[torch.bfloat16 if packed else tensor.dtype] += tensor.numel
+    return numbers.most_common(1)[0][0]

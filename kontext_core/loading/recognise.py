@@ -8,9 +8,9 @@ from typing import Any
 
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
 from ..errors import CheckpointError
+from . import bitsandbytes, fp8
 from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
-from .fp8 import dequantise
-from .keys import count, rename, transformer_rules, vae_rules
+from .keys import count, rename, t5_rules, transformer_rules, vae_rules
 from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.
@@ -27,6 +27,7 @@ _VAE_KEY = "encoder.down.0.block.0.norm1.weight"
 _VAE_DIFFUSERS_KEY = "encoder.down_blocks.0.resnets.0.norm1.weight"
 _CLIP_KEY = "encoder.layers.0.mlp.fc1.weight"
 _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
+_T5_GGUF_KEY = "enc.blk.0.attn_q.weight"
 _LORA_ENDS = (".lora_A.weight", ".lora_down.weight", ".lora_A", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a")
 
 # Other models: the keys that give them away. The first row whose keys are all there counts.
@@ -52,7 +53,9 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("encoder.block.1.layer.0.SelfAttention.relative_attention_bias.weight",), "a UMT5 text encoder"),
     (("text_model.encoder.layers.23.mlp.fc1.weight",), "an OpenCLIP text encoder (H or bigG)"),
     (("transformer.resblocks.0.attn.in_proj_weight",), "an OpenCLIP text encoder"),
+    (("enc.blk.1.attn_rel_b.weight",), "a UMT5 text encoder"),
     (("model.layers.0.self_attn.q_proj.weight",), "a language model"),
+    (("blk.0.attn_q.weight", "output_norm.weight"), "a language model"),
 )
 
 
@@ -64,7 +67,8 @@ class FileReport:
         kind: "transformer", "vae", "clip", "t5", "lora" or "unknown". title: what it is, in words.
         format: whose parameter names it has, and how it is quantised.
         config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, or None where the sizes are not known.
-        dtypes: how many tensors of each. refusal: why it cannot be used, "" if it can.
+        dtypes: how many tensors of each. packed_parameters: numbers that can stay in fewer bits than are computed with.
+        refusal: why it cannot be used, "" if it can.
     """
 
     path: Path
@@ -77,6 +81,7 @@ class FileReport:
     size: int  # bytes on disk
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    packed_parameters: int = 0
 
     def describe(self) -> str:
         """A few lines for people."""
@@ -137,13 +142,30 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
         if any(key in weights for key in keys):
             report = replace(report, kind=kind, title=title, refusal="")
             try:
-                weights, stored_as = dequantise(weights, checkpoint.metadata)
+                weights, forms = _unpack(weights, checkpoint)
                 report, weights = read(report, weights, said)
             except CheckpointError as error:
                 return replace(report, refusal=str(error)), weights
-            names = ", ".join(filter(None, (report.format, stored_as)))
-            return replace(report, format=names, parameters=_parameters(weights)), weights
+            names = ", ".join(filter(None, (report.format, *forms)))
+            packed = sum(tensor.numel for tensor in weights.values() if tensor.packed)
+            return replace(
+                report, format=names, parameters=_parameters(weights), packed_parameters=packed
+            ), weights
     return report, weights
+
+
+def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str]]:
+    """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
+    said = checkpoint.config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    if method not in (None, "bitsandbytes"):
+        raise CheckpointError(
+            f"it is quantised by {method!r}, whose files have no settled layout; use the bf16 files, which can be "
+            "quantised when they are loaded, or GGUF, fp8 or NF4"
+        )
+    weights, four_bits = bitsandbytes.unpack(weights)
+    weights, eight_bits = fp8.unpack(weights, checkpoint.metadata)
+    return weights, ["GGUF" if "GGUF.version" in checkpoint.metadata else "", four_bits, eight_bits]
 
 
 def _parts(weights: Weights) -> dict[str, Weights]:
@@ -158,7 +180,7 @@ def _parts(weights: Weights) -> dict[str, Weights]:
 
 
 def _name(tensor: LazyTensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+    return tensor.stored or str(tensor.dtype).removeprefix("torch.")
 
 
 def _size(size: int) -> str:
@@ -240,12 +262,17 @@ def _read_clip(report: FileReport, weights: Weights, said: dict[str, Any]) -> tu
 
 def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
     """The embedding may be there under two names or either; whole T5 models have a decoder, of no use here."""
-    unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.")
+    unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.", "dec.", "output.")
+    names = "published names"
+    if _T5_KEY not in weights:
+        names = "llama.cpp's names"
+        gated = "enc.blk.0.ffn_gate.weight" in weights
+        weights = rename(weights, t5_rules(count(weights, "enc.blk.{}."), gated=gated))
     embedding = weights.get("shared.weight") or weights.get("encoder.embed_tokens.weight")
     weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unused)}
     if embedding is not None:
         weights["shared.weight"] = embedding
-    return replace(report, format="published names", config=t5_config(weights, said)), weights
+    return replace(report, format=names, config=t5_config(weights, said)), weights
 
 
 _Reader = Callable[[FileReport, Weights, dict[str, Any]], tuple[FileReport, Weights]]
@@ -255,5 +282,5 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...], _Reader], ...] = (
     ("transformer", "a FLUX transformer", (_FLUX_KEY, _FLUX_DIFFUSERS_KEY), _read_transformer),
     ("vae", "the autoencoder of FLUX.1", (_VAE_KEY, _VAE_DIFFUSERS_KEY), _read_vae),
     ("clip", "a CLIP text encoder", (_CLIP_KEY, f"text_model.{_CLIP_KEY}"), _read_clip),
-    ("t5", "a T5 text encoder", (_T5_KEY,), _read_t5),
+    ("t5", "a T5 text encoder", (_T5_KEY, _T5_GGUF_KEY), _read_t5),
 )

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..packed.layer import whole_state_dict
 from ..text import TextEncoders
 from ..transformer import Transformer
 from ..vae import VAE
@@ -48,7 +49,7 @@ def save_model(
     dtype: torch.dtype = torch.bfloat16,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the given parts. Each file is complete or, when writing fails, what it was before.
+    """Write the given parts, packed weights multiplied out. Each file is complete or, when writing fails, what it was before.
 
     Args: training: how the transformer came to be, kept as JSON in its file's header.
     """
@@ -57,11 +58,11 @@ def save_model(
     if transformer is not None:
         config = asdict(transformer.config)
         notes = {} if training is None else {"training": json.dumps(dict(training))}
-        _save_weights(folder / TRANSFORMER_FILE, transformer.state_dict(), config, dtype, notes)
+        _save_weights(folder / TRANSFORMER_FILE, whole_state_dict(transformer, dtype), config, dtype, notes)
     if vae is not None:
         _save_weights(folder / VAE_FILE, vae.state_dict(), asdict(vae.config), dtype)
     if text_encoders is not None:
-        clip, t5 = text_encoders.clip.state_dict(), text_encoders.t5.state_dict()
+        clip, t5 = text_encoders.clip.state_dict(), whole_state_dict(text_encoders.t5, dtype)
         clip = {f"text_model.{key.removeprefix('text_model.')}": tensor for key, tensor in clip.items()}
         del t5["encoder.embed_tokens.weight"]  # the same as shared.weight
         _save_encoder(folder / "text_encoder", clip, text_encoders.clip, _CLIP_FIELDS, dtype)

@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, CLIPTokenizerFast, T5EncoderModel, T5Tok
 
 from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
+from ..packed.schemes import checked
 from ..text import TextEncoders
 from .folders import find
 from .models import fill, own_dtype
@@ -36,12 +37,14 @@ def load_text_encoders(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     text_length: int | None = None,
+    quantise: str | None = None,
 ) -> TextEncoders:
     """Args:
         path: a folder laid out as the published one, or a mapping from "text_encoder", "text_encoder_2",
             "tokenizer" and "tokenizer_2" to files or folders; tokenizers are folders.
         dtype: None is the files' own. T5 takes bfloat16 in place of float16.
         text_length: T5 tokens. None is what the transformer beside the encoders says, or 512.
+        quantise: as for `load_transformer`, for the linears of T5.
     Raises: CheckpointError that says what is missing, or does not fit.
     """
     if isinstance(path, Mapping):
@@ -58,7 +61,7 @@ def load_text_encoders(
         _check_tokenizer_files(name, tokenizer_folder)
 
     clip = _load_clip(clip_path, dtype, device)
-    t5 = _load_t5(t5_path, dtype, device)
+    t5 = _load_t5(t5_path, dtype, device, checked(quantise))
     clip_tokenizer = _load_tokenizer(CLIPTokenizerFast, folders["tokenizer"])
     t5_tokenizer = _load_tokenizer(T5TokenizerFast, folders["tokenizer_2"])
     _check_tokenizer(t5_tokenizer, folders["tokenizer_2"], t5.config.vocab_size, t5.config.eos_token_id)
@@ -92,7 +95,9 @@ def _load_clip(path: Path, dtype: torch.dtype | None, device: torch.device | str
     return model
 
 
-def _load_t5(path: Path, dtype: torch.dtype | None, device: torch.device | str) -> T5EncoderModel:
+def _load_t5(
+    path: Path, dtype: torch.dtype | None, device: torch.device | str, quantise: str | None
+) -> T5EncoderModel:
     report, weights = find(path, "t5")
     dtype = dtype or own_dtype(weights)
     if dtype == torch.float16:
@@ -100,7 +105,8 @@ def _load_t5(path: Path, dtype: torch.dtype | None, device: torch.device | str) 
         dtype = torch.bfloat16
     with torch.device("meta"):
         model = T5EncoderModel(report.config)
-    fill(model, report, weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}, dtype, device)
+    weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
+    fill(model, report, weights, dtype, device, stays_packed=("encoder.block.",), quantise=quantise)
     model.get_encoder().set_input_embeddings(model.shared)  # one parameter again
     _check_filled(model)
     return model

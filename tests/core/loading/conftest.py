@@ -100,8 +100,8 @@ def velocity() -> Callable[[Transformer], Tensor]:
 @pytest.fixture(scope="session")
 def lazy() -> Callable[[dict[str, Tensor]], Weights]:
     """Tensors as a file would give them."""
+    return lazily
 
-    def lazy(tensors: dict[str, Tensor]) -> Weights:
-        return {key: LazyTensor(tuple(t.shape), t.dtype, lambda t=t: t) for key, t in tensors.items()}
 
-    return lazy
+def lazily(tensors: dict[str, Tensor]) -> Weights:
+    return {key: LazyTensor(tuple(t.shape), t.dtype, lambda t=t: t) for key, t in tensors.items()}

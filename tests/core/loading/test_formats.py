@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer, load_vae
+from kontext_core.packed.layer import whole_state_dict
 from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
 
@@ -22,7 +23,8 @@ def config(transformer) -> dict:
 
 
 def _same_weights(model: torch.nn.Module, expected: dict[str, Tensor]) -> None:
-    actual = model.state_dict()
+    """Also where weights are packed: what they stand for counts."""
+    actual = whole_state_dict(model, torch.bfloat16)
     assert set(actual) == set(expected)
     for key, tensor in expected.items():
         assert torch.equal(actual[key], tensor), key
@@ -100,7 +102,7 @@ def test_comfyui_fp8_scaled(transformer, config, velocity, write, assert_close, 
 def test_fp8_scaled_in_float32_is_as_exact_as_it_can_be(transformer, config, write):
     stored, scales, _ = _quantise(transformer.state_dict(), torch.float8_e4m3fn, scaled=True)
     tensors = stored | {f"{layer}.scale_weight": scale for layer, scale in scales.items()}
-    loaded = load_transformer(write("x.safetensors", tensors, config), dtype=torch.float32).state_dict()
+    loaded = whole_state_dict(load_transformer(write("x.safetensors", tensors, config), dtype=torch.float32))
     for layer, scale in scales.items():
         assert torch.equal(loaded[f"{layer}.weight"], stored[f"{layer}.weight"].float() * scale)
 

@@ -14,6 +14,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, save_model
+from kontext_core.packed.layer import packed_bytes, whole_state_dict
 from kontext_core.text import TextEncoders
 from kontext_core.transformer import Transformer
 
@@ -121,8 +122,12 @@ def test_fp8_t5(folder: Path, change, scaled: bool):
 
     expected: dict[str, Tensor] = {}
     change("text_encoder_2", quantise)
-    loaded = load_text_encoders(folder).t5.state_dict()
-    assert all(torch.equal(loaded[key], tensor) for key, tensor in expected.items())
+    loaded = load_text_encoders(folder)
+    weights = whole_state_dict(loaded.t5, torch.bfloat16)
+    assert all(torch.equal(weights[key], tensor) for key, tensor in expected.items())
+    whole = load_text_encoders(folder, quantise="full")
+    assert packed_bytes(loaded.t5) > 0 == packed_bytes(whole.t5)
+    _same(loaded, whole)
 
 
 @pytest.mark.parametrize("asked", [None, torch.float16])

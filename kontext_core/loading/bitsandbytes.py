@@ -1,0 +1,104 @@
+"""Weights in 4 bits as bitsandbytes packs and diffusers, transformers and others save them.
+
+Beside `<name>` with two numbers a byte lie `<name>.absmax` (a factor of each block), `<name>.quant_map` (the 16 numbers)
+and JSON in `<name>.quant_state.bitsandbytes__nf4`: shape, block size, and how the factors are packed themselves, with
+`<name>.nested_absmax` and `<name>.nested_quant_map`.
+Source: bitsandbytes functional.py, QuantState.as_dict.
+"""
+
+import json
+import math
+from typing import Any
+
+import torch
+
+from ..errors import CheckpointError
+from ..packed.four_bits import FourBits, PackedFactors
+from .checkpoint import LazyTensor, Weights
+
+_STATE = ".quant_state.bitsandbytes__"
+_HELPERS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map")
+_KINDS = ("nf4", "fp4")
+_LONGEST_STATE = 65_536  # bytes
+_EIGHT_BITS = ".SCB"
+
+
+def unpack(weights: Weights) -> tuple[Weights, str]:
+    """Weights without their helpers; each can be read, or stay packed.
+
+    Returns: the weights, and what the form is called ("" where there is none).
+    Raises: CheckpointError where something is missing or does not fit.
+    """
+    if any(key.endswith(_EIGHT_BITS) for key in weights):
+        raise CheckpointError(
+            "its weights are in 8 bits of bitsandbytes, which are not supported; its 4 bits (NF4), fp8 and GGUF are"
+        )
+    states = {key.partition(_STATE)[0]: key for key in weights if _STATE in key}
+    plain = dict(weights)
+    kinds: set[str] = set()
+    for name, key in states.items():
+        kind = key.partition(_STATE)[2]
+        if kind not in _KINDS:
+            raise CheckpointError(f"{name} is packed as {kind!r} of bitsandbytes; nf4 and fp4 are supported")
+        kinds.add(kind)
+        del plain[key]
+        helpers = {end[1:]: plain.pop(name + end) for end in _HELPERS if name + end in plain}
+        plain[name] = _lazy(name, kind, weights, helpers, _state(name, weights[key]))
+    return plain, " and ".join(f"{kind.upper()} of bitsandbytes" for kind in sorted(kinds))
+
+
+def _state(name: str, stored: LazyTensor) -> dict[str, Any]:
+    try:
+        if stored.numel > _LONGEST_STATE:
+            raise ValueError(f"{stored.numel} bytes of it")
+        said = json.loads(bytes(stored.read().tolist()))
+        rows, columns = said["shape"]
+        numbers = (rows, columns, said["blocksize"], said.get("nested_blocksize", 1))
+        if any(type(number) is not int or number < 1 for number in numbers):
+            raise ValueError(f"shape and blocks are {numbers}")
+        said["nested_offset"] = float(said.get("nested_offset", 0.0))
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"how {name} is packed (quant_state) cannot be read: {error!r}") from error
+    return said
+
+
+def _lazy(
+    name: str, kind: str, weights: Weights, helpers: dict[str, LazyTensor], said: dict[str, Any]
+) -> LazyTensor:
+    shape: tuple[int, int] = (said["shape"][0], said["shape"][1])
+    numbers = math.prod(shape)
+    blocks = math.ceil(numbers / said["blocksize"])
+    wanted = {"absmax": blocks, "quant_map": 16}
+    nested = "nested_absmax" in helpers or "nested_quant_map" in helpers
+    block = said.get("nested_blocksize", 256)
+    if nested:
+        wanted |= {"nested_absmax": math.ceil(blocks / block), "nested_quant_map": 256}
+    if absent := [end for end in wanted if end not in helpers]:
+        raise CheckpointError(f"{name} is packed in 4 bits, and {name}.{absent[0]} is missing")
+    stored = weights.get(name)
+    if stored is None:
+        raise CheckpointError(f"{name} is missing, beside what says how it is packed")
+    found = {name: stored.numel, **{f"{name}.{end}": helpers[end].numel for end in wanted}}
+    right = {name: math.ceil(numbers / 2), **{f"{name}.{end}": count for end, count in wanted.items()}}
+    for key, count in right.items():
+        if found[key] != count:
+            raise CheckpointError(
+                f"{key} has {found[key]} entries; for {name} of shape {shape} it needs {count}"
+            )
+    if stored.dtype is not torch.uint8 or (nested and helpers["absmax"].dtype is not torch.uint8):
+        raise CheckpointError(
+            f"{name} is packed in 4 bits and must be stored as bytes, not as {stored.dtype}"
+        )
+
+    def piece() -> FourBits:
+        packed = None
+        if nested:
+            table, factors = helpers["nested_quant_map"].read(), helpers["nested_absmax"].read()
+            packed = PackedFactors(table, factors, block, said["nested_offset"])
+        table, factors = helpers["quant_map"].read(), helpers["absmax"].read()
+        return FourBits(stored.read(), table, factors, shape=shape, block=said["blocksize"], packed=packed)
+
+    def read() -> torch.Tensor:
+        return piece().dequantise(torch.float32)
+
+    return LazyTensor(shape, torch.float32, read, lambda: [piece()], kind)

@@ -1,0 +1,23 @@
+"""Random GGUF blocks of every type, for what the gguf package cannot write."""
+
+import torch
+from torch import Tensor
+
+from kontext_core.packed.gguf import BLOCKS
+
+# Where in a block its float16 numbers are.
+_HALVES = {
+    "Q4_0": (0,), "Q4_1": (0, 2), "Q5_0": (0,), "Q5_1": (0, 2), "Q8_0": (0,), "Q2_K": (80, 82), "Q3_K": (108,),
+    "Q4_K": (0, 2), "Q5_K": (0, 2), "Q6_K": (208,),
+}  # fmt: skip
+
+
+def random_rows(kind: str, rows: int, blocks: int, *, scale: float = 1.0, seed: int = 0) -> Tensor:
+    """Bytes (rows, blocks * size): any bits, but finite factors of the given size."""
+    generator = torch.Generator().manual_seed(seed)
+    size = BLOCKS[kind][1]
+    stored = torch.randint(0, 256, (rows * blocks, size), dtype=torch.uint8, generator=generator)
+    for place in _HALVES[kind]:
+        factors = torch.randn(rows * blocks, 1, generator=generator) * scale
+        stored[:, place : place + 2] = factors.half().view(torch.uint8)
+    return stored.view(rows, blocks * size)
