@@ -9,14 +9,14 @@ import json
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-from .images import check_image
+from .images import Placement, check_image, undo_fit
 from .lettering import text_cover
 
 VERSION = 1
@@ -63,9 +63,22 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
         raise ValueError(
             f"the marks have version {given.get('version')} and this pack reads {VERSION}; update the pack"
         )
-    if len(given["marks"]) > MOST_MARKS:
-        raise ValueError(f"there are {len(given['marks'])} marks and {MOST_MARKS} is the most")
-    return tuple(_mark(i, one) for i, one in enumerate(given["marks"], start=1))
+    return marks_from(given["marks"])
+
+
+def marks_from(given: Any) -> tuple[Mark, ...]:
+    """Marks from what `marks_to` made of them. Raises: ValueError in one sentence that names the mark."""
+    if not isinstance(given, list):
+        raise ValueError("the marks are no list")
+    found = cast("list[Any]", given)
+    if len(found) > MOST_MARKS:
+        raise ValueError(f"there are {len(found)} marks and {MOST_MARKS} is the most")
+    return tuple(_mark(i, one) for i, one in enumerate(found, start=1))
+
+
+def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
+    """Marks as JSON can hold them, every number as it is."""
+    return [asdict(mark) | {"points": [list(point) for point in mark.points]} for mark in marks]
 
 
 def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
@@ -77,6 +90,15 @@ def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
         colour = torch.tensor([int(mark.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         cover = _text_cover(mark, height, width) if mark.kind == "text" else _line_cover(mark, height, width)
         drawn = torch.lerp(drawn, colour.to(drawn).expand_as(drawn), cover[None, :, :, None].to(drawn))
+    return drawn
+
+
+def draw_on_canvas(canvas: Tensor, marks: tuple[Mark, ...], place: Placement | None) -> Tensor:
+    """A canvas (B, H, W, 3) with the marks upon the picture that lies on it. Args: place: None: the picture is all of it."""
+    if place is None:
+        return draw_marks(canvas, marks)
+    drawn = canvas.clone()
+    undo_fit(drawn, place).copy_(draw_marks(undo_fit(canvas, place), marks))
     return drawn
 
 

@@ -112,6 +112,7 @@ class Editor(ABC):
         cfg_scale: float = 1.0,
         mask: Tensor | None = None,
         feather_px: float = 0,
+        kept: Reference | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
         callback: Callback | None = None,
     ) -> Edit:
@@ -127,13 +128,17 @@ class Editor(ABC):
             layout: where references stand, see `positions.layout_ids`; None is the model's own.
             cfg_scale: other than 1 needs negative_prompt, and doubles the time.
             mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
+            kept: what is kept there, in place of the first reference: a picture of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         fitted = [self.encode_reference(reference, fit) for reference in references]
         ref_latents = [latents for latents, _ in fitted]
-        kept = None if mask is None else _kept(fitted, mask, feather_px)
+        start = None
+        if mask is not None:
+            own = fitted[:1] if kept is None else [self.encode_reference(kept, fit)]
+            start = _kept(own, mask, feather_px)
         latents = self.sample(
             self.encode_prompt(prompt),
             ref_latents,
@@ -147,8 +152,8 @@ class Editor(ABC):
             if negative_prompt is None or cfg_scale == 1.0
             else self.encode_prompt(negative_prompt),
             cfg_scale=cfg_scale,
-            start=None if kept is None else kept[0],
-            mask=None if kept is None else kept[1],
+            start=None if start is None else start[0],
+            mask=None if start is None else start[1],
             callback=callback,
         )
         if finish is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..kontext_core.cues import parse_marks
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
@@ -84,10 +85,25 @@ class KontextTurn(io.ComfyNode):
                 inputs.instruction("instruction"),
                 inputs.seed(),
                 *_inputs(),
+                io.String.Input(
+                    "marks",
+                    optional=True,
+                    default="",
+                    tooltip="What is drawn upon the picture for this turn to see, as JSON, which 'Draw on the picture' "
+                    "(Alt+D) writes for you. The instruction speaks of it; the turns before and behind know nothing of it.",
+                ),
             ],
             outputs=_outputs(),
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, marks: str = "") -> bool | str:
+        try:
+            parse_marks(marks or "")  # linked marks arrive later, as None
+        except ValueError as error:
+            return str(error)
+        return True
 
     @classmethod
     @host.explained
@@ -107,7 +123,9 @@ class KontextTurn(io.ComfyNode):
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
+        marks: str = "",
     ) -> io.NodeOutput:
+        drawn = parse_marks(marks)
         with host.heard() as notes:
             made = begun(model, image, chain, fit).edit(
                 model,
@@ -116,6 +134,7 @@ class KontextTurn(io.ComfyNode):
                 seed=seed,
                 anchor=anchor,
                 align=align,
+                marks=drawn,
                 mask=mask,
                 feather_px=feather,
                 steps=steps,
@@ -126,7 +145,8 @@ class KontextTurn(io.ComfyNode):
         last = made.last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.Frame.of(last.placement))
-        said = host.shown(last.image, f"turn {len(made)}", *notes, cls=cls)
+        count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
+        said = host.shown(last.image, f"turn {len(made)}{count}", *notes, cls=cls)
         return io.NodeOutput(made, last.image, latent, ui=said)
 
 

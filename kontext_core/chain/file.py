@@ -19,11 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..cues import marks_from, marks_to
 from ..images import Placement, from_pil, to_pil
 from .turns import Chain, Turn
 
 KEY = "kontext_chain"  # of the text in the PNG
-VERSION = 1
+VERSION = 2  # 1 has no marks
 THUMBNAIL_PX = 256
 MOST_BYTES = 100 * 2**20
 MOST_TURNS = 10_000
@@ -106,8 +107,8 @@ def latents_path(path: Path) -> Path:
 
 
 def to_json(chain: Chain) -> _Json:
-    """The lineage, without the last picture and without latents."""
-    turns = [
+    """The lineage, without the last picture and without latents, in the first version that can hold it."""
+    turns: list[_Json] = [
         {
             "instruction": turn.instruction,
             "seed": turn.seed,
@@ -116,9 +117,10 @@ def to_json(chain: Chain) -> _Json:
             "thumbnail": _thumbnail(turn.image),
             "references": [_thumbnail(reference) for reference in turn.references],
         }
+        | ({"marks": marks_to(turn.marks)} if turn.marks else {})
         for turn in chain.turns
     ]
-    return {"version": VERSION, "turns": turns}
+    return {"version": VERSION if any(turn.marks for turn in chain.turns) else 1, "turns": turns}
 
 
 def from_json(lineage: _Json, image: Tensor, latents: Mapping[str, Tensor], name: str) -> Chain:
@@ -149,6 +151,7 @@ def from_json(lineage: _Json, image: Tensor, latents: Mapping[str, Tensor], name
                     seed=_typed(one["seed"], int),
                     settings=_settings(one["settings"]),
                     references=tuple(_picture(text) for text in _typed(one["references"], list)),
+                    marks=marks_from(one.get("marks", [])),
                 )
             )
         except (KeyError, TypeError, ValueError, OSError) as error:

@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ..cues import Mark, draw_marks, draw_on_canvas
 from ..editor import Edit, Editor, Reference
 from ..images import Placement
 from ..latents import size_px
@@ -31,6 +32,7 @@ class Turn:
         placement: where the picture lies on that canvas; None where it is the canvas.
         settings: everything else that the result depends on, as JSON can hold it.
         references: pictures (1, H, W, 3) that were looked at besides the turn before.
+        marks: what was drawn upon the picture of the turn before, for this turn to see.
     """
 
     image: Tensor
@@ -40,6 +42,7 @@ class Turn:
     seed: int = 0
     settings: Settings = field(default_factory=lambda: MappingProxyType({}))
     references: tuple[Tensor, ...] = ()
+    marks: tuple[Mark, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
@@ -124,6 +127,7 @@ class Chain:
         seed: int = 0,
         anchor: bool = False,
         align: bool = False,
+        marks: tuple[Mark, ...] = (),
         **options: Any,
     ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
@@ -134,6 +138,8 @@ class Chain:
             anchor: whether the picture at the start rides along as reference 2, from the second edit on.
             align: whether slow changes of colour against the picture at the start are taken back where nothing was
                 edited, see `drift.align_to`.
+            marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
+                it has them.
             options: what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
         """
@@ -141,11 +147,12 @@ class Chain:
             self.last.latents is None
         ):  # of a file without them: the picture is fitted anew, as it was at the start
             options.setdefault("fit", self.last.settings.get("fit", "crop"))
-        looked_at = [self.last.as_reference(), *references]
+        before = self.last.as_reference()
+        looked_at = [self._drawn(pipeline, marks) if marks else before, *references]
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        made = pipeline.edit(instruction, looked_at, seed=seed, finish=finish, **options)
+        made = pipeline.edit(instruction, looked_at, seed=seed, kept=before, finish=finish, **options)
         settings = {name: value for name, value in made.settings.items() if name != "prompt"}
         pictures = (one if isinstance(one, Tensor) else one.image for one in references)
         shown = tuple(picture for picture in pictures if picture is not None)
@@ -157,8 +164,22 @@ class Chain:
             seed,
             settings | {"anchor": anchor, "align": align},
             shown,
+            marks,
         )
         return self.extended(turn)
+
+    def _drawn(self, pipeline: Editor, marks: tuple[Mark, ...]) -> Reference:
+        """The last picture with marks upon it. Its latents, where they are known, change by what the marks change in
+        them and stay as they are beside, so that here too nothing wears out; and they are all that this depends on, so
+        that a loaded chain gives the same bits."""
+        last = self.last
+        if last.latents is None:
+            return draw_marks(last.image, marks)
+        canvas = pipeline.decode(last.latents)
+        plain, drawn = (
+            pipeline.encode(one).cpu() for one in (canvas, draw_on_canvas(canvas, marks, last.placement))
+        )
+        return Edit(last.image, last.latents + (drawn - plain), last.seed, placement=last.placement)
 
     def _alignment(self) -> Callable[[Tensor], Tensor]:
         first = self.turns[0].latents

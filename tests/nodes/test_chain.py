@@ -101,6 +101,38 @@ def test_one_picture_to_go_on_from(
         run("KontextTurn", model=model, **inputs, **FAST)
 
 
+BOX = '{"version": 1, "marks": [{"kind": "box", "points": [[0.1, 0.1], [0.5, 0.5]], "width": 0.05}]}'
+
+
+def test_a_turn_draws_upon_the_picture_of_its_chain(
+    run: Run, model: Any, two: Any, image: Tensor, folders: SimpleNamespace
+) -> None:
+    node = run("KontextTurn", model=model, chain=two, instruction="in the box", marks=BOX, **FAST)
+    made, shown, _ = node.args
+    assert node.ui["text"] == ("turn 3, 1 mark drawn for it",)
+    assert made.turns[:3] == two.turns
+    assert [mark.kind for mark in made.last.marks] == ["box"]
+    assert not torch.equal(
+        shown, run("KontextTurn", model=model, chain=two, instruction="in the box", **FAST)[1]
+    )
+    name = run("KontextSaveChain", chain=made, filename_prefix="drawn").ui["images"][0]["filename"]
+    loaded = run("KontextLoadChain", file=f"{name} [output]")[0]
+    assert loaded.last.marks == made.last.marks
+    on = [run("KontextTurn", model=model, chain=chain, marks=BOX, **FAST)[1] for chain in (made, loaded)]
+    assert torch.equal(*on), "also what is drawn upon a loaded picture"
+    first = run("KontextTurn", model=model, image=image, marks=BOX, **FAST)[0]
+    assert torch.equal(first.turns[0].image, image), "the picture at the start stays without"
+    assert first.last.marks == made.last.marks
+
+
+def test_marks_that_are_none_are_refused_before_anything_runs(node_list: list[Any]) -> None:
+    turn = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextTurn")
+    assert turn.validate_inputs(marks=BOX) is True
+    assert turn.validate_inputs() is True
+    assert turn.validate_inputs(marks=None) is True, "they come by a wire"
+    assert turn.validate_inputs(marks="box").startswith("the marks are not JSON")
+
+
 def test_batches_are_refused_in_one_sentence(run: Run, model: Any, two: Any) -> None:
     with pytest.raises(ValueError, match="of one picture and 'image' is a batch of 2: take one out"):
         run("KontextTurn", model=model, image=picture(128, 128, batch=2), **FAST)

@@ -12,7 +12,8 @@ import { freeSpot } from "./place.js";
 import { t } from "./words.js";
 
 const CUE = "KontextVisualCue";
-const SHOWS = ["KontextReference", "KontextTurn", "KontextEdit"]; // those with a picture to draw upon
+const TURN = "KontextTurn"; // it holds marks of its own, upon the picture that it goes on from
+const SHOWS = ["KontextReference", TURN, "KontextEdit"]; // those with a picture to draw upon
 const GAP = 60;
 const ACTION = {
   id: "Kontext.Draw",
@@ -29,19 +30,25 @@ function tell(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: t(ACTION.label), detail, life: 6000 });
 }
 
-/** Draw for a node: in the cue that it is, or that its picture comes through, or in a new one. @param {Page.Node} node */
+/** The node that holds what is drawn for a node: the cue that its picture comes through, or itself; null: a new cue is to. @param {Page.Node} node */
+function holderOf(node) {
+  const before = originOf(node, "image")?.node;
+  if (node.comfyClass !== CUE && before?.comfyClass === CUE) return before;
+  return widgetOf(node, "marks") ? node : null;
+}
+
+/** Draw for a node, in what holds its marks or in a new cue. @param {Page.Node} node */
 async function drawFor(node) {
   if (open) return;
-  const before = originOf(node, "image")?.node;
-  const cue = node.comfyClass === CUE ? node : before?.comfyClass === CUE ? before : null;
-  if (cue && originOf(cue, "marks")) {
+  const holder = holderOf(node);
+  if (holder && originOf(holder, "marks")) {
     tell("warn", t("The marks come from another node: disconnect it to draw here."));
     return;
   }
   open = true;
   try {
-    const drawn = await edited(cue, node);
-    if (drawn !== null) asOneStep(() => store(drawn, cue ?? inserted(node)));
+    const drawn = await edited(holder, node);
+    if (drawn !== null) asOneStep(() => store(drawn, holder ?? inserted(node)));
   } catch (error) {
     tell("error", /** @type {Error} */ (error).message);
   } finally {
@@ -50,14 +57,12 @@ async function drawFor(node) {
   }
 }
 
-/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} cue @param {Page.Node} node */
-async function edited(cue, node) {
+/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} holder @param {Page.Node} node */
+async function edited(holder, node) {
   const font = await loadFont();
-  const url = cue
-    ? pictureInto(cue, "image") || resultOf(cue, "beneath")
-    : pictureInto(node, ...pictureSlot(node));
+  const url = pictureBelow(holder ?? node);
   const picture = url ? await loadPicture(url) : null;
-  const text = String((cue && widgetOf(cue, "marks")?.value) ?? "");
+  const text = String((holder && widgetOf(holder, "marks")?.value) ?? "");
   let note = picture
     ? ""
     : t("The picture is not known yet: run the graph once to see it. Marks fit any size.");
@@ -71,18 +76,25 @@ async function edited(cue, node) {
     });
   }
   const drawn = await new Editor({ picture, marks, font, note }).open();
-  return drawn === null || drawn === marks || (!drawn.length && !cue) ? null : writeMarks(drawn);
+  return drawn === null || drawn === marks || (!drawn.length && !holder) ? null : writeMarks(drawn);
 }
 
-/** The input that a picture comes in by: a turn may go on from a chain. @param {Page.Node} node @returns {[name: string]} */
-const pictureSlot = (node) => [!originOf(node, "image") && originOf(node, "chain") ? "chain" : "image"];
+/** Address of the picture that a node draws upon: a turn may go on from a chain. @param {Page.Node} node */
+function pictureBelow(node) {
+  const chained = originOf(node, "chain") && !originOf(node, "image");
+  return (
+    pictureInto(node, chained ? "chain" : "image") ||
+    (node.comfyClass === CUE && resultOf(node, "beneath")) ||
+    ""
+  );
+}
 
-/** @param {string} text @param {Page.Node | null} cue */
-function store(text, cue) {
-  const widget = cue && widgetOf(cue, "marks");
+/** @param {string} text @param {Page.Node | null} holder */
+function store(text, holder) {
+  const widget = holder && widgetOf(holder, "marks");
   if (!widget) return;
-  widget.value = text;
-  widget.callback?.(text);
+  widget.value = holder.comfyClass === TURN ? text.replace(/\s*\n\s*/g, " ") : text; // a turn has one line for it
+  widget.callback?.(widget.value);
 }
 
 /** A new cue between a node and its picture. @param {Page.Node} node @returns {Page.Node | null} */
@@ -90,8 +102,7 @@ function inserted(node) {
   const cue = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(CUE));
   if (!cue) return null;
   const graph = graphOf(node);
-  const [source] = pictureSlot(node);
-  const origin = originOf(node, source);
+  const origin = originOf(node, "image");
   cue.setSize(cue.computeSize());
   cue.pos = freeSpot(boxesOf(graph), [
     node.pos[0] - cue.size[0] - GAP,
@@ -100,18 +111,7 @@ function inserted(node) {
     cue.size[1],
   ]);
   graph.add(cue);
-  if (origin) {
-    const slot =
-      source === "image" ? origin.slot : origin.node.outputs.findIndex((one) => one.type === "IMAGE");
-    if (source === "chain") {
-      node.disconnectInput(inputOf(node, "chain"));
-      tell(
-        "info",
-        t("This turn now begins a chain of its own, with what you drew on. Ctrl+Z takes that back."),
-      );
-    }
-    if (slot >= 0) origin.node.connect(slot, cue, inputOf(cue, "image"));
-  }
+  origin?.node.connect(origin.slot, cue, inputOf(cue, "image"));
   cue.connect(0, node, inputOf(node, "image"));
   app.canvas.selectNode(cue);
   return cue;

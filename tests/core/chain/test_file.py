@@ -11,6 +11,7 @@ from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from kontext_core.chain import Chain, file, latents_path, load_chain, save_chain
+from kontext_core.cues import Mark
 from kontext_core.pipeline import Pipeline
 
 Pictures = Callable[..., Tensor]
@@ -58,6 +59,41 @@ def test_without_latents_it_goes_on_from_the_picture(
     assert loaded.edit(pipeline, "", steps=1).last.image.shape == (1, 32, 96, 3)
 
 
+def test_marks_are_kept_with_their_turn_and_repeat_bit_for_bit(
+    tmp_path: Path, chain: Chain, pipeline: Pipeline
+) -> None:
+    marks = (
+        Mark(kind="ellipse", points=((1 / 3, 0.2), (0.6, 0.7)), colour="#0060FF", width=0.0301),
+        Mark(kind="text", points=((-0.1, 0.1),), text="<script>alert(1)</script> Stück", width=0.2),
+    )
+    options: dict[str, Any] = {"seed": 4, "steps": 1, "marks": marks}
+    save_chain(chain.edit(pipeline, "the blue one", **options), tmp_path / "a.png")
+    loaded = load_chain(tmp_path / "a.png")
+    assert [turn.marks for turn in loaded.turns] == [(), (), (), marks]
+    record = loaded.last
+    again = loaded.back_to(2).edit(
+        pipeline, record.instruction, seed=record.seed, steps=record.settings["steps"], marks=record.marks
+    )
+    assert torch.equal(again.last.latents, record.latents), "the loaded turn, made again from its own record"
+    onward = [
+        one.edit(pipeline, "and this", **options).last for one in (loaded, load_chain(tmp_path / "a.png"))
+    ]
+    direct = chain.edit(pipeline, "the blue one", **options).edit(pipeline, "and this", **options).last
+    assert all(torch.equal(one.latents, direct.latents) for one in onward)
+
+
+def test_files_of_the_first_version_load_and_are_still_written_where_there_are_no_marks(
+    tmp_path: Path, chain: Chain, pipeline: Pipeline
+) -> None:
+    old = file.to_json(chain)
+    assert old["version"] == 1
+    assert all("marks" not in turn for turn in old["turns"])
+    loaded = load_chain(written(tmp_path / "a.png", json.dumps(old)))
+    assert [turn.marks for turn in loaded.turns] == [()] * 3
+    drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
+    assert file.to_json(drawn)["version"] == 2, "which an older pack refuses in a sentence"
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +137,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: "[" * 100_000, r"is damaged"),
         (lambda _: "[]", r"is damaged: it is no JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
-        (lambda chain: lineage(chain, version=2), r"has version 2 and this pack reads up to 1; update the pack"),
+        (lambda chain: lineage(chain, version=3), r"has version 3 and this pack reads up to 2; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),
@@ -110,6 +146,8 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda chain: with_turn(chain, thumbnail="%%%"), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, thumbnail="aGVsbG8="), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, references=["aGVsbG8="]), r"is damaged at turn 0"),
+        (lambda chain: with_turn(chain, marks=[{"kind": "blot"}]), r"is damaged at turn 0: mark 1: kind 'blot' is"),
+        (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are no list"),
     ],
 )  # fmt: skip
 def test_lineage_that_is_not_to_be_used(

@@ -6,10 +6,12 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, Turn
 from kontext_core.chain.drift import align_to
+from kontext_core.cues import Mark, draw_marks
 from kontext_core.images import Placement
 from kontext_core.pipeline import Edit, Pipeline
 
 Pictures = Callable[..., Tensor]
+MARKS = (Mark(kind="box", points=((0.1, 0.1), (0.4, 0.4)), width=0.06),)
 
 
 @pytest.fixture
@@ -132,3 +134,52 @@ def test_no_alignment_to_what_is_not_known(pipeline: Pipeline, pictures: Picture
     chain = Chain((Turn(pictures(64, 64)),))
     with pytest.raises(ValueError, match="switch 'align' off"):
         chain.edit(pipeline, "make it red", steps=1, align=True)
+
+
+def test_marks_are_seen_by_their_turn_and_by_no_other(pipeline: Pipeline, pictures: Pictures) -> None:
+    start = Chain.start(pipeline, pictures(64, 64)).edit(pipeline, "make it red", steps=1)
+    plain = start.edit(pipeline, "the thing in the box", steps=1)
+    marked = start.edit(pipeline, "the thing in the box", steps=1, marks=MARKS)
+    assert not torch.equal(marked.last.latents, plain.last.latents)
+    assert marked.last.marks == MARKS
+    assert marked.turns[:2] == start.turns, "it stays in its chain, and what came before has no marks"
+    onward = marked.edit(pipeline, "", steps=1)
+    by_hand = pipeline.edit("", [marked.last.latents], steps=1)
+    assert torch.equal(onward.last.latents, by_hand.latents), "nor has what comes behind"
+    assert onward.last.marks == ()
+
+
+def test_marks_lie_upon_the_picture_and_not_on_its_padding(
+    pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = Chain.start(pipeline, pictures(40, 100), fit="pad")
+    place, seen, encode = chain.last.placement, [], pipeline.encode
+    assert place is not None
+    monkeypatch.setattr(pipeline, "encode", lambda image: (seen.append(image), encode(image))[1])
+    assert chain.edit(pipeline, "", steps=1, marks=MARKS).last.image.shape[1:3] == (32, 80)
+    plain, drawn = seen
+    rows, columns = slice(place.top, place.top + place.height), slice(place.left, place.left + place.width)
+    assert torch.equal(drawn[:, rows, columns], draw_marks(plain[:, rows, columns], MARKS))
+    changed = (plain != drawn).any(-1)[0]
+    assert changed.any()
+    changed[rows, columns] = False
+    assert not changed.any()
+
+
+def test_what_a_mask_keeps_has_no_marks(pipeline: Pipeline, pictures: Pictures) -> None:
+    mask = torch.zeros(64, 64)
+    mask[:, 32:] = 1
+    start = Chain.start(pipeline, pictures(64, 64))
+    made = start.edit(pipeline, "make it red", steps=2, mask=mask, marks=MARKS).last
+    plain = start.edit(pipeline, "make it red", steps=2, mask=mask).last
+    assert made.latents is not None
+    assert plain.latents is not None
+    assert torch.allclose(made.latents[..., :4], start.last.latents[..., :4], atol=1e-6)
+    assert not torch.allclose(made.latents[..., 4:], plain.latents[..., 4:], atol=1e-3), "they were seen"
+
+
+def test_a_picture_alone_is_drawn_upon_as_it_is(pipeline: Pipeline, pictures: Pictures) -> None:
+    chain = Chain((Turn(pictures(64, 64)),))
+    made = chain.edit(pipeline, "", steps=1, marks=MARKS)
+    by_hand = pipeline.edit("", [draw_marks(chain.last.image, MARKS)], steps=1)
+    assert torch.equal(made.last.latents, by_hand.latents)
