@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from ..kontext_core.images import Placement
 from ..kontext_core.references import ReferenceLatents
 from . import convert, host, inputs
 from ._api import io
@@ -16,6 +17,7 @@ from .reference import encoded
 from .types import (
     CATEGORY,
     EncodedPrompt,
+    Latent,
     Model,
     Prompt,
     PromptSocket,
@@ -32,7 +34,7 @@ Conditioning = list[list[Any]]  # ComfyUI's: pairs of states (B, L, ctx) and a d
 # Our layouts by ComfyUI's names for them. Source: ComfyUI, comfy/ldm/flux/model.py.
 METHODS = {"offset": "offset", "index": "index", "diagonal": "uxo"}
 
-_READ = ("pooled_output", "guidance", "reference_latents", "reference_latents_method")
+_READ = ("pooled_output", "guidance", "reference_latents", "reference_latents_method", convert.PLACE)
 _KNOWN = {
     "area": "a region",
     "mask": "a mask",
@@ -44,6 +46,11 @@ _KNOWN = {
     "concat_latent_image": "a picture for an inpainting model",
     "attention_mask": "an attention mask",
 }
+
+PADDED = (
+    "reference 1 was padded: begin KSampler from this node's empty latent and decode with Kontext Decode, and the result is "
+    "cut to {width} x {height} px"
+)
 
 
 class KontextToConditioning(io.ComfyNode):
@@ -79,6 +86,12 @@ class KontextToConditioning(io.ComfyNode):
                     display_name="negative",
                     tooltip="The same with the prompt's negative text; it counts only where cfg is not 1.",
                 ),
+                io.Latent.Output(
+                    "LATENT",
+                    display_name="empty latent",
+                    tooltip="For KSampler: empty, of the first reference's size, or the model's. Behind it Kontext Decode "
+                    "cuts off what 'pad' had added.",
+                ),
             ],
         )
 
@@ -94,13 +107,22 @@ class KontextToConditioning(io.ComfyNode):
     ) -> io.NodeOutput:
         with host.heard() as notes:
             wanted = Wanted.of(prompt, references, guidance, layout, notes)
-            looked_at, _ = encoded(model, wanted.references)
-            shown = [convert.to_latent(one, model.vae_config)["samples"] for one in plain(looked_at)]
+            looked_at, frame = encoded(model, wanted.references)
+            own = plain(looked_at)
+            shown = [convert.to_latent(one, model.vae_config)["samples"] for one in own]
+            size = model.target_size(None, None, [_latents(one) for one in looked_at])
+            batch = max([1, *(one.shape[0] for one in own)])
+            empty = convert.empty_latent(size, model.vae_config, batch, frame)
+            place = frame.place if looked_at and _counts(looked_at[0]) else None
             made = [
-                write(text, shown, guidance=wanted.guidance, layout=wanted.layout or model.layout)
+                write(
+                    text, shown, guidance=wanted.guidance, layout=wanted.layout or model.layout, place=place
+                )
                 for text in (prompt.encoded(model), prompt.encoded_negative(model))
             ]
-        return io.NodeOutput(*made, ui=host.say(*notes))
+            if frame.place is not None:
+                notes.append(PADDED.format(width=frame.place.width, height=frame.place.height))
+        return io.NodeOutput(*made, empty, ui=host.say(*notes))
 
 
 class KontextFromConditioning(io.ComfyNode):
@@ -137,12 +159,12 @@ class KontextFromConditioning(io.ComfyNode):
     def execute(cls, conditioning: Conditioning, negative: Conditioning | None = None) -> io.NodeOutput:
         words = read(conditioning)
         away = None if negative is None else read(negative)
-        if away is not None and away.latents and not _same(away.latents, words.latents):
+        if away is not None and away.references and not _same(away.references, words.references):
             raise ValueError(
                 "the negative CONDITIONING has other reference latents than the positive, and here the references of the "
                 "positive serve both: take the negative from before its ReferenceLatent"
             )
-        references = tuple(Reference(latent={"samples": samples}) for samples in words.latents)
+        references = tuple(Reference(latent=latent) for latent in words.references)
         layout = words.layout if references else None
         prompt = EncodedPrompt(words.text, away and away.text, words.guidance, references, layout)
         count = len(references)
@@ -184,20 +206,27 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """What was read. Args: latents: as the autoencoder gives them. layout: by our name; None where it is not said."""
+    """What was read. Args: references: as LATENTs. layout: by our name; None where it is not said."""
 
     text: Text
     guidance: float | None
-    latents: tuple[Tensor, ...]
+    references: tuple[Latent, ...]
     layout: str | None
 
 
-def write(text: Text, latents: Sequence[Tensor], *, guidance: float, layout: str) -> Conditioning:
-    """CONDITIONING of one entry. Args: latents: of references, as the autoencoder gives them, unscaled."""
+def write(
+    text: Text, latents: Sequence[Tensor], *, guidance: float, layout: str, place: Placement | None = None
+) -> Conditioning:
+    """CONDITIONING of one entry.
+
+    Args: latents: of references, as the autoencoder gives them, unscaled. place: where the first one's picture lies.
+    """
     states, pooled = (part.float().cpu() for part in text)
     values: dict[str, Any] = {"pooled_output": pooled, "guidance": guidance}
     if latents:
         values |= {"reference_latents": list(latents), "reference_latents_method": METHODS[layout]}
+    if place is not None:
+        values[convert.PLACE] = place
     return [[states, values]]
 
 
@@ -238,14 +267,17 @@ def _guidance(values: Mapping[str, Any]) -> float | None:
     return None if guidance is False else float(guidance)
 
 
-def _references(values: Mapping[str, Any]) -> tuple[tuple[Tensor, ...], str | None]:
+def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | None]:
     method = values.get("reference_latents_method")
     layouts = {name: layout for layout, name in METHODS.items()}
     if method is not None and method not in layouts:
         raise ValueError(
             f"reference_latents_method is {method!r}, which Kontext nodes do not know; choose {', '.join(layouts)}"
         )
-    return tuple(values.get("reference_latents") or ()), method and layouts[method]
+    found: list[Latent] = [{"samples": samples} for samples in values.get("reference_latents") or ()]
+    if found and convert.PLACE in values:
+        found[0][convert.PLACE] = values[convert.PLACE]
+    return tuple(found), method and layouts[method]
 
 
 def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
@@ -258,7 +290,7 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
         if isinstance(one, Tensor):
             shown.append(one)
             continue
-        if one.strength == 0:
+        if not _counts(one):
             continue
         wishes = {
             f"a strength of {one.strength:g}": one.strength != 1,
@@ -275,5 +307,14 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
     return shown
 
 
-def _same(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    return len(some) == len(others) and all(torch.equal(a, b) for a, b in zip(some, others, strict=True))
+def _latents(reference: Tensor | ReferenceLatents) -> Tensor:
+    return reference if isinstance(reference, Tensor) else reference.latents
+
+
+def _counts(reference: Tensor | ReferenceLatents) -> bool:
+    return isinstance(reference, Tensor) or reference.strength != 0
+
+
+def _same(some: Sequence[Latent], others: Sequence[Latent]) -> bool:
+    pairs = zip(some, others, strict=False)
+    return len(some) == len(others) and all(torch.equal(a["samples"], b["samples"]) for a, b in pairs)

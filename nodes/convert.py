@@ -102,6 +102,13 @@ def to_latent(latents: Tensor, config: VAEConfig, frame: Frame | None = None) ->
     return {"samples": samples} if frame.place is None else {"samples": samples, PLACE: frame.place}
 
 
+def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: Frame) -> Latent:
+    """A LATENT of nothing, as ComfyUI's samplers begin with. Args: size_px: (height, width). frame: to cut results with."""
+    height, width = frame.odd or (side // LATENT_PX for side in size_px)
+    made: Latent = {"samples": torch.zeros(batch, config.z_channels, height, width)}
+    return made if frame.place is None else made | {PLACE: frame.place}
+
+
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
     """A MASK (B, H, W) in pixels as (B, 1, h, w) for `denoise`, 1 where the LATENT may change."""
     if mask.numel() == 0 or not bool(torch.isfinite(mask).all()):

@@ -9,7 +9,7 @@ import torch
 
 from tests.stock import Stock
 
-from .conftest import distance, references, sampled
+from .conftest import distance, picture, references, sampled
 
 Run = Callable[..., Any]
 TOLERANCE = 1e-5  # relative L2, float32
@@ -31,7 +31,7 @@ def conditioning(**values: Any) -> list[list[Any]]:
 def test_what_is_written(run: Run, own: Any, prompt: Any) -> None:
     stack = references(run, *SIZES)
     given = {"model": own, "prompt": prompt, "references": stack, "guidance": 4.0, "layout": "diagonal"}
-    positive, negative = run("KontextToConditioning", **given).args
+    positive, negative, _ = run("KontextToConditioning", **given).args
     for made, words in ((positive, "make the circle red"), (negative, "blue")):
         ((states, values),) = made
         txt, pooled = own.encode_prompt(words)
@@ -67,7 +67,7 @@ def test_comfyuis_own_sampler_makes_the_same_picture(
 
     stack = references(run, *SIZES)
     given = {"prompt": prompt, "references": stack, "guidance": 4.0, "layout": layout}
-    positive, negative = run("KontextToConditioning", model=own, **given).args
+    positive, negative, _ = run("KontextToConditioning", model=own, **given).args
     tokens = 64 * 96 // 256
     shift = (1.15 - 0.5) / (4096 - 256) * tokens + 0.5 - (1.15 - 0.5) / (4096 - 256) * 256
 
@@ -87,12 +87,80 @@ def test_comfyuis_own_sampler_makes_the_same_picture(
     assert distance(sampled(run, own, **given, cfg=cfg, steps=5), theirs) <= TOLERANCE
 
 
+def test_what_was_padded_is_cut_off_behind_comfyuis_sampler_and_on_the_way_back(
+    run: Run, own: Any, stock: Stock, prompt: Any
+) -> None:
+    import comfy.sample
+
+    stack = references(run, (64, 128), fit="pad")
+    node = run("KontextToConditioning", model=own, prompt=prompt, references=stack)
+    positive, negative, empty = node.args
+    assert empty["samples"].shape == (1, 16, 16, 16)
+    assert not empty["samples"].any()
+    assert node.ui.as_dict()["text"] == (
+        "reference 1 was padded: begin KSampler from this node's empty latent and decode with Kontext Decode, and the "
+        "result is cut to 128 x 64 px",
+    )
+    noise = comfy.sample.prepare_noise(empty["samples"], 5)
+    with torch.inference_mode():
+        samples = comfy.sample.sample(
+            stock.model,
+            noise,
+            1,
+            1.0,
+            "euler",
+            "simple",
+            positive,
+            negative,
+            empty["samples"],
+            seed=5,
+            disable_pbar=True,
+        )
+    theirs = empty | {"samples": samples}  # as KSampler hands it on; test_stock.py shows that
+    assert run("KontextDecode", model=own, latent=theirs)[0].shape == (1, 64, 128, 3)
+    back = run("KontextFromConditioning", conditioning=positive, negative=negative)[0]
+    given = {"model": own, "prompt": back, "steps": 1}
+    assert run("KontextDecode", model=own, latent=run("KontextSampler", **given)[0])[0].shape == (
+        1,
+        64,
+        128,
+        3,
+    )
+    sized = run("KontextSampler", **given, width=128, height=128)[0]
+    assert run("KontextDecode", model=own, latent=sized)[0].shape == (1, 128, 128, 3), (
+        "who says a size gets it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "shape"),
+    [
+        ({}, (1, 16, 16, 16)),
+        ({"sizes": ((64, 96), (96, 32))}, (1, 16, 8, 12)),
+        ({"sizes": ((64, 96),), "batch": 2}, (2, 16, 8, 12)),
+    ],
+)
+def test_the_empty_latent_has_the_size_of_the_first_reference(
+    run: Run, own: Any, prompt: Any, given: dict[str, Any], shape: tuple[int, ...]
+) -> None:
+    sizes = given.get("sizes", ())
+    if "batch" in given:
+        images = picture(*sizes[0], batch=given["batch"])
+        stack = run("KontextReference", image=images, fit="none")[0]
+    else:
+        stack = references(run, *sizes)
+    node = run("KontextToConditioning", model=own, prompt=prompt, references=stack)
+    assert node[2]["samples"].shape == shape
+    assert set(node[2]) == {"samples"}
+    assert node.ui.as_dict()["text"] == ("",), "nothing is to be cut"
+
+
 @pytest.mark.parametrize("layout", ["offset", "index", "diagonal"])
 def test_there_and_back_is_the_same_picture(run: Run, own: Any, prompt: Any, layout: str) -> None:
     stack = references(run, *SIZES)
     options = {"guidance": 4.0, "layout": layout}
     given = {"prompt": prompt, "references": stack} | options
-    positive, negative = run("KontextToConditioning", model=own, **given).args
+    positive, negative, _ = run("KontextToConditioning", model=own, **given).args
     node = run("KontextFromConditioning", conditioning=positive, negative=negative)
     assert node.ui.as_dict()["text"] == (f"32 tokens of text, 3 references, layout {layout}, guidance 4",)
     back = sampled(run, own, prompt=node[0], layout="auto", cfg=2.0)  # and its guidance left at 2.5

@@ -37,7 +37,7 @@ IDS = {
     "KontextLoadChain": ["KONTEXT_CHAIN", "IMAGE"],
     "KontextVisualCue": ["IMAGE"],
     "KontextFromComfyUI": ["KONTEXT_MODEL"],
-    "KontextToConditioning": ["CONDITIONING", "CONDITIONING"],
+    "KontextToConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "KontextFromConditioning": ["KONTEXT_PROMPT"],
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
@@ -63,7 +63,7 @@ INPUTS = {
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
-        "mask", "feather", "align",
+        "mask", "feather", "align", "marks",
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",

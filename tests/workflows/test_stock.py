@@ -196,6 +196,44 @@ def test_a_script_of_turns_on_a_model_of_comfyui(client: Client) -> None:
     assert torch.allclose(ours, theirs, atol=1.5 / 255)
 
 
+def test_ksampler_hands_on_what_was_padded(client: Client) -> None:
+    """The empty latent says where the picture lies, through KSampler and to Kontext Decode, which cuts it out."""
+    prompt = used(
+        graph(
+            wide=node(
+                "ImageScale", image=["first", 0], upscale_method="area", width=128, height=64, crop="center"
+            ),
+            padded=node("KontextReference", fit="pad", image=["wide", 0]),
+            to=node(
+                "KontextToConditioning",
+                model=["own", 0],
+                prompt=["words", 0],
+                references=["padded", 0],
+                guidance=2.5,
+                layout="auto",
+            ),
+            ksampler=node(
+                "KSampler",
+                model=["stock", 0],
+                positive=["to", 0],
+                negative=["to", 1],
+                latent_image=["to", 2],
+                seed=4,
+                steps=2,
+                cfg=1.0,
+                sampler_name="euler",
+                scheduler="simple",
+                denoise=1.0,
+            ),
+            decoded=node("KontextDecode", model=["own", 0], latent=["ksampler", 0]),
+            show=node("PreviewImage", images=["decoded", 0]),
+        )
+    )
+    result = client.run(prompt)
+    assert tensor(client.view(result.images("show")[0])).shape == (1, 64, 128, 3)
+    assert "the result is cut to 128 x 64 px" in result.outputs["to"]["text"][0]
+
+
 def test_combined_conditioning_stops_with_one_sentence(client: Client) -> None:
     prompt = graph(
         text=node("CLIPTextEncode", clip=["stock", 1], text="a"),
