@@ -2,10 +2,10 @@
 /** What the workflow says about its turns, also those inside subgraphs. */
 
 import { app } from "../../../scripts/app.js";
-import { chainOutput, hasChain, inputOf, widgetOf } from "./actions.js";
+import { hasChain, inputOf, widgetOf } from "./actions.js";
 import { linesOf } from "./chain_tree.js";
 import { pictureOf } from "./node_picture.js";
-import { comesFrom, everyPlace, idOf, leadsTo } from "./wires.js";
+import { beginOf, everyPlace, idOf } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
 
@@ -18,7 +18,8 @@ const SETTLED_MS = 150; // until the page has found where it was in a graph that
  * @property {string} id as the server names its node
  * @property {Page.Node} node
  * @property {Place} place
- * @property {string[]} children
+ * @property {string[]} children ids of the turns that go on from it, in order of wiring
+ * @property {{ id: string, wire: number } | null} parent the one that it goes on from
  * @property {number | null} turns how many it adds, null if what came before it is not known behind it
  * @property {string} kind the type of its node
  * @property {string} title what the user named it, "" if nothing else than its type
@@ -29,16 +30,14 @@ const SETTLED_MS = 150; // until the page has found where it was in a graph that
  * @property {boolean} off whether it is muted or bypassed
  */
 
-/** The turns that go on from one. @param {Place} place @returns {string[]} */
-const childrenOf = (place) =>
-  leadsTo({ place, slot: chainOutput(place.node) })
-    .filter((one) => hasChain(one.node))
-    .map(idOf);
-
-/** The picture that a turn goes on from; "" if it is not known. @param {Place} place */
-function pictureBefore(place) {
-  const source = comesFrom(place, "chain") ?? comesFrom(place, "image");
-  return source ? pictureOf(source.node) : "";
+/** Where the chain of a node comes from, or its first picture. @param {Place} place @returns {import("./wires.js").Origin | null} */
+function sourceOf(place) {
+  const inputs = place.node.inputs ?? [];
+  const chain = beginOf(
+    place,
+    inputs.findIndex((one) => one.type === "KONTEXT_CHAIN"),
+  );
+  return chain ?? beginOf(place, inputOf(place.node, "image"));
 }
 
 /** @param {Page.Node} node @param {string} name */
@@ -65,25 +64,39 @@ function turnOf(place) {
   const [turns, instruction] = turnsAndWords(node);
   const seed = widgetOf(node, "seed")?.value;
   const plain = [node.constructor?.title, node.type].includes(node.title);
+  const source = sourceOf(place);
+  const chained = source && hasChain(source.place.node);
   return {
     id: idOf(place),
     node,
     place,
-    children: childrenOf(place),
+    children: [],
+    parent: chained ? { id: idOf(source.place), wire: source.wire } : null,
     turns,
     kind: String(node.type),
     title: plain ? "" : String(node.title ?? ""),
     instruction,
     seed: typeof seed === "number" ? seed : null,
     after: pictureOf(node),
-    before: pictureBefore(place),
+    before: source ? pictureOf(source.place.node) : "",
     off: node.mode === BYPASSED || node.mode === MUTED,
   };
 }
 
-/** All of them, in the order of the graph, one at a time. @returns {Generator<Turn>} */
-export function* turnsOf() {
-  for (const place of everyPlace()) if (hasChain(place.node)) yield turnOf(place);
+/**
+ * All of them, in the order of the graph. Each step of reading them is short.
+ * @param {Map<string, Turn>} found is filled with them by their ids @returns {Generator<void>}
+ */
+export function* readTurns(found) {
+  for (const place of everyPlace()) {
+    if (!hasChain(place.node)) continue;
+    const turn = turnOf(place);
+    found.set(turn.id, turn);
+    yield;
+  }
+  const wired = [...found.values()].filter((one) => one.parent);
+  wired.sort((one, other) => (one.parent?.wire ?? 0) - (other.parent?.wire ?? 0));
+  for (const { id, parent } of wired) found.get(parent?.id ?? "")?.children.push(id);
 }
 
 /** Show the graph that a turn lies in. @param {Turn} turn @returns {boolean} whether another was shown */

@@ -4,7 +4,7 @@
 import { app } from "../../../scripts/app.js";
 import { ACTIONS, asOneStep, runOn, selected, widgetOf } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
-import { isWired, jumpTo, openGraphOf, turnsOf } from "./chain_graph.js";
+import { isWired, jumpTo, openGraphOf, readTurns } from "./chain_graph.js";
 import { ChainRow, make, nameOf } from "./chain_row.js";
 import { keyLeadsTo, Shape } from "./chain_tree.js";
 import { t } from "./words.js";
@@ -65,13 +65,11 @@ export class Panel {
    * changed is left as it is. @returns {Generator<void>}
    */
   *draw() {
-    /** @type {Turn[]} */
-    const turns = [];
-    for (const turn of turnsOf()) {
-      turns.push(turn);
-      yield;
-    }
-    this.turns = new Map(turns.map((one) => [one.id, one]));
+    /** @type {Map<string, Turn>} */
+    const found = new Map();
+    yield* readTurns(found);
+    this.turns = found;
+    const turns = [...found.values()];
     this.order = this.shape.rowsOf(turns);
     const awaited = this.awaited && turns.find((one) => one.node === this.awaited);
     if (awaited) {

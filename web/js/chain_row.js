@@ -138,8 +138,8 @@ export class ChainRow {
       this.thumbnail.replaceChildren(...(wanted ? [this.image] : []));
       this.thumbnail.hidden = !how.thumbnails;
     }
-    const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
-    if (this.changed("buttons", turn.kind, ...actions)) {
+    if (this.changed("buttons", turn.kind)) {
+      const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
       const made = actions.map((one) => button(one.id, one.icon, t(one.label)));
       if (turn.kind === "KontextTurn") made.push(button("edit", "pi-pencil", t("Edit the instruction")));
       this.buttons.replaceChildren(...made);
