@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .errors import CheckpointError, TooLittleMemoryError
     from .latents import noise, pack, unpack
     from .loading import load_text_encoders, load_transformer, load_vae, save_model
+    from .lora import Lora
     from .pipeline import Edit, Pipeline
     from .positions import layout_ids, reference_ids, target_ids, text_ids
     from .references import ReferenceLatents
@@ -25,6 +26,7 @@ _HOME = {
     "errors": ("CheckpointError", "TooLittleMemoryError"),
     "latents": ("noise", "pack", "unpack"),
     "loading": ("load_text_encoders", "load_transformer", "load_vae", "save_model"),
+    "lora": ("Lora",),
     "pipeline": ("Edit", "Pipeline"),
     "positions": ("layout_ids", "reference_ids", "target_ids", "text_ids"),
     "references": ("ReferenceLatents",),
@@ -42,6 +44,7 @@ __all__ = [
     "VAE",
     "CheckpointError",
     "Edit",
+    "Lora",
     "Pipeline",
     "ReferenceLatents",
     "TooLittleMemoryError",

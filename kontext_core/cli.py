@@ -66,6 +66,14 @@ def _parser() -> argparse.ArgumentParser:
         "--reference", type=Path, action="append", default=[], help="a further picture, for every turn"
     )
     _model_options(edit)
+    edit.add_argument(
+        "--lora",
+        type=_lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="a LoRA upon the model, at strength 1 unless given; once for each",
+    )
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
         "--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it"
@@ -145,6 +153,15 @@ def _positive(text: str) -> int:
 def _minutes(text: str) -> float:
     try:
         minutes = float(text)
+def _lora(text: str) -> tuple[Path, float]:
+    """A file and its strength: FILE, or FILE:STRENGTH where what follows the last colon is a number."""
+    name, colon, strength = text.rpartition(":")
+    try:
+        return (Path(name), float(strength)) if colon else (Path(text), 1.0)
+    except ValueError:
+        return Path(text), 1.0
+
+
     except ValueError:
         minutes = 0.0
     if not 0 < minutes < math.inf:
@@ -166,10 +183,15 @@ def _edit(options: argparse.Namespace) -> None:
     from .pipeline import Edit, Pipeline
 
     first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
+    from .lora import Lora
     pipeline = Pipeline.load(options.model, device=options.device)
     current: Tensor | Edit = first
     options.output.mkdir(parents=True, exist_ok=True)
     for number, instruction in enumerate(options.instruction, start=1):
+    if options.lora:
+        pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
+        for report in pipeline.lora_reports:
+            say(report.describe())
 
         def progress(step: int, steps: int, _: object, number: int = number) -> None:
             sys.stderr.write(f"\rturn {number}/{len(options.instruction)}  step {step + 1}/{steps} ")

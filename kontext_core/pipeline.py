@@ -17,7 +17,7 @@ from .errors import explained_memory
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.folders import TINY as TINY
-from .lora import Attached, Lora, LoraReport, attach
+from .lora import Attached, Lora, LoraReport, with_loras
 from .sampler import Options, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
@@ -94,7 +94,7 @@ class Pipeline(Editor):
         made._bare = bare
         made.loras = (*self.loras, *loras)
         with explained_memory("the LoRAs", "take fewer of them, or let them run beside the weights"):
-            made._attached = attach(bare.transformer, bare.text, made.loras)
+            made._attached = with_loras(bare.transformer, bare.text, made.loras)
         made.transformer, made.text = made._attached.stages[0][1], made._attached.text
         return made
 

@@ -13,6 +13,7 @@ from .example import KontextExample
 from .from_comfyui import KontextFromComfyUI
 from .latent import KontextDecode, KontextEncode
 from .load import KontextLoadModel
+from .lora import KontextLora
 from .prompt import KontextEncodePrompt
 from .reference import KontextReference
 from .reference_grid import KontextReferenceGrid
@@ -40,6 +41,7 @@ NODES: tuple[type[Any], ...] = (
     KontextFromComfyUI,
     KontextToConditioning,
     KontextFromConditioning,
+    KontextLora,
 )
 
 

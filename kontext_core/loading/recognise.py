@@ -28,7 +28,11 @@ _VAE_DIFFUSERS_KEY = "encoder.down_blocks.0.resnets.0.norm1.weight"
 _CLIP_KEY = "encoder.layers.0.mlp.fc1.weight"
 _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
 _T5_GGUF_KEY = "enc.blk.0.attn_q.weight"
-_LORA_ENDS = (".lora_A.weight", ".lora_down.weight", ".lora_A", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a")
+_LORA_ENDS = (
+    ".lora_A.weight", ".lora_down.weight", ".lora_A", ".lora_linear_layer.down.weight", ".lora.down.weight",
+    "_lora.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a",
+)  # fmt: skip
+_LORA = "a LoRA goes upon a model: put it there with Kontext LoRA, or with 'kontext edit --lora'"
 
 # Other models: the keys that give them away. The first row whose keys are all there counts.
 _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -135,7 +139,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
         if all(key in weights for key in keys):
             return replace(report, title=title, refusal=f"it is {title}"), weights
     if any(key.endswith(_LORA_ENDS) for key in weights):
-        return replace(report, kind="lora", title="a LoRA", refusal="LoRA are not supported yet"), weights
+        return replace(report, kind="lora", title="a LoRA", refusal=_LORA), weights
 
     said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
     for kind, title, keys, read in _KINDS:

@@ -77,7 +77,7 @@ class Attached:
     files: tuple[LoraFile, ...]
 
 
-def attach(transformer: Transformer, text: TextEncoders, loras: Sequence[Lora]) -> Attached:
+def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lora]) -> Attached:
     """A view of a model with LoRAs upon it, in order. What a file cannot give is logged as a warning.
 
     Raises: CheckpointError in one sentence about a file that cannot be used; ValueError if weights that are packed are

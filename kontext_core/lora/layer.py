@@ -42,7 +42,7 @@ class Change(nn.Module):
         self.strength = strength
         gain = None  # (out,) of rows, or (1, in) of columns
         if magnitude is not None:
-            gain = self._gain(dense_weight(layer), magnitude.float()).to(magnitude.dtype)
+            gain = self._gain(dense_weight(layer).to(magnitude.device), magnitude.float()).to(magnitude.dtype)
         self.register_buffer("gain", gain)
 
     def _gain(self, weight: Tensor, magnitude: Tensor) -> Tensor:
@@ -124,8 +124,9 @@ class LoraLinear(nn.Module):
 
 
 def merged(base: nn.Linear, changes: Sequence[Change]) -> nn.Linear:
-    """A linear of its own with the changes in its weight, added up in float32. The base stays as it is."""
-    weight = dense_weight(base)
+    """A linear of its own where the changes are, with them in its weight, added up in float32. The base stays as it is."""
+    device = next(changes[0].delta.buffers()).device
+    weight = dense_weight(base).to(device)
     total = weight.clone()
     for change in changes:
         change.add_weight(total, weight)

@@ -9,7 +9,7 @@ from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
 from ..loading.checkpoint import first_few
 from .file import LoraFile, open_lora
-from .keys import PARTS, UNUSABLE, Format, Tables, Target, find, published_tables
+from .keys import FORMATS, PARTS, UNUSABLE, Format, Tables, Target, find, published_tables
 from .others import looks_like
 
 Matches = Mapping[str, tuple[Format, Target]]
@@ -50,7 +50,7 @@ class LoraReport:
             said.append(
                 f"{len(self.unmatched)} of {total} modules fit no layer here ({first_few(self.unmatched)})"
             )
-        said += [f"{count} tensors are {what}" for what, count in (self.unusable or {}).items()]
+        said += [f"left out: {count} x {what}" for what, count in (self.unusable or {}).items()]
         return f"{self.path.name} is used in part: {'; '.join(said)}" if said else ""
 
     def describe(self) -> str:
@@ -91,15 +91,16 @@ def match(file: LoraFile, tables: Tables) -> tuple[Matches, LoraReport]:
         raise CheckpointError(f"{file.path} is a LoRA for {other}, and FLUX.1 Kontext cannot use it")
     if not found:
         raise CheckpointError(f"{file.path} {_nothing(file)}")
+    places = Counter(target.part for _, target in found.values())
     report = LoraReport(
         path=file.path,
         size=file.size,
-        formats=tuple(dict.fromkeys(one.title for one, _ in found.values())),
-        kinds=Counter(file.kind(module) for module in found),
+        formats=tuple(one.title for one in FORMATS if any(one is other for other, _ in found.values())),
+        kinds=dict(Counter(file.kind(module) for module in found).most_common()),
         ranks=Counter(rank for module in found if (rank := file.rank(module)) is not None),
-        parts=Counter(target.part for _, target in found.values()),
+        parts={part: count for part in PARTS if (count := places[part])},
         unmatched=unmatched,
-        unusable=Counter(UNUSABLE.get(end) or "of an unknown kind" for end in file.unusable.values()),
+        unusable=Counter(UNUSABLE.get(end) or "tensors of an unknown kind" for end in file.unusable.values()),
         notes=(f"{len(notes)} modules are there twice and count once ({first_few(notes)})",) if notes else (),
     )
     return found, report

@@ -7,10 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from kontext_core import pipeline
-from kontext_core.cli import main
+from kontext_core.cli import _lora, main
 
 PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
 COMMANDS = ("edit", "info", "train", "score", "run")
@@ -91,6 +93,36 @@ def test_edit_cuts_the_padding_off_in_every_turn(tmp_path: Path) -> None:
     assert main([*arguments, "--output", str(tmp_path)]) == 0
     for turn in (1, 2):
         assert Image.open(tmp_path / f"wide_turn{turn}.png").size == (128, 64)
+
+
+def test_edit_with_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    module, file = "transformer.proj_out", tmp_path / "style.safetensors"
+    save_file(
+        {f"{module}.lora_A.weight": torch.ones(2, 128), f"{module}.lora_B.weight": torch.ones(64, 2)}, file
+    )
+    arguments = ["edit", PICTURE, "x", "--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
+    made: list[bytes] = []
+    for more in ([], ["--lora", str(file)], ["--lora", f"{file}:0"]):
+        assert main([*arguments, *more]) == 0
+        made.append((tmp_path / "single_edit_turn1.png").read_bytes())
+    assert made[0] == made[2] != made[1]
+    said = "style.safetensors: a LoRA in diffusers' names, 0.00 MiB\n1 x LoRA, rank 2; modules: 1 of transformer\n"
+    assert capsys.readouterr().err.count(said) == 2
+    assert main(["info", str(file)]) == 0
+    assert capsys.readouterr().out == said
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "strength"),
+    [
+        ("a.safetensors:0.8", "a.safetensors", 0.8),
+        ("a:b", "a:b", 1.0),
+        ("a", "a", 1.0),
+        ("C:/a:-1", "C:/a", -1.0),
+    ],
+)
+def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
+    assert _lora(text) == (Path(path), strength)
 
 
 def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,7 @@ IDS = {
     "KontextFromComfyUI": ["KONTEXT_MODEL"],
     "KontextToConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "KontextFromConditioning": ["KONTEXT_PROMPT"],
+    "KontextLora": ["KONTEXT_MODEL"],
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
@@ -78,6 +79,7 @@ INPUTS = {
     "KontextFromComfyUI": ["model", "clip", "vae"],
     "KontextToConditioning": ["model", "prompt", "guidance", "layout", "references"],
     "KontextFromConditioning": ["conditioning", "negative"],
+    "KontextLora": ["model", "lora", "strength", "start_percent", "end_percent", "apply"],
 }  # fmt: skip
 
 

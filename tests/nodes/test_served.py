@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
-from kontext_core.remote.client import Client, Event, ExecutionFailed, PromptRefused
+from kontext_core.remote.client import Client, Event, ExecutionFailed, PromptRefused, Result
 from tools.server import Server
 
 pytestmark = pytest.mark.comfy
@@ -66,6 +68,11 @@ def turns(third: str = "make it green") -> dict[str, Any]:
     }
 
 
+def pixels(client: Client, result: Result, id: str) -> bytes:
+    """Of the first picture that a node saved."""
+    return Image.open(io.BytesIO(client.view(result.images(id)[0]))).tobytes()
+
+
 def test_pack_loads_without_a_word_of_failure(server: Server, client: Client) -> None:
     assert "custom_nodes/kontext" in server.log.replace("\\", "/")
     assert "Error while calling comfy_entrypoint" not in server.log
@@ -90,6 +97,37 @@ def test_only_the_changed_turn_runs_again(client: Client) -> None:
     result = client.run(turns("make it yellow"))
     assert {"1", "2", "3", "4"} <= set(result.cached)
     assert result.executed == ("5", "6")
+
+
+def test_lora_changes_the_picture_and_goes_again(server: Server, client: Client) -> None:
+    """Two nodes on one loaded model, with and without; then without in both: bit for bit the first picture."""
+    folder = server.base / "models" / "loras"
+    folder.mkdir(parents=True, exist_ok=True)
+    generator = torch.Generator().manual_seed(0)
+    module = "transformer.single_transformer_blocks.0.proj_mlp"
+    tensors = {
+        f"{module}.lora_A.weight": torch.randn(4, 128, generator=generator),
+        f"{module}.lora_B.weight": torch.randn(512, 4, generator=generator),
+    }
+    save_file(tensors, folder / "style.safetensors")
+    edit = {"instruction": "make it red", "image": ["1", 0], **EDIT}
+    graph = {
+        "1": node("LoadImage", image="photo.png"),
+        "2": LOADER,
+        "3": node("KontextLora", model=["2", 0], lora="style.safetensors", strength=1.0),
+        "4": node("KontextEdit", model=["3", 0], **edit),
+        "5": node("SaveImage", images=["4", 0], filename_prefix="lora"),
+        "6": node("KontextEdit", model=["2", 0], **edit),
+        "7": node("SaveImage", images=["6", 0], filename_prefix="lora"),
+    }
+    result = client.run(graph)
+    assert result.outputs["3"]["text"][0].startswith("style.safetensors: a LoRA in diffusers' names")
+    changed, plain = (pixels(client, result, id) for id in ("5", "7"))
+    assert changed != plain
+    graph["3"]["inputs"]["lora"] = "none"
+    again = client.run(graph)
+    assert {"3", "4", "5"} <= set(again.executed)
+    assert pixels(client, again, "5") == plain
 
 
 def test_all_nodes_together(client: Client) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from kontext_core.loading import load_transformer
-from kontext_core.lora import Lora, attach
+from kontext_core.lora import Lora, with_loras
 from kontext_core.positions import target_ids, text_ids
 from kontext_core.transformer import Transformer
 
@@ -103,7 +103,9 @@ def given() -> dict[str, Tensor]:
 
 def answered(ours: Transformer, *loras: Lora, text: Any = None) -> Tensor:
     """What ours answers to the same."""
-    ((_, view),) = attach(ours, text or SimpleNamespace(clip=nn.Identity(), t5=nn.Identity()), loras).stages
+    ((_, view),) = with_loras(
+        ours, text or SimpleNamespace(clip=nn.Identity(), t5=nn.Identity()), loras
+    ).stages
     one = given()
     return view(
         one["hidden_states"], one["img_ids"][None], one["encoder_hidden_states"], one["txt_ids"][None],
@@ -269,7 +271,7 @@ def test_files_that_diffusers_converts(
 
 @pytest.fixture
 def encoders() -> SimpleNamespace:
-    """What `attach` asks of text encoders."""
+    """What `with_loras` asks of text encoders."""
     torch.manual_seed(5)
     small = {"vocab_size": 50, "num_hidden_layers": 2, "num_attention_heads": 2, "eos_token_id": 49}
     clip = CLIPTextModel(CLIPTextConfig(hidden_size=32, intermediate_size=48, **small)).eval()
@@ -314,7 +316,7 @@ def test_text_encoders(
     loaded = copy.deepcopy(encoders.clip)
     read, alphas, metadata = pipeline.lora_state_dict(file, return_alphas=True, return_lora_metadata=True)
     pipeline.load_lora_into_text_encoder(read, alphas, text_encoder=loaded, metadata=metadata)
-    made = attach(ours, encoders, [Lora(file), Lora(tmp_path / "t5.safetensors")])
+    made = with_loras(ours, encoders, [Lora(file), Lora(tmp_path / "t5.safetensors")])
     assert made.reports[0].parts == {"clip": 6}
     assert made.reports[1].parts == {"t5": 6}
     before = encoders.clip(ids).pooler_output

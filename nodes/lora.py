@@ -1,0 +1,112 @@
+"""LoRAs upon a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from . import files, host
+from ._api import io
+from .types import CATEGORY, Model
+
+if TYPE_CHECKING:
+    from ..kontext_core.editor import Editor
+
+NONE = "none"
+BESIDE, MERGED = "beside", "merged"
+
+
+class KontextLora(io.ComfyNode):
+    """One after another they are a stack. The model on the wire before stays as it is; its weights are shared."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="KontextLora",
+            display_name="Kontext LoRA",
+            category=CATEGORY,
+            description="Puts a LoRA upon the model and says what of it fits. Wire one after another for several.",
+            inputs=[
+                Model.Input(
+                    "model", tooltip="The model from Kontext Load Model, or from another Kontext LoRA."
+                ),
+                io.Combo.Input(
+                    "lora",
+                    options=[NONE, *host.weight_files("loras")],
+                    default=NONE,
+                    tooltip="A LoRA for FLUX.1 in models/loras, of any trainer. none: the model as it is.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-4.0,
+                    max=4.0,
+                    step=0.05,
+                    tooltip="1 is as it was trained, 0 leaves it out and costs nothing, below 0 turns it around.",
+                ),
+                io.Float.Input(
+                    "start_percent",
+                    optional=True,
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The share of the steps after which it acts. Words are read once, with all of it.",
+                ),
+                io.Float.Input(
+                    "end_percent",
+                    optional=True,
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The share of the steps up to which it acts.",
+                ),
+                io.Combo.Input(
+                    "apply",
+                    optional=True,
+                    options=[BESIDE, MERGED],
+                    default=BESIDE,
+                    tooltip="beside: runs along with the weights, of whatever form; little memory, a little time a step. "
+                    "merged: added into copies of the weights that it changes; no time a step, their memory once more.",
+                ),
+            ],
+            outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, lora: str) -> bool | str:
+        if lora == NONE or lora in host.weight_files("loras"):
+            return True
+        return f"the LoRA {lora!r} is not there: put the file into {host.named_folders('loras')}, or choose {NONE!r}"
+
+    @classmethod
+    def fingerprint_inputs(cls, lora: str, **_: Any) -> Any:
+        return lora if lora == NONE else files.state_of({"lora": host.weight_path("loras", lora)})
+
+    @classmethod
+    @host.explained
+    def execute(
+        cls,
+        model: Editor,
+        lora: str,
+        strength: float,
+        start_percent: float = 0.0,
+        end_percent: float = 1.0,
+        apply: str = BESIDE,
+    ) -> io.NodeOutput:
+        from ..kontext_core.lora import Lora
+        from ..kontext_core.pipeline import Pipeline
+
+        if lora == NONE:
+            return io.NodeOutput(model, ui=host.say("no LoRA: the model as it is"))
+        if not isinstance(model, Pipeline):
+            raise ValueError(
+                "this model is run by ComfyUI: put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and "
+                "Kontext From ComfyUI"
+            )
+        path = host.weight_path("loras", lora)
+        with torch.inference_mode(False):  # what it reads is kept, and would be marked for ever
+            made = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
+        return io.NodeOutput(made, ui=host.say(*made.lora_reports[-1].describe().splitlines()))
