@@ -1,0 +1,207 @@
+"""Weights that visit the device, against the same weights resident. On a CPU the visits are copies too."""
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from kontext_core.blocks import Modulation
+from kontext_core.config import KONTEXT_DEV
+from kontext_core.errors import TooLittleMemoryError
+from kontext_core.latents import noise
+from kontext_core.lora import Lora
+from kontext_core.pipeline import Pipeline
+from kontext_core.residency import GIB, residency, settle
+from kontext_core.sampler import denoise
+from kontext_core.schedule import sigmas
+from kontext_core.streaming import Slot, Streaming, tensors_of
+from kontext_core.transformer import Transformer
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def transformer(make_transformer: Callable[..., Transformer]) -> Transformer:
+    return make_transformer(depth=2, depth_single_blocks=3)
+
+
+def run(transformer: Transformer) -> Tensor:
+    """Latents of a short edit."""
+    config = transformer.config
+    generator = torch.Generator().manual_seed(5)
+    txt = torch.randn(1, 6, config.context_in_dim, generator=generator)
+    pooled = torch.randn(1, config.vec_in_dim, generator=generator)
+    reference = torch.randn(1, 16, 4, 6, generator=generator)
+    with torch.no_grad():
+        return denoise(transformer, noise(1, 4, 4, 0), txt, pooled, sigmas(3, 4), references=[reference])
+
+
+@pytest.mark.parametrize("modulation", [False, True])
+@pytest.mark.parametrize("blocks", [0, 1, 2, 3, 5])
+def test_the_same_to_the_last_bit(transformer: Transformer, blocks: int, modulation: bool) -> None:
+    wanted, before = run(transformer), copy.deepcopy(transformer.state_dict())
+    streaming = Streaming(transformer, CPU, blocks=blocks, modulation=modulation)
+    assert torch.equal(run(transformer), wanted)
+    assert torch.equal(run(transformer), wanted), "a second edit"
+    streaming.release()
+    assert torch.equal(run(transformer), wanted), "after its memory was given back"
+    for key, tensor in transformer.state_dict().items():
+        assert torch.equal(tensor, before[key]), key
+    streaming.stop()
+    assert torch.equal(run(transformer), wanted), "resident again"
+
+
+def test_blocks_compute_from_the_buffers(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each block is copied once a step, the next while one computes, and its weights lie in a buffer then."""
+    streaming = Streaming(transformer, CPU, blocks=5)
+    carousel = streaming.carousel
+    assert carousel is not None
+    fetched: list[int] = []
+    fetch = carousel.fetch
+
+    def watched(number: int, slot: Slot) -> None:
+        fetched.append(number)
+        fetch(number, slot)
+
+    monkeypatch.setattr(carousel, "fetch", watched)
+    seen: list[bool] = []
+
+    def look(module: Any, args: Any) -> None:
+        memory = [(slot.memory.data_ptr(), slot.memory.nbytes) for slot in carousel.slots]
+        seen.append(any(0 <= module.linear1.weight.data_ptr() - start < size for start, size in memory))
+
+    for block in transformer.single_blocks:
+        block.register_forward_pre_hook(look)
+    run(transformer)
+    assert seen == [True] * 9
+    assert fetched == [*range(5)] * 3 + [0], "the first block comes again for a step that may follow"
+    largest = max(packet.nbytes for packet in carousel.packets)
+    assert [slot.memory.nbytes for slot in carousel.slots] == [largest] * 2
+
+
+def test_what_visits_is_accounted_for(transformer: Transformer) -> None:
+    sizes = [sum(tensor.nbytes for tensor in tensors_of(block)) for block in transformer.single_blocks]
+    modulation = sum(
+        tensor.nbytes
+        for one in transformer.modules()
+        if isinstance(one, Modulation)
+        for tensor in one.parameters()
+    )
+    lone = Streaming(copy.deepcopy(transformer), CPU, blocks=2, modulation=False)
+    assert sum(sizes[1:]) <= lone.streamed_bytes <= sum(sizes[1:]) + 2 * 256 * 16
+    rare = Streaming(transformer, CPU, blocks=0, modulation=True)
+    assert modulation <= rare.streamed_bytes <= modulation + 7 * 2 * 256
+    assert rare.carousel is None
+
+
+def test_a_block_that_fails_leaves_the_model_usable(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = run(transformer)
+    Streaming(transformer, CPU, blocks=5)
+    block = transformer.single_blocks[1]
+
+    def fail(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(block, "forward", fail)
+        with pytest.raises(KeyboardInterrupt):
+            run(transformer)
+    assert torch.equal(run(transformer), wanted)
+
+
+def test_in_inference_mode(transformer: Transformer) -> None:
+    """ComfyUI runs nodes in it; what is made there must be of use outside too."""
+    wanted = run(transformer)
+    with torch.inference_mode():
+        Streaming(transformer, CPU, blocks=4)
+        assert torch.equal(run(transformer), wanted)
+    assert torch.equal(run(transformer), wanted)
+    assert not any(tensor.is_inference() for tensor in transformer.parameters())
+
+
+def test_so_many_blocks_there_are_not(transformer: Transformer) -> None:
+    with pytest.raises(ValueError, match="6 blocks cannot be streamed: the model has 5"):
+        Streaming(transformer, CPU, blocks=6)
+
+
+@pytest.fixture(scope="module")
+def published() -> Transformer:
+    """The published sizes in bfloat16, without memory."""
+    with torch.device("meta"):
+        return Transformer(KONTEXT_DEV).to(torch.bfloat16)
+
+
+@pytest.mark.parametrize("gib", [4, 6, 8, 12, 16, 24, 80])
+def test_the_least_that_must_visit_does(published: Transformer, gib: int) -> None:
+    """Weights of 22.2 GiB, 16.1 without modulation: by hand, for two references of 1024 x 1024 px."""
+    found = residency(published, gib * GIB)
+    assert found.needed_bytes <= gib * GIB
+    assert (found.blocks, found.modulation) == (0, False) or found.modulation
+    if gib == 80:
+        assert found.visiting_bytes == 0
+        assert 22.1 < found.resident_bytes / GIB < 22.3
+    if gib == 24:
+        assert found.blocks == 0, "the modulation alone, a quarter of the weights, leaves"
+        assert 6.0 < found.visiting_bytes / GIB < 6.1
+    if found.blocks > 2:
+        block = (
+            2 * (21 * 3072**2) * 1e-9
+        )  # GB of a single block without its modulation: linears of 7 D and 5 D by D
+        assert gib - found.needed_bytes / GIB < 1.1 * block, "one block fewer would not fit"
+    assert 0.5 < found.working_bytes / GIB < 2
+
+
+def test_more_room_means_fewer_visits(published: Transformer) -> None:
+    blocks = [residency(published, gib * GIB).blocks for gib in (4, 6, 8, 12, 16)]
+    assert blocks == sorted(blocks, reverse=True)
+    assert len(set(blocks)) == 5
+
+
+def test_too_small_a_budget_is_explained(published: Transformer) -> None:
+    with pytest.raises(TooLittleMemoryError, match=r"an edit needs \d\.\d GiB even when all blocks visit"):
+        residency(published, GIB)
+
+
+def test_settled_as_planned(transformer: Transformer) -> None:
+    wanted = run(transformer)
+    every = sum(tensor.nbytes for tensor in tensors_of(transformer))
+    where = residency(transformer, int(0.8 * every), working_bytes=0)
+    assert where.blocks
+    assert "come from the host's memory" in where.describe()
+    streaming = settle(transformer, CPU, where)
+    assert streaming.streamed_bytes == pytest.approx(where.visiting_bytes, rel=0.02)
+    assert torch.equal(run(transformer), wanted)
+
+
+def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
+    """Packed layers are buffers, and a view with LoRAs shares the blocks' weights and their visits."""
+    loaded = Pipeline.load("tiny", device="cpu", quantise="int8")
+    width = loaded.transformer.config.hidden_size
+    generator = torch.Generator().manual_seed(0)
+    file = tmp_path / "some.safetensors"
+    layer = "lora_unet_single_blocks_5_linear2"
+    save_file(
+        {
+            f"{layer}.lora_down.weight": torch.randn(4, 5 * width, generator=generator),
+            f"{layer}.lora_up.weight": torch.randn(width, 4, generator=generator),
+        },
+        file,
+    )
+    view = loaded.with_loras([Lora(file, 0.5)])
+    wanted = [run(loaded.transformer), run(view.transformer)]
+    assert not torch.equal(*wanted)
+    streaming = Streaming(loaded.transformer, CPU, blocks=6)
+    after = loaded.with_loras([Lora(file, 0.5)])
+    found = [run(one.transformer) for one in (loaded, view, after)]
+    for picture, right in zip(found, [*wanted, wanted[1]], strict=True):
+        assert torch.equal(picture, right)
+    assert streaming.streamed_bytes < 0.6 * sum(
+        p.nbytes for p in Pipeline.load("tiny").transformer.parameters()
+    )
