@@ -65,7 +65,6 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument(
         "--reference", type=Path, action="append", default=[], help="a further picture, for every turn"
     )
-    _model_options(edit)
     edit.add_argument(
         "--lora",
         type=_lora,
@@ -74,6 +73,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE[:STRENGTH]",
         help="a LoRA upon the model, at strength 1 unless given; once for each",
     )
+    _model_options(edit)
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
         "--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it"
@@ -150,9 +150,6 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _minutes(text: str) -> float:
-    try:
-        minutes = float(text)
 def _lora(text: str) -> tuple[Path, float]:
     """A file and its strength: FILE, or FILE:STRENGTH where what follows the last colon is a number."""
     name, colon, strength = text.rpartition(":")
@@ -162,6 +159,9 @@ def _lora(text: str) -> tuple[Path, float]:
         return Path(text), 1.0
 
 
+def _minutes(text: str) -> float:
+    try:
+        minutes = float(text)
     except ValueError:
         minutes = 0.0
     if not 0 < minutes < math.inf:
@@ -180,18 +180,18 @@ def _edit(options: argparse.Namespace) -> None:
     from torch import Tensor
 
     from .images import from_file, to_pil
+    from .lora import Lora
     from .pipeline import Edit, Pipeline
 
     first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
-    from .lora import Lora
     pipeline = Pipeline.load(options.model, device=options.device)
-    current: Tensor | Edit = first
-    options.output.mkdir(parents=True, exist_ok=True)
-    for number, instruction in enumerate(options.instruction, start=1):
     if options.lora:
         pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
         for report in pipeline.lora_reports:
             say(report.describe())
+    current: Tensor | Edit = first
+    options.output.mkdir(parents=True, exist_ok=True)
+    for number, instruction in enumerate(options.instruction, start=1):
 
         def progress(step: int, steps: int, _: object, number: int = number) -> None:
             sys.stderr.write(f"\rturn {number}/{len(options.instruction)}  step {step + 1}/{steps} ")
