@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Self, Unpack
 
@@ -18,6 +19,7 @@ from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.folders import TINY as TINY
 from .lora import Attached, Lora, LoraReport, with_loras
+from .residency import Guests, Residency
 from .sampler import Options, Text, denoise
 from .text import TextEncoders
 from .transformer import Transformer
@@ -40,6 +42,7 @@ class Pipeline(Editor):
         self.loras: tuple[Lora, ...] = ()
         self._attached: Attached | None = None
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
+        self._guests: Guests | None = None
 
     @classmethod
     def load(
@@ -49,6 +52,7 @@ class Pipeline(Editor):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         quantise: str | None = None,
+        memory_gib: float | None = None,
     ) -> Self:
         """Args:
             model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `PARTS`.
@@ -56,7 +60,10 @@ class Pipeline(Editor):
             device: None is the GPU where there is one.
             quantise: how the large matrices of transformer and T5 stay in memory: None as they are stored, "full" in
                 `dtype`, or one of "fp8", "fp8_tensor", "int8", "int8_zero", "int4", "int4_zero", "nf4".
-        Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device.
+            memory_gib: most that the device is to hold, weights and work together; what does not fit stays in the host's
+                memory and visits, see `residency`. None keeps all weights on the device.
+        Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
+            TooLittleMemoryError.
         """
         device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
@@ -73,16 +80,25 @@ class Pipeline(Editor):
             called = root = TINY if model == "tiny" else Path(model)
             folders = dict.fromkeys(PARTS, root)
             text_path = root
+        first = device if memory_gib is None else torch.device("cpu")
         with explained_memory(f"the weights of {called} on {device}", "choose a smaller dtype, or the CPU"):
             transformer = load_transformer(
-                folders["transformer"], dtype=dtype, device=device, quantise=quantise
+                folders["transformer"], dtype=dtype, device=first, quantise=quantise
             )
-            vae = load_vae(folders["vae"], dtype=dtype, device=device)
+            vae = load_vae(folders["vae"], dtype=dtype, device=first)
             text_length = transformer.config.text_length
             text = load_text_encoders(
-                text_path, dtype=dtype, device=device, text_length=text_length, quantise=quantise
+                text_path, dtype=dtype, device=first, text_length=text_length, quantise=quantise
             )
-        return cls(transformer, vae, text)
+            made = cls(transformer, vae, text)
+            if memory_gib is not None:
+                made._guests = Guests(transformer, vae, text, device, memory_gib)
+        return made
+
+    @property
+    def residency(self) -> Residency | None:
+        """Which weights visit the device; None where all of them stay."""
+        return self._guests.where if self._guests else None
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
         """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
@@ -121,7 +137,7 @@ class Pipeline(Editor):
 
     def encode_prompt(self, prompt: str) -> Text:
         """`txt` and `pooled` of one prompt; the last ones used are kept."""
-        with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"):
+        with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"), self._visit():
             return self.text.encode(prompt)
 
     @torch.no_grad()
@@ -147,7 +163,12 @@ class Pipeline(Editor):
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
-        return denoise(network, noise, *text, sigmas, **options)
+        with self._visit():
+            return denoise(network, noise, *text, sigmas, **options)
+
+    def _visit(self) -> AbstractContextManager[object]:
+        """At its end, the memory that visiting weights took is given back."""
+        return nullcontext() if self._guests is None else closing(self._guests)
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         size = sum(parameter.numel() for parameter in self.vae.decoder.parameters())

@@ -1,5 +1,6 @@
 """Which weights of a transformer stay on the device and which visit it, by the memory that there is."""
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -10,8 +11,12 @@ from .config import TransformerConfig
 from .errors import TooLittleMemoryError
 from .latents import TOKEN_PX
 from .plan import PlannedReference, plan
-from .streaming import Streaming, tensors_of
+from .streaming import Streaming, move_others, stream_blocks, tensors_of
+from .text import TextEncoders
 from .transformer import Transformer
+from .vae import VAE
+
+log = logging.getLogger(__name__)
 
 GIB = 2**30
 _SPARE = 1.05  # what allocators lose between pieces
@@ -88,9 +93,34 @@ def usual_working_bytes(config: TransformerConfig, dtype: torch.dtype) -> int:
     return plan(config, (height, width), references, dtype=dtype).activation_bytes
 
 
-def settle(transformer: Transformer, device: torch.device, where: Residency) -> Streaming:
-    """Put a transformer that is on the CPU where the plan says."""
-    return Streaming(transformer, device, blocks=where.blocks, modulation=where.modulation)
+class Guests:
+    """A whole model of which some weights visit the device. T5's blocks do: they are asked once a prompt.
+
+    Args: all parts on the CPU. memory_gib: most that the device is to hold, weights and work together.
+    Raises: TooLittleMemoryError if that is too little whatever visits; ValueError if it is no amount.
+    """
+
+    def __init__(
+        self, transformer: Transformer, vae: VAE, text: TextEncoders, device: torch.device, memory_gib: float
+    ) -> None:
+        if not memory_gib > 0:
+            raise ValueError(
+                f"a model may take {memory_gib} GiB; give an amount above 0, or none for all the weights"
+            )
+        blocks = list(text.t5.get_encoder().block)
+        beside = _bytes(vae) + _bytes(text) - sum(_bytes(block) for block in blocks)
+        self.where = residency(transformer, int(memory_gib * GIB) - beside)
+        self._words = stream_blocks(text, blocks, device)
+        move_others(vae, device, ())
+        self._steps = Streaming(
+            transformer, device, blocks=self.where.blocks, modulation=self.where.modulation
+        )
+        log.info("%s", self.where.describe())
+
+    def close(self) -> None:
+        """Give the device the memory of visitors back; they come again when they are asked."""
+        self._words.release()
+        self._steps.release()
 
 
 def _bytes(module: nn.Module, without: type[nn.Module] | None = None) -> int:

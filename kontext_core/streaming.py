@@ -192,10 +192,7 @@ class Streaming:
         rare = [one for one in transformer.modules() if modulation and isinstance(one, Modulation)]
         self.visitors = [Visitor(one, device) for one in rare]
         self.carousel = Carousel(visiting, device, Modulation if modulation else None) if visiting else None
-        left = {id(tensor) for packet in self._packets for tensor in packet.tensors}
-        for tensor in tensors_of(transformer):
-            if id(tensor) not in left:
-                tensor.data = tensor.data.to(device)
+        move_others(transformer, device, self._packets)
 
     @property
     def streamed_bytes(self) -> int:
@@ -213,6 +210,22 @@ class Streaming:
     @property
     def _packets(self) -> list[Packet]:
         return [one.packet for one in self.visitors] + (self.carousel.packets if self.carousel else [])
+
+
+def stream_blocks(model: nn.Module, blocks: Sequence[nn.Module], device: torch.device) -> Carousel:
+    """Have the blocks of any model on the CPU visit the device; the rest of it moves there."""
+    carousel = Carousel(blocks, device, None)
+    move_others(model, device, carousel.packets)
+    return carousel
+
+
+def move_others(model: nn.Module, device: torch.device, packets: Sequence[Packet]) -> None:
+    """Move to the device what is in no packet."""
+    visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
+    with torch.inference_mode(False):
+        for tensor in tensors_of(model):
+            if id(tensor) not in visiting:
+                tensor.data = tensor.data.to(device)
 
 
 def tensors_of(module: nn.Module, without: type[nn.Module] | None = None) -> list[Tensor]:

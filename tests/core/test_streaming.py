@@ -16,7 +16,7 @@ from kontext_core.errors import TooLittleMemoryError
 from kontext_core.latents import noise
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import GIB, residency, settle
+from kontext_core.residency import GIB, residency, usual_working_bytes
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.streaming import Slot, Streaming, tensors_of
@@ -169,15 +169,40 @@ def test_too_small_a_budget_is_explained(published: Transformer) -> None:
         residency(published, GIB)
 
 
-def test_settled_as_planned(transformer: Transformer) -> None:
-    wanted = run(transformer)
-    every = sum(tensor.nbytes for tensor in tensors_of(transformer))
-    where = residency(transformer, int(0.8 * every), working_bytes=0)
+def test_a_whole_model_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All parts visit as planned, and pictures, prompts and their caches stay what they were."""
+    resident = Pipeline.load("tiny", device="cpu")
+    sizes = {name: sum(t.nbytes for t in tensors_of(getattr(resident, name))) for name in ("vae", "text")}
+    every = sum(tensor.nbytes for tensor in tensors_of(resident.transformer))
+    working = usual_working_bytes(resident.transformer.config, torch.float32)
+    budget = (sum(sizes.values()) + 0.6 * every + working) / GIB
+    guest = Pipeline.load("tiny", device="cpu", memory_gib=budget)
+    where = guest.residency
+    assert resident.residency is None
+    assert where is not None
     assert where.blocks
     assert "come from the host's memory" in where.describe()
-    streaming = settle(transformer, CPU, where)
-    assert streaming.streamed_bytes == pytest.approx(where.visiting_bytes, rel=0.02)
-    assert torch.equal(run(transformer), wanted)
+    picture = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(2))
+    for prompt in ("make the red circle blue", "make the red circle green"):
+        wanted = resident.edit(prompt, [picture], steps=2)
+        assert torch.equal(guest.edit(prompt, [picture], steps=2).image, wanted.image)
+
+    def forget(*_: object) -> None:
+        pytest.fail("a visit has changed the encoders, so what was kept is lost")
+
+    monkeypatch.setattr(guest.text, "embed", forget)
+    assert torch.equal(guest.edit(prompt, [picture], steps=2).image, wanted.image)
+
+
+@pytest.mark.parametrize("gib", [0.0, -1.0, float("nan")])
+def test_no_amount_of_memory(gib: float) -> None:
+    with pytest.raises(ValueError, match="give an amount above 0"):
+        Pipeline.load("tiny", device="cpu", memory_gib=gib)
+
+
+def test_a_model_that_cannot_fit() -> None:
+    with pytest.raises(TooLittleMemoryError, match="choose weights of fewer bits"):
+        Pipeline.load("tiny", device="cpu", memory_gib=0.001)
 
 
 def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
