@@ -20,14 +20,11 @@ from ..packed.schemes import checked
 from ..text import TextEncoders
 from .folders import find
 from .models import fill, own_dtype
+from .tokenizers import FILES as TOKENIZERS
+from .tokenizers import find_tokenizer
 
 log = logging.getLogger(__name__)
 
-# Tokenizer folders: what they are called, and the sets of files of which one is enough.
-_TOKENIZER_FILES = {
-    "tokenizer": ("CLIP", (("tokenizer.json",), ("vocab.json", "merges.txt"))),
-    "tokenizer_2": ("T5", (("tokenizer.json",), ("spiece.model",))),
-}
 _VOCABULARY_MULTIPLE = 128  # T5's embedding has 32128 rows for 32100 tokens
 
 
@@ -48,17 +45,16 @@ def load_text_encoders(
     Raises: CheckpointError that says what is missing, or does not fit.
     """
     if isinstance(path, Mapping):
-        if absent := {"text_encoder", "text_encoder_2", *_TOKENIZER_FILES} - path.keys():
+        if absent := {"text_encoder", "text_encoder_2", *TOKENIZERS} - path.keys():
             raise CheckpointError(f"text encoders need four paths; not given: {', '.join(sorted(absent))}")
         clip_path, t5_path = Path(path["text_encoder"]), Path(path["text_encoder_2"])
-        folders = {name: Path(path[name]) for name in _TOKENIZER_FILES}
+        folders = {name: Path(path[name]) for name in TOKENIZERS}
         text_length = text_length or KONTEXT_DEV.text_length
     else:
         folder = clip_path = t5_path = Path(path)
-        folders = {name: folder / name for name in _TOKENIZER_FILES}
+        folders = {name: folder / name for name in TOKENIZERS}
         text_length = text_length or _text_length(folder)
-    for name, tokenizer_folder in folders.items():
-        _check_tokenizer_files(name, tokenizer_folder)
+    folders = {name: find_tokenizer(name, folder) for name, folder in folders.items()}
 
     clip = _load_clip(clip_path, dtype, device)
     t5 = _load_t5(t5_path, dtype, device, checked(quantise))
@@ -115,13 +111,6 @@ def _load_t5(
 def _check_filled(model: nn.Module) -> None:
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     assert not left, f"{left} of {type(model).__name__} were not loaded"
-
-
-def _check_tokenizer_files(name: str, folder: Path) -> None:
-    model, choices = _TOKENIZER_FILES[name]
-    if not any(all((folder / file).is_file() for file in files) for files in choices):
-        wanted = ", or ".join(" and ".join(files) for files in reversed(choices))
-        raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {wanted}")
 
 
 def _load_tokenizer(kind: Any, folder: Path) -> Any:
