@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from kontext_core.world.examples import EXAMPLES, STEPS
 
 from . import workflow_parts as parts
-from .workflow_parts import COLUMN, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
+from .workflow_parts import COLUMN, NARROW, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
 
 TURNS = ("First turn", "Second turn", "Third turn")
 
@@ -38,29 +40,32 @@ def three_turn_edit() -> Graph:
 
 
 def five_turn_chain() -> Graph:
-    """A chain: every turn shows its picture, and the PNG at its end remembers them all."""
+    """A chain: every turn shows its picture, and the PNG at its end remembers them all. Narrow, so that one page shows it."""
     made = EXAMPLES["five_turn_chain"]
+    step, wide, below = NARROW + 30, 2 * NARROW + 30, 720
     nodes = {
-        "model": parts.model(0, 0),
-        "picture": parts.picture(0, 360, made.pictures[0]),
+        "model": parts.model(0, 0, NARROW),
+        "picture": parts.picture(0, 360, made.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
-            700,
-            280,
+            below,
+            300,
             "## Five turns",
             "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
             "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
             OWN,
+            wide=wide,
         ),
     }
     links = ["picture.image > turn1.image"]
     for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
-        nodes[f"turn{number}"] = parts.turn(number * COLUMN, 0, instruction, seed, f"Turn {number}")
+        turn = parts.turn(number * step, 0, instruction, seed, f"Turn {number}")
+        nodes[f"turn{number}"] = replace(turn, size=(NARROW, 640))
         links.append(f"model.model > turn{number}.model")
         if number > 1:
             links.append(f"turn{number - 1}.chain > turn{number}.chain")
-    nodes["sheet"] = Node("KontextChainSheet", (6 * COLUMN, 0), (WIDE, 300))
-    nodes["save"] = Node("KontextSaveChain", (6 * COLUMN, 380), (WIDE, 330))
+    nodes["sheet"] = Node("KontextChainSheet", (2 * step, below), (wide, 300))
+    nodes["save"] = Node("KontextSaveChain", (4 * step, below), (wide, 300))
     links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
     return Graph(nodes, links)
 

@@ -51,14 +51,14 @@ def two_references() -> Graph:
     nodes = {
         "model": parts.model(0, 0),
         "first": parts.picture(0, 360, made.pictures[0], "Picture 1"),
-        "second": parts.picture(0, 900, made.pictures[1], "Picture 2"),
-        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
-        "one": Node("KontextReference", (COLUMN, 360), (WIDE, 480), {}, "Reference 1: sets the size"),
-        "two": Node("KontextReference", (COLUMN, 900), (WIDE, 480), {}, "Reference 2"),
-        "sampler": parts.sampler(2 * COLUMN, 0, made.seeds[0]),
+        "second": parts.picture(0, 700, made.pictures[1], "Picture 2"),
+        "prompt": Node("KontextEncodePrompt", (2 * COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
+        "one": Node("KontextReference", (COLUMN, 0), (WIDE, 480), {}, "Reference 1: sets the size"),
+        "two": Node("KontextReference", (COLUMN, 540), (WIDE, 480), {}, "Reference 2"),
+        "sampler": parts.sampler(2 * COLUMN, 360, made.seeds[0]),
         "note": parts.note(
-            2 * COLUMN,
-            700,
+            3 * COLUMN,
+            520,
             200,
             "## Two references",
             "References are chained: the result has the size of the first.",
@@ -172,9 +172,9 @@ def three_references() -> Graph:
         "second": parts.picture(COLUMN, 340, made.pictures[1], "Picture 2"),
         "third": parts.picture(COLUMN, 680, made.pictures[2], "Picture 3"),
         "grid": Node("KontextReferenceGrid", (2 * COLUMN, 0), (WIDE, 480)),
-        "sampler": parts.sampler(2 * COLUMN, 560, made.seeds[0]),
-        "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
-        "save": parts.save(3 * COLUMN, 140, "kontext_three_references"),
+        "sampler": parts.sampler(3 * COLUMN, 0, made.seeds[0]),
+        "decode": Node("KontextDecode", (2 * COLUMN, 560), (WIDE, 60)),
+        "save": parts.save(2 * COLUMN, 700, "kontext_three_references"),
     }
     links = [
         "model.model > prompt.model",
@@ -197,7 +197,7 @@ def style_reference() -> Graph:
     made = EXAMPLES["style_reference"]
     nodes = {
         "note": parts.note(
-            0,
+            COLUMN,
             0,
             300,
             "## Style of another picture",
@@ -205,10 +205,10 @@ def style_reference() -> Graph:
             WORLD,
             OWN,
         ),
-        "model": parts.model(0, 380),
-        "picture": parts.picture(COLUMN, 0, made.pictures[0], "Picture 1"),
-        "style": parts.picture(COLUMN, 340, made.pictures[1], "Picture 2: the style"),
-        "reference": Node("KontextReference", (COLUMN, 680), (WIDE, 480)),
+        "model": parts.model(0, 0),
+        "picture": parts.picture(0, 360, made.pictures[0], "Picture 1"),
+        "style": parts.picture(0, 700, made.pictures[1], "Picture 2: the style"),
+        "reference": Node("KontextReference", (COLUMN, 500), (WIDE, 480)),
         "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_style"),
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 from kontext_core.world.examples import STEPS
 
-COLUMN, WIDE = 440, 380
+COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 TURN_ROW = 800  # a turn shows its picture, below all that can be set
 
@@ -41,14 +41,14 @@ class Graph:
     groups: dict[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
 
 
-def model(x: int, y: int) -> Node:
+def model(x: int, y: int, wide: int = WIDE) -> Node:
     """The loader."""
-    return Node("KontextLoadModel", (x, y), (WIDE, 300))
+    return Node("KontextLoadModel", (x, y), (wide, 300))
 
 
-def picture(x: int, y: int, name: str, title: str | None = None) -> Node:
+def picture(x: int, y: int, name: str, title: str | None = None, wide: int = WIDE) -> Node:
     """An example picture."""
-    return Node("KontextExample", (x, y), (WIDE, 280), {"picture": name}, title)
+    return Node("KontextExample", (x, y), (wide, 280), {"picture": name}, title)
 
 
 def edit(x: int, y: int, instruction: str, seed: int, title: str | None = None, **more: Any) -> Node:
@@ -79,6 +79,6 @@ def save(x: int, y: int, prefix: str) -> Node:
     return Node("SaveImage", (x, y), (WIDE, 320), {"filename_prefix": prefix})
 
 
-def note(x: int, y: int, height: int, *paragraphs: str) -> Node:
+def note(x: int, y: int, height: int, *paragraphs: str, wide: int = WIDE) -> Node:
     """Words beside the graph, in Markdown."""
-    return Node("MarkdownNote", (x, y), (WIDE, height), {"": "\n\n".join(paragraphs)}, "About this workflow")
+    return Node("MarkdownNote", (x, y), (wide, height), {"": "\n\n".join(paragraphs)}, "About this workflow")
