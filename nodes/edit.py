@@ -96,6 +96,7 @@ class KontextEdit(io.ComfyNode):
                 callback=progress(model),
             )
             picture = frame.cut(model.decode(latents))
+            host.stop_if_asked()
         return io.NodeOutput(
             picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)
         )

@@ -42,6 +42,7 @@ class KontextEncode(io.ComfyNode):
     @host.explained
     def execute(cls, model: Editor, image: Tensor, fit: str) -> io.NodeOutput:
         latents, place = model.encode_picture(convert.picture(image), fit)
+        host.stop_if_asked()
         return io.NodeOutput(convert.to_latent(latents, model.vae_config, convert.Frame.of(place)))
 
 
@@ -76,4 +77,6 @@ class KontextDecode(io.ComfyNode):
     @host.explained
     def execute(cls, model: Editor, latent: Latent) -> io.NodeOutput:
         latents, frame = convert.from_latent(latent, model.vae_config, even=False)
-        return io.NodeOutput(frame.cut(model.decode(latents)))
+        picture = frame.cut(model.decode(latents))
+        host.stop_if_asked()
+        return io.NodeOutput(picture)

@@ -187,6 +187,7 @@ def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement |
         return latents, frame.on(size_px(latents)), frame
     assert reference.picture is not None
     latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)
+    host.stop_if_asked()
     return latents, place, convert.Frame.of(place)
 
 

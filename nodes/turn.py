@@ -142,6 +142,7 @@ class KontextTurn(io.ComfyNode):
                 layout=None if layout == "auto" else layout,
                 callback=progress(model),
             )
+            host.stop_if_asked()
         last = made.last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.Frame.of(last.placement))
@@ -272,7 +273,9 @@ def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) ->
             "ImageFromBatch, or use Kontext Edit, which edits each"
         )
     host.stop_if_asked()
-    return Chain.start(model, picture, fit=fit)
+    made = Chain.start(model, picture, fit=fit)
+    host.stop_if_asked()
+    return made
 
 
 def _shown(model: Editor, references: tuple[Reference, ...]) -> list[ReferenceLatents]:

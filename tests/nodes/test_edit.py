@@ -325,15 +325,15 @@ def test_image_or_latent_and_not_both(
         run(node_id, model=model, image=image, latent=latent)
 
 
-def test_stack_of_eight(run: Callable[..., Any], model: Any, prompt: Any) -> None:
+def test_stack_of_seventeen(run: Callable[..., Any], model: Any, prompt: Any) -> None:
     stack = None
-    for seed in range(8):
+    for seed in range(17):
         made = run(
             "KontextReference", image=picture(64, 64, seed=seed), references=stack, fit="none", model=model
         )
         stack = made[0]
         assert made.ui.as_dict()["text"] == (f"reference {seed + 1}: 64 x 64 px, 16 tokens",)
-    assert len(stack) == 8
+    assert len(stack) == 17
     for layout in ("index", "offset", "diagonal"):
         latent = run("KontextSampler", model=model, prompt=prompt, references=stack, layout=layout, **FAST)[0]
         assert latent["samples"].shape == (1, 16, 8, 8)

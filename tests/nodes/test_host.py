@@ -8,6 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .conftest import picture
+
 
 @pytest.fixture
 def shown(comfy_base: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, Any]]:
@@ -79,6 +81,52 @@ def test_stop_button_ends_it_within_a_step(
     assert values == [1, 2]
     monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)
     assert run(node_id, model=model, steps=1, **given)[0] is not None  # and the next run works
+
+
+@pytest.mark.parametrize(
+    ("node_id", "stage", "seed"),  # what was encoded before is not encoded again
+    [
+        ("KontextEdit", "encode", 21),
+        ("KontextEdit", "decode", 22),
+        ("KontextTurn", "encode", 23),
+        ("KontextTurn", "decode", 24),
+        ("KontextEncode", "encode", 25),
+        ("KontextDecode", "decode", 26),
+    ],
+)
+def test_stop_button_counts_while_the_autoencoder_works(
+    run: Callable[..., Any], model: Any, monkeypatch: pytest.MonkeyPatch, node_id: str, stage: str, seed: int
+) -> None:
+    import comfy.model_management as management
+
+    image = picture(128, 128, seed=seed)
+    given: dict[str, Any] = {"image": image}
+    if node_id == "KontextDecode":
+        given = {"latent": run("KontextEncode", model=model, image=image)[0]}
+    elif node_id != "KontextEncode":
+        given |= {"steps": 1}
+    stages: list[str] = []
+
+    def pressed(name: str) -> Callable[[Tensor], Tensor]:
+        own = getattr(model, name)
+
+        def work(given: Tensor) -> Tensor:
+            stages.append(name)
+            if name == stage:
+                management.interrupt_current_processing()
+            return own(given)
+
+        return work
+
+    sample = model.sample
+    with monkeypatch.context() as patched:
+        for name in ("encode", "decode"):
+            patched.setattr(model, name, pressed(name))
+        patched.setattr(model, "sample", lambda *a, **k: (stages.append("sample"), sample(*a, **k))[1])
+        with pytest.raises(management.InterruptProcessingException):
+            run(node_id, model=model, **given)
+    assert stages[-1] == stage, "nothing is begun after it"
+    assert run("KontextEdit", model=model, image=image, steps=1)[0] is not None  # and the next run works
 
 
 def test_text_is_part_of_the_output(part: Callable[[str], Any]) -> None:

@@ -161,6 +161,14 @@ def test_a_missing_file_is_named_before_anything_runs(client: Client) -> None:
     with pytest.raises(PromptRefused) as refused:
         client.run(prompt)
     assert "there is no picture 'gone.png' in" in str(refused.value.errors)
+    shared = graph(
+        theirs=node("LoadImage", image="gone.png"),
+        reference=node("KontextReference", fit="crop", image=["theirs", 0]),
+        one=turn("as picture 2", image=["picture", 0], references=["reference", 0]),
+    )
+    with pytest.raises(PromptRefused) as refused:
+        client.run(shared)
+    assert "gone.png" in str(refused.value.errors), "which is ComfyUI's own sentence"
 
 
 def test_a_turn_without_a_picture_says_so_and_the_graph_stays_usable(client: Client) -> None:
@@ -233,7 +241,7 @@ def test_a_script_edits_inside_a_mask(client: Client) -> None:
     assert change[:48].max() < 0.4 * change[80:].mean(), "the decoder's norms see the whole picture"
 
 
-def test_a_chain_fed_into_itself_is_refused(client: Client) -> None:
+def test_a_chain_or_a_stack_fed_into_itself_is_refused(client: Client) -> None:
     loop = graph(
         one=turn("x", chain=["two", 0]),
         two=turn("y", chain=["one", 0]),
@@ -241,4 +249,11 @@ def test_a_chain_fed_into_itself_is_refused(client: Client) -> None:
     )
     with pytest.raises(PromptRefused):
         client.run(loop)
+    stack = graph(
+        first=node("KontextReference", fit="crop", image=["picture", 0], references=["second", 0]),
+        second=node("KontextReference", fit="crop", image=["picture", 0], references=["first", 0]),
+        one=turn("x", image=["picture", 0], references=["second", 0]),
+    )
+    with pytest.raises(PromptRefused):
+        client.run(stack)
     assert client.run(branched(seed=6)).images("sheet"), "and the next graph runs"

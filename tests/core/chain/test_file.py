@@ -157,7 +157,7 @@ def test_lineage_that_is_not_to_be_used(
         load_chain(written(tmp_path / "a.png", text(chain)))
 
 
-def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain) -> None:
     path = tmp_path / "a.png"
     save_chain(chain, path)
     whole = path.read_bytes()
@@ -168,9 +168,27 @@ def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain, monkeypatch: p
     with pytest.raises(ValueError, match=r"a\.png is not a whole PNG file"):
         load_chain(path)
     path.write_bytes(whole)
-    monkeypatch.setattr(file, "MOST_BYTES", 1000)
-    with pytest.raises(ValueError, match=r"a\.png is 0 MiB; pictures with a chain are read up to"):
+    with path.open("r+b") as giant:
+        giant.truncate(200 * 2**20)  # of which nothing is on the disk
+    with pytest.raises(ValueError, match=r"a\.png is 200 MiB; pictures with a chain are read up to 100 MiB"):
         load_chain(path)
+
+
+def test_a_picture_that_another_program_wrote_anew(tmp_path: Path, chain: Chain) -> None:
+    """It keeps the pixels and drops the text; or it keeps the text and changes the pixels, which then are the picture."""
+    path = tmp_path / "a.png"
+    save_chain(chain, path, latents=False)
+    with Image.open(path) as picture:
+        text, pixels = picture.text[file.KEY], picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    pixels.save(path)
+    with pytest.raises(ValueError, match="or another program wrote it anew; use it as a plain picture"):
+        load_chain(path)
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt(file.KEY, text)
+    pixels.save(path, pnginfo=info)
+    loaded = load_chain(path)
+    assert len(loaded) == len(chain)
+    assert torch.allclose(loaded.last.image, chain.last.image.flip(2), atol=0.51 / 255)
 
 
 def test_damaged_latents(tmp_path: Path, chain: Chain) -> None:
