@@ -43,7 +43,7 @@ class KontextLora(io.ComfyNode):
                     min=-4.0,
                     max=4.0,
                     step=0.05,
-                    tooltip="1 is as it was trained, 0 leaves it out and costs nothing, below 0 turns it around.",
+                    tooltip="How strongly it acts: 1 as it was trained, 0 not at all and at no cost, below 0 the other way round.",
                 ),
                 io.Float.Input(
                     "start_percent",

@@ -1,7 +1,7 @@
 """LoRAs upon a model: the same modules again with some linears in others' places, and all weights shared.
 
 Nothing of the model is changed, so it may have other LoRAs in another view at the same time, and taking one off is
-going on with the model itself.
+going on with the model itself. Those that are merged come first, and the others run beside what they make of the weights.
 """
 
 import copy
@@ -94,7 +94,8 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
     for _, report in found:
         if report.missed:
             log.warning(report.missed)
-    clip, t5 = _patched("clip", text.clip, uses), _patched("t5", text.t5, uses)
+    clip = _beside("clip", _merged("clip", text.clip, uses), uses)
+    t5 = _beside("t5", _merged("t5", text.t5, uses), uses)
     same = clip is text.clip and t5 is text.t5
     return Attached(
         stages=_stages(transformer, uses),
@@ -145,51 +146,57 @@ def _linears(model: nn.Module) -> list[str]:
 
 
 def _stages(transformer: Transformer, uses: Sequence[_Use]) -> Stages:
-    """Views by the share of the steps where each begins; one where LoRAs act at the same steps."""
-    begins = sorted({0.0, *(one.lora.start for one in uses), *(one.lora.end for one in uses)} - {1.0})
+    """Views by the share of the steps where each begins; one view where the same LoRAs act."""
+    below = _merged("transformer", transformer, uses)
+    beside = [one for one in uses if not one.lora.merged]
+    begins = sorted({0.0, *(one.lora.start for one in beside), *(one.lora.end for one in beside)} - {1.0})
+    views: dict[tuple[_Use, ...], Transformer] = {}
     stages: list[tuple[float, Transformer]] = []
-    acting_before: list[_Use] | None = None
     for begin in begins:
-        acting = [one for one in uses if one.lora.start <= begin < one.lora.end]
-        if acting != acting_before:
-            stages.append((begin, _patched("transformer", transformer, acting)))
-        acting_before = acting
+        acting = tuple(one for one in beside if one.lora.start <= begin < one.lora.end)
+        if acting not in views:
+            views[acting] = _beside("transformer", below, acting)
+        if not stages or stages[-1][1] is not views[acting]:
+            stages.append((begin, views[acting]))
     return tuple(stages)
 
 
-def _patched(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
-    beside: dict[str, list[Change]] = {}
-    into: dict[str, list[Change]] = {}
-    with torch.no_grad():
-        for one in uses:
-            for layer, change in _changes(part, model, one):
-                (into if one.lora.merged else beside).setdefault(layer, []).append(change)
-        replaced: dict[str, nn.Module] = {}
-        for layer, changes in into.items():
-            base = model.get_submodule(layer)
-            if hasattr(base, "dequantise"):
-                raise ValueError(
-                    f"{layer} holds packed weights ({type(base).__name__}), into which nothing can be merged: let the LoRA "
-                    "run beside them, or load the model with plain weights"
-                )
-            replaced[layer] = merged(cast("nn.Linear", base), changes)
-        for layer, changes in beside.items():
-            replaced[layer] = LoraLinear(replaced.get(layer) or model.get_submodule(layer), changes)
+def _merged(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
+    """A view with the LoRAs in it that are to be merged."""
+    replaced: dict[str, nn.Module] = {}
+    for layer, changes in _changes(part, model, [one for one in uses if one.lora.merged]).items():
+        base = model.get_submodule(layer)
+        if hasattr(base, "dequantise"):
+            raise ValueError(
+                f"{layer} holds packed weights ({type(base).__name__}), into which nothing can be merged: let the LoRA run "
+                "beside them, or load the model with plain weights"
+            )
+        replaced[layer] = merged(cast("nn.Linear", base), changes)
     return view(model, replaced)
 
 
-def _changes(part: str, model: nn.Module, use: _Use) -> list[tuple[str, Change]]:
-    found: list[tuple[str, Change]] = []
-    for module, (_, target) in use.matches.items():
-        if target.part != part:
-            continue
-        layer = model.get_submodule(target.layer)
-        width = cast("int", layer.in_features)
-        rows = target.rows(width, cast("int", layer.out_features))
-        shape = sum(stop - start for start, stop in rows), width
-        where = cast("torch.dtype", model.dtype), cast("torch.device", model.device)
-        delta = use.file.delta(module, shape, *where)
-        magnitude = use.file.magnitude(module, shape, *where)
-        scale = use.file.scale(module, delta)
-        found.append((target.layer, Change(layer, delta, rows, scale, use.lora.strength, magnitude)))
+def _beside(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
+    """A view with the others beside the weights."""
+    changes = _changes(part, model, [one for one in uses if not one.lora.merged])
+    return view(model, {layer: LoraLinear(model.get_submodule(layer), own) for layer, own in changes.items()})
+
+
+@torch.no_grad()
+def _changes(part: str, model: nn.Module, uses: Sequence[_Use]) -> dict[str, list[Change]]:
+    """By layer, in the order of the LoRAs."""
+    found: dict[str, list[Change]] = {}
+    for one in uses:
+        for module, (_, target) in one.matches.items():
+            if target.part != part:
+                continue
+            layer = model.get_submodule(target.layer)
+            width = cast("int", layer.in_features)
+            rows = target.rows(width, cast("int", layer.out_features))
+            shape = sum(stop - start for start, stop in rows), width
+            where = cast("torch.dtype", model.dtype), cast("torch.device", model.device)
+            delta = one.file.delta(module, shape, *where)
+            magnitude = one.file.magnitude(module, shape, *where)
+            scale = one.file.scale(module, delta)
+            change = Change(layer, delta, rows, scale, one.lora.strength, magnitude)
+            found.setdefault(target.layer, []).append(change)
     return found

@@ -38,9 +38,8 @@ def loras(comfy_base: Path) -> Iterator[Path]:
 
 def edited(run: Run, model: Any) -> Tensor:
     """A picture of Kontext Edit."""
-    return run(
-        "KontextEdit", model=model, image=picture(128, 128), instruction="make the circle red", steps=2
-    )[0]
+    given = {"image": picture(32, 48), "instruction": "make the circle red", "fit": "none", "steps": 2}
+    return run("KontextEdit", model=model, **given)[0]
 
 
 def said(node: Any) -> list[str]:

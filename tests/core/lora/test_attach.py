@@ -17,6 +17,7 @@ from kontext_core.pipeline import Pipeline
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.solvers import SOLVERS
+from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 
 from .conftest import NO_TEXT, Tensors, attached, changed, drawn, low_rank, product, viewed
@@ -167,6 +168,24 @@ def test_on_packed_weights(
         viewed(packed, Lora(file, merged=True))
 
 
+@pytest.mark.parametrize("merged", [False, True], ids=["beside", "merged"])
+def test_on_weights_that_visit_the_device(
+    make_transformer: Callable[..., Transformer], inputs: Inputs, write: Write, merged: bool
+) -> None:
+    """A view takes part in the visits of the model below it, whichever came first."""
+    tensors = tensors_of(QKV, LINEAR1, MODULATION)
+    tensors[f"{LINEAR1}.dora_scale"] = 1 + drawn(7 * D, 1).abs()
+    lora = Lora(write(tensors), 0.5, merged=merged)
+    expected = viewed(make_transformer(), lora)(**inputs(), n_target=6)
+    model = make_transformer()
+    before = viewed(model, lora)
+    streaming = Streaming(model, torch.device("cpu"), blocks=2)
+    for one in (before, viewed(model, lora)):
+        assert torch.equal(one(**inputs(), n_target=6), expected)
+    assert streaming.carousel is not None
+    assert len(streaming.carousel.slots) == 2, "they came"
+
+
 def sampled(network: Any, prompts: Callable[..., tuple[Tensor, Tensor]], **options: Any) -> Tensor:
     levels = sigmas(options.pop("steps", 5), 24)
     reference = noise(1, 4, 6, seed=2)
@@ -205,6 +224,22 @@ def test_steps_out_of_the_range_are_the_models_own(
     assert not torch.equal(sampled(made, prompts), sampled(transformer, prompts))
     late = attached(transformer, Lora(write(tensors_of(QKV), "late.safetensors"), start=0.9)).stages
     assert torch.equal(sampled(late, prompts), sampled(transformer, prompts)), "no step of five begins there"
+
+
+def test_merged_weights_are_made_once_for_all_ranges(transformer: Transformer, write: Write) -> None:
+    merged, ranged = (
+        write(tensors_of(QKV), "merged.safetensors"),
+        write(tensors_of(QKV, seed=4), "ranged.safetensors"),
+    )
+    first, second, third = (
+        one
+        for _, one in attached(
+            transformer, Lora(merged, merged=True), Lora(ranged, start=0.3, end=0.6)
+        ).stages
+    )
+    assert first is third
+    assert second.double_blocks[0].img_attn.qkv.base is first.double_blocks[0].img_attn.qkv
+    assert first.double_blocks[0].img_attn.qkv is not transformer.double_blocks[0].img_attn.qkv
 
 
 def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
