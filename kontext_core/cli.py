@@ -15,7 +15,8 @@ EXAMPLES = """examples:
   kontext edit photo.png "make the red circle blue"
   kontext edit photo.png "remove the green star" "make the background sand" --seed 7 --output edited/
   kontext edit photo.png "put the thing of picture 2 at row 1 column 4" --reference other.png
-  kontext info flux1-kontext-dev.safetensors
+  kontext edit photo.png "make it night" --lora style.safetensors:0.8
+  kontext info flux1-kontext-dev.safetensors --check --sha256
   kontext train runs/mine --minutes 90
   kontext score --count 50 --output scores/
   kontext run workflows/three_turn_edit.json --server http://127.0.0.1:8188
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
     info = commands.add_parser("info", help="say what a file or folder of weights is")
     info.add_argument("file", type=Path, nargs="+")
+    info.add_argument("--check", action="store_true", help="look for NaN and infinity in the weights too")
+    info.add_argument("--sha256", action="store_true", help="the digest of each file too")
     info.set_defaults(command=_info)
 
     train = commands.add_parser("train", help="train the tiny model, or go on with a run")
@@ -215,9 +218,21 @@ def _edit(options: argparse.Namespace) -> None:
 
 def _info(options: argparse.Namespace) -> None:
     from .loading import inspect
+    from .loading.checkpoint import first_few
+    from .loading.examine import not_finite, sha256
+    from .lora import inspect_lora
 
     for path in options.file:
-        sys.stdout.write(inspect(path).describe() + "\n")
+        report = inspect(path)
+        sys.stdout.write((inspect_lora(path) if report.kind == "lora" else report).describe() + "\n")
+        for name, digest in sha256(path).items() if options.sha256 else ():
+            sys.stdout.write(f"sha256 of {name}: {digest}\n")
+        bad = not_finite(path) if options.check else {}
+        if bad:
+            names = first_few(f"{name} ({count} of {all})" for name, (count, all) in bad.items())
+            raise ValueError(f"{path}: {len(bad)} tensors hold NaN or infinity: {names}")
+        if options.check:
+            sys.stdout.write("all numbers are finite\n")
 
 
 def _train(options: argparse.Namespace) -> None:

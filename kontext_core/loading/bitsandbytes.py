@@ -33,11 +33,10 @@ def unpack(weights: Weights) -> tuple[Weights, str]:
         raise CheckpointError(
             "its weights are in 8 bits of bitsandbytes, which are not supported; its 4 bits (NF4), fp8 and GGUF are"
         )
-    states = {key.partition(_STATE)[0]: key for key in weights if _STATE in key}
     plain = dict(weights)
     kinds: set[str] = set()
-    for name, key in states.items():
-        kind = key.partition(_STATE)[2]
+    for key in [key for key in weights if _STATE in key]:
+        name, _, kind = key.partition(_STATE)
         if kind not in _KINDS:
             raise CheckpointError(f"{name} is packed as {kind!r} of bitsandbytes; nf4 and fp4 are supported")
         kinds.add(kind)

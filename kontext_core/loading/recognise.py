@@ -6,8 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
 from ..errors import CheckpointError
+from ..packed.schemes import BYTES
 from . import bitsandbytes, fp8
 from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
 from .keys import count, rename, t5_rules, transformer_rules, vae_rules
@@ -63,6 +66,10 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
+# The share of the parameters that are never quantised when they are loaded.
+_HIGH_PRECISION = {"transformer": 0.28, "t5": 0.03}
+
+
 @dataclass(frozen=True)
 class FileReport:
     """What a file is and whether it can be used.
@@ -86,6 +93,16 @@ class FileReport:
     notes: tuple[str, ...] = ()
     refusal: str = ""
     packed_parameters: int = 0
+
+    def memory(self, dtype: torch.dtype, quantise: str | None) -> int:
+        """Bytes that the model takes when it is loaded, estimated. Args: as for `load_transformer`."""
+        whole = self.parameters * dtype.itemsize
+        high = _HIGH_PRECISION.get(self.kind, 1.0)
+        if quantise is None and self.packed_parameters:
+            return self.size + (self.parameters - self.packed_parameters) * dtype.itemsize
+        if quantise in BYTES:
+            return int(high * whole + (1 - high) * self.parameters * BYTES[quantise])
+        return whole
 
     def describe(self) -> str:
         """A few lines for people."""

@@ -1,5 +1,6 @@
 """The command line: help with examples, faults in one sentence, and an edit from file to files."""
 
+import hashlib
 import json
 import random
 import subprocess
@@ -142,3 +143,15 @@ def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.Ca
 def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(pipeline.TINY / "ae.safetensors")]) == 0
     assert "autoencoder" in capsys.readouterr().out
+
+
+def test_a_closer_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "x.safetensors"
+    save_file({"good": torch.ones(3), "bad": torch.tensor([1.0, float("nan")])}, path)
+    assert main(["info", str(path), "--check", "--sha256"]) == 1
+    output, errors = capsys.readouterr()
+    assert f"sha256 of x.safetensors: {hashlib.sha256(path.read_bytes()).hexdigest()}\n" in output
+    assert errors == f"kontext: {path}: 1 tensors hold NaN or infinity: bad (1 of 2)\n"
+    save_file({"good": torch.ones(3)}, path)
+    assert main(["info", str(path), "--check"]) == 0
+    assert capsys.readouterr().out.endswith("all numbers are finite\n")

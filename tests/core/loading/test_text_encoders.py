@@ -13,12 +13,19 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
-from kontext_core.loading import inspect, load_text_encoders, save_model
+from kontext_core.loading import inspect, load_text_encoders, save_model, tokenizers
 from kontext_core.packed.layer import packed_bytes, whole_state_dict
 from kontext_core.text import TextEncoders
 from kontext_core.transformer import Transformer
 
 PROMPTS = ("make the red circle blue", "", 'replace the text "hi" with something unheard of')
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """In place of Hugging Face's cache of whoever runs this."""
+    monkeypatch.setattr(tokenizers, "cache_folder", lambda: tmp_path / "cache")
+    return tmp_path / "cache"
 
 
 @pytest.fixture
@@ -267,3 +274,22 @@ def test_the_end_token_of_old_configurations(folder: Path, text_encoders: TextEn
     path = folder / "text_encoder" / "config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"eos_token_id": 2}))
     _same(load_text_encoders(folder, text_length=32), text_encoders)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("tokenizer", "models--openai--clip-vit-large-patch14/snapshots/abc"),
+        ("tokenizer", "models--black-forest-labs--FLUX.1-dev/snapshots/abc/tokenizer"),
+        ("tokenizer_2", "models--black-forest-labs--FLUX.1-Kontext-dev/snapshots/abc/tokenizer_2"),
+        ("tokenizer_2", "models--google--t5-v1_1-xxl/snapshots/abc"),
+    ],
+)
+def test_a_tokenizer_from_hugging_faces_cache(
+    folder: Path, cache: Path, text_encoders: TextEncoders, caplog, name: str, place: str
+):
+    (cache / place).parent.mkdir(parents=True)
+    shutil.move(folder / name, cache / place)
+    with caplog.at_level(logging.INFO):
+        _same(load_text_encoders(folder, text_length=32), text_encoders)
+    assert "in Hugging Face's cache is used" in caplog.text
