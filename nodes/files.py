@@ -55,7 +55,12 @@ def parts_of(model: str, **choices: str) -> dict[str, Path]:
         parts["transformer"] = host.weight_path("diffusion_models", model)
         parts |= host.tokenizer_folders()
     else:
-        parts |= {name: folder / name for name in host.tokenizer_folders()}
+        for file in (
+            (folder, *folder.rglob("*.safetensors"), *folder.rglob("*.gguf")) if model != TINY else ()
+        ):
+            host.inside(file)
+        for name, brought_along in host.tokenizer_folders().items():
+            parts[name] = folder / name if (folder / name).is_dir() else brought_along
     for choice, name in choices.items():
         if name != AUTO:
             parts[PARTS[choice][0]] = host.weight_path(PARTS[choice][2], name)

@@ -33,20 +33,35 @@ CHAIN_LATENTS = ".kontext.safetensors"  # what `chain.latents_path` ends in
 
 
 def weight_files(folder: str) -> list[str]:
-    """Names of the safetensors files in one of ComfyUI's model folders, as ComfyUI lists them."""
-    return [
-        name
-        for name in folder_paths.get_filename_list(folder)
-        if name.lower().endswith((".safetensors", ".sft"))
-    ]
+    """Names of the safetensors and GGUF files in one of ComfyUI's model folders, as ComfyUI lists them."""
+    named = f"kontext_gguf_{folder}"  # ComfyUI's own lists leave GGUF out
+    folder_paths.folder_names_and_paths.setdefault(
+        named, (folder_paths.folder_names_and_paths[folder][0], {".gguf"})
+    )
+    names = (*folder_paths.get_filename_list(folder), *folder_paths.get_filename_list(named))
+    return sorted({name for name in names if name.lower().endswith((".safetensors", ".sft", ".gguf"))})
 
 
 def weight_path(folder: str, name: str) -> Path:
-    """Where a listed file lies. Raises: ValueError if it is not among those."""
+    """Where a listed file lies. Raises: ValueError if it is not among those, or is a link that leads out of them."""
     found = folder_paths.get_full_path(folder, name) if name in weight_files(folder) else None
     if found is None:
         raise ValueError(f"there is no file {name!r} in {named_folders(folder)}")
-    return Path(found)
+    return inside(Path(found))
+
+
+def inside(path: Path) -> Path:
+    """The path, if it leads, through all links, into a folder that ComfyUI has for models. Raises: ValueError."""
+    target = path.resolve()
+    roots = [
+        Path(root).resolve() for roots, _ in folder_paths.folder_names_and_paths.values() for root in roots
+    ]
+    if not any(target.is_relative_to(root) for root in (Path(folder_paths.models_dir).resolve(), *roots)):
+        raise ValueError(
+            f"{path} is a link to {target}, outside of ComfyUI's model folders; name its folder in ComfyUI's "
+            "extra_model_paths.yaml, or put the file itself there"
+        )
+    return path
 
 
 def folders(folder: str) -> list[Path]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
+AS_STORED = "as stored"
+WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4")
 
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
@@ -61,6 +63,15 @@ class KontextLoadModel(io.ComfyNode):
                     default="auto",
                     tooltip="Where to compute. auto: where ComfyUI does.",
                 ),
+                io.Combo.Input(
+                    "weights",
+                    options=list(WEIGHTS),
+                    default=AS_STORED,
+                    optional=True,
+                    tooltip="How the large matrices of the transformer and of T5 stay in memory. as stored: as in the "
+                    "file, which for GGUF, fp8 and NF4 files means small. full: as numbers of the dtype, fastest. fp8 "
+                    "and int8 take a half, int4 and nf4 about a quarter of bfloat16's memory, at some loss.",
+                ),
             ],
             outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
         )
@@ -71,29 +82,55 @@ class KontextLoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(
-        cls, model: str, vae: str, clip_l: str, t5xxl: str, dtype: str, device: str
+        cls,
+        model: str,
+        vae: str,
+        clip_l: str,
+        t5xxl: str,
+        dtype: str,
+        device: str,
+        weights: str = AS_STORED,
     ) -> Any:
         return files.state_of(files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl))
 
     @classmethod
     @host.explained
-    def execute(cls, model: str, vae: str, clip_l: str, t5xxl: str, dtype: str, device: str) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: str,
+        vae: str,
+        clip_l: str,
+        t5xxl: str,
+        dtype: str,
+        device: str,
+        weights: str = AS_STORED,
+    ) -> io.NodeOutput:
         parts = files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
         on = host.device(device)
         numbers = host.dtype(dtype, on)
         reports = files.reports_of(parts)
-        key = (files.state_of(parts), numbers, on)
+        quantise = None if weights == AS_STORED else weights
+        key = (files.state_of(parts), numbers, on, quantise)
         pipeline = _loaded.get(key)
         if pipeline is None:
-            host.make_room(sum(report.parameters for report in reports) * numbers.itemsize, on)
-            pipeline = _load(parts, numbers, on)
+            host.make_room(sum(report.memory(numbers, quantise) for report in reports), on)
+            pipeline = _load(parts, numbers, on, quantise)
             _loaded[key] = pipeline
-        about = [f"{str(numbers).removeprefix('torch.')} on {on}", *(report.describe() for report in reports)]
+        about = [_used(pipeline, numbers, on), *(report.describe() for report in reports)]
         return io.NodeOutput(pipeline, ui=host.say(*about))
 
 
-def _load(parts: files.Parts, dtype: torch.dtype, device: torch.device) -> Pipeline:
+def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
+    """In which numbers the model computes, where, and how much of it is packed in fewer bits."""
+    from ..kontext_core.packed.layer import packed_bytes
+
+    packed = packed_bytes(pipeline.transformer) + packed_bytes(pipeline.text)
+    stay = f", weights packed in {packed / 2**20:,.1f} MiB" if packed else ""
+    return f"{str(dtype).removeprefix('torch.')} on {device}{stay}"
+
+
+def _load(parts: files.Parts, dtype: torch.dtype, device: torch.device, quantise: str | None) -> Pipeline:
     from ..kontext_core.pipeline import Pipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        return Pipeline.load(parts, dtype=dtype, device=device)
+        return Pipeline.load(parts, dtype=dtype, device=device, quantise=quantise)

@@ -277,6 +277,12 @@ def test_folder_without_tokenizer(run: Callable[..., Any], models: Path, random_
     shutil.copytree(random_model, folder)
     shutil.rmtree(folder / "tokenizer_2")
     with pytest.raises(
+        ValueError,
+        match=r"t5_tokenizer knows 32100 tokens and its text encoder \d+; they do not belong together",
+    ):  # ComfyUI's own is taken, which fits the published model
+        run("KontextLoadModel", model="mine/")
+    (folder / "tokenizer_2").mkdir()
+    with pytest.raises(
         ValueError, match=r"there is no tokenizer for T5 in .*tokenizer_2; wanted there: spiece.model"
     ):
         run("KontextLoadModel", model="mine/")
@@ -300,3 +306,63 @@ def test_cuda_without_a_gpu(run: Callable[..., Any], tiny: Path, monkeypatch: py
         ValueError, match="device is 'cuda' and PyTorch finds no such GPU here; choose 'auto' or 'cpu'"
     ):
         run("KontextLoadModel", device="cuda")
+
+
+def test_gguf_files_are_offered(
+    run: Callable[..., Any], node_list: list[Any], placed: Path, part: Callable[[str], Any]
+) -> None:
+    from benchmarks.written import write
+
+    transformer = part("kontext_core.loading").load_transformer(
+        placed / "diffusion_models" / "mine.safetensors"
+    )
+    write("GGUF Q8_0", transformer, placed / "diffusion_models" / "small")
+    assert options(node_list, "model") == ["tiny (comes along)", "mine.safetensors", "small.gguf"]
+    text = run("KontextLoadModel", model="small.gguf").ui.as_dict()["text"][0]
+    assert text.startswith("float32 on cpu, weights packed in ")
+    assert "published names, GGUF, tensors: " in text
+
+
+def test_weights_are_packed_as_chosen(
+    run: Callable[..., Any], part: Callable[[str], Any], tiny: Path
+) -> None:
+    packed_bytes = part("kontext_core.packed.layer").packed_bytes
+    plain, small = run("KontextLoadModel"), run("KontextLoadModel", weights="int4")
+    assert packed_bytes(plain[0].transformer) == 0 < packed_bytes(small[0].transformer)
+    assert run("KontextLoadModel", weights="as stored")[0] is plain[0] is not small[0]
+    assert plain.ui.as_dict()["text"][0].startswith("float32 on cpu\n")
+    edited = run(
+        "KontextEdit", model=small[0], image=torch.rand(1, 128, 128, 3), instruction="a red cat", steps=1
+    )
+    assert edited[0].isfinite().all()
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "file in a folder"])
+def test_links_that_leave_comfyuis_folders(
+    run: Callable[..., Any], placed: Path, random_model: Path, tmp_path: Path, what: str
+) -> None:
+    models = placed / "diffusion_models"
+    name = {"file": "link.safetensors", "folder": "link/", "file in a folder": "copy/"}[what]
+    try:
+        if what == "file":
+            (models / name).symlink_to(shutil.copy(models / "mine.safetensors", tmp_path / "x.safetensors"))
+        elif what == "folder":
+            (models / "link").symlink_to(random_model, target_is_directory=True)
+        else:
+            shutil.copytree(random_model, models / "copy")
+            (models / "copy" / "ae.safetensors").unlink()
+            (models / "copy" / "ae.safetensors").symlink_to(random_model / "ae.safetensors")
+        with pytest.raises(
+            ValueError, match=r"is a link to .*, outside of ComfyUI's model folders; name its folder in"
+        ):
+            run("KontextLoadModel", model=name)
+    finally:
+        if what == "folder":
+            (models / "link").unlink()
+
+
+def test_links_between_comfyuis_folders(run: Callable[..., Any], placed: Path) -> None:
+    (placed / "diffusion_models" / "link.safetensors").symlink_to(
+        placed / "diffusion_models" / "mine.safetensors"
+    )
+    assert run("KontextLoadModel", model="link.safetensors")[0].transformer is not None
