@@ -83,6 +83,6 @@ def test_bitsandbytes_own_numbers(kind: str, factors: str) -> None:
 def test_an_unknown_scheme() -> None:
     assert schemes.checked("nf4") == "nf4"
     with pytest.raises(
-        ValueError, match="quantise is 'int3'; it must be one of fp8, .*, full for none at all"
+        ValueError, match=r"quantise is 'int3'; it must be one of fp8, .*, full for none at all"
     ):
         schemes.checked("int3")
