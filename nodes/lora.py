@@ -68,7 +68,7 @@ class KontextLora(io.ComfyNode):
                     optional=True,
                     options=[BESIDE, MERGED],
                     default=BESIDE,
-                    tooltip="beside: runs along with the weights, of whatever form; little memory, a little time a step. "
+                    tooltip="How it is put on. beside: runs along with the weights, of whatever form; little memory, a little time a step. "
                     "merged: added into copies of the weights that it changes; no time a step, their memory once more.",
                 ),
             ],

@@ -103,10 +103,10 @@ def test_edit_with_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     )
     arguments = ["edit", PICTURE, "x", "--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
     made: list[bytes] = []
-    for more in ([], ["--lora", str(file)], ["--lora", f"{file}:0"]):
-        assert main([*arguments, *more]) == 0
+    for lora in (f"{file}:0", str(file)):
+        assert main([*arguments, "--lora", lora]) == 0
         made.append((tmp_path / "single_edit_turn1.png").read_bytes())
-    assert made[0] == made[2] != made[1]
+    assert made[0] != made[1]
     said = "style.safetensors: a LoRA in diffusers' names, 0.00 MiB\n1 x LoRA, rank 2; modules: 1 of transformer\n"
     assert capsys.readouterr().err.count(said) == 2
     assert main(["info", str(file)]) == 0

@@ -122,6 +122,24 @@ def test_several_add_up(
     assert_close(made(**inputs(2), n_target=6), expected(**inputs(2), n_target=6))
 
 
+def test_two_doras_each_upon_the_weight_itself(
+    transformer: Transformer, inputs: Inputs, write: Write, assert_close: Close
+) -> None:
+    weight = transformer.double_blocks[0].img_attn.qkv.weight
+    loras: list[Lora] = []
+    total = torch.zeros_like(weight)
+    for seed in range(2):
+        tensors = tensors_of(QKV, seed=seed)
+        turned = weight + product(tensors, QKV)
+        tensors[f"{QKV}.dora_scale"] = magnitude = 1 + drawn(3 * D, 1, seed=seed).abs()
+        total += magnitude * turned / turned.norm(dim=1, keepdim=True) - weight
+        loras.append(Lora(write(tensors, f"{seed}.safetensors")))
+    expected = changed(transformer, {"double_blocks.0.img_attn.qkv": total})(**inputs())
+    assert_close(viewed(transformer, *loras)(**inputs()), expected)
+    merged = [Lora(one.path, merged=True) for one in loras]
+    assert_close(viewed(transformer, *merged)(**inputs()), expected)
+
+
 def test_factors_are_held_once_for_all_strengths(transformer: Transformer, write: Write) -> None:
     file = write(tensors_of(QKV))
     made = [attached(transformer, Lora(file, strength)) for strength in (0.5, 2.0)]
