@@ -131,7 +131,7 @@ def states(code: str) -> dict[str, Any]:
     )
 
 
-def test_progress_of_a_node_inside_counts_for_the_one_on_the_canvas() -> None:
+def test_progress_of_a_node_inside_counts_for_it_and_for_the_one_around_it() -> None:
     found = states(
         """run.progress({
           7: {node_id: '7', display_node_id: '7', state: 'finished', value: 1, max: 1},
@@ -145,7 +145,35 @@ def test_progress_of_a_node_inside_counts_for_the_one_on_the_canvas() -> None:
         "7": {"kind": "finished", "part": 1},
         "9": {"kind": "running", "part": 0.25},
         "4": {"kind": "running", "part": 0},
+        "4:3": {"kind": "running", "part": 0},
     }
+
+
+def test_in_a_subgraph_each_has_a_state_of_its_own() -> None:
+    found = states(
+        """run.progress({
+          '4:3': {node_id: '4:3', state: 'finished', value: 1, max: 1},
+          '4:5.0.0.1': {node_id: '4:5.0.0.1', display_node_id: '4:5', state: 'running', value: 1, max: 4},
+        })"""
+    )
+    assert found == {
+        "4": {"kind": "running", "part": 0.25},
+        "4:3": {"kind": "finished", "part": 1},
+        "4:5": {"kind": "running", "part": 0.25},
+    }
+    assert states("run.fail('4:3')") == {id: {"kind": "failed", "part": 0} for id in ("4", "4:3")}
+
+
+def test_rows_are_laid_out_anew_only_where_the_tree_has_changed() -> None:
+    code = """
+      const shape = new module.Shape()
+      const entry = (id, children, turns = 1) => ({id, children, turns})
+      const first = shape.rowsOf([entry('a', ['b']), entry('b', [])])
+      const same = shape.rowsOf([entry('a', ['b']), entry('b', [])]) === first
+      const others = [[entry('a', []), entry('b', [])], [entry('a', ['b'], 2), entry('b', [])]]
+      return [same, ...others.map(one => JSON.stringify(shape.rowsOf(one)) === JSON.stringify(module.rowsOf(one)))]
+    """
+    assert call("chain_tree.js", code) == [True, True, True]
 
 
 @pytest.mark.parametrize("end", ["run.stop()", "run.start()"])

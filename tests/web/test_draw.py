@@ -309,7 +309,7 @@ def test_wheel_and_buttons_zoom_and_the_middle_button_moves(editor: Editor) -> N
     )
 
 
-@pytest.mark.parametrize("kind", ["KontextTurn", "KontextEdit", "KontextReference"])
+@pytest.mark.parametrize("kind", ["KontextEdit", "KontextReference"])
 def test_on_another_node_a_cue_is_put_before_its_picture(editor: Editor, kind: str) -> None:
     page = editor.page
     example, node = build(editor, "KontextExample", kind)
@@ -344,26 +344,44 @@ def test_on_another_node_a_cue_is_put_before_its_picture(editor: Editor, kind: s
     assert editor.graph() == before
 
 
-def test_a_turn_of_a_chain_then_begins_with_what_was_drawn_on(editor: Editor) -> None:
+def test_a_turn_of_a_chain_is_drawn_for_in_its_chain(editor: Editor) -> None:
+    """Upon the picture that it goes on from; as one step of undo; and what runs has seen it."""
     page = editor.page
-    editor.open("branch_and_compare")
+    editor.open("five_turn_chain")
     turns = editor.ids("KontextTurn")
-    chained = next(one for one in turns if editor.fed_by(one, "chain"))
-    source = editor.fed_by(chained, "chain")
-    command(editor, chained)
+    first, second = turns[:2]
+    page.evaluate("ids => ids.forEach(id => app.graph.remove(app.graph.getNodeById(id)))", turns[2:])
+    page.wait_for_timeout(500)
+    for id in (first, second):
+        editor.set(id, {"steps": 2})
+    before = editor.graph()
+    command(editor, second)
     page.get_by_text("The picture is not known yet").wait_for(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
     closed(editor)
-    assert editor.ids("KontextVisualCue") == []
-    command(editor, chained)
+    assert editor.graph() == before
+    start, plain = executed(editor, first), executed(editor, second)
+    command(editor, second)
+    assert differing(shown(editor), start) == 0, "it is drawn upon the last picture of its chain"
     drag(editor, (0.2, 0.2), (0.6, 0.6))
     page.keyboard.press("Enter")
     closed(editor)
-    (cue,) = editor.ids("KontextVisualCue")
-    assert editor.fed_by(chained, "chain") is None
-    assert editor.fed_by(chained, "image") == cue
-    assert editor.fed_by(cue, "image") == source
-    page.get_by_text("begins a chain of its own").first.wait_for(timeout=PATIENCE_MS)
+    (mark,) = marks(editor, second)
+    assert mark.kind == "ellipse"
+    assert "\n" not in page.evaluate(_MARKS, second)
+    assert editor.fed_by(second, "chain") == first
+    assert editor.ids("KontextVisualCue") == []
+    drawn = executed(editor, second)
+    assert not torch.equal(drawn, plain)
+    text = page.evaluate("id => app.nodeOutputs[id].text", second)
+    assert text == ["turn 2, 1 mark drawn for it"]
+    command(editor, second)
+    assert differing(shown(editor), draw_marks(start, (mark,))) < 0.01, "it is there again"
+    page.keyboard.press("Escape")
+    closed(editor)
+    editor.select(second)
+    page.keyboard.press("Control+z")
+    page.wait_for_function(f"id => ({_MARKS})(id) === ''", arg=second, timeout=PATIENCE_MS)
 
 
 def test_without_a_fitting_node_it_says_what_to_do(editor: Editor) -> None:
