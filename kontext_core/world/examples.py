@@ -123,20 +123,20 @@ EXAMPLES: dict[str, Example] = {
     "text_to_image": Example(
         (),
         ("a blue circle at row 1 column 4 on grass",),
-        (3,),
+        (2,),
         (Scene("grass", (Thing("circle", "blue", "big", 0, 3),)),),
     ),
-    "single_edit": _turns("square and circle", ("make the white square purple",), (7,)),
+    "single_edit": _turns("square and circle", ("make the white square purple",), (0,)),
     "two_references": Example(
         ("moon", "diamond"),
         ("put the thing of picture 2 at row 3 column 4",),
-        (4,),
+        (1,),
         (added(_MOON, _DIAMOND.things[0]),),
     ),
     "drawn_ellipse": _turns(
         "two hearts",
         ("remove the thing in the red ellipse",),
-        (5,),
+        (3,),
         cue=_HEARTS.things[1].cell,
         marks=_ellipse(*_HEARTS.things[1].cell),
     ),
@@ -149,19 +149,19 @@ EXAMPLES: dict[str, Example] = {
     "three_references": Example(
         ("square and circle", "moon", "diamond"),
         ("put the thing of picture 3 at row 1 column 4",),
-        (0,),
+        (2,),
         (added(_COURT, replace(_DIAMOND.things[0], row=0, col=3)),),
     ),
     "style_reference": Example(
         ("diamond", "inked things"),
         ("use the style of picture 2",),
-        (1,),
+        (5,),
         (replace(_DIAMOND, style="inked"),),
     ),
     "three_turn_edit": _turns(
         "moon, circle and star",
         ("remove the green star", "paint the blue circle black", "change the background to grass"),
-        (3, 1, 0),
+        (0, 1, 1),
     ),
     "five_turn_chain": _turns(
         "moon, circle and star",
@@ -172,7 +172,7 @@ EXAMPLES: dict[str, Example] = {
             "add a white square at row 1 column 4",
             "move the red moon to row 3 column 1",
         ),
-        (3, 1, 0, 5, 4),
+        (0, 1, 1, 0, 2),
     ),
     "branch_and_compare": _turns(
         "square and circle",
@@ -181,19 +181,19 @@ EXAMPLES: dict[str, Example] = {
             "make the white square purple",
             "move the white square to row 1 column 4",
         ),
-        (0, 7, 2),
+        (0, 5, 7),
         starts=(0, 1, 1),
     ),
     "script": _turns(
         "moon, circle and star",
         ("remove the blue circle", "make the green star purple", "change the background to sky"),
-        (5, 5, 5),
+        (0, 0, 0),
         one_seed=True,
         only_last=True,
     ),
 }
 EXAMPLES["resume_from_png"] = _resumed(
-    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (7,)
+    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (1,)
 )
 
 
