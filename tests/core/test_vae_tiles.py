@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.profiler import ProfilerActivity, profile
 
 from kontext_core.loading import load_vae
 from kontext_core.loading.folders import TINY
