@@ -38,7 +38,8 @@ def train_autoencoder(
     torch.manual_seed(training.seed)
     start = start and start.to(device)
     vae = (VAE(config) if start is None else deepcopy(start)).to(device).train()
-    vae = vae.to(memory_format=torch.channels_last)  # a third less time on a CPU
+    # a third less time on a CPU
+    vae.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     matrices, _, others = split_parameters(vae)
     optimizers: list[torch.optim.Optimizer] = [
         Muon(matrices, lr=training.lr_muon),
