@@ -135,9 +135,7 @@ def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor)
     page.mouse.up()
     page.locator("dialog.kontext-draw").get_by_role("button", name="Done", exact=True).click()
     page.locator("dialog.kontext-draw").wait_for(state="detached", timeout=PATIENCE_MS)
-    page.wait_for_function(_COUNT, arg=["KontextVisualCue", 1], timeout=PATIENCE_MS)
-    (cue,) = editor.ids("KontextVisualCue")
-    (mark,) = parse_marks(editor.value(cue, "marks"))
+    (mark,) = parse_marks(editor.value(first, "marks"))
     assert mark.kind == "ellipse"
 
     write(editor, first, "remove the thing in the red ellipse")
