@@ -1,7 +1,9 @@
 """The one place that chooses an attention backend."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +11,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 ADDED_CHANNELS = 8  # behind those of a head where keys have weights; kernels want a multiple of it
+
+Exchange = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # (k, v) of some tokens to those of all
+_exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
+
+
+@contextmanager
+def exchanging(exchange: Exchange) -> Generator[None]:
+    """Within it, `attention` sees what `exchange` makes of its keys and values: devices share a sequence so."""
+    token = _exchange.set(exchange)
+    try:
+        yield
+    finally:
+        _exchange.reset(token)
 
 
 @dataclass(frozen=True)
@@ -63,6 +78,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     Returns: (B, L_q, H * D), heads side by side.
     """
     dim = q.shape[-1]
+    exchange = _exchange.get()
+    if exchange is not None:
+        k, v = exchange(k, v)
     if weights is not None:
         q, k = _longer(q, weights.query), _longer(k, weights.key)
         v = F.pad(v, (0, ADDED_CHANNELS))
