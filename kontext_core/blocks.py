@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import KeyWeights, attention
-from .rope import rotate
+from .kernels import Kernels, chosen
+from .kernels.plain import Stream
+from .kernels.side_stream import both
 
 
 def timestep_embedding(
@@ -54,7 +56,7 @@ class Modulation(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Holds the published `scale`; `QKNorm` applies query's and key's at once."""
+    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.plain.turned`."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -67,10 +69,9 @@ class QKNorm(nn.Module):
         self.query_norm = RMSNorm(dim)
         self.key_norm = RMSNorm(dim)
 
-    def forward(self, qk: Tensor) -> Tensor:
-        """RMS-normalise queries and keys (B, L, 2, H, D), each with its own scale."""
-        scale = torch.stack([self.query_norm.scale, self.key_norm.scale])[:, None]
-        return F.rms_norm(qk, qk.shape[-1:], eps=1e-6) * scale
+    def of(self, qkv: Tensor) -> Stream:
+        """With queries, keys and values (B, L, 3, H, D), not yet normalised, what a stream brings to attention."""
+        return qkv, self.query_norm.scale, self.key_norm.scale
 
 
 class SelfAttention(nn.Module):
@@ -83,10 +84,8 @@ class SelfAttention(nn.Module):
         self.norm = QKNorm(dim // num_heads)
         self.proj = nn.Linear(dim, dim)
 
-    def project(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised queries and keys (B, L, 2, H, D), and values (B, L, H, D)."""
-        qkv = self.qkv(x).unflatten(-1, (3, self.num_heads, -1))
-        return self.norm(qkv[:, :, :2]), qkv[:, :, 2]
+    def project(self, normed: Tensor) -> Stream:
+        return self.norm.of(self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)))
 
 
 class DoubleBlock(nn.Module):
@@ -111,20 +110,18 @@ class DoubleBlock(nn.Module):
         weights: KeyWeights | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
-        img_shift, img_scale, img_gate, img_mlp_shift, img_mlp_scale, img_mlp_gate = img_mod.unbind(1)
-        txt_shift, txt_scale, txt_gate, txt_mlp_shift, txt_mlp_scale, txt_mlp_gate = txt_mod.unbind(1)
-
-        img_qk, img_v = self.img_attn.project(modulate(img, img_shift, img_scale))
-        txt_qk, txt_v = self.txt_attn.project(modulate(txt, txt_shift, txt_scale))
-        q, k = rotate(torch.cat([txt_qk, img_qk], dim=1), pe).unbind(2)
-        attended = attention(q, k, torch.cat([txt_v, img_v], dim=1), weights)
-        txt_attended, img_attended = attended[:, : txt.shape[1]], attended[:, txt.shape[1] :]
-
-        img = add_gated(img, img_gate, self.img_attn.proj(img_attended))
-        img = add_gated(img, img_mlp_gate, self.img_mlp(modulate(img, img_mlp_shift, img_mlp_scale)))
-        txt = add_gated(txt, txt_gate, self.txt_attn.proj(txt_attended))
-        txt = add_gated(txt, txt_mlp_gate, self.txt_mlp(modulate(txt, txt_mlp_shift, txt_mlp_scale)))
-        return img, txt
+        kernels, n_txt = chosen(img), txt.shape[1]
+        img_stream, txt_stream = both(
+            img,
+            lambda: _begin(kernels, img, img_mod, self.img_attn),
+            lambda: _begin(kernels, txt, txt_mod, self.txt_attn),
+        )
+        attended = attention(*kernels.turned([txt_stream, img_stream], pe), weights)
+        return both(
+            img,
+            lambda: _end(kernels, img, img_mod, self.img_attn, self.img_mlp, attended[:, n_txt:]),
+            lambda: _end(kernels, txt, txt_mod, self.txt_attn, self.txt_mlp, attended[:, :n_txt]),
+        )
 
 
 class SingleBlock(nn.Module):
@@ -151,20 +148,22 @@ class SingleBlock(nn.Module):
 
         Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
         """
+        kernels = chosen(x)
         shift, scale, gate = mod.unbind(1)
-        normed = modulate(x, shift, scale)
         if wanted == slice(None):
+            normed = kernels.modulate(x, shift, scale, self.linear1)
             qkv, mlp = self.linear1(normed).split(
                 [3 * self.hidden_size, self.linear1.out_features - 3 * self.hidden_size], -1
             )
         else:
+            normed = kernels.modulate(x, shift, scale)
             qkv = _features(self.linear1, normed, 0, 3 * self.hidden_size)
             mlp = _features(self.linear1, normed[:, wanted], 3 * self.hidden_size, self.linear1.out_features)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
-        q, k = rotate(self.norm(qkv[:, :, :2]), pe).unbind(2)
-        attended = attention(q[:, wanted], k, qkv[:, :, 2], weights and weights.narrow(wanted))
-        out = self.linear2(torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1))
-        return add_gated(x[:, wanted], gate, out)
+        q, k, v = kernels.turned([self.norm.of(qkv)], pe)
+        attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
+        out = self.linear2(kernels.beside(attended, mlp, self.linear2))
+        return kernels.add_gated(x[:, wanted], gate, out)
 
 
 class LastLayer(nn.Module):
@@ -179,18 +178,21 @@ class LastLayer(nn.Module):
 
     def forward(self, x: Tensor, mod: Tensor) -> Tensor:
         shift, scale = mod.unbind(1)
-        return self.linear(modulate(x, shift, scale))
+        return self.linear(chosen(x).modulate(x, shift, scale, self.linear))
 
 
-def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """(1 + scale) * LayerNorm(x) + shift."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+def _begin(kernels: Kernels, x: Tensor, mod: Tensor, attn: SelfAttention) -> Stream:
+    """One stream of a double block up to attention. Args: mod (B, 6, 1, hidden)."""
+    return attn.project(kernels.modulate(x, mod[:, 0], mod[:, 1], attn.qkv))
 
 
-def add_gated(x: Tensor, gate: Tensor, update: Tensor) -> Tensor:
-    """x + gate * update; in float16 kept within the finite range, where the residual stream can leave it."""
-    x = torch.addcmul(x, gate, update)
-    return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
+def _end(
+    kernels: Kernels, x: Tensor, mod: Tensor, attn: SelfAttention, mlp: nn.Sequential, attended: Tensor
+) -> Tensor:
+    """One stream of a double block from attention on. Args: mod (B, 6, 1, hidden); attended (B, L, hidden)."""
+    _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod.unbind(1)
+    x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
+    return kernels.add_gated(x, mlp_gate, mlp[2](kernels.activated(mlp[0], normed, mlp[2])))
 
 
 def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:

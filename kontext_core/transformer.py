@@ -137,8 +137,10 @@ class Transformer(nn.Module):
 
     def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:
         """One evaluation at one step. tokens (B, n_target, 64) of the noisy target. Returns the same shape."""
-        img, txt = self.first_block(tokens, prepared, modulation, step)
-        x = self.other_blocks(img, txt, tokens.shape[1], prepared, modulation, step)
+        first = self.first_block
+        x = self._behind(
+            first(tokens, prepared, modulation, step), tokens.shape[1], prepared, modulation, step
+        )
         return self.final_layer(x, modulation.last[step])
 
     def first_block(
@@ -159,6 +161,19 @@ class Transformer(nn.Module):
         step: int,
     ) -> Tensor:
         """From behind the first block to the target tokens (B, n_target, D) that the last layer reads."""
+        return self._behind((img, txt), n_target, prepared, modulation, step)
+
+    def _behind(
+        self,
+        streams: tuple[Tensor, Tensor],
+        n_target: int,
+        prepared: Prepared,
+        modulation: ModulationTable,
+        step: int,
+    ) -> Tensor:
+        """`other_blocks` of (img, txt), which are given away: nobody is to hold them until the last block."""
+        img, txt = streams
+        del streams
         pe, weights = prepared.pe, prepared.weights
         doubles = list(zip(self.double_blocks, modulation.img, modulation.txt, strict=True))
         for block, img_mod, txt_mod in doubles[1:]:

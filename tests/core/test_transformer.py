@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core.blocks import add_gated
+from kontext_core.kernels.plain import add_gated
 from kontext_core.transformer import Transformer
 
 Inputs = Callable[..., dict[str, Tensor]]

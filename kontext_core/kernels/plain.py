@@ -1,0 +1,67 @@
+"""What stands between the matrix products of a block, in plain torch: the definition that `fused` is held to.
+
+B batch, L tokens, H heads, D channels of a head, C the model's width. Vectors of modulation are (B or 1, 1, C).
+`reader` is the linear that reads a result. Here it is of no account; `fused` packs what it hands to a `Float8Linear`.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..rope import rotate
+from .float8 import Rows, pack_rows
+
+# What one stream brings to attention: qkv (B, L, 3, H, D), and the scales (D,) of its queries' and keys' RMS norm.
+Stream = tuple[Tensor, Tensor, Tensor]
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
+    """(1 + scale) * LayerNorm(x) + shift. Args: x (B, L, C)."""
+    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
+
+
+def add_gated(x: Tensor, gate: Tensor, update: Tensor) -> Tensor:
+    """x + gate * update; in float16 kept within the finite range, where the residual stream can leave it."""
+    x = torch.addcmul(x, gate, update)
+    return x.clamp(-65504, 65504) if x.dtype == torch.float16 else x
+
+
+def add_gated_modulated(
+    x: Tensor, gate: Tensor, update: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    """`add_gated`, and `modulate` of that."""
+    x = add_gated(x, gate, update)
+    return x, modulate(x, shift, scale)
+
+
+def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Queries and keys, normalised and turned to their places, and values; of all streams, one after the other.
+
+    Args: streams: their qkv is not read again by anybody, and may be written over. pe: see `rope.rotary_table`.
+    Returns: three of (B, L, H, D).
+    """
+    normed = [
+        F.rms_norm(qkv[:, :, :2], qkv.shape[-1:], eps=1e-6) * torch.stack([query, key])[:, None]
+        for qkv, query, key in streams
+    ]
+    values = [qkv[:, :, 2] for qkv, _, _ in streams]
+    joined = normed[0] if len(normed) == 1 else torch.cat(normed, dim=1)
+    q, k = rotate(joined, pe).unbind(2)
+    return q, k, values[0] if len(values) == 1 else torch.cat(values, dim=1)
+
+
+def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
+    """[attended | tanh-GELU of mlp], what a single block's last linear reads. Args: (B, L, C), (B, L, MLP's width)."""
+    return torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1)
+
+
+def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
+    """tanh-GELU of a linear's output."""
+    return F.gelu(linear(x), approximate="tanh")
+
+
+def packed(x: Tensor) -> Rows:
+    """Numbers in float8 with a factor for each row of the last dimension."""
+    return pack_rows(x)

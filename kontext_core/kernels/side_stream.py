@@ -1,0 +1,34 @@
+"""Two pieces of work that need nothing of each other, one on a CUDA stream of its own where that is wished."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from . import wishes
+
+First = TypeVar("First")
+Second = TypeVar("Second")
+
+
+def both(x: Tensor, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+    """What both return. Args: x: says the device. second: the smaller one; what it reads must outlive the call.
+
+    At its end each stream has waited for the other, so that memory which one frees the other may take.
+    """
+    if not x.is_cuda or torch.compiler.is_compiling() or not wishes().side_stream:
+        return first(), second()
+    main, side = torch.cuda.current_stream(x.device), _side(x.device)
+    side.wait_stream(main)
+    with torch.cuda.stream(side):
+        smaller = second()
+    larger = first()
+    main.wait_stream(side)
+    return larger, smaller
+
+
+@cache
+def _side(device: torch.device) -> Any:
+    return torch.cuda.Stream(device)
