@@ -113,6 +113,7 @@ class Editor(ABC):
         mask: Tensor | None = None,
         feather_px: float = 0,
         kept: Reference | None = None,
+        approximate: str | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
         callback: Callback | None = None,
     ) -> Edit:
@@ -129,6 +130,7 @@ class Editor(ABC):
             cfg_scale: other than 1 needs negative_prompt, and doubles the time.
             mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
             kept: what is kept there, in place of the first reference: a picture of its size and place.
+            approximate: a way to skip what changes little, see `denoise`; None is the exact picture.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
@@ -154,6 +156,7 @@ class Editor(ABC):
             cfg_scale=cfg_scale,
             start=None if start is None else start[0],
             mask=None if start is None else start[1],
+            approximate=approximate,
             callback=callback,
         )
         if finish is not None:
@@ -178,6 +181,8 @@ class Editor(ABC):
         }
         if mask is not None:
             settings |= {"masked": True, "feather_px": feather_px}
+        if approximate is not None:
+            settings |= {"approximate": approximate}
         return Edit(image, latents, seed, settings, placement)
 
     def sample(
@@ -199,6 +204,7 @@ class Editor(ABC):
         strength: float = 1.0,
         mask: Tensor | None = None,
         solver: str = "euler",
+        approximate: str | None = None,
         callback: Callback | None = None,
     ) -> Tensor:
         """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
@@ -209,7 +215,7 @@ class Editor(ABC):
             height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
             batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
             mu: the shift of the noise levels, see `schedule.sigmas`.
-            start, strength, mask, solver, callback: see `denoise`.
+            start, strength, mask, solver, approximate, callback: see `denoise`.
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
@@ -241,6 +247,7 @@ class Editor(ABC):
                 strength=strength,
                 mask=mask,
                 solver=solver,
+                approximate=approximate,
                 callback=callback,
             )
 

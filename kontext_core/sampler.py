@@ -10,6 +10,9 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
+from .approximate import chosen
+from .approximate.question import Question
+from .approximate.question import Sequence as Tokens
 from .attention import key_weights
 from .config import Layout
 from .latents import pack, unpack
@@ -37,6 +40,7 @@ class Options(TypedDict):
     strength: float
     mask: Tensor | None
     solver: str
+    approximate: str | None
     callback: Callback | None
 
 
@@ -57,6 +61,7 @@ def denoise(
     strength: float = 1.0,
     mask: Tensor | None = None,
     solver: str = "euler",
+    approximate: str | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
     """From noise to latents.
@@ -73,6 +78,7 @@ def denoise(
             above 0 it is at least one step.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
         solver: one of `solvers.SOLVERS`; "euler" is the paper's.
+        approximate: a way of `approximate.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not exact.
         callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together.
@@ -80,6 +86,7 @@ def denoise(
     check(noise, (txt, pooled), sigmas, references, cfg_scale, negative, start, strength, mask)
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     config, device = stages[0][1].config, stages[0][1].device
+    skipping = None if approximate is None else chosen(approximate)
     widths = config.context_in_dim, config.vec_in_dim
     for text in ((txt, pooled), *([negative] if negative else [])):
         check_text(text, widths)
@@ -100,6 +107,7 @@ def denoise(
     img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
     head_dim = config.hidden_size // config.num_heads
+    before = None if skipping is None else _whole_reference(references, noise, device)
 
     def once(text: Text) -> Velocity:
         """What does not change over the steps, for each network that takes part, and what asks it."""
@@ -115,9 +123,14 @@ def denoise(
             table = network.modulation(times, vector, scale)
             asked |= {step: (network, prepared, table, row) for row, step in enumerate(steps)}
 
+        shortcut = skipping and skipping.begin(Tokens(states.shape[1], target_size, joined.shape[1], before))
+
         def ask(tokens: Tensor, step: int) -> Tensor:
             network, prepared, table, row = asked[step]
-            return network.velocity(tokens, prepared, table, row).float()
+            if shortcut is None:
+                return network.velocity(tokens, prepared, table, row).float()
+            now = Question(network, tokens, prepared, table, row, levels[step], step, len(levels) - 1)
+            return shortcut(now).float()
 
         return ask
 
@@ -139,6 +152,15 @@ def denoise(
         velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
     )
     return unpack(tokens, height, width)
+
+
+def _whole_reference(references: Sequence[Reference], noise: Tensor, device: torch.device) -> Tensor | None:
+    """Tokens of the first reference that shows all of a picture of the noise's size."""
+    for one in references:
+        given = one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
+        if given.strength > 0 and given.region is None and given.latents.shape[1:] == noise.shape[1:]:
+            return pack(given.latents.to(device, torch.float32))
+    return None
 
 
 def _networks(stages: Stages, steps: int) -> list[Transformer]:
