@@ -85,6 +85,11 @@ def _parser() -> argparse.ArgumentParser:
         "--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given"
     )
     edit.add_argument(
+        "--approximate",
+        metavar="NAME[:NUMBER]",
+        help="skip what changes little, for speed: first_block, teacache, region or references",
+    )
+    edit.add_argument(
         "--output", type=Path, default=Path("output"), help="folder for the turns' pictures (output)"
     )
     edit.set_defaults(command=_edit)
@@ -208,6 +213,7 @@ def _edit(options: argparse.Namespace) -> None:
             seed=options.seed,
             fit=options.fit,
             layout=options.layout,
+            approximate=options.approximate,
             callback=progress,
         )
         current = edit
