@@ -1,4 +1,4 @@
-"""The one place that chooses an attention backend."""
+"""Attention over all tokens, weights of keys, and keys of other devices. What computes it: `attention_backends`."""
 
 import math
 from collections.abc import Callable, Generator, Sequence
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from .attention_backends import call, chosen_backend
 
 ADDED_CHANNELS = 8  # behind those of a head where keys have weights; kernels want a multiple of it
 
@@ -84,10 +86,8 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     if weights is not None:
         q, k = _longer(q, weights.query), _longer(k, weights.key)
         v = F.pad(v, (0, ADDED_CHANNELS))
-    out = F.scaled_dot_product_attention(
-        q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), scale=dim**-0.5
-    )
-    return out.transpose(1, 2)[..., :dim].flatten(2)
+    out = call(chosen_backend(q), q, k, v, dim**-0.5)
+    return out[..., :dim].flatten(2)
 
 
 def _longer(x: Tensor, channels: Tensor) -> Tensor:

@@ -49,7 +49,7 @@ def product(rows: Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) ->
 
 def card_product(rows: Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
     """The same on a card's float8 units. Sums come in bfloat16, the one form that cards with row-wise factors have."""
-    out = torch._scaled_mm(  # pyright: ignore[reportPrivateImportUsage]
+    out = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         rows.stored.flatten(0, -2),
         weight.t(),
         scale_a=rows.factors.flatten(0, -2),

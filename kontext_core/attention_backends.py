@@ -1,0 +1,153 @@
+"""What computes attention: the one place that chooses it, by card, packages, dtype, a head's width and wishes.
+
+Source: torch.nn.attention, sdpa_kernel; Dao-AILab/flash-attention (FlashAttention 3 and 4); arXiv:2410.02367 (SageAttention).
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from .kernels import wishes
+
+log = logging.getLogger(__name__)
+
+Capability = tuple[int, int]  # of a CUDA card
+
+
+@dataclass(frozen=True)
+class Backend:
+    """What a backend can do.
+
+    Args:
+        fits: whether it knows a card and a head's width. package: module that must be importable; None: torch's own.
+        exact: whether it is attention to the last rounding; what is not is taken only where it is asked for.
+    """
+
+    fits: Callable[[Capability, int], bool]
+    package: str | None = None
+    exact: bool = True
+
+
+# The best first, for cards that several know.
+BACKENDS = {
+    "flash4": Backend(lambda card, dim: card[0] == 10 and dim in (64, 96, 128), "flash_attn.cute"),
+    "flash3": Backend(lambda card, dim: card[0] == 9 and dim % 8 == 0 and dim <= 256, "flash_attn_interface"),
+    "cudnn": Backend(lambda card, dim: card[0] in (9, 10) and dim % 8 == 0 and dim <= _widest_of_cudnn(card)),
+    "flash2": Backend(lambda card, dim: card >= (8, 0) and dim % 8 == 0 and dim <= 256),
+    "sage": Backend(lambda card, dim: card >= (8, 0) and dim in (64, 96, 128), "sageattention", exact=False),
+    "torch": Backend(lambda card, dim: True),
+}
+_PACKAGES = frozenset(backend.package for backend in BACKENDS.values() if backend.package is not None)
+_HALF = (torch.bfloat16, torch.float16)
+
+# Torch's own ways, in the order in which they are tried: where the first cannot, the next does.
+_IN_TORCH = {
+    "cudnn": [
+        SDPBackend.CUDNN_ATTENTION,
+        SDPBackend.FLASH_ATTENTION,
+        SDPBackend.EFFICIENT_ATTENTION,
+        SDPBackend.MATH,
+    ],
+    "flash2": [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH],
+}
+
+
+def choose(
+    card: Capability | None, installed: frozenset[str], dtype: torch.dtype, head_dim: int, wish: str = "auto"
+) -> str:
+    """The name of one of `BACKENDS`.
+
+    Args: card: None is no CUDA card. installed: packages that can be imported. wish: such a name, or "auto".
+    Raises: ValueError if what is wished is not known, or cannot be had here.
+    """
+    if wish != "auto" and wish not in BACKENDS:
+        raise ValueError(f"attention {wish!r} is not known; choose auto, {', '.join(BACKENDS)}")
+    if wish == "torch" or (wish == "auto" and (card is None or dtype not in _HALF)):
+        return "torch"
+    if wish == "auto":
+        return next(
+            name
+            for name in BACKENDS
+            if BACKENDS[name].exact and _fits(name, card, installed, dtype, head_dim)
+        )
+    if not _fits(wish, card, installed, dtype, head_dim):
+        package = BACKENDS[wish].package
+        needs = f" and the package {package.partition('.')[0]}" if package else ""
+        raise ValueError(
+            f"attention {wish!r} cannot be had here: it needs bfloat16 or float16, a card{needs} that know heads of "
+            f"{head_dim}; choose auto"
+        )
+    return wish
+
+
+def chosen_backend(q: Tensor) -> str:
+    """For queries (B, L, H, D). Where gradients are wanted, or blocks compiled, it is torch's own."""
+    if not q.is_cuda and wishes().attention == "auto":
+        return "torch"
+    if torch.compiler.is_compiling():
+        return "cudnn"  # whatever the card: torch goes on to the next in order
+    if torch.is_grad_enabled():
+        return "torch"
+    return _chosen(q.device, q.dtype, q.shape[-1], wishes().attention)
+
+
+def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+    """Args: q (B, L_q, H, D); k, v (B, L, H, D); scale of the products. Returns: (B, L_q, H, D)."""
+    if backend in ("flash3", "flash4"):
+        out = _function(backend)(q, k, v, softmax_scale=scale)
+        return out[0] if isinstance(out, tuple) else out  # some versions return the sums of exponentials too
+    if backend == "sage":
+        return _function(backend)(q, k, v, tensor_layout="NHD", is_causal=False, sm_scale=scale)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    if backend == "torch":
+        return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+    with sdpa_kernel(_IN_TORCH[backend], set_priority=True):
+        return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
+
+def _widest_of_cudnn(card: Capability) -> int:
+    return 256 if card[0] == 9 else 128
+
+
+def _fits(
+    name: str, card: Capability | None, installed: frozenset[str], dtype: torch.dtype, head_dim: int
+) -> bool:
+    backend = BACKENDS[name]
+    there = backend.package is None or backend.package in installed
+    if name == "torch":
+        return True
+    return there and card is not None and dtype in _HALF and backend.fits(card, head_dim)
+
+
+@cache
+def _chosen(device: torch.device, dtype: torch.dtype, head_dim: int, wish: str) -> str:
+    card = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
+    name = choose(card, _installed(), dtype, head_dim, wish)
+    log.info("attention on %s, %s, heads of %d: %s", device, dtype, head_dim, name)
+    return name
+
+
+@cache
+def _installed() -> frozenset[str]:
+    found: set[str] = set()
+    for package in _PACKAGES:
+        try:
+            import_module(package)
+        except (ImportError, OSError, RuntimeError) as reason:  # built for another torch or card
+            log.debug("%s is not used: %s", package, reason)
+        else:
+            found.add(package)
+    return frozenset(found)
+
+
+def _function(backend: str) -> Callable[..., Any]:
+    name = "sageattn" if backend == "sage" else "flash_attn_func"
+    return getattr(import_module(BACKENDS[backend].package or ""), name)

@@ -1,0 +1,128 @@
+"""Which backend computes attention, as a table; and that what is pinned is what runs."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.profiler import ProfilerActivity, profile
+
+from kontext_core import attention_backends
+from kontext_core.attention import attention
+from kontext_core.attention_backends import BACKENDS, call, choose
+from kontext_core.kernels import Wishes, wishing
+
+HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50 = (9, 0), (10, 0), (8, 9), (8, 0), (7, 5), (12, 0)
+FLASH3, FLASH4, SAGE = "flash_attn_interface", "flash_attn.cute", "sageattention"
+BF16 = torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("card", "installed", "dtype", "head_dim", "wish", "expected"),
+    [
+        (None, (), torch.float32, 128, "auto", "torch"),
+        (None, (FLASH3, FLASH4, SAGE), BF16, 128, "auto", "torch"),
+        (HOPPER, (), BF16, 128, "auto", "cudnn"),
+        (HOPPER, (), torch.float16, 136, "auto", "cudnn"),  # with the channels of weights on keys
+        (HOPPER, (), torch.float32, 128, "auto", "torch"),
+        (HOPPER, (FLASH3,), BF16, 128, "auto", "flash3"),
+        (HOPPER, (FLASH3,), BF16, 12, "auto", "torch"),
+        (HOPPER, (FLASH3,), BF16, 128, "cudnn", "cudnn"),
+        (HOPPER, (FLASH4, SAGE), BF16, 128, "auto", "cudnn"),
+        (HOPPER, (SAGE,), BF16, 128, "sage", "sage"),
+        (HOPPER, (), BF16, 128, "torch", "torch"),
+        (BLACKWELL, (FLASH3, FLASH4), BF16, 128, "auto", "flash4"),
+        (BLACKWELL, (FLASH3, FLASH4), BF16, 136, "auto", "flash2"),
+        (BLACKWELL, (), BF16, 128, "auto", "cudnn"),
+        (RTX50, (FLASH3, FLASH4), BF16, 128, "auto", "flash2"),
+        (ADA, (FLASH3, SAGE), BF16, 128, "auto", "flash2"),
+        (AMPERE, (), torch.float16, 32, "auto", "flash2"),
+        (AMPERE, (), BF16, 20, "auto", "torch"),
+        (TURING, (), torch.float16, 128, "auto", "torch"),
+    ],
+)
+def test_table(
+    card: tuple[int, int] | None,
+    installed: tuple[str, ...],
+    dtype: torch.dtype,
+    head_dim: int,
+    wish: str,
+    expected: str,
+) -> None:
+    assert choose(card, frozenset(installed), dtype, head_dim, wish) == expected
+
+
+def test_only_what_is_exact_comes_unasked() -> None:
+    everything = frozenset(backend.package for backend in BACKENDS.values() if backend.package)
+    for card in (HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50):
+        for dim in range(8, 264, 8):
+            assert BACKENDS[choose(card, everything, BF16, dim)].exact
+    assert [name for name, backend in BACKENDS.items() if not backend.exact] == ["sage"]
+
+
+@pytest.mark.parametrize(
+    ("card", "installed", "dtype", "wish", "message"),
+    [
+        (HOPPER, (), BF16, "fast", "attention 'fast' is not known; choose auto, flash4"),
+        (HOPPER, (), BF16, "sage", "needs bfloat16 or float16, a card and the package sageattention"),
+        (HOPPER, (SAGE,), torch.float32, "sage", "'sage' cannot be had here"),
+        (TURING, (), BF16, "flash2", "'flash2' cannot be had here"),
+        (None, (FLASH3,), BF16, "flash3", "'flash3' cannot be had here"),
+    ],
+)
+def test_what_cannot_be_had(
+    card: tuple[int, int] | None, installed: tuple[str, ...], dtype: torch.dtype, wish: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        choose(card, frozenset(installed), dtype, 128, wish)
+
+
+def test_a_wish_is_heard() -> None:
+    q = torch.randn(1, 4, 2, 16)
+    with torch.no_grad(), wishing(Wishes(attention="flash2")), pytest.raises(ValueError, match="choose auto"):
+        attention(q, q, q)
+    with torch.no_grad(), wishing(Wishes(attention="torch")):
+        attention(q, q, q)
+
+
+@pytest.mark.parametrize("backend", ["flash3", "flash4", "sage", "cudnn", "flash2"])
+def test_what_backends_are_handed(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    """Packages in place of the real ones, with their signatures: tokens before heads. Torch's own fall back on a CPU."""
+
+    def by_torch(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        parts = (part.transpose(1, 2) for part in (q, k, v))
+        return F.scaled_dot_product_attention(*parts, scale=scale).transpose(1, 2)
+
+    def flash_attn_func(q: Tensor, k: Tensor, v: Tensor, softmax_scale: float) -> object:
+        out = by_torch(q, k, v, softmax_scale)
+        return (out, None) if backend == "flash4" else out
+
+    def sageattn(
+        q: Tensor, k: Tensor, v: Tensor, tensor_layout: str, is_causal: bool, sm_scale: float
+    ) -> Tensor:
+        assert (tensor_layout, is_causal) == ("NHD", False)
+        return by_torch(q, k, v, sm_scale)
+
+    functions: dict[str, Callable[..., object]] = {
+        "flash3": flash_attn_func,
+        "flash4": flash_attn_func,
+        "sage": sageattn,
+    }
+    monkeypatch.setattr(attention_backends, "_function", lambda name: functions[name])
+    q, k, v = (torch.randn(2, length, 3, 16) for length in (4, 9, 9))
+    torch.testing.assert_close(call(backend, q, k, v, 0.3), by_torch(q, k, v, 0.3))
+
+
+@pytest.mark.gpu
+@torch.no_grad()
+def test_the_kernel_that_runs() -> None:
+    """By its name, on the card at hand."""
+    q = torch.randn(1, 512, 24, 128, device="cuda", dtype=BF16)
+    attention(q, q, q)
+    with profile(activities=[ProfilerActivity.CUDA]) as recorded:
+        attention(q, q, q)
+        torch.cuda.synchronize()
+    names = " ".join(event.key.lower() for event in recorded.key_averages())
+    expected = {"cudnn": "cudnn", "flash2": "flash", "flash3": "flash", "flash4": "flash", "torch": ""}
+    assert expected[attention_backends.chosen_backend(q)] in names, names
