@@ -4,6 +4,7 @@ import struct
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -175,17 +176,26 @@ def from_file(path: Path) -> Tensor:
     """
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
+    return _opened(path, str(path))
+
+
+def from_bytes(data: bytes, name: str) -> Tensor:
+    """The same of a picture file's bytes. Args: name: what a fault calls it."""
+    return _opened(BytesIO(data), name)
+
+
+def _opened(file: Path | BytesIO, name: str) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(file) as picture:
                 return from_pil(picture)
     except Image.DecompressionBombError as error:
-        raise ValueError(f"{path} is too large a picture; make it smaller first") from error
+        raise ValueError(f"{name} is too large a picture; make it smaller first") from error
     except MemoryError as error:
-        raise ValueError(f"{path} does not fit into memory; make it smaller first") from error
+        raise ValueError(f"{name} does not fit into memory; make it smaller first") from error
     except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise ValueError(f"{path} is not a picture that can be read ({error})") from error
+        raise ValueError(f"{name} is not a picture that can be read ({error})") from error
 
 
 def from_pil(picture: Image.Image) -> Tensor:

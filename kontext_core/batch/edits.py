@@ -1,0 +1,170 @@
+"""The file of a batch: a line of JSON for each edit."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..config import LAYOUTS
+from ..images import FITS
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
+_LARGEST = 16384
+
+
+@dataclass(frozen=True)
+class BatchEdit:
+    """One line. Args: id: names its files. pictures: files; the first is edited, others are references.
+
+    instructions: a turn each. settings: for `Pipeline.edit`, with its names.
+    """
+
+    line: int
+    id: str
+    pictures: tuple[Path, ...]
+    instructions: tuple[str, ...]
+    settings: Mapping[str, Any]
+
+    def key(self, pictures: list[bytes], model: str) -> str:
+        """Changes when the result would. Args: pictures: the bytes of the files. model: what else it depends on."""
+        asked = {"instructions": self.instructions, "settings": dict(self.settings), "model": model}
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+        for picture in pictures:
+            digest.update(hashlib.sha256(picture).digest())
+        return digest.hexdigest()
+
+
+def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
+    return (
+        lambda value: type(value) is int and least <= value <= most
+    ), f"a whole number from {least} to {most}"
+
+
+def _number(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
+    return (
+        lambda value: type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+    ), f"a number from {least:g} to {most:g}"
+
+
+def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
+    return (lambda value: value in names), f"one of {', '.join(names)}"
+
+
+_TEXT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, str)), "a text"
+
+# What a line may say beside its pictures and instructions: the name in `Pipeline.edit`, and what it must be.
+SETTINGS: dict[str, tuple[str, tuple[Callable[[Any], bool], str]]] = {
+    "seed": ("seed", _whole(0, 2**63 - 1)),
+    "steps": ("steps", _whole(1, 1000)),
+    "guidance": ("guidance", _number(0, 100)),
+    "width": ("width_px", _whole(16, _LARGEST)),
+    "height": ("height_px", _whole(16, _LARGEST)),
+    "fit": ("fit", _one_of(*FITS)),
+    "layout": ("layout", _one_of(*LAYOUTS)),
+    "negative": ("negative_prompt", _TEXT),
+    "cfg": ("cfg_scale", _number(0, 100)),
+}
+_KEYS = ("id", "pictures", "instructions", *SETTINGS)
+
+
+def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple[list[BatchEdit], list[str]]:
+    """The edits of a file, in order, and a sentence for each line that cannot be used. Empty lines count as none.
+
+    Args: pictures: the folder that pictures are named from and lie in. defaults: settings of lines that say nothing.
+    Raises: ValueError if there is no such file or folder.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    if not pictures.is_dir():
+        raise ValueError(f"there is no folder {pictures} to take pictures from; name another with --pictures")
+    edits: dict[str, BatchEdit] = {}
+    faults: list[str] = []
+    with path.open("rb") as lines:
+        for number, text in enumerate(lines, start=1):
+            if not text.strip():
+                continue
+            try:
+                edit = _edit(number, text, pictures.resolve(), defaults)
+                earlier = edits.setdefault(edit.id.lower(), edit)  # as some systems know files
+                if earlier is not edit:
+                    raise ValueError(
+                        f"its id {edit.id!r} is that of line {earlier.line} too; give it an id of its own"
+                    )
+            except ValueError as error:
+                faults.append(f"line {number} of {path.name}: {error}")
+    return list(edits.values()), faults
+
+
+def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -> BatchEdit:
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"it is not JSON ({error})") from error
+    if not isinstance(given, dict):
+        raise ValueError('it must be an object, as in {"pictures": "a.png", "instructions": "make it night"}')
+    unknown = [key for key in given if key not in _KEYS]
+    if unknown:
+        raise ValueError(f"{unknown[0]!r} is not known; a line may have {', '.join(_KEYS)}")
+    names = _texts("pictures", given.get("pictures", []))
+    instructions = _texts("instructions", given.get("instructions"))
+    if not instructions:
+        raise ValueError("it has no instructions; give one, or an empty text for none")
+    settings = dict(defaults)
+    for key, (name, (fits, allowed)) in SETTINGS.items():
+        if key not in given:
+            continue
+        if not fits(given[key]):
+            raise ValueError(f"{key} is {_short(given[key])} and must be {allowed}")
+        settings[name] = given[key]
+    if settings.get("cfg_scale", 1) != 1 and "negative_prompt" not in settings:
+        raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
+    chosen = given.get("id", _named(names, instructions, settings))
+    if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
+        raise ValueError(
+            f"the id {_short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
+            "beginning with a letter or digit, and not 'results' or a name that a system keeps for itself"
+        )
+    return BatchEdit(number, chosen, tuple(_inside(folder, name) for name in names), instructions, settings)
+
+
+def _texts(key: str, given: Any) -> tuple[str, ...]:
+    """A text, or a list of texts."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(
+            f"{key} must be a text or a list of texts" + (", and there are none" * (given is None))
+        )
+    return tuple(texts)
+
+
+def _named(names: tuple[str, ...], instructions: tuple[str, ...], settings: Mapping[str, Any]) -> str:
+    """An id that tells different edits apart, wherever in the file they stand."""
+    said = json.dumps([names, instructions, dict(settings)], sort_keys=True)
+    stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(names[0]).stem)[:60].strip("-") if names else ""
+    return f"{stem or 'edit'}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """Raises: ValueError unless the file is there and lies in the folder, links followed."""
+    try:
+        path = (folder / name).resolve()
+        there = path.is_file()
+    except (OSError, ValueError) as error:
+        raise ValueError(f"the picture {_short(name)} cannot be a file ({error})") from error
+    if not path.is_relative_to(folder):
+        raise ValueError(
+            f"the picture {_short(name)} lies outside of {folder}; name its folder with --pictures"
+        )
+    if not there:
+        raise ValueError(f"there is no picture {_short(name)} in {folder}")
+    return path
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

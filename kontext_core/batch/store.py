@@ -1,0 +1,107 @@
+"""The folder of a batch's results: pictures that are whole or not there, and a line of JSON for each edit."""
+
+import json
+import os
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+RESULTS = "results.jsonl"
+_LOCK = ".kontext-batch.lock"
+
+
+class Store:
+    """Args: folder: made if it is not there. Only one process may have it at a time, see `opened`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._path = folder / RESULTS
+        self._last = _read(self._path)
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path) -> Generator["Store"]:
+        """Raises: ValueError if another batch is at work in this folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / _LOCK).open("ab") as lock:
+            if not _locked(lock):
+                raise ValueError(
+                    f"another batch is at work in {folder}; wait for its end, or name another folder"
+                )
+            for left in folder.glob(".*.part"):
+                left.unlink()
+            yield cls(folder)
+
+    def has(self, id: str, key: str) -> bool:
+        """Whether this very edit was made, and its pictures are there."""
+        last = self._last.get(id, {})
+        return (
+            last.get("status") == "done"
+            and last.get("key") == key
+            and all((self.folder / name).is_file() for name in last["pictures"])
+        )
+
+    def done(self, id: str, pictures: Sequence[bytes], record: Mapping[str, Any]) -> list[Path]:
+        """Keep the pictures (PNG) of an edit, one for each turn, and then its line."""
+        names = [f"{id}_turn{turn}.png" for turn in range(1, len(pictures) + 1)]
+        for name, picture in zip(names, pictures, strict=True):
+            partial = self.folder / f".{name}.part"
+            with partial.open("wb") as file:
+                file.write(picture)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(partial, self.folder / name)
+        self._write({"id": id, "status": "done", "pictures": names, **record})
+        return [self.folder / name for name in names]
+
+    def failed(self, id: str, error: str, record: Mapping[str, Any]) -> None:
+        self._write({"id": id, "status": "failed", "error": error, **record})
+
+    def _write(self, line: dict[str, Any]) -> None:
+        with self._path.open("ab") as file:
+            if file.tell() and not _ends_whole(self._path):
+                file.write(b"\n")  # a line that a kill cut off
+            file.write(json.dumps(line).encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        self._last[line["id"]] = line
+
+
+def _read(path: Path) -> dict[str, dict[str, Any]]:
+    """The last line of each edit. What is no such line, as a kill may leave one, counts as none."""
+    found: dict[str, dict[str, Any]] = {}
+    for text in path.read_bytes().splitlines() if path.exists() else ():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("id"), str) and _is_list(line.get("pictures", [])):
+            found[line["id"]] = line
+    return found
+
+
+def _is_list(names: Any) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)
+
+
+def _ends_whole(path: Path) -> bool:
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
+def _locked(file: BinaryIO) -> bool:
+    """Lock a file for as long as it is open in this process."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

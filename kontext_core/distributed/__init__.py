@@ -1,0 +1,1 @@
+"""One edit over several devices: the tokens are shared out, and each device computes its own."""
