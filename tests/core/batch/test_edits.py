@@ -1,0 +1,109 @@
+"""Lines of a batch: what they may say, and a sentence with the line's number for what they may not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kontext_core.batch.edits import read_edits
+
+GOOD = {"pictures": "a.png", "instructions": "make it night"}
+
+
+def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> None:
+    given = {
+        "id": "first.1",
+        "pictures": ["a.png", "./b.png"],
+        "instructions": ["x", ""],
+        "seed": 7,
+        "steps": 3,
+        "guidance": 3,
+        "width": 64,
+        "height": 32,
+        "fit": "pad",
+        "layout": "index",
+        "negative": "ugly",
+        "cfg": 2.5,
+    }
+    (edit,), faults = read_edits(lines("", given, "  "), folder, {"steps": 28})
+    assert faults == []
+    assert (edit.line, edit.id, edit.instructions) == (2, "first.1", ("x", ""))
+    assert edit.pictures == ((folder / "a.png").resolve(), (folder / "b.png").resolve())
+    assert edit.settings == {
+        "seed": 7,
+        "steps": 3,
+        "guidance": 3,
+        "width_px": 64,
+        "height_px": 32,
+        "fit": "pad",
+        "layout": "index",
+        "negative_prompt": "ugly",
+        "cfg_scale": 2.5,
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "sentence"),
+    [
+        ("{", "it is not JSON"),
+        (b"\xff\xfe{}", "it is not JSON"),
+        ("[" * 100_000, "it is not JSON"),
+        ("[1]", "it must be an object"),
+        ({**GOOD, "sede": 1}, "'sede' is not known; a line may have id, pictures, instructions, seed"),
+        ({"pictures": "a.png"}, "instructions must be a text or a list of texts, and there are none"),
+        ({**GOOD, "instructions": []}, "it has no instructions"),
+        ({**GOOD, "pictures": [1]}, "pictures must be a text or a list of texts"),
+        ({**GOOD, "seed": -1}, "seed is -1 and must be a whole number from 0 to 9223372036854775807"),
+        ({**GOOD, "seed": True}, "seed is True and must be a whole number"),
+        ({**GOOD, "steps": 1.5}, "steps is 1.5 and must be a whole number from 1 to 1000"),
+        ('{"instructions": "x", "guidance": NaN}', "guidance is nan and must be a number from 0 to 100"),
+        ({**GOOD, "fit": "squeeze"}, "fit is 'squeeze' and must be one of crop, pad, stretch, none"),
+        ({**GOOD, "layout": ["index"]}, "layout is ['index'] and must be one of"),
+        ({**GOOD, "cfg": 2}, "cfg other than 1 needs a negative"),
+        ({**GOOD, "pictures": "c.png"}, "there is no picture 'c.png' in "),
+        ({**GOOD, "pictures": "../edits.jsonl"}, "the picture '../edits.jsonl' lies outside of "),
+        ({**GOOD, "pictures": "/etc/hostname"}, "the picture '/etc/hostname' lies outside of "),
+        ({**GOOD, "pictures": "link.png"}, "the picture 'link.png' lies outside of "),
+        ({**GOOD, "pictures": "a\0.png"}, "cannot be a file"),
+        ({**GOOD, "id": "../a"}, "the id '../a' names files"),
+        ({**GOOD, "id": ".hidden"}, "the id '.hidden' names files"),
+        ({**GOOD, "id": "a/b"}, "the id 'a/b' names files"),
+        ({**GOOD, "id": "Con.png"}, "the id 'Con.png' names files"),
+        ({**GOOD, "id": 5}, "the id 5 names files"),
+    ],
+)
+def test_a_bad_line_is_one_sentence_and_the_rest_goes_on(
+    folder: Path, lines: Callable[..., Path], line: Any, sentence: str
+) -> None:
+    (folder / "link.png").symlink_to("/etc/hostname")
+    edits, faults = read_edits(lines(GOOD, line, {**GOOD, "seed": 2}), folder, {})
+    assert [edit.line for edit in edits] == [1, 3]
+    (fault,) = faults
+    assert fault.startswith("line 2 of edits.jsonl: ")
+    assert sentence in fault
+    assert "\n" not in fault
+
+
+def test_ids_tell_edits_apart_and_do_not_depend_on_the_line(folder: Path, lines: Callable[..., Path]) -> None:
+    others = [{**GOOD, "seed": 1}, {**GOOD, "pictures": "b.png"}, {"instructions": "make it night"}]
+    there, _ = read_edits(lines(GOOD, *others), folder, {})
+    back, _ = read_edits(lines(*reversed(others), "", GOOD), folder, {})
+    assert len({edit.id for edit in there}) == 4
+    assert {edit.id for edit in there} == {edit.id for edit in back}
+    assert there[0].id.startswith("a-")
+
+
+@pytest.mark.parametrize("second", [GOOD, {**GOOD, "seed": 5}])
+def test_one_id_stands_once(folder: Path, lines: Callable[..., Path], second: dict[str, Any]) -> None:
+    named = [{**line, "id": name} for line, name in ((GOOD, "one"), (second, "ONE"))]
+    edits, faults = read_edits(lines(*named), folder, {})
+    assert len(edits) == 1
+    assert faults == ["line 2 of edits.jsonl: its id 'ONE' is that of line 1 too; give it an id of its own"]
+
+
+def test_no_such_file_or_folder(folder: Path, lines: Callable[..., Path]) -> None:
+    with pytest.raises(ValueError, match=r"there is no file .*none.jsonl"):
+        read_edits(folder / "none.jsonl", folder, {})
+    with pytest.raises(ValueError, match="name another with --pictures"):
+        read_edits(lines(GOOD), folder / "none", {})
