@@ -1,4 +1,4 @@
-"""The command line: kontext edit, info, train, score, run."""
+"""The command line: kontext edit, batch, info, train, score, run."""
 
 import argparse
 import logging
@@ -10,12 +10,20 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .batch.options import add_options
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
 
 EXAMPLES = """examples:
   kontext edit photo.png "make the red circle blue"
   kontext edit photo.png "remove the green star" "make the background sand" --seed 7 --output edited/
   kontext edit photo.png "put the thing of picture 2 at row 1 column 4" --reference other.png
   kontext edit photo.png "make it night" --lora style.safetensors:0.8
+  kontext edit photo.png "make it night" --gpus 2
+  kontext batch edits.jsonl --output pictures/
   kontext info flux1-kontext-dev.safetensors --check --sha256
   kontext train runs/mine --minutes 90
   kontext score --count 50 --output scores/
@@ -37,9 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say("stopped")
         return 130
     except (OSError, ValueError, RuntimeError) as error:
+        place = getattr(options, "joined", None)
+        if place is not None:
+            _tell(place, str(error))
         if options.verbose:
             raise
-        say(f"kontext: {error}")
+        if place is None:
+            say(f"kontext: {error}")
         return 1
     return 0
 
@@ -47,6 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+def _tell(place: str, fault: str) -> None:
+    """Leave the sentence to the process that started this one, which says it once for all of them."""
+    from .distributed.launch import Place
+
+    Place.parse(place).fail(fault)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,14 +85,7 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument(
         "--reference", type=Path, action="append", default=[], help="a further picture, for every turn"
     )
-    edit.add_argument(
-        "--lora",
-        type=_lora,
-        action="append",
-        default=[],
-        metavar="FILE[:STRENGTH]",
-        help="a LoRA upon the model, at strength 1 unless given; once for each",
-    )
+    _lora_option(edit)
     _model_options(edit)
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
@@ -92,7 +104,15 @@ def _parser() -> argparse.ArgumentParser:
     edit.add_argument(
         "--output", type=Path, default=Path("output"), help="folder for the turns' pictures (output)"
     )
+    edit.add_argument("--gpus", type=_positive, default=1, help="devices that share each turn (1)")
+    edit.add_argument("--joined", help=argparse.SUPPRESS)  # see distributed.launch
     edit.set_defaults(command=_edit)
+
+    batch = commands.add_parser("batch", help="make many edits from a file, a line each")
+    _lora_option(batch)
+    _model_options(batch)
+    add_options(batch)
+    batch.set_defaults(command=_batch)
 
     info = commands.add_parser("info", help="say what a file or folder of weights is")
     info.add_argument("file", type=Path, nargs="+")
@@ -154,8 +174,19 @@ def _parser() -> argparse.ArgumentParser:
 
 def _positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of scenes; give 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is no number of them; give 1 or more")
     return int(text)
+
+
+def _lora_option(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--lora",
+        type=_lora,
+        action="append",
+        default=[],
+        metavar="FILE[:STRENGTH]",
+        help="a LoRA upon the model, at strength 1 unless given; once for each",
+    )
 
 
 def _lora(text: str) -> tuple[Path, float]:
@@ -185,6 +216,18 @@ def _model_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _edit(options: argparse.Namespace) -> None:
+    from .distributed.command import spread_over
+
+    spread_over(options, _edit_here)
+
+
+def _batch(options: argparse.Namespace) -> None:
+    from .batch.command import run_batch
+
+    run_batch(options, say)
+
+
+def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline]") -> None:
     from torch import Tensor
 
     from .images import from_file, to_pil
@@ -197,6 +240,7 @@ def _edit(options: argparse.Namespace) -> None:
         pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
         for report in pipeline.lora_reports:
             say(report.describe())
+    pipeline = over(pipeline)
     current: Tensor | Edit = first
     options.output.mkdir(parents=True, exist_ok=True)
     for number, instruction in enumerate(options.instruction, start=1):
