@@ -28,7 +28,7 @@ from .workflow_parts import GAP, MARGIN, TITLE_PX, TOP, Graph, Node
 
 FOLDER = ROOT / "workflows"
 THUMBNAIL_PX = 256
-VIEW_PX = (1600, 900)
+VIEW_PX = (1440, 900)  # a laptop's screen
 SIDEBAR_PX = 80
 LEAST_SCALE = 0.6  # below it the page leaves out the nodes' texts
 

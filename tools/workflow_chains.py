@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from kontext_core.world.examples import EXAMPLES, STEPS
 
 from . import workflow_parts as parts
-from .workflow_parts import COLUMN, NARROW, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
+from .workflow_parts import COLUMN, EDIT_ROW, NARROW, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
 
 TURNS = ("First turn", "Second turn", "Third turn")
 
@@ -22,7 +20,7 @@ def three_turn_edit() -> Graph:
     for number, (instruction, seed, what) in enumerate(turns, start=1):
         turn, save = f"turn{number}", f"save{number}"
         nodes[turn] = parts.edit(number * COLUMN, 0, instruction, seed, f"Turn {number}")
-        nodes[save] = parts.save(number * COLUMN, 640, f"kontext_turn_{number}")
+        nodes[save] = parts.save(number * COLUMN, EDIT_ROW, f"kontext_turn_{number}")
         links += [f"model.model > {turn}.model", f"{turn}.image > {save}.images"]
         if number > 1:
             links.append(f"turn{number - 1}.latent > {turn}.latent")
@@ -42,14 +40,14 @@ def three_turn_edit() -> Graph:
 def five_turn_chain() -> Graph:
     """A chain: every turn shows its picture, and the PNG at its end remembers them all. Narrow, so that one page shows it."""
     made = EXAMPLES["five_turn_chain"]
-    step, wide, below = NARROW + 30, 2 * NARROW + 30, 720
+    step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
         "model": parts.model(0, 0, NARROW),
         "picture": parts.picture(0, 360, made.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
-            below,
-            300,
+            TURN_ROW,
+            260,
             "## Five turns",
             "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
             "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
@@ -59,13 +57,12 @@ def five_turn_chain() -> Graph:
     }
     links = ["picture.image > turn1.image"]
     for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
-        turn = parts.turn(number * step, 0, instruction, seed, f"Turn {number}")
-        nodes[f"turn{number}"] = replace(turn, size=(NARROW, 640))
+        nodes[f"turn{number}"] = parts.turn(number * step, 0, instruction, seed, f"Turn {number}", NARROW)
         links.append(f"model.model > turn{number}.model")
         if number > 1:
             links.append(f"turn{number - 1}.chain > turn{number}.chain")
-    nodes["sheet"] = Node("KontextChainSheet", (2 * step, below), (wide, 300))
-    nodes["save"] = Node("KontextSaveChain", (4 * step, below), (wide, 300))
+    nodes["sheet"] = Node("KontextChainSheet", (2 * step, TURN_ROW), (wide, 260))
+    nodes["save"] = Node("KontextSaveChain", (4 * step, TURN_ROW), (wide, 260))
     links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
     return Graph(nodes, links)
 
@@ -74,23 +71,27 @@ def branch_and_compare() -> Graph:
     """Two ways on from one turn, held against each other."""
     made = EXAMPLES["branch_and_compare"]
     first, second, branch = zip(made.instructions, made.seeds, strict=True)
+    step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
-        "model": parts.model(0, 0),
-        "picture": parts.picture(0, 360, made.pictures[0]),
+        "model": parts.model(0, 0, NARROW),
+        "picture": parts.picture(0, 360, made.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
-            700,
+            TURN_ROW,
             260,
             "## Two branches",
             "Two **Kontext Turn** on one chain are two branches. **Kontext Compare** shows both and says where they part; "
             "**Kontext Pick Turn** goes back to any turn.",
             OWN,
+            wide=wide,
         ),
-        "turn1": parts.turn(COLUMN, 0, *first, "Turn 1"),
-        "turn2": parts.turn(2 * COLUMN, 0, *second, "Turn 2"),
-        "branch": parts.turn(2 * COLUMN, TURN_ROW, *branch, "Turn 2, another way"),
-        "compare": Node("KontextCompare", (3 * COLUMN, 0), (WIDE, 420), {"turn": -1, "other_turn": -1}),
-        "pick": Node("KontextPickTurn", (COLUMN, TURN_ROW), (WIDE, 420), {"turn": 0}, "Back to the start"),
+        "turn1": parts.turn(step, 0, *first, "Turn 1", NARROW),
+        "turn2": parts.turn(2 * step, 0, *second, "Turn 2", NARROW),
+        "branch": parts.turn(3 * step, 0, *branch, "Turn 2, another way", NARROW),
+        "compare": Node("KontextCompare", (4 * step, 0), (wide, 420), {"turn": -1, "other_turn": -1}),
+        "pick": Node(
+            "KontextPickTurn", (2 * step, TURN_ROW), (NARROW, 260), {"turn": 0}, "Back to the start"
+        ),
     }
     links = [
         "picture.image > turn1.image",
@@ -126,9 +127,9 @@ def script() -> Graph:
         ),
         "model": parts.model(COLUMN, 0),
         "picture": parts.picture(COLUMN, 360, made.pictures[0]),
-        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 760), widgets),
-        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 300)),
-        "save": parts.save(3 * COLUMN, 360, "kontext_script"),
+        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
+        "save": parts.save(3 * COLUMN, 560, "kontext_script"),
     }
     links = [
         "model.model > script.model",
@@ -154,11 +155,11 @@ def resume_from_png() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 380),
-        "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 400), {"file": "example (comes along)"}),
-        "before": Node("KontextChainSheet", (COLUMN, 480), (WIDE, 300), title="What came before"),
+        "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 320), {"file": "example (comes along)"}),
+        "before": Node("KontextChainSheet", (COLUMN, 600), (WIDE, 260), title="What came before"),
         "turn": parts.turn(2 * COLUMN, 0, made.instructions[0], made.seeds[0], f"Turn {turn}"),
-        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 300)),
-        "save": Node("KontextSaveChain", (3 * COLUMN, 380), (WIDE, 330)),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
+        "save": Node("KontextSaveChain", (3 * COLUMN, 560), (WIDE, 300)),
     }
     links = [
         "load.chain > before.chain",

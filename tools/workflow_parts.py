@@ -10,7 +10,9 @@ from kontext_core.world.examples import STEPS
 
 COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
-TURN_ROW = 800  # a turn shows its picture, below all that can be set
+# A node grows once it shows its picture, most where the page draws nodes with Vue; what is below it stands so far down.
+TURN_PX, TURN_ROW = 540, 840
+EDIT_PX, EDIT_ROW = 480, 700
 
 WORLD = (
     "The tiny model that comes along knows its own world only: "
@@ -59,13 +61,13 @@ def edit(x: int, y: int, instruction: str, seed: int, title: str | None = None, 
         "control_after_generate": "fixed",
         "steps": STEPS,
     } | more
-    return Node("KontextEdit", (x, y), (WIDE, 560), widgets, title)
+    return Node("KontextEdit", (x, y), (WIDE, EDIT_PX), widgets, title)
 
 
-def turn(x: int, y: int, instruction: str, seed: int, title: str) -> Node:
+def turn(x: int, y: int, instruction: str, seed: int, title: str, wide: int = WIDE) -> Node:
     """One turn of a chain."""
     widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
-    return Node("KontextTurn", (x, y), (WIDE, TURN_ROW - 80), widgets, title)
+    return Node("KontextTurn", (x, y), (wide, TURN_PX), widgets, title)
 
 
 def sampler(x: int, y: int, seed: int) -> Node:

@@ -62,6 +62,17 @@ def test_nothing_lies_upon_another(workflow: Json) -> None:
         assert apart, f"{one} and {other} overlap"
 
 
+def test_all_of_it_is_seen_and_read_on_a_laptop(workflow: Json) -> None:
+    """On a page of 1440 x 900, of which ComfyUI's own bars take some at the left and at the top."""
+    scale, (x, y) = workflow["extra"]["ds"]["scale"], workflow["extra"]["ds"]["offset"]
+    assert scale >= 0.62, "below 0.6 the page leaves out the texts"
+    for node in workflow["nodes"]:
+        left, top = scale * (node["pos"][0] + x), scale * (node["pos"][1] - TITLE_PX + y)
+        right, bottom = left + scale * node["size"][0], top + scale * (node["size"][1] + TITLE_PX)
+        assert 60 < left < right < 1440
+        assert 80 < top < bottom < 900
+
+
 def test_every_link_has_two_ends(workflow: Json) -> None:
     nodes = {node["id"]: node for node in workflow["nodes"]}
     assert workflow["links"]
