@@ -1,8 +1,9 @@
 """Attention over all tokens, weights of keys, and keys of other devices. What computes it: `attention_backends`."""
 
 import math
+import sys
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 
@@ -20,12 +21,22 @@ _exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 @contextmanager
 def exchanging(exchange: Exchange) -> Generator[None]:
-    """Within it, `attention` sees what `exchange` makes of its keys and values: devices share a sequence so."""
+    """Within it, `attention` sees what `exchange` makes of its keys and values: devices share a sequence so.
+
+    Compiled blocks, which could not see it, run as they are.
+    """
     token = _exchange.set(exchange)
+    compiles = "torch._dynamo" in sys.modules  # which is slow to import, and there if anything is compiled
     try:
-        yield
+        with torch.compiler.set_stance("force_eager") if compiles else nullcontext():
+            yield
     finally:
         _exchange.reset(token)
+
+
+def is_exchanging() -> bool:
+    """Whether devices share the sequence now."""
+    return _exchange.get() is not None
 
 
 @dataclass(frozen=True)
@@ -80,7 +91,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     Returns: (B, L_q, H * D), heads side by side.
     """
     dim = q.shape[-1]
-    exchange = _exchange.get()
+    exchange = None if torch.compiler.is_compiling() else _exchange.get()
     if exchange is not None:
         k, v = exchange(k, v)
     if weights is not None:

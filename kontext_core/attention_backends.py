@@ -90,11 +90,9 @@ def choose(
 
 def chosen_backend(q: Tensor) -> str:
     """For queries (B, L, H, D). Where gradients are wanted, or blocks compiled, it is torch's own."""
-    if not q.is_cuda and wishes().attention == "auto":
-        return "torch"
     if torch.compiler.is_compiling():
-        return "cudnn"  # whatever the card: torch goes on to the next in order
-    if torch.is_grad_enabled():
+        return "cudnn" if q.is_cuda else "torch"  # whatever the card: torch goes on to the next in order
+    if torch.is_grad_enabled() or not (q.is_cuda or wishes().attention != "auto"):
         return "torch"
     return _chosen(q.device, q.dtype, q.shape[-1], wishes().attention)
 

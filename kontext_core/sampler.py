@@ -19,6 +19,7 @@ from .latents import pack, unpack
 from .positions import target_ids, text_ids
 from .references import Reference, ReferenceLatents, place
 from .solvers import Velocity, find_solver
+from .step_graph import velocity as one_step
 from .transformer import ModulationTable, Prepared, Transformer
 
 Callback = Callable[[int, int, Tensor], None]
@@ -128,7 +129,7 @@ def denoise(
         def ask(tokens: Tensor, step: int) -> Tensor:
             network, prepared, table, row = asked[step]
             if shortcut is None:
-                return network.velocity(tokens, prepared, table, row).float()
+                return one_step(network, tokens, prepared, table, row).float()
             now = Question(network, tokens, prepared, table, row, levels[step], step, len(levels) - 1)
             return shortcut(now).float()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
@@ -83,3 +84,18 @@ def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     found = re.search(r"^Available versions: (.+)$", result.stdout, re.M)
     return found[1].split(", ") if found else []
+
+
+def install_into(target: Path, requirements: Path, *, python: Path | str, what: str, log: Path) -> str:
+    """Install packages into a folder of their own where they are not there yet to the end; says which.
+
+    Args: requirements: every package that is wanted, with its version; what they need is not looked for.
+    """
+    stamp, wanted = target / "installed.txt", requirements.read_text(encoding="utf-8")
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+        return "there already"
+    shutil.rmtree(target, ignore_errors=True)
+    arguments = ["install", "--no-deps", "--target", str(target), "-r", str(requirements)]
+    pip(python, arguments, what=what, log=log)
+    stamp.write_text(wanted, encoding="utf-8")
+    return "installed"

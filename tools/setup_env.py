@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chromium, comfyui, torch_build, transformers5, web_checks
+from . import chromium, comfyui, torch_build, transformers5, triton_interpreter, web_checks
 from .console import ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, venv_python
@@ -115,6 +115,7 @@ def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
         steps.append(("Chromium", lambda: str(chromium.ensure())))
         steps.append(("Checks of web/js", lambda: web_checks.install(venv)))
         steps.append(("transformers 5", lambda: transformers5.install(venv)))
+        steps.append(("Triton", lambda: triton_interpreter.install(venv)))
     for number, (name, step) in enumerate(steps, 1):
         if not ready:
             say(f"[{number}/{len(steps)}] {name} ...")
@@ -128,7 +129,7 @@ def main() -> None:
     parser.add_argument(
         "--chromium",
         action="store_true",
-        help="for tests: a Chromium too, what checks web/js, and transformers 5",
+        help="for tests: a Chromium too, what checks web/js, transformers 5 and Triton",
     )
     set_up(with_chromium=parser.parse_args().chromium)
 

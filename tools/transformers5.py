@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
-from .packages import pip
+from .packages import install_into
 from .paths import ROOT, VENV, venv_python
 
 REQUIREMENTS = ROOT / "tools" / "requirements-transformers5.txt"
@@ -18,12 +17,5 @@ def folder(venv: Path = VENV) -> Path:
 
 def install(venv: Path = VENV) -> str:
     """Install it where it is not there yet to the end; says which."""
-    target, wanted = folder(venv), REQUIREMENTS.read_text(encoding="utf-8")
-    stamp = target / "installed.txt"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-        return "there already"
-    shutil.rmtree(target, ignore_errors=True)
-    arguments = ["install", "--no-deps", "--target", str(target), "-r", str(REQUIREMENTS)]
-    pip(venv_python(venv), arguments, what="transformers 5", log=venv / "kontext-setup.log")
-    stamp.write_text(wanted, encoding="utf-8")
-    return "installed"
+    log = venv / "kontext-setup.log"
+    return install_into(folder(venv), REQUIREMENTS, python=venv_python(venv), what="transformers 5", log=log)

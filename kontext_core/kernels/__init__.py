@@ -54,12 +54,14 @@ class Wishes:
         kernels: one of `FORMS`; "auto" is fused where Triton runs, "fused" insists on it.
         attention: one of `attention.BACKENDS`, or "auto" for the card's best exact one.
         side_stream: whether text runs beside the image on a CUDA stream of its own.
+        graph: whether a step is recorded as a CUDA graph and replayed, where no weights visit the device.
     Raises: ValueError if there is no such form.
     """
 
     kernels: str = "auto"
     attention: str = "auto"
     side_stream: bool = False
+    graph: bool = False
 
     def __post_init__(self) -> None:
         if self.kernels not in FORMS:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tools import setup_env, transformers5
+from tools import packages, setup_env, transformers5
 from tools.console import ToolError
 from tools.damaged import is_damaged
 from tools.paths import ROOT, venv_python
@@ -116,7 +116,7 @@ def test_transformers_5_is_installed_once_and_anew_after_an_interruption(
         assert not folder.exists(), "a half-made one is gone"
         folder.mkdir()
 
-    monkeypatch.setattr(transformers5, "pip", pip)
+    monkeypatch.setattr(packages, "pip", pip)
     (transformers5.folder(tmp_path) / "transformers").mkdir(parents=True)  # an interrupted install
     assert transformers5.install(tmp_path) == "installed"
     assert transformers5.install(tmp_path) == "there already"

@@ -1,0 +1,61 @@
+"""What makes a loaded transformer faster and takes its time first, or changes the picture: off unless chosen."""
+
+import logging
+from typing import Any
+
+import torch
+from torch import nn
+
+from .blocks import Modulation
+from .kernels.float8 import Float8Linear
+from .transformer import Transformer
+
+log = logging.getLogger(__name__)
+
+FLOAT8_CARDS = (8, 9)  # and later: those that multiply float8 with factors by rows
+
+
+def compile_blocks(transformer: Transformer, **options: Any) -> None:
+    """Have `torch.compile` make one program of each block, at its first call, for each shape of tokens anew.
+
+    Blocks that a LoRA replaces later run as they are. Args: options: of `torch.compile`.
+    Raises: ValueError if weights visit the device, which a compiled block cannot wait for.
+    """
+    blocks = _blocks(transformer)
+    if any(block._forward_pre_hooks for block in blocks):  # pyright: ignore[reportPrivateUsage]
+        raise ValueError(
+            "blocks whose weights visit the device cannot be compiled; allow more memory, or do not compile"
+        )
+    for block in blocks:
+        block.compile(dynamic=False, **options)
+
+
+def multiply_in_float8(transformer: Transformer) -> int:
+    """Put a `Float8Linear` in the place of the blocks' linears that can be one, but for the modulation's.
+
+    What is stored in float8 keeps its numbers; what is stored otherwise packed stays as it is.
+    Returns: how many there are now.
+    Raises: ValueError if the card has no float8 products.
+    """
+    device = transformer.device
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CARDS:
+        raise ValueError(
+            f"{torch.cuda.get_device_name(device)} does not multiply in float8; take a card of compute capability "
+            "8.9 or later, or weights of another form"
+        )
+    count = 0
+    for block in _blocks(transformer):
+        beside = {
+            id(one) for part in block.modules() if isinstance(part, Modulation) for one in part.modules()
+        }
+        for name, module in list(block.named_modules()):
+            made = None if id(module) in beside else Float8Linear.of(module)
+            if made is not None:
+                block.set_submodule(name, made)
+                count += 1
+    log.info("%d linears multiply in float8", count)
+    return count
+
+
+def _blocks(transformer: Transformer) -> list[nn.Module]:
+    return [*transformer.double_blocks, *transformer.single_blocks]

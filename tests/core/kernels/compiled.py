@@ -1,0 +1,65 @@
+"""Every fused kernel compiled for cards that are not here, run by `test_fused.py`."""
+
+import sys
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from kontext_core.kernels import fused
+
+ROW = {"ADD": True, "NORM": True, "PACK": False, "FINITE": False, "BLOCK": 4096}
+KERNELS: list[tuple[Any, dict[str, Any]]] = [
+    (fused._row_kernel, ROW),
+    (fused._row_kernel, ROW | {"NORM": False, "FINITE": True}),
+    (fused._row_kernel, ROW | {"ADD": False, "PACK": True}),
+    (fused._turn_kernel, {"HEADS": 32, "BLOCK": 128}),
+    (fused._beside_kernel, {"PACK": False, "BLOCK": 4096}),
+    (fused._beside_kernel, {"PACK": True, "BLOCK": 16384}),
+]
+FLOATS = {"pe", "factors"}
+
+
+def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
+    """The PTX, after ptxas made machine code of it."""
+    pack = constants.get("PACK", False)
+    pointers = {
+        "x",
+        "gate",
+        "update",
+        "shift",
+        "scale",
+        "out",
+        "normed",
+        "factors",
+        "qkv",
+        "q_scale",
+        "k_scale",
+        "pe",
+    }
+    pointers |= {"first", "second"}
+    types = {}
+    for name in kernel.arg_names:
+        if name in constants:
+            types[name] = "constexpr"
+        elif name in pointers:
+            types[name] = "*fp32" if name in FLOATS and (pack or name == "pe") else "*bf16"
+        else:
+            types[name] = "i32"
+    if pack:
+        types["normed" if "normed" in types else "out"] = "*fp8e4nv"
+    source = ASTSource(fn=kernel, signature=types, constexprs=constants)
+    warps = fused._warps(constants["BLOCK"] * constants.get("HEADS", 1))
+    target = GPUTarget("cuda", capability, 32)
+    return triton.compile(source, target=target, options={"num_warps": warps}).asm["ptx"]
+
+
+for kernel, constants in KERNELS:
+    for capability in (80, 90):
+        if constants.get("PACK") and capability < 89:
+            continue  # such cards have no float8
+        ptx = compiled(kernel, constants, capability)
+        assert ("cvt.rn.satfinite.e4m3x2.f32" in ptx) == bool(constants.get("PACK")), kernel
+        assert "ld.global.v4" in ptx or "ld.global.v2" in ptx or "st.global" in ptx, kernel
+        sys.stdout.write(f"{kernel.__name__} {capability}\n")

@@ -1,0 +1,222 @@
+"""Fused kernels against plain torch, run by `test_fused.py` where Triton's interpreter stands in for a card.
+
+What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same dtype.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from kontext_core import kernels
+from kontext_core.kernels import Wishes, fused, plain, wishing
+from kontext_core.kernels.float8 import FLOAT8, Float8Linear, Rows
+from kontext_core.positions import text_ids
+from kontext_core.transformer import Transformer
+from tests.conftest import relative_error
+from tests.core.conftest import SMALL, built
+
+DTYPES = [torch.float32, torch.bfloat16, torch.float16]
+# (batch, tokens, heads, head's width): odd lengths, heads that are no power of two, the published width
+SHAPES = [(1, 1, 2, 16), (2, 7, 4, 32), (3, 5, 3, 20), (1, 2, 24, 128)]
+FUSED = Wishes(kernels="fused")
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> object:
+    with torch.no_grad():
+        yield
+
+
+def draw(generator: torch.Generator, dtype: torch.dtype, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=generator).to(dtype)
+
+
+def as_exact(found: Tensor, rounded: Tensor, exact: Tensor) -> None:
+    """The fused result is as near to the exact one as the plain form's in that dtype."""
+    assert found.dtype == rounded.dtype
+    assert relative_error(found, exact) <= max(1.05 * relative_error(rounded, exact), 3e-7)
+
+
+def compared(operation: Callable[..., object], *tensors: Tensor) -> None:
+    """Args: operation: of a form's kernels and tensors."""
+    results = [
+        operation(plain, *(one.double() if one.is_floating_point() else one for one in tensors)),
+        operation(plain, *tensors),
+        operation(fused, *tensors),
+    ]
+    exact, rounded, found = (one if isinstance(one, tuple) else (one,) for one in results)
+    for parts in zip(found, rounded, exact, strict=True):
+        as_exact(*parts)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("by_sample", [False, True])
+def test_rows(dtype: torch.dtype, shape: tuple[int, ...], by_sample: bool) -> None:
+    batch, length, heads, dim = shape
+    generator = torch.Generator().manual_seed(length)
+    x, update = (3 + 2 * draw(generator, dtype, batch, length + 2, heads * dim) for _ in range(2))
+    mod = draw(generator, dtype, batch if by_sample else 1, 3, 1, heads * dim)
+    x, update = x[:, 1:-1], update[:, 2:]  # rows may lie anywhere
+    shift, scale, gate = mod.unbind(1)
+    compared(lambda form, *given: form.modulate(*given), x, shift, scale)
+    compared(lambda form, *given: form.add_gated(*given), x, gate, update)
+    compared(lambda form, *given: form.add_gated_modulated(*given), x, gate, update, shift, scale)
+
+
+def test_float16_stays_finite() -> None:
+    x = torch.full((1, 1, 2), 60_000.0, dtype=torch.float16)
+    assert fused.add_gated(x, torch.ones_like(x), x).tolist() == [[[65504.0, 65504.0]]]
+    assert fused.add_gated(x.float(), torch.ones(1, 1, 2), x.float()).tolist() == [[[120_000.0, 120_000.0]]]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("by_sample", [False, True])
+@pytest.mark.parametrize("lengths", [(1.0,), (0.4, 0.6)])
+def test_turned(
+    dtype: torch.dtype, shape: tuple[int, ...], by_sample: bool, lengths: tuple[float, ...]
+) -> None:
+    """One stream out of a wider buffer, or two; one table for all, or one for each."""
+    batch, length, heads, dim = shape
+    length = max(length, len(lengths))
+    generator = torch.Generator().manual_seed(length)
+    buffer = draw(generator, dtype, batch, length, 3 * heads * dim + 5)
+    qkv = buffer[..., : 3 * heads * dim].unflatten(-1, (3, heads, dim))
+    scales = [1 + draw(generator, dtype, dim) for _ in range(2 * len(lengths))]
+    pe = torch.polar(torch.ones(1), torch.randn(batch if by_sample else 1, length, dim // 2) * 3)
+    sizes = [length] if len(lengths) == 1 else [max(1, int(0.4 * length)), length - max(1, int(0.4 * length))]
+
+    def operation(form: object, qkv: Tensor, *scales: Tensor) -> object:
+        streams = [
+            (part.clone() if part.is_contiguous() else part, *scales[2 * i : 2 * i + 2])
+            for i, part in enumerate(qkv.split(sizes, 1))
+        ]
+        return form.turned(streams, pe)
+
+    kept = buffer.clone()
+    compared(operation, qkv, *scales)
+    if len(lengths) == 1:
+        assert torch.equal(buffer[..., 2 * heads * dim :], kept[..., 2 * heads * dim :]), "values and MLP"
+    else:
+        assert torch.equal(buffer, kept)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("front", "back"), [(32, 128), (20, 61), (3072, 12288)])
+def test_beside(dtype: torch.dtype, front: int, back: int) -> None:
+    generator = torch.Generator().manual_seed(back)
+    rows = 1 if front > 1000 else 7
+    both = 4 * draw(generator, dtype, 2, rows, front + back + 3)
+    attended, mlp = both[..., :front].contiguous(), both[..., front + 3 :]  # behind qkv in linear1's buffer
+    compared(lambda form, *given: form.beside(*given), attended, mlp)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [32, 48, 3072])
+def test_float8_rows(dtype: torch.dtype, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the last cast, which the interpreter does not round as cards do: it is left out of the kernels here.
+
+    That the compiled kernel has the rounding cast is looked at in `compiled.py`.
+    """
+    generator = torch.Generator().manual_seed(width)
+    reader = Float8Linear.of(torch.nn.Linear(width, 16))
+    x, update = (draw(generator, dtype, 2, 3, width) for _ in range(2))
+    x[0, 1] *= 1000
+    gate, shift, scale = draw(generator, dtype, 2, 3, 1, width).unbind(1)
+    wider = Float8Linear.of(torch.nn.Linear(2 * width, 16))
+    x[1, 2], update[1, 2], shift[1] = 0, 0, 0  # a row of zeros
+    monkeypatch.setattr(fused, "FLOAT8", torch.float32)
+    found: list[tuple[object, Tensor]] = [
+        (fused.modulate(x, shift, scale, reader), plain.modulate(x.double(), shift.double(), scale.double())),
+        (
+            fused.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
+            plain.modulate(plain.add_gated(x, gate, update).double(), shift.double(), scale.double()),
+        ),
+        (fused.beside(x, update, wider), plain.beside(x.double(), update.double())),
+        (
+            fused.activated(torch.nn.Identity(), update, reader),
+            plain.activated(torch.nn.Identity(), update.double()),
+        ),
+        (fused.packed(x), x.double()),
+    ]
+    for rows, exact in found:
+        assert isinstance(rows, Rows)
+        assert rows.dtype == dtype
+        expected = plain.packed(exact)
+        torch.testing.assert_close(rows.factors, expected.factors, rtol=2e-3, atol=1e-9)
+        assert rows.stored.abs().max() <= 448
+        assert relative_error(rows.stored * rows.factors, exact.float()) < 1e-3
+        cast = rows.stored.to(FLOAT8).float() * rows.factors
+        assert relative_error(cast, exact.float()) < 1.02 * relative_error(
+            expected.stored.float() * expected.factors, exact.float()
+        )
+
+
+def run(model: Transformer, length: int = 9, batch: int = 2) -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    config = model.config
+    ids = torch.randint(0, 9, (1, length, 3), generator=generator).float()
+    return model(
+        torch.randn(batch, length, 64, generator=generator),
+        ids,
+        torch.randn(batch, 5, config.context_in_dim, generator=generator),
+        text_ids(1, 5),
+        torch.rand(batch, generator=generator),
+        torch.randn(batch, config.vec_in_dim, generator=generator),
+        torch.ones(batch),
+        n_target=4,
+    )
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_whole_model(dtype: torch.dtype) -> None:
+    exact = run(built(lambda: Transformer(SMALL)))
+    model = built(lambda: Transformer(SMALL)).to(dtype)
+    rounded = run(model)
+    with wishing(FUSED):
+        found = run(model)
+        assert torch.equal(run(model), found), "a second time"
+    assert not torch.equal(found, rounded), "fused kernels ran"
+    if dtype == torch.float32:
+        assert relative_error(found, exact) <= 1e-5
+    else:
+        assert relative_error(found, exact) <= 1.05 * relative_error(rounded, exact)
+
+
+def test_the_whole_model_in_float8() -> None:
+    """Swapped linears read what kernels packed for them; the interpreter cuts digits off where cards round."""
+    config = replace(SMALL, hidden_size=64, num_heads=2, axes_dim=(8, 12, 12))
+    exact, model = run(built(lambda: Transformer(config))), built(lambda: Transformer(config))
+    for block in (*model.double_blocks, *model.single_blocks):
+        for name, module in list(block.named_modules()):
+            if type(module) is torch.nn.Linear and "mod" not in name:
+                block.set_submodule(name, Float8Linear.of(module))
+    rounded = run(model)
+    with wishing(FUSED):
+        found = run(model)
+    assert 0.001 < relative_error(rounded, exact) < 0.1
+    assert relative_error(found, exact) < 2.5 * relative_error(rounded, exact)
+
+
+def test_training_keeps_the_plain_form() -> None:
+    with wishing(FUSED):
+        assert kernels.chosen(torch.zeros(1)) is fused
+        with torch.enable_grad():
+            assert kernels.chosen(torch.zeros(1)) is plain
+
+
+def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cpu")
+    kernels.runs_fused.cache_clear()
+    assert kernels.runs_fused(device)
+    kernels.runs_fused.cache_clear()
+    monkeypatch.setattr(fused, "beside", lambda *_: plain.beside(*_) * 1.1)
+    assert not kernels.runs_fused(device)
+    kernels.runs_fused.cache_clear()
+    monkeypatch.setattr(fused, "beside", lambda *_: 1 / 0)
+    assert not kernels.runs_fused(device)
+    kernels.runs_fused.cache_clear()

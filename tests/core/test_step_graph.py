@@ -1,0 +1,123 @@
+"""The bookkeeping of recorded steps, with a recorder that runs the step again in place of a CUDA graph."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from kontext_core import step_graph
+from kontext_core.attention import key_weights
+from kontext_core.kernels import Wishes, wishing
+from kontext_core.positions import target_ids, text_ids
+from kontext_core.step_graph import StepGraph
+from kontext_core.transformer import ModulationTable, Prepared, Transformer
+
+Edit = tuple[Tensor, Prepared, ModulationTable]
+
+
+class Recorder:
+    """Replays on the memory that it saw, as a graph does: its result lies in one place."""
+
+    def __init__(self) -> None:
+        self.recorded = self.replayed = 0
+
+    def __call__(self, run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+        self.recorded += 1
+        result = torch.full_like(run(), float("nan"))
+
+        def replay() -> None:
+            self.replayed += 1
+            result.copy_(run())
+
+        return result, replay
+
+
+@pytest.fixture(autouse=True)
+def _no_gradients() -> Any:
+    with torch.no_grad():
+        yield
+
+
+def edit(transformer: Transformer, seed: int, height: int = 2, weighted: bool = False) -> Edit:
+    """Three steps' worth of an edit with one reference."""
+    generator = torch.Generator().manual_seed(seed)
+    config = transformer.config
+    n_target = height * 3
+    ids = torch.cat([target_ids(height, 3), target_ids(2, 2)], dim=1)
+    weights = key_weights(5 + n_target, [4], [0.5], 16) if weighted else None
+    txt = torch.randn(1, 5, config.context_in_dim, generator=generator)
+    prepared = transformer.prepare(
+        txt, text_ids(1, 5), ids, torch.randn(1, 4, 64, generator=generator), weights
+    )
+    times, pooled = (
+        torch.rand(3, 1, generator=generator),
+        torch.randn(1, config.vec_in_dim, generator=generator),
+    )
+    table = transformer.modulation(times, pooled, torch.ones(1))
+    return torch.randn(1, n_target, 64, generator=generator), prepared, table
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_what_is_replayed_is_the_step(transformer: Transformer, weighted: bool) -> None:
+    """Steps of two edits of one shape in turns, as those of true CFG are."""
+    recorder = Recorder()
+    graph = StepGraph(recorder)
+    edits = [edit(transformer, seed, weighted=weighted) for seed in (0, 1)]
+    results: list[Tensor] = []
+    for step in range(3):
+        for tokens, prepared, table in edits:
+            results.append(graph.velocity(transformer, tokens, prepared, table, step))
+            assert torch.equal(results[-1], transformer.velocity(tokens, prepared, table, step))
+    assert (recorder.recorded, recorder.replayed) == (1, 6)
+    assert not torch.equal(results[0], results[1])
+    assert torch.equal(results[0], transformer.velocity(*edits[0], 0)), "later replays leave it alone"
+
+
+def test_shapes_are_recorded_apart_and_the_latest_are_kept(transformer: Transformer) -> None:
+    recorder = Recorder()
+    graph = StepGraph(recorder)
+    for height in (1, 2, 3, 3, 2, 1):
+        given = edit(transformer, 0, height)
+        assert torch.equal(graph.velocity(transformer, *given, 0), transformer.velocity(*given, 0))
+    assert recorder.recorded == 4  # the first was given up for the third
+    graph.release()
+    graph.velocity(transformer, *edit(transformer, 0, 1), 0)
+    assert recorder.recorded == 5
+
+
+def test_what_visits_is_not_recorded(transformer: Transformer) -> None:
+    given = edit(transformer, 0)
+
+    class Away:
+        def state_dict(self) -> dict[str, Tensor]:
+            return {"a": torch.zeros(1), "b": torch.zeros(1, device="meta")}
+
+        def velocity(self, *_: object) -> str:
+            return "as it is"
+
+    recorder = Recorder()
+    assert StepGraph(recorder).velocity(cast("Any", Away()), *given, 0) == "as it is"
+    assert recorder.recorded == 0
+
+
+def test_on_a_cpu_there_is_none(transformer: Transformer) -> None:
+    given = edit(transformer, 0)
+    with wishing(Wishes(graph=True)):
+        found = step_graph.velocity(transformer, *given, 0)
+    assert torch.equal(found, transformer.velocity(*given, 0))
+    step_graph.release_graphs()
+
+
+@pytest.mark.gpu
+def test_a_real_graph(make_transformer: Callable[..., Transformer]) -> None:
+    network = make_transformer().to("cuda", torch.bfloat16)
+    for seed in (0, 1):
+        tokens, prepared, table = edit(network, seed)
+        expected = network.velocity(tokens.cuda(), prepared, table, 1)
+        for _ in range(2):
+            with wishing(Wishes(graph=True)):
+                found = step_graph.velocity(network, tokens.cuda(), prepared, table, 1)
+            torch.testing.assert_close(found, expected)
+    step_graph.release_graphs()
