@@ -15,7 +15,7 @@ const KEPT = ["steps", "guidance", "fit", "layout", "anchor", "align"];
 const MOST_SEED = 2 ** 50;
 
 /** @param {Page.Node} node @param {string} type */
-const outputOf = (node, type) => (node.outputs ?? []).findIndex((one) => one.type === type);
+export const outputOf = (node, type) => (node.outputs ?? []).findIndex((one) => one.type === type);
 
 /** @param {Page.Node} node @param {string} name */
 export const inputOf = (node, name) => (node.inputs ?? []).findIndex((one) => one.name === name);
@@ -41,6 +41,22 @@ export function originOf(node, name) {
   const link = slot < 0 ? null : node.getInputLink(slot);
   const origin = link && /** @type {Page.Node | null} */ (graphOf(node).getNodeById(link.origin_id));
   return link && origin ? { node: origin, slot: link.origin_slot } : null;
+}
+
+/** The wall of the subgraph that a node lies in. @typedef {Pick<Page.Subgraph, "inputNode">} Wall */
+
+/** Wire what comes into an input, also through the wall of a subgraph, into the same input of another node of its graph. @param {Page.Node} node @param {string} name @param {Page.Node} to */
+export function wireAlike(node, name, to) {
+  const slot = inputOf(node, name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  const origin = link && originOf(node, name);
+  const into = inputOf(to, name);
+  const input = to.inputs[into];
+  if (origin) origin.node.connect(origin.slot, to, into);
+  else if (link && input) {
+    const { inputNode } = /** @type {Partial<Wall>} */ (graphOf(node));
+    inputNode?.slots[link.origin_slot]?.connect(input, to);
+  }
 }
 
 /** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
@@ -120,8 +136,7 @@ function goOnFrom(node) {
     if (from && to) to.value = from.value;
   }
   node.connect(chainOutput(node), turn, inputOf(turn, "chain"));
-  const model = originOf(node, "model");
-  model?.node.connect(model.slot, turn, inputOf(turn, "model"));
+  wireAlike(node, "model", turn);
   app.canvas.selectNode(turn);
 }
 

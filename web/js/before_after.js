@@ -69,14 +69,17 @@ export function beforeAfter() {
     moveTo(moved);
   });
   after.addEventListener("load", () => {
-    element.style.aspectRatio = `${after.naturalWidth} / ${after.naturalHeight}`;
+    const ratio = after.naturalWidth / after.naturalHeight;
+    element.style.aspectRatio = String(ratio);
+    element.style.setProperty("--kontext-ratio", String(ratio)); // so high that the turns have room beside it
   });
   moveTo(value);
 
   return {
     element,
-    /** @param {string} first @param {string} second addresses, before and after */
+    /** @param {string} first @param {string} second addresses, before and after; "" where before is not known */
     show(first, second) {
+      line.hidden = !first;
       line.setAttribute("aria-label", t("Before and after"));
       point(before, first);
       point(after, second);

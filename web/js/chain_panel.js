@@ -6,6 +6,7 @@ import { ACTIONS, asOneStep, runOn, selected, widgetOf } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
 import { isWired, jumpTo, openGraphOf, readTurns } from "./chain_graph.js";
 import { ChainRow, make, nameOf } from "./chain_row.js";
+import { startChain } from "./chain_start.js";
 import { keyLeadsTo, Shape } from "./chain_tree.js";
 import { t } from "./words.js";
 
@@ -29,7 +30,13 @@ export class Panel {
     this.list = make("kontext-list");
     this.list.setAttribute("role", "tree");
     this.list.setAttribute("aria-label", t("Turns of this graph"));
-    this.empty = make("kontext-empty", "p");
+    this.empty = make("kontext-empty");
+    this.start = make("kontext-start", "button");
+    this.start.addEventListener("click", () => {
+      startChain(this.element.getBoundingClientRect().right);
+      this.focusNext = true;
+    });
+    this.empty.append(make("", "p"), this.start);
     this.viewer = make("kontext-viewer");
     this.caption = make("kontext-caption");
     this.hint = make("kontext-hint", "p");
@@ -108,8 +115,14 @@ export class Panel {
       const row = this.rows.get(id);
       if (row) wanted.push(row.element);
     }
-    const none = t("No turns here yet. Add a Kontext Turn to the graph, and it is shown here.");
-    if (this.empty.textContent !== none) this.empty.textContent = none;
+    if (!this.start.textContent) {
+      this.start.textContent = t("Start a chain");
+      this.empty.children[0]?.append(
+        t(
+          "No turns here yet. A Kontext Turn edits a picture by an instruction and remembers what came before it.",
+        ),
+      );
+    }
     place(this.list, wanted.length ? wanted : [this.empty]);
     if (focused instanceof HTMLElement && focused !== document.activeElement && this.list.contains(focused))
       focused.focus();
@@ -133,9 +146,8 @@ export class Panel {
     const turn = row && this.turns.get(row.id);
     this.viewer.hidden = !turn;
     if (!row || !turn) return;
-    const ready = Boolean(turn.before && turn.after);
-    this.slider.element.hidden = !ready;
-    this.hint.hidden = ready;
+    this.slider.element.hidden = !turn.after;
+    this.hint.hidden = Boolean(turn.after);
     this.hint.textContent = t("Run the graph to see this turn before and after.");
     this.caption.textContent = nameOf(turn, row);
     this.slider.show(turn.before, turn.after);

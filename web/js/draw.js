@@ -2,7 +2,8 @@
 /** "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue. */
 
 import { app } from "../../../scripts/app.js";
-import { asOneStep, boxesOf, graphOf, inputOf, originOf, selected, widgetOf } from "./actions.js";
+import { asOneStep, boxesOf, graphOf, inputOf, originOf, selected, widgetOf, wireAlike } from "./actions.js";
+import { isWired } from "./chain_graph.js";
 import { readMarks, writeMarks } from "./cue_format.js";
 import { Editor } from "./draw_editor.js";
 import { loadPicture, pictureInto } from "./draw_picture.js";
@@ -41,7 +42,7 @@ function holderOf(node) {
 async function drawFor(node) {
   if (open) return;
   const holder = holderOf(node);
-  if (holder && originOf(holder, "marks")) {
+  if (holder && isWired(holder, "marks")) {
     tell("warn", t("The marks come from another node: disconnect it to draw here."));
     return;
   }
@@ -81,7 +82,7 @@ async function edited(holder, node) {
 
 /** Address of the picture that a node draws upon: a turn may go on from a chain. @param {Page.Node} node */
 function pictureBelow(node) {
-  const chained = originOf(node, "chain") && !originOf(node, "image");
+  const chained = isWired(node, "chain") && !isWired(node, "image");
   return (
     pictureInto(node, chained ? "chain" : "image") ||
     (node.comfyClass === CUE && resultOf(node, "beneath")) ||
@@ -102,7 +103,6 @@ function inserted(node) {
   const cue = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(CUE));
   if (!cue) return null;
   const graph = graphOf(node);
-  const origin = originOf(node, "image");
   cue.setSize(cue.computeSize());
   cue.pos = freeSpot(boxesOf(graph), [
     node.pos[0] - cue.size[0] - GAP,
@@ -111,7 +111,7 @@ function inserted(node) {
     cue.size[1],
   ]);
   graph.add(cue);
-  origin?.node.connect(origin.slot, cue, inputOf(cue, "image"));
+  wireAlike(node, "image", cue);
   cue.connect(0, node, inputOf(node, "image"));
   app.canvas.selectNode(cue);
   return cue;
@@ -139,7 +139,7 @@ app.registerExtension({
   },
   /** @param {Page.Node} node */
   nodeCreated(node) {
-    if (node.comfyClass !== CUE) return;
+    if (node.comfyClass !== CUE && node.comfyClass !== TURN) return;
     const button = node.addWidget("button", ACTION.label, "", () => drawFor(node), { serialize: false });
     button.label = t(ACTION.label);
     button.serialize = false;

@@ -78,7 +78,6 @@ export function buildDialog() {
     make("div", {}, make("label", {}, t("Width"), width), widthShown),
     make("div", {}, buttons.undo, buttons.redo, buttons.remove, buttons.clear),
     make("div", {}, buttons.smaller, zoomShown, buttons.larger, buttons.fit),
-    make("div", { class: "end" }, buttons.cancel, buttons.done),
   );
   const canvas = make("canvas");
   const overlay = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -92,13 +91,14 @@ export function buildDialog() {
     ),
   });
   const stage = make("div", { class: "kontext-draw-stage" }, canvas, overlay, surface);
-  const note = make("p", { class: "kontext-draw-note", "aria-live": "polite" });
+  const note = make("p", { "aria-live": "polite" });
+  const foot = make("div", { class: "kontext-draw-foot" }, note, buttons.cancel, buttons.done);
   const dialog = make(
     "dialog",
     { class: "kontext-draw", "aria-label": t("Draw on the picture") },
     bar,
     stage,
-    note,
+    foot,
   );
   const radios = tools.map((one) => one.radio);
   return {

@@ -1,7 +1,8 @@
 // @ts-check
 /** Which picture comes into an input, as far as the page knows it. */
 
-import { pictureOf, sourceOf } from "./node_picture.js";
+import { pictureOf } from "./node_picture.js";
+import { sourceOf } from "./wires.js";
 
 /**
  * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no

@@ -14,7 +14,6 @@ const STYLE = `
 .kontext-draw::backdrop { background: rgb(0 0 0 / 50%); }
 .kontext-draw-bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; padding: 8px 12px; }
 .kontext-draw-bar > div { display: flex; gap: 4px; align-items: center; }
-.kontext-draw-bar .end { margin-left: auto; }
 .kontext-draw label { display: inline-flex; gap: 6px; align-items: center; }
 .kontext-draw .tool { position: relative; }
 .kontext-draw .tool input { position: absolute; inset: 0; opacity: 0; margin: 0; cursor: pointer; }
@@ -51,7 +50,8 @@ const STYLE = `
   position: absolute; width: 230px; padding: 5px 8px; box-sizing: border-box; font: inherit; color: var(--input-text, #ddd);
   background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px;
 }
-.kontext-draw-note { min-height: 1.4em; margin: 0; padding: 6px 12px; color: var(--descrip-text, #999); }
+.kontext-draw-foot { display: flex; gap: 8px; align-items: center; padding: 8px 12px; }
+.kontext-draw-foot p { flex: 1; margin: 0; color: var(--descrip-text, #999); }
 `;
 
 /** Have the page know it, once. */

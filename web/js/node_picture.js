@@ -1,8 +1,7 @@
 // @ts-check
-/** The picture that a node shows, and the one that comes into it, as addresses on ComfyUI's own server. */
+/** The pictures that a node shows, as addresses on ComfyUI's own server. */
 
 import { app } from "../../../scripts/app.js";
-import { originOf } from "./actions.js";
 
 /** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
 
@@ -12,7 +11,7 @@ function addressOf({ filename = "", subfolder = "", type = "output" }) {
 }
 
 /** The key of a node's results: inside a subgraph its graph comes first. @param {Page.Node} node */
-function resultsKey(node) {
+export function resultsKey(node) {
   const graph = node.graph;
   return graph && graph !== graph.rootGraph ? `${graph.id}:${node.id}` : String(node.id);
 }
@@ -36,15 +35,4 @@ export function pictureOf(node) {
   const parts = chosen.replace(/ \[\w+\]$/, "").split("/");
   const type = /\[(\w+)\]$/.exec(chosen)?.[1] ?? "input";
   return addressOf({ filename: parts.pop(), subfolder: parts.join("/"), type });
-}
-
-/** The node that an input comes from, past nodes that only lead a wire round. @param {Page.Node} node @param {string} name */
-export function sourceOf(node, name) {
-  const seen = new Set([node]);
-  let found = originOf(node, name)?.node;
-  while (found?.type === "Reroute" && !seen.has(found)) {
-    seen.add(found);
-    found = originOf(found, found.inputs?.[0]?.name ?? "")?.node;
-  }
-  return found ?? null;
 }

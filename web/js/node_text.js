@@ -3,6 +3,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { ComfyWidgets } from "../../../scripts/widgets.js";
+import { t } from "./words.js";
 
 const NAME = "kontext_text";
 
@@ -16,6 +17,7 @@ function show(node, text) {
   let widget = /** @type {Page.TextWidget | undefined} */ (node.widgets?.find((one) => one.name === NAME));
   if (!widget) {
     widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
+    widget.label = t("Info");
     widget.serialize = false; // neither in the workflow
     widget.options.serialize = false; // nor in what is queued
     const area = widget.inputEl ?? widget.element;

@@ -2,7 +2,8 @@
 /** What the graph says of a stack of references: the question whose answer is the layout picture. */
 
 import { originOf, widgetOf } from "./actions.js";
-import { pictureOf, sourceOf } from "./node_picture.js";
+import { pictureOf } from "./node_picture.js";
+import { sourceOf } from "./wires.js";
 
 /** @typedef {[number, number]} Size height, width in pixels */
 

@@ -2,7 +2,7 @@
 /** Where wires begin, past nodes that only lead them round and through the walls of subgraphs. */
 
 import { app } from "../../../scripts/app.js";
-import { graphOf } from "./actions.js";
+import { graphOf, inputOf } from "./actions.js";
 
 /**
  * @typedef {object} Place A node, and the node that shows the subgraph it lies in.
@@ -40,6 +40,20 @@ export function beginOf(place, slot, seen = new Set()) {
   const link = graph.getLink(wire); // a subgraph's own getInputLink gives the wire inside
   const found = link && originOf(link, graph, place.host, seen.add(key));
   return found ? { place: found, wire: Number(wire) } : null;
+}
+
+/** Where a node lies; of several nodes that show its subgraph the first. @param {Page.Node} node @returns {Place | null} */
+function placeOf(node) {
+  if (graphOf(node) === rootGraph()) return { node, host: null };
+  for (const place of everyPlace()) if (place.node === node) return place;
+  return null;
+}
+
+/** The node that an input comes from, past those that only lead a wire round and through the walls of subgraphs. @param {Page.Node} node @param {string} name */
+export function sourceOf(node, name) {
+  const slot = inputOf(node, name);
+  const place = node.inputs?.[slot]?.link == null ? null : placeOf(node);
+  return place && (beginOf(place, slot)?.place.node ?? null);
 }
 
 /** @param {{ origin_id: unknown, origin_slot: number }} link @param {Graph} graph @param {Place | null} host @param {Set<string>} seen @returns {Place | null} */
