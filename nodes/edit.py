@@ -50,6 +50,8 @@ class KontextEdit(io.ComfyNode):
                 ),
                 inputs.mask(),
                 inputs.feather(),
+                inputs.approximate(),
+                inputs.approximate_number(),
             ],
             outputs=[
                 io.Image.Output("IMAGE", display_name="image", tooltip="The result."),
@@ -75,6 +77,8 @@ class KontextEdit(io.ComfyNode):
         references: tuple[Reference, ...] | None = None,
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
+        approximate: str = "off",
+        approximate_number: float = 0.0,
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
         own = Reference(None if image is None else convert.picture(image), latent, fit)
@@ -93,6 +97,7 @@ class KontextEdit(io.ComfyNode):
                 layout=None if layout == "auto" else layout,
                 start=start,
                 mask=where,
+                approximate=inputs.way(approximate, approximate_number),
                 callback=progress(model),
             )
             picture = frame.cut(model.decode(latents))

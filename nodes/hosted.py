@@ -112,12 +112,18 @@ class HostedEditor(Editor):
         strength: float,
         mask: Tensor | None,
         solver: str,
+        approximate: str | None = None,
         callback: Callback | None,
     ) -> Tensor:
         """As `sampler.denoise`, by comfy.sample.
 
-        Raises: ValueError also about references and layouts that this network does not know.
+        Raises: ValueError also about references, layouts and approximations that this network does not know.
         """
+        if approximate is not None:
+            raise ValueError(
+                f"approximate is {approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it to 'off', or "
+                "take the model from Kontext Load Model"
+            )
         check(noise, text, sigmas, references, cfg_scale, negative, start, strength, mask)
         texts = [text] if negative is None else [text, negative]
         if (widths := self._widths()) is not None:

@@ -100,3 +100,37 @@ def feather() -> Any:
         max=1024,
         tooltip="How many pixels inside the mask's edge the change fades in over. 0: a hard edge. Nothing without a mask.",
     )
+
+
+def approximate() -> Any:
+    """Whether steps skip what changes little, and how."""
+    return io.Combo.Input(
+        "approximate",
+        optional=True,
+        options=["off", *APPROXIMATIONS],
+        default="off",
+        tooltip="Skips work that changes little: faster, and not quite the same picture. off: all is computed. "
+        "first_block: a step at which the first block finds little new skips the others. teacache: a step before which little "
+        "has changed skips all of them.",
+    )
+
+
+def approximate_number() -> Any:
+    """How much of that."""
+    return io.Float.Input(
+        "approximate_number",
+        optional=True,
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="How much change is passed over: higher is faster and further from the exact picture. 0: what is usual for "
+        "the way. Nothing where approximate is off.",
+    )
+
+
+def way(approximate: str, number: float) -> str | None:
+    """As `sampler.denoise` takes it."""
+    if approximate == "off":
+        return None
+    return f"{approximate}:{number:g}" if number else approximate

@@ -111,6 +111,8 @@ class KontextSampler(io.ComfyNode):
                     tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
                     "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
                 ),
+                inputs.approximate(),
+                inputs.approximate_number(),
             ],
             outputs=[
                 io.Latent.Output(
@@ -139,6 +141,8 @@ class KontextSampler(io.ComfyNode):
         start: Latent | None = None,
         mask: Tensor | None = None,
         solver: str = "euler",
+        approximate: str = "off",
+        approximate_number: float = 0.0,
     ) -> io.NodeOutput:
         with host.heard() as notes:
             wanted = Wanted.of(prompt, references, guidance, layout, notes)
@@ -170,6 +174,7 @@ class KontextSampler(io.ComfyNode):
                 strength=strength,
                 mask=start_mask,
                 solver=solver,
+                approximate=inputs.way(approximate, approximate_number),
                 callback=progress(model),
             )
         own_size = convert.Frame() if width or height else frame

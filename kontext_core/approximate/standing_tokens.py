@@ -53,7 +53,10 @@ class Standing:
 
 
 def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
-    """The whole network's answer, and keys and values of all tokens from that place on."""
+    """The whole network's answer, and keys and values of all tokens from that place on.
+
+    Raises: ValueError if its devices exchange keys and values themselves.
+    """
     kept: Kept = []
 
     def keep(k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,7 +64,12 @@ def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
         return k, v
 
     with exchanging(keep):
-        return question.exact(), kept
+        velocity = question.exact()
+    if not kept:
+        raise ValueError(
+            "a network that is spread over several devices makes whole steps only: leave approximations off"
+        )
+    return velocity, kept
 
 
 def references(every: float, sequence: Sequence) -> Shortcut:

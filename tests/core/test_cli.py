@@ -46,6 +46,10 @@ def test_help_needs_no_torch() -> None:
         (["edit", __file__, "x"], "test_cli.py is not a picture that can be read"),
         (["info", "none.safetensors"], "none.safetensors"),
         (["edit", PICTURE, "x", "--model", "no-such-folder"], "no-such-folder"),
+        (
+            ["edit", PICTURE, "x", "--approximate", "magic"],
+            "there is no way 'magic' to skip work; choose one of",
+        ),
         (["score", "--kinds", "recolour,dance"], "kontext: unknown kinds: dance; known are recolour, "),
     ],
 )

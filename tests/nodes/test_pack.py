@@ -53,13 +53,13 @@ INPUTS = {
     ],
     "KontextSampler": [
         "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
-        "layout", "batch", "strength", "shift", "solver",
+        "layout", "batch", "strength", "shift", "solver", "approximate", "approximate_number",
     ],
     "KontextEncode": ["model", "image", "fit"],
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
-        "mask", "feather",
+        "mask", "feather", "approximate", "approximate_number",
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
