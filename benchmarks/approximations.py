@@ -33,10 +33,10 @@ WAYS: Mapping[str, tuple[float, ...]] = {
     FEWER: (14, 10, 7, 5),
     "first_block": (0.05, 0.1, 0.15, 0.25),
     "teacache": (0.1, 0.2, 0.3, 0.5),
-    "region": (0.1, 0.2, 0.3, 0.5),
+    "region": (0.02, 0.05, 0.1, 0.3),
     "references": (2, 3, 5, 10),
 }
-BEST_PSNR = 60.0  # dB; equal pictures would have no end
+BEST_PSNR = 90.0  # dB; equal pictures would have no end
 
 
 class Multiplications:

@@ -8,6 +8,7 @@ from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 FEATHER_PX = 16
+APPROXIMATIONS = ("first_block", "teacache")  # those that pay, see benchmarks/speed_notes.md
 
 
 def instruction(name: str) -> Any:
