@@ -238,16 +238,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
     if options.approximate is not None:
         chosen(options.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
-    pipeline = Pipeline.load(
-        options.model,
-        device=options.device,
-        quantise=options.weights,
-        memory_gib=options.memory or "auto",
-        compile=options.compile,
-        float8=options.float8,
-    )
-    if plan := pipeline.describe_memory():
-        say(plan)
+    pipeline = Pipeline.load(options.model, device=options.device)
     if options.lora:
         pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
         for report in pipeline.lora_reports:
