@@ -55,7 +55,7 @@ class Standing:
 def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
     """The whole network's answer, and keys and values of all tokens from that place on.
 
-    Raises: ValueError if its devices exchange keys and values themselves.
+    Raises: ValueError if they are not to be had, in compiled blocks or on several devices.
     """
     kept: Kept = []
 
@@ -67,7 +67,8 @@ def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
         velocity = question.exact()
     if not kept:
         raise ValueError(
-            "a network that is spread over several devices makes whole steps only: leave approximations off"
+            "keys and values of this network cannot be kept, since it is compiled or spread over several devices: choose "
+            "another approximation, or none"
         )
     return velocity, kept
 
