@@ -46,6 +46,14 @@ class Edit:
     placement: Placement | None = None
 
 
+@dataclass(frozen=True)
+class UsedLora:
+    """A LoRA as a record names it. Args: name: of its file, without folders."""
+
+    name: str
+    strength: float
+
+
 Reference = Image.Image | Tensor | Edit | ReferenceLatents
 
 
@@ -69,6 +77,11 @@ class Editor(ABC):
     @abstractmethod
     def vae_config(self) -> VAEConfig:
         """Channels, scale and shift of the latents."""
+
+    @property
+    def used_loras(self) -> tuple[UsedLora, ...]:
+        """What acts upon the model, as far as that is known, in order."""
+        return ()
 
     @abstractmethod
     def encode_prompt(self, prompt: str) -> Text:

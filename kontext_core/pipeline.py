@@ -4,7 +4,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
-from typing import Self, Unpack
+from typing import Literal, Self, Unpack
+from weakref import WeakSet
 
 import torch
 from PIL import Image
@@ -14,19 +15,31 @@ from .config import Layout, VAEConfig
 from .editor import Edit as Edit
 from .editor import Editor
 from .editor import Reference as Reference
+from .editor import UsedLora
 from .errors import explained_memory
+from .faster import compile_blocks, multiply_in_float8
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
+from .loading.fitting import AUTO, fit
 from .loading.folders import TINY as TINY
+from .loading.folders import find
 from .lora import Attached, Lora, LoraReport, with_loras
-from .residency import Guests, Residency
+from .packed.schemes import checked
+from .residency import GIB, Guests, Residency
 from .sampler import Options, Text, denoise
+from .streaming import tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
 from .vae_tiles import decode_with_room, encode_with_room
 
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+KINDS = {
+    "transformer": "transformer",
+    "vae": "vae",
+    "text_encoder": "clip",
+    "text_encoder_2": "t5",
+}  # of weights
 
 _QUICK = 5_000_000  # parameters of a decoder that is no burden at every step
 
@@ -36,6 +49,7 @@ class Pipeline(Editor):
 
     def __init__(self, transformer: Transformer, vae: VAE, text: TextEncoders) -> None:
         super().__init__()
+        self.home = transformer.device  # where it computes
         self.transformer = transformer.eval()
         self.vae = vae.eval()
         self.text = text.eval()
@@ -43,6 +57,8 @@ class Pipeline(Editor):
         self._attached: Attached | None = None
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
         self._guests: Guests | None = None
+        self._chosen = ""  # in words, how the form of the weights was chosen
+        self._views: WeakSet[Attached] = WeakSet()  # LoRAs that are upon the model somewhere
 
     @classmethod
     def load(
@@ -52,16 +68,22 @@ class Pipeline(Editor):
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
         quantise: str | None = None,
-        memory_gib: float | None = None,
+        memory_gib: float | Literal["least", "auto"] | None = None,
+        compile: bool = False,
+        float8: bool = False,
     ) -> Self:
         """Args:
             model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `PARTS`.
             dtype: None is bfloat16 on a GPU and float32 on a CPU.
             device: None is the GPU where there is one.
             quantise: how the large matrices of transformer and T5 stay in memory: None as they are stored, "full" in
-                `dtype`, or one of "fp8", "fp8_tensor", "int8", "int8_zero", "int4", "int4_zero", "nf4".
+                `dtype`, or one of "fp8", "fp8_tensor", "int8", "int8_zero", "int4", "int4_zero", "nf4"; "auto" chooses by
+                `memory_gib`, see `loading.fitting.fit`.
             memory_gib: most that the device is to hold, weights and work together; what does not fit stays in the host's
-                memory and visits, see `residency`. None keeps all weights on the device.
+                memory and visits, see `residency`. "least" is as little as can be, "auto" what is free on a CUDA device.
+                None keeps all weights on the device.
+            compile: have each block of the transformer compiled at its first call, see `faster.compile_blocks`.
+            float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
             TooLittleMemoryError.
         """
@@ -80,25 +102,43 @@ class Pipeline(Editor):
             called = root = TINY if model == "tiny" else Path(model)
             folders = dict.fromkeys(PARTS, root)
             text_path = root
-        first = device if memory_gib is None else torch.device("cpu")
+        if memory_gib == "auto" or (quantise == AUTO and memory_gib is None):
+            memory_gib = _free_gib(device, needed=quantise == AUTO)
+        first, chosen = device, ""
+        if memory_gib is not None:
+            parts = {kind: find(folders[part], kind) for part, kind in KINDS.items()}
+            found = fit(parts, dtype, quantise if quantise == AUTO else checked(quantise), memory_gib)
+            quantise, chosen = found.quantise, found.chosen
+            if found.where.visiting_bytes:
+                first = torch.device("cpu")
         with explained_memory(f"the weights of {called} on {device}", "choose a smaller dtype, or the CPU"):
             transformer = load_transformer(
-                folders["transformer"], dtype=dtype, device=first, quantise=quantise
+                folders["transformer"], dtype=dtype, device=first, quantise=quantise, pack_on=device
             )
+            if float8:
+                multiply_in_float8(transformer)
             vae = load_vae(folders["vae"], dtype=dtype, device=first)
             text_length = transformer.config.text_length
             text = load_text_encoders(
-                text_path, dtype=dtype, device=first, text_length=text_length, quantise=quantise
-            )
+                text_path, dtype=dtype, device=first, text_length=text_length, quantise=quantise, pack_on=device
+            )  # fmt: skip
             made = cls(transformer, vae, text)
+            made.home, made._chosen = device, chosen
             if memory_gib is not None:
                 made._guests = Guests(transformer, vae, text, device, memory_gib)
+            if compile:
+                compile_blocks(transformer)
         return made
 
     @property
     def residency(self) -> Residency | None:
-        """Which weights visit the device; None where all of them stay."""
+        """Which weights visit the device; None where that was not asked, and all of them stay."""
         return self._guests.where if self._guests else None
+
+    def describe_memory(self) -> str:
+        """One line on the form of the weights and where they are; "" where all is as it was asked for."""
+        where = self.residency
+        return "; ".join(one for one in (self._chosen, where.describe() if where else "") if one)
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
         """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
@@ -111,12 +151,60 @@ class Pipeline(Editor):
         made.loras = (*self.loras, *loras)
         with explained_memory("the LoRAs", "take fewer of them, or let them run beside the weights"):
             made._attached = with_loras(bare.transformer, bare.text, made.loras)
+            bare._views.add(made._attached)
+            if bare._guests is not None:
+                bare._guests.make_room(sum(tensor.nbytes for tensor in bare._added()))
         made.transformer, made.text = made._attached.stages[0][1], made._attached.text
         return made
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the device holds for this model and all its LoRAs, between edits."""
+        return sum(tensor.nbytes for tensor in self._staying())
+
+    def leave(self) -> None:
+        """Move all weights to the host's memory. To be used again, they have to `come_home`."""
+        if self._guests is not None:
+            self._guests.close()
+        self._move(torch.device("cpu"))
+
+    def come_home(self) -> None:
+        """Move the weights back to the device, but for those that visit it. Raises: TooLittleMemoryError."""
+        with explained_memory(
+            f"the weights on {self.home}", "let the model take less, or weights of fewer bits"
+        ):
+            self._move(self.home)
+
+    @torch.inference_mode(False)
+    def _move(self, device: torch.device) -> None:
+        for tensor in self._staying():
+            if tensor.device != device:
+                tensor.data = tensor.data.to(device)
+
+    def _staying(self) -> list[Tensor]:
+        """Weights that do not visit, and what LoRAs have put beside them."""
+        bare = self.without_loras()
+        packets = [] if bare._guests is None else bare._guests.packets
+        visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
+        parts = (bare.transformer, bare.vae, bare.text)
+        every = [*(tensor for part in parts for tensor in tensors_of(part)), *bare._added()]
+        return [tensor for tensor in every if id(tensor) not in visiting]
+
+    def _added(self) -> list[Tensor]:
+        """What LoRAs have put upon the model, each tensor once."""
+        bare = self.without_loras()
+        own = {id(tensor) for part in (bare.transformer, bare.text) for tensor in tensors_of(part)}
+        views = [view for one in bare._views for view in (one.text, *(stage for _, stage in one.stages))]
+        every = {id(tensor): tensor for view in views for tensor in tensors_of(view)}
+        return [tensor for key, tensor in every.items() if key not in own]
 
     def without_loras(self) -> Self:
         """The model as it was loaded."""
         return self if self._bare is None else self._bare
+
+    @property
+    def used_loras(self) -> tuple[UsedLora, ...]:
+        return tuple(UsedLora(Path(lora.path).name, lora.strength) for lora in self.loras if lora.strength)
 
     @property
     def lora_reports(self) -> tuple[LoraReport, ...]:
@@ -175,8 +263,18 @@ class Pipeline(Editor):
         return to_pil(self.decode(latents[:1])) if size <= _QUICK else None
 
     def _encoder_state(self) -> tuple[object, ...]:
-        weight = self.vae.encoder.conv_in.weight
-        return weight.dtype, weight.device
+        return self.vae.encoder.conv_in.weight.dtype, self.home
+
+
+def _free_gib(device: torch.device, needed: bool) -> float | None:
+    """None for a device that does not say. Raises: ValueError if that is needed."""
+    if device.type != "cuda":
+        if needed:
+            raise ValueError(
+                f"quantise 'auto' chooses by the memory that is free, and on {device} that is not known: give memory_gib too"
+            )
+        return None
+    return torch.cuda.mem_get_info(device)[0] / GIB
 
 
 def _checked_device(device: torch.device | str) -> torch.device:
@@ -186,4 +284,6 @@ def _checked_device(device: torch.device | str) -> torch.device:
         raise ValueError(
             f"device {str(found)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; choose 'cpu'"
         )
+    if found.type == "cuda" and found.index is None:  # as the tensors there will say
+        return torch.device("cuda", torch.cuda.current_device())
     return found

@@ -2,16 +2,17 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
 
 from .blocks import Modulation
-from .config import TransformerConfig
 from .errors import TooLittleMemoryError
 from .latents import TOKEN_PX
+from .packed.layer import unpacking_bytes
 from .plan import PlannedReference, plan
-from .streaming import Streaming, move_others, stream_blocks, tensors_of
+from .streaming import Carousel, Packet, Streaming, move_others, stream_blocks, tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
@@ -24,10 +25,11 @@ _SPARE = 1.05  # what allocators lose between pieces
 
 @dataclass(frozen=True)
 class Residency:
-    """What of a transformer is where.
+    """What of a model is where.
 
     Args:
-        blocks: how many of the last blocks visit the device. modulation: whether its weights do.
+        blocks: how many of the transformer's last blocks visit the device. modulation, words: whether its weights, and
+            T5's blocks, do.
         resident_bytes: weights on the device, with the buffers that visitors take. visiting_bytes: weights on the host.
         working_bytes: what an edit needs beside them.
     """
@@ -37,10 +39,16 @@ class Residency:
     resident_bytes: int
     visiting_bytes: int
     working_bytes: int
+    words: bool = False
 
     @property
     def needed_bytes(self) -> int:
         return int((self.resident_bytes + self.working_bytes) * _SPARE)
+
+    @property
+    def visitors(self) -> tuple[int, bool, bool]:
+        """Greater means that more visit."""
+        return self.blocks, self.modulation, self.words
 
     def describe(self) -> str:
         """One line for people."""
@@ -51,76 +59,172 @@ class Residency:
             return line
         visitors = [f"{self.blocks} blocks at each step"] if self.blocks else []
         visitors += ["the modulation once an edit"] if self.modulation else []
-        return f"{line}; {_gib(self.visiting_bytes)} come from the host's memory: {' and '.join(visitors)}"
+        visitors += ["T5 once a prompt"] if self.words else []
+        return f"{line}; {_gib(self.visiting_bytes)} come from the host's memory: {', '.join(visitors)}"
 
 
-def residency(transformer: Transformer, budget_bytes: int, working_bytes: int | None = None) -> Residency:
+@dataclass(frozen=True)
+class Beside:
+    """What there is of a model beside its transformer, in bytes.
+
+    Args: resident: what stays on the device. words: T5's blocks, which may visit it.
+    """
+
+    resident: int = 0
+    words: tuple[int, ...] = ()
+
+
+_NOTHING = Beside()
+
+
+def beside_of(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> Beside:
+    """Args: on any device, `meta` too; t5 with transformers' names."""
+    words = tuple(_bytes(block) for block in t5_blocks(t5))
+    return Beside(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
+
+
+def t5_blocks(t5: nn.Module) -> list[nn.Module]:
+    return list(t5.get_submodule("encoder.block").children())
+
+
+def residency(
+    transformer: Transformer,
+    budget_bytes: int | None,
+    working_bytes: int | None = None,
+    beside: Beside = _NOTHING,
+    least: Residency | None = None,
+) -> Residency:
     """The least that must visit, so that an edit stays within the budget.
 
-    First goes the modulation, a quarter of the published weights, which is asked once an edit; then as many blocks as it
-    takes, which cost a copy at each step.
+    First goes T5, which is asked once a prompt; then the modulation, a quarter of the published weights, which is asked
+    once an edit; then as many blocks as it takes, which cost a copy at each step.
 
-    Args: transformer: on any device, `meta` too. working_bytes: None is that of `usual_working_bytes`.
+    Args:
+        transformer: on any device, `meta` too. budget_bytes: None asks for the least that is possible.
+        working_bytes: None is that of `usual_working_bytes`. least: what visits in it does so here too.
     Raises: TooLittleMemoryError if the budget is too small even with all blocks visiting.
     """
     if working_bytes is None:
-        working_bytes = usual_working_bytes(transformer.config, transformer.dtype)
+        working_bytes = usual_working_bytes(transformer)
     blocks = [*transformer.double_blocks, *transformer.single_blocks]
     every = _bytes(transformer)
     modulations = [_bytes(one) for one in transformer.modules() if isinstance(one, Modulation)]
     sizes = [_bytes(block, without=Modulation) for block in blocks]
-    choices = [Residency(0, False, every, 0, working_bytes)]
+    words = sum(beside.words)
+    choices = [Residency(0, False, every + beside.resident + words, 0, working_bytes)]
+    room = max(working_bytes, 2 * max(beside.words, default=0))  # T5's visits are over before an edit begins
+    if words:
+        choices.append(Residency(0, False, every + beside.resident, words, room, words=True))
     for visiting in (0, *range(2, len(blocks) + 1)):
         leaving = sizes[len(sizes) - visiting :]
         away = sum(modulations) + sum(leaving)
         # the modulation's visits are over before the blocks' begin
         buffers = max(2 * max(leaving, default=0), max(modulations))
-        choices.append(Residency(visiting, True, every - away + buffers, away, working_bytes))
+        stay = every - away + buffers + beside.resident
+        choices.append(Residency(visiting, True, stay, away + words, room, words=bool(words)))
+    if least is not None:
+        choices = [one for one in choices if one.visitors >= least.visitors]
+    smallest = min(choices, key=lambda choice: choice.needed_bytes)
+    if budget_bytes is None:
+        return smallest
     for choice in choices:
         if choice.needed_bytes <= budget_bytes:
             return choice
-    least = min(choices, key=lambda choice: choice.needed_bytes)
     raise TooLittleMemoryError(
-        f"an edit needs {_gib(least.needed_bytes)} even when all blocks visit the device in turn, and it may take "
-        f"{_gib(budget_bytes)}; allow it more, or choose weights of fewer bits"
+        f"an edit needs {_gib(smallest.needed_bytes)} even when all blocks visit the device in turn, and it may take "
+        f"{_gib(max(0, budget_bytes))}; allow it more, or choose weights of fewer bits"
     )
 
 
-def usual_working_bytes(config: TransformerConfig, dtype: torch.dtype) -> int:
-    """What an edit of the model's first size with two references of that size needs beside the weights."""
+def usual_working_bytes(transformer: Transformer) -> int:
+    """What an edit of the model's first size with two references of that size needs beside the weights, with what it
+    takes to multiply out the largest packed one."""
+    config = transformer.config
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     references = [PlannedReference((height, width))] * 2
-    return plan(config, (height, width), references, dtype=dtype).activation_bytes
+    planned = plan(config, (height, width), references, dtype=transformer.dtype)
+    return planned.activation_bytes + unpacking_bytes(transformer, transformer.dtype)
 
 
 class Guests:
-    """A whole model of which some weights visit the device. T5's blocks do: they are asked once a prompt.
+    """A whole model of which some weights visit the device, by the memory that it may take.
 
-    Args: all parts on the CPU. memory_gib: most that the device is to hold, weights and work together.
+    Args:
+        all parts on the CPU, or on the device already where nothing is to visit.
+        memory_gib: most that the device is to hold, weights and work together; "least" is as little as can be.
     Raises: TooLittleMemoryError if that is too little whatever visits; ValueError if it is no amount.
     """
 
     def __init__(
-        self, transformer: Transformer, vae: VAE, text: TextEncoders, device: torch.device, memory_gib: float
+        self,
+        transformer: Transformer,
+        vae: VAE,
+        text: TextEncoders,
+        device: torch.device,
+        memory_gib: float | Literal["least"],
     ) -> None:
-        if not memory_gib > 0:
-            raise ValueError(
-                f"a model may take {memory_gib} GiB; give an amount above 0, or none for all the weights"
-            )
-        blocks = list(text.t5.get_encoder().block)
-        beside = _bytes(vae) + _bytes(text) - sum(_bytes(block) for block in blocks)
-        self.where = residency(transformer, int(memory_gib * GIB) - beside)
-        self._words = stream_blocks(text, blocks, device)
+        self.device = device
+        self._transformer, self._text = transformer, text
+        self._budget = budget_bytes(memory_gib)
+        self._beside = beside_of(vae, text.clip, text.t5)
+        self.where = residency(transformer, self._budget, beside=self._beside)
+        self._words: Carousel | None = None
+        self._steps: Streaming | None = None
         move_others(vae, device, ())
-        self._steps = Streaming(
-            transformer, device, blocks=self.where.blocks, modulation=self.where.modulation
+        self._place()
+
+    def make_room(self, added_bytes: int) -> None:
+        """Have more weights visit, if they must, for what came upon the model and stays on the device. Who visits goes
+        on doing so.
+
+        Raises: TooLittleMemoryError if that is too much whatever visits.
+        """
+        more = Beside(self._beside.resident + added_bytes, self._beside.words)
+        before, self.where = (
+            self.where,
+            residency(self._transformer, self._budget, beside=more, least=self.where),
         )
-        log.info("%s", self.where.describe())
+        if self.where.visitors > before.visitors:
+            self._place()
 
     def close(self) -> None:
         """Give the device the memory of visitors back; they come again when they are asked."""
-        self._words.release()
-        self._steps.release()
+        if self._words is not None:
+            self._words.release()
+        if self._steps is not None:
+            self._steps.release()
+
+    @property
+    def packets(self) -> list[Packet]:
+        """What lies in the host's memory."""
+        found = [] if self._words is None else list(self._words.packets)
+        return found + ([] if self._steps is None else self._steps.packets)
+
+    def _place(self) -> None:
+        where = self.where
+        if where.words and self._words is None:
+            self._words = stream_blocks(self._text, t5_blocks(self._text.t5), self.device)
+        elif self._words is None:
+            move_others(self._text, self.device, ())
+        self._steps = Streaming(
+            self._transformer,
+            self.device,
+            blocks=where.blocks,
+            modulation=where.modulation,
+            before=self._steps,
+        )
+        log.info("%s", where.describe())
+
+
+def budget_bytes(memory_gib: float | Literal["least"]) -> int | None:
+    """For `residency`. Raises: ValueError if it is no amount."""
+    if memory_gib == "least":
+        return None
+    if not memory_gib > 0:
+        raise ValueError(
+            f"a model may take {memory_gib} GiB; give an amount above 0, or none for all the weights"
+        )
+    return int(memory_gib * GIB)
 
 
 def _bytes(module: nn.Module, without: type[nn.Module] | None = None) -> int:

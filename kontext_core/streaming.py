@@ -57,6 +57,13 @@ class Packet:
         ]
 
 
+def _packet(tensors: Sequence[Tensor], pinned: bool, before: Sequence[Packet]) -> Packet:
+    """That one of the earlier packets which holds the same tensors, or a new one."""
+    ids = [id(tensor) for tensor in tensors]
+    same = (one for one in before if [id(tensor) for tensor in one.tensors] == ids)
+    return next(same, None) or Packet(tensors, pinned)
+
+
 @dataclass
 class Slot:
     """Device memory for one block. Args: holds: which lies, or is about to lie, in it. ready, free: CUDA events."""
@@ -70,15 +77,21 @@ class Slot:
 class Carousel:
     """Blocks that are called one after the other, again and again, and visit the device for their call.
 
-    Args: blocks: in the order of their calls. device: where they compute. without: modules in them that are left alone.
+    Args:
+        blocks: in the order of their calls. device: where they compute. without: modules in them that are left alone.
+        before: packets of earlier visits, to go on with.
     """
 
     def __init__(
-        self, blocks: Sequence[nn.Module], device: torch.device, without: type[nn.Module] | None
+        self,
+        blocks: Sequence[nn.Module],
+        device: torch.device,
+        without: type[nn.Module] | None,
+        before: Sequence[Packet] = (),
     ) -> None:
         self.device = device
         gpu = device.type == "cuda"
-        self.packets = [Packet(tensors_of(block, without), pinned=gpu) for block in blocks]
+        self.packets = [_packet(tensors_of(block, without), gpu, before) for block in blocks]
         self.slots: list[Slot] = []
         self._stream: Any = torch.cuda.Stream(device) if gpu else None
         self._handles: list[Any] = []
@@ -152,9 +165,9 @@ class Carousel:
 class Visitor:
     """A module that is called once in a while, and is on the device for that call alone."""
 
-    def __init__(self, module: nn.Module, device: torch.device) -> None:
+    def __init__(self, module: nn.Module, device: torch.device, before: Sequence[Packet] = ()) -> None:
         self.device = device
-        self.packet = Packet(tensors_of(module), pinned=device.type == "cuda")
+        self.packet = _packet(tensors_of(module), device.type == "cuda", before)
         self._handles = [
             module.register_forward_pre_hook(self._arrive),
             module.register_forward_hook(self._leave, always_call=True),
@@ -177,27 +190,38 @@ class Streaming:
     """A transformer of which some weights stay in the host's memory.
 
     Args:
-        transformer: on the CPU; what does not visit is moved to the device.
+        transformer: what does not visit is moved to the device.
         blocks: how many of the blocks visit, the last ones. modulation: whether its weights visit.
+        before: what streamed it until now, which stops.
     Raises: ValueError if there are not so many blocks.
     """
 
     def __init__(
-        self, transformer: Transformer, device: torch.device, *, blocks: int, modulation: bool = True
+        self,
+        transformer: Transformer,
+        device: torch.device,
+        *,
+        blocks: int,
+        modulation: bool = True,
+        before: "Streaming | None" = None,
     ) -> None:
         every = [*transformer.double_blocks, *transformer.single_blocks]
         if not 0 <= blocks <= len(every):
             raise ValueError(f"{blocks} blocks cannot be streamed: the model has {len(every)}")
+        if before is not None:
+            before.stop()
+        known = [] if before is None else before.packets
         visiting = every[len(every) - blocks :]
         rare = [one for one in transformer.modules() if modulation and isinstance(one, Modulation)]
-        self.visitors = [Visitor(one, device) for one in rare]
-        self.carousel = Carousel(visiting, device, Modulation if modulation else None) if visiting else None
-        move_others(transformer, device, self._packets)
+        self.visitors = [Visitor(one, device, known) for one in rare]
+        without = Modulation if modulation else None
+        self.carousel = Carousel(visiting, device, without, known) if visiting else None
+        move_others(transformer, device, self.packets)
 
     @property
     def streamed_bytes(self) -> int:
-        """What lies in the host's memory."""
-        return sum(packet.nbytes for packet in self._packets)
+        """How much lies in the host's memory."""
+        return sum(packet.nbytes for packet in self.packets)
 
     def release(self) -> None:
         if self.carousel is not None:
@@ -208,7 +232,8 @@ class Streaming:
             one.stop()
 
     @property
-    def _packets(self) -> list[Packet]:
+    def packets(self) -> list[Packet]:
+        """What lies in the host's memory."""
         return [one.packet for one in self.visitors] + (self.carousel.packets if self.carousel else [])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..kontext_core.world.examples import CHAIN_FILE
@@ -105,11 +105,24 @@ class KontextLoadChain(io.ComfyNode):
 
         chain = load_chain(_path(file))
         words = "with" if chain.last.latents is not None else "without"
-        return io.NodeOutput(
-            chain,
-            chain.last.image,
-            ui=host.shown(chain.last.image, f"{len(chain)} turns, {words} latents", cls=cls),
-        )
+        lines = [f"{len(chain)} turns, {words} latents", *_loras(chain)]
+        return io.NodeOutput(chain, chain.last.image, ui=host.shown(chain.last.image, *lines, cls=cls))
+
+
+def _loras(chain: Chain) -> list[str]:
+    """With which LoRAs turns were made, and which of them are not here."""
+    from ..kontext_core.chain.turns import lacking_loras
+
+    here = {PurePath(name).name for name in host.weight_files("loras")}
+    made = [
+        (number, lacking_loras(turn, ()), lacking_loras(turn, here))
+        for number, turn in enumerate(chain.turns)
+    ]
+    return [
+        f"turn {number} was made with {used}" + (f"; not in models/loras: {lacking}" if lacking else "")
+        for number, used, lacking in made
+        if used
+    ]
 
 
 def _path(file: str) -> Path:

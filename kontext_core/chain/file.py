@@ -7,6 +7,7 @@ safetensors file of the same name beside the picture, a loaded chain goes on bit
 import base64
 import io
 import json
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -20,11 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..cues import marks_from, marks_to
+from ..editor import UsedLora
 from ..images import Placement, from_pil, to_pil
 from .turns import Chain, Turn
 
 KEY = "kontext_chain"  # of the text in the PNG
-VERSION = 2  # 1 has no marks
+VERSION = 3  # 1 has no marks, 2 no LoRAs
 THUMBNAIL_PX = 256
 MOST_BYTES = 100 * 2**20
 MOST_TURNS = 10_000
@@ -118,9 +120,13 @@ def to_json(chain: Chain) -> _Json:
             "references": [_thumbnail(reference) for reference in turn.references],
         }
         | ({"marks": marks_to(turn.marks)} if turn.marks else {})
+        | ({"loras": [asdict(lora) for lora in turn.loras]} if turn.loras else {})
         for turn in chain.turns
     ]
-    return {"version": VERSION if any(turn.marks for turn in chain.turns) else 1, "turns": turns}
+    version = (
+        3 if any(turn.loras for turn in chain.turns) else 2 if any(turn.marks for turn in chain.turns) else 1
+    )
+    return {"version": version, "turns": turns}
 
 
 def from_json(lineage: _Json, image: Tensor, latents: Mapping[str, Tensor], name: str) -> Chain:
@@ -152,6 +158,7 @@ def from_json(lineage: _Json, image: Tensor, latents: Mapping[str, Tensor], name
                     settings=_settings(one["settings"]),
                     references=tuple(_picture(text) for text in _typed(one["references"], list)),
                     marks=marks_from(one.get("marks", [])),
+                    loras=tuple(_lora(given) for given in _typed(one.get("loras", []), list)),
                 )
             )
         except (KeyError, TypeError, ValueError, OSError) as error:
@@ -217,6 +224,13 @@ def _placement(given: _Json | None) -> Placement | None:
 def _size(given: object) -> tuple[int, int]:
     height, width = (_typed(side, int) for side in _typed(given, list))
     return height, width
+
+
+def _lora(given: _Json) -> UsedLora:
+    name, strength = _typed(given["name"], str), given["strength"]
+    if type(strength) not in (int, float) or not math.isfinite(strength):
+        raise ValueError(f"the strength of a LoRA is {strength!r:.40}")
+    return UsedLora(name, float(strength))
 
 
 def _settings(given: object) -> dict[str, str | int | float | bool | None]:

@@ -4,7 +4,8 @@ A chain is immutable. Going on from it makes a new one that shares all earlier t
 are branches, and know it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import MappingProxyType
@@ -13,11 +14,13 @@ from typing import Any, Self
 from torch import Tensor
 
 from ..cues import Mark, draw_marks, draw_on_canvas
-from ..editor import Edit, Editor, Reference
+from ..editor import Edit, Editor, Reference, UsedLora
 from ..images import Placement
 from ..latents import size_px
 from ..references import ReferenceLatents
 from .drift import align_to
+
+log = logging.getLogger(__name__)
 
 Settings = Mapping[str, str | int | float | bool | None]
 
@@ -33,6 +36,7 @@ class Turn:
         settings: everything else that the result depends on, as JSON can hold it.
         references: pictures (1, H, W, 3) that were looked at besides the turn before.
         marks: what was drawn upon the picture of the turn before, for this turn to see.
+        loras: what was upon the model.
     """
 
     image: Tensor
@@ -43,6 +47,7 @@ class Turn:
     settings: Settings = field(default_factory=lambda: MappingProxyType({}))
     references: tuple[Tensor, ...] = ()
     marks: tuple[Mark, ...] = ()
+    loras: tuple[UsedLora, ...] = ()
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
@@ -59,6 +64,12 @@ class Turn:
         if self.latents is None:
             return self.image
         return Edit(self.image, self.latents, self.seed, placement=self.placement)
+
+
+def lacking_loras(turn: Turn, there: Container[str]) -> str:
+    """The LoRAs of a turn whose files are not among `there`, with their strengths, in words; "" if all are."""
+    lacking = [f"{lora.name} at {lora.strength:g}" for lora in turn.loras if lora.name not in there]
+    return f"the LoRA{'s' * (len(lacking) > 1)} {', '.join(lacking)}" if lacking else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,8 +152,13 @@ class Chain:
             marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
                 it has them.
             options: what else `Editor.edit` takes.
+        LoRAs of the last turn that the model lacks are logged as a warning.
+
         Raises: as `Editor.edit`.
         """
+        loras = pipeline.used_loras
+        if lacking := lacking_loras(self.last, [lora.name for lora in loras]):
+            log.warning("the last turn was made with %s, which this model does not have", lacking)
         if (
             self.last.latents is None
         ):  # of a file without them: the picture is fitted anew, as it was at the start
@@ -165,6 +181,7 @@ class Chain:
             settings | {"anchor": anchor, "align": align},
             shown,
             marks,
+            loras,
         )
         return self.extended(turn)
 

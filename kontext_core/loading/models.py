@@ -28,7 +28,8 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 # Modules whose linears may stay packed, by the beginnings of their names; and those among them that are never quantised
 # when they are loaded: they are small, or computed with once, and much depends on them.
-_BLOCKS = ("double_blocks.", "single_blocks.")
+BLOCKS = ("double_blocks.", "single_blocks.")
+T5_BLOCKS = ("encoder.block.",)
 _HIGH_PRECISION = ("img_mod", "txt_mod", "modulation")
 
 
@@ -38,19 +39,23 @@ def load_transformer(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     quantise: str | None = None,
+    pack_on: torch.device | str | None = None,
 ) -> Transformer:
     """Args:
         path: a safetensors or GGUF file, or a folder laid out as the published one.
         dtype: to compute with. None is the file's own; bfloat16 where it is packed in fewer bits.
         quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out; one of
             `packed.schemes.SCHEMES` packs them.
+        pack_on: where that is computed, if not on `device`.
     Raises: CheckpointError, which says what the file is, or which keys are missing, unexpected or misshapen.
     """
     checked(quantise)
     report, weights = find(path, "transformer")
     with torch.device("meta"):
         model = Transformer(report.config)
-    return fill(model, report, weights, dtype, device, stays_packed=_BLOCKS, quantise=quantise)
+    return fill(
+        model, report, weights, dtype, device, stays_packed=BLOCKS, quantise=quantise, pack_on=pack_on
+    )
 
 
 def load_vae(
@@ -72,15 +77,37 @@ def fill(
     *,
     stays_packed: tuple[str, ...] = (),
     quantise: str | None = None,
+    pack_on: torch.device | str | None = None,
 ) -> _Model:
     """Load weights into a model that was built on the `meta` device, all keys or none; log what was loaded.
 
     Where neither dtype nor device changes, the parameters stay memory-mapped. One tensor at a time is read, so that the
     whole model never is there in higher precision than it is to have.
 
-    Args: stays_packed: beginnings of names of linears that may. quantise: see `load_transformer`.
+    Args: stays_packed: beginnings of names of linears that may. quantise, pack_on: see `load_transformer`.
     """
     start = time.perf_counter()
+    put_in(model, report, weights, dtype, device, stays_packed, quantise, pack_on)
+    seconds = time.perf_counter() - start
+    described = report.describe().replace("\n", "; ")
+    packed = packed_bytes(model)
+    stay = f", of which {packed / 2**20:,.0f} MiB stay packed" if packed else ""
+    numbers = dtype or own_dtype(weights)
+    log.info("%s; used in %s on %s%s, loaded in %.1f s", described, numbers, device, stay, seconds)
+    return model.eval()
+
+
+def put_in(
+    model: nn.Module,
+    report: FileReport,
+    weights: Weights,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    stays_packed: tuple[str, ...],
+    quantise: str | None,
+    pack_on: torch.device | str | None = None,
+) -> None:
+    """`fill`, without a word."""
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
     tensors: dict[str, Tensor] = {}
@@ -88,7 +115,7 @@ def fill(
         layer = key.removesuffix(".weight")
         pieces = None
         if layer != key and layer.startswith(stays_packed or ("\0",)):
-            pieces = _pieces(model.get_submodule(layer), layer, tensor, device, quantise)
+            pieces = _pieces(model.get_submodule(layer), layer, tensor, device, quantise, pack_on)
         if pieces is None:
             tensors[key] = tensor.read().to(device=device, dtype=dtype)
         else:
@@ -96,16 +123,15 @@ def fill(
             model.set_submodule(layer, swapped)
             tensors |= {f"{layer}.pieces.{name}": one for name, one in swapped.pieces.state_dict().items()}
     model.load_state_dict(tensors, assign=True)
-    seconds = time.perf_counter() - start
-    described = report.describe().replace("\n", "; ")
-    packed = packed_bytes(model)
-    stay = f", of which {packed / 2**20:,.0f} MiB stay packed" if packed else ""
-    log.info("%s; used in %s on %s%s, loaded in %.1f s", described, dtype, device, stay, seconds)
-    return model.eval()
 
 
 def _pieces(
-    module: nn.Module, layer: str, tensor: LazyTensor, device: torch.device | str, quantise: str | None
+    module: nn.Module,
+    layer: str,
+    tensor: LazyTensor,
+    device: torch.device | str,
+    quantise: str | None,
+    pack_on: torch.device | str | None,
 ) -> Sequence[PackedWeight] | None:
     """A linear's weight as it stays in memory; None if it is multiplied out."""
     if type(module) is not nn.Linear or quantise == FULL:
@@ -116,7 +142,7 @@ def _pieces(
         return [piece.to(device) for piece in tensor.packed()]
     if not fits(tensor.shape) or any(part in _HIGH_PRECISION for part in layer.split(".")):
         return None
-    return [pack(tensor.read().to(device), quantise)]
+    return [pack(tensor.read().to(pack_on or device), quantise).to(device)]
 
 
 def _bias(module: nn.Module) -> nn.Parameter | None:

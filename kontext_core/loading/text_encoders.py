@@ -19,7 +19,7 @@ from ..errors import CheckpointError
 from ..packed.schemes import checked
 from ..text import TextEncoders
 from .folders import find
-from .models import fill, own_dtype
+from .models import T5_BLOCKS, fill, own_dtype
 from .tokenizers import FILES as TOKENIZERS
 from .tokenizers import find_tokenizer
 
@@ -35,13 +35,14 @@ def load_text_encoders(
     device: torch.device | str = "cpu",
     text_length: int | None = None,
     quantise: str | None = None,
+    pack_on: torch.device | str | None = None,
 ) -> TextEncoders:
     """Args:
         path: a folder laid out as the published one, or a mapping from "text_encoder", "text_encoder_2",
             "tokenizer" and "tokenizer_2" to files or folders; tokenizers are folders.
         dtype: None is the files' own. T5 takes bfloat16 in place of float16.
         text_length: T5 tokens. None is what the transformer beside the encoders says, or 512.
-        quantise: as for `load_transformer`, for the linears of T5.
+        quantise, pack_on: as for `load_transformer`, for the linears of T5.
     Raises: CheckpointError that says what is missing, or does not fit.
     """
     if isinstance(path, Mapping):
@@ -57,7 +58,7 @@ def load_text_encoders(
     folders = {name: find_tokenizer(name, folder) for name, folder in folders.items()}
 
     clip = _load_clip(clip_path, dtype, device)
-    t5 = _load_t5(t5_path, dtype, device, checked(quantise))
+    t5 = _load_t5(t5_path, dtype, device, checked(quantise), pack_on)
     clip_tokenizer = _load_tokenizer(CLIPTokenizerFast, folders["tokenizer"])
     t5_tokenizer = _load_tokenizer(T5TokenizerFast, folders["tokenizer_2"])
     _check_tokenizer(t5_tokenizer, folders["tokenizer_2"], t5.config.vocab_size, t5.config.eos_token_id)
@@ -92,7 +93,11 @@ def _load_clip(path: Path, dtype: torch.dtype | None, device: torch.device | str
 
 
 def _load_t5(
-    path: Path, dtype: torch.dtype | None, device: torch.device | str, quantise: str | None
+    path: Path,
+    dtype: torch.dtype | None,
+    device: torch.device | str,
+    quantise: str | None,
+    pack_on: torch.device | str | None,
 ) -> T5EncoderModel:
     report, weights = find(path, "t5")
     dtype = dtype or own_dtype(weights)
@@ -102,7 +107,7 @@ def _load_t5(
     with torch.device("meta"):
         model = T5EncoderModel(report.config)
     weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
-    fill(model, report, weights, dtype, device, stays_packed=("encoder.block.",), quantise=quantise)
+    fill(model, report, weights, dtype, device, stays_packed=T5_BLOCKS, quantise=quantise, pack_on=pack_on)
     model.get_encoder().set_input_embeddings(model.shared)  # one parameter again
     _check_filled(model)
     return model

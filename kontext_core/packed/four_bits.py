@@ -19,6 +19,9 @@ NF4 = (
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
 
+_AT_ONCE = 1 << 24  # numbers that are multiplied out together: what comes between needs little room then
+_HELD = 17  # bytes in between for each of them
+
 
 @dataclass(frozen=True)
 class PackedFactors:
@@ -63,11 +66,22 @@ class FourBits(PackedWeight):
         self.register_buffer("factor_factors", packed.factors.float() if packed else None)
 
     def dequantise(self, dtype: torch.dtype) -> Tensor:
+        numbers, factors = self.shape[0] * self.shape[1], self._factors()
+        result = torch.empty(numbers, dtype=dtype, device=self.stored.device)
+        step = _AT_ONCE // (2 * self.block) * 2  # blocks, of whole bytes
+        for first in range(0, factors.numel(), step):
+            some = slice(first * self.block, (first + step) * self.block)
+            stored = self.stored[some.start // 2 : some.stop // 2]
+            indices = torch.stack([stored >> 4, stored & 15], dim=-1).flatten()
+            values = self.table[indices.int()]
+            values = F.pad(values, (0, -values.numel() % self.block)).view(-1, self.block)
+            values = (values * factors[first : first + step, None]).flatten()
+            result[some] = values[: numbers - some.start]
+        return result.view(self.shape)
+
+    def unpacking_bytes(self, dtype: torch.dtype) -> int:
         numbers = self.shape[0] * self.shape[1]
-        indices = torch.stack([self.stored >> 4, self.stored & 15], dim=-1).flatten()
-        values = self.table[indices.int()]
-        values = F.pad(values, (0, -values.numel() % self.block)).view(-1, self.block)
-        return (values * self._factors()[:, None]).flatten()[:numbers].to(dtype).view(self.shape)
+        return numbers * dtype.itemsize + _HELD * min(numbers, _AT_ONCE) + numbers // self.block * 8
 
     def _factors(self) -> Tensor:
         if self.factor_table is None or self.factor_factors is None:

@@ -18,6 +18,7 @@ BLOCKS: dict[str, tuple[int, int]] = {
 }  # fmt: skip
 
 _AT_ONCE = 1 << 22  # numbers that are multiplied out together: what comes between needs little room then
+_HELD = 15  # bytes in between for each of them
 
 
 class Blocks(PackedWeight):
@@ -33,6 +34,10 @@ class Blocks(PackedWeight):
 
     def dequantise(self, dtype: torch.dtype) -> Tensor:
         return dequantise(self.kind, self.stored, dtype).view(self.shape)
+
+    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+        numbers = self.shape[0] * self.shape[1]
+        return numbers * dtype.itemsize + _HELD * min(numbers, _AT_ONCE)
 
     def extra_repr(self) -> str:
         return f"{self.kind}, {self.shape}"

@@ -39,6 +39,9 @@ class Integers(PackedWeight):
             numbers += self.lowest.float()[..., None]
         return numbers.view(self.shape).to(dtype)
 
+    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+        return super().unpacking_bytes(dtype) + self.shape[0] * self.shape[1]  # as bytes
+
 
 def quantise(weight: Tensor, bits: int, *, symmetric: bool = True) -> Integers:
     """Args: weight (rows, columns), whole groups in a row. bits: 8 or 4. symmetric: 0 stays 0.

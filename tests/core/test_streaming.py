@@ -174,7 +174,7 @@ def test_a_whole_model_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     resident = Pipeline.load("tiny", device="cpu")
     sizes = {name: sum(t.nbytes for t in tensors_of(getattr(resident, name))) for name in ("vae", "text")}
     every = sum(tensor.nbytes for tensor in tensors_of(resident.transformer))
-    working = usual_working_bytes(resident.transformer.config, torch.float32)
+    working = usual_working_bytes(resident.transformer)
     budget = (sum(sizes.values()) + 0.6 * every + working) / GIB
     guest = Pipeline.load("tiny", device="cpu", memory_gib=budget)
     where = guest.residency

@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image, PngImagePlugin
+from safetensors.torch import save_file
 from torch import Tensor
 
 from kontext_core.chain import Chain, file, latents_path, load_chain, save_chain
 from kontext_core.cues import Mark
+from kontext_core.editor import UsedLora
+from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
 
 Pictures = Callable[..., Tensor]
@@ -94,6 +97,42 @@ def test_files_of_the_first_version_load_and_are_still_written_where_there_are_n
     assert file.to_json(drawn)["version"] == 2, "which an older pack refuses in a sentence"
 
 
+def test_loras_are_kept_with_their_turn_and_missed(
+    tmp_path: Path, chain: Chain, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A chain without any is written as ever, and by one of the second version nothing changes."""
+    drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
+    assert file.to_json(drawn)["version"] == 2
+    assert all("loras" not in turn for turn in file.to_json(drawn)["turns"])
+    assert (
+        file.to_json(load_chain(written(tmp_path / "old.png", json.dumps(file.to_json(drawn)))))["version"]
+        == 2
+    )
+    width = pipeline.transformer.config.hidden_size
+    tensors = {"down": torch.ones(1, width), "up": torch.ones(6 * width, 1)}
+    key = "lora_unet_single_blocks_0_modulation_lin"
+    weights = {f"{key}.lora_{name}.weight": one[: 3 * width] for name, one in tensors.items()}
+    save_file(weights, tmp_path / "style.safetensors")
+    styled = pipeline.with_loras(
+        [Lora(tmp_path / "style.safetensors", 0.75), Lora(tmp_path / "style.safetensors", 0)]
+    )
+    made = drawn.edit(styled, "as paper", steps=1)
+    assert made.last.loras == (UsedLora("style.safetensors", 0.75),)
+    save_chain(made, tmp_path / "a.png")
+    assert str(tmp_path) not in json.dumps(file.to_json(made)), "no folder of anybody's"
+    assert file.to_json(made)["version"] == 3
+    loaded = load_chain(tmp_path / "a.png")
+    assert [turn.loras for turn in loaded.turns] == [turn.loras for turn in made.turns]
+    assert "LoRA" not in caplog.text
+    assert torch.equal(*(one.edit(styled, "on", steps=1).last.latents for one in (loaded, made)))
+    assert "LoRA" not in caplog.text
+    loaded.edit(pipeline, "on", steps=1)
+    assert (
+        "the last turn was made with the LoRA style.safetensors at 0.75, which this model does not have"
+        in caplog.text
+    )
+
+
 def test_a_file_that_cannot_be_written_leaves_the_old_one(
     tmp_path: Path, chain: Chain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +176,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: "[" * 100_000, r"is damaged"),
         (lambda _: "[]", r"is damaged: it is no JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
-        (lambda chain: lineage(chain, version=3), r"has version 3 and this pack reads up to 2; update the pack"),
+        (lambda chain: lineage(chain, version=4), r"has version 4 and this pack reads up to 3; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),
@@ -148,6 +187,9 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda chain: with_turn(chain, references=["aGVsbG8="]), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, marks=[{"kind": "blot"}]), r"is damaged at turn 0: mark 1: kind 'blot' is"),
         (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are no list"),
+        (lambda chain: with_turn(chain, loras="all"), r"is damaged at turn 0: 'all' is no list"),
+        (lambda chain: with_turn(chain, loras=[{"name": "a", "strength": True}]), r"turn 0: the strength of a LoRA is True"),
+        (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: 'name'"),
     ],
 )  # fmt: skip
 def test_lineage_that_is_not_to_be_used(
