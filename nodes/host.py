@@ -12,7 +12,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
 import comfy.utils  # pyright: ignore[reportMissingImports]
@@ -154,7 +154,10 @@ def device(choice: str) -> torch.device:
     """The device of a choice in the loader; "auto" is the one ComfyUI works on."""
     if choice == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda' and PyTorch finds no such GPU here; choose 'auto' or 'cpu'")
-    return management.get_torch_device() if choice == "auto" else torch.device(choice)
+    if choice == "auto":
+        return management.get_torch_device()
+    # with its number, or ComfyUI would take it for another
+    return torch.device("cuda", torch.cuda.current_device()) if choice == "cuda" else torch.device(choice)
 
 
 def dtype(choice: str, on: torch.device) -> torch.dtype:
@@ -170,6 +173,28 @@ def make_room(wanted: int, on: torch.device) -> None:
     """Have ComfyUI unload models of its own until so many bytes, and some to compute with, are free."""
     if on.type != "cpu":
         management.free_memory(wanted + management.minimum_inference_memory(), on)
+
+
+def memory(choice: float, on: torch.device) -> float | Literal["least"] | None:
+    """GiB that a model may take by the choice in the loader; 0 is what is free on a CUDA device, and None elsewhere.
+
+    ComfyUI's options count where nothing was chosen: --highvram and --gpu-only keep all weights there, --lowvram takes
+    half of what is free, --novram as little as can be, and --reserve-vram stays free.
+    """
+    if choice > 0:
+        return choice
+    state = management.vram_state
+    if on.type != "cuda" or state == management.VRAMState.HIGH_VRAM:
+        return None
+    if state == management.VRAMState.NO_VRAM:
+        return "least"
+    free = max(free_gib(on) - management.extra_reserved_memory() / 2**30, 0.01)
+    return free / 2 if state == management.VRAMState.LOW_VRAM else free
+
+
+def free_gib(on: torch.device) -> float:
+    """What is free on a device, with what PyTorch has reserved there and does not use."""
+    return management.get_free_memory(on) / 2**30
 
 
 def stop_if_asked() -> None:

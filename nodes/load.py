@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from weakref import WeakValueDictionary
 
 import torch
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
 AS_STORED = "as stored"
-WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4")
+AUTO = "auto"
+WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4", AUTO)
+MOST_GIB = 4096
 
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
@@ -70,7 +72,18 @@ class KontextLoadModel(io.ComfyNode):
                     optional=True,
                     tooltip="How the large matrices of the transformer and of T5 stay in memory. as stored: as in the "
                     "file, which for GGUF, fp8 and NF4 files means small. full: as numbers of the dtype, fastest. fp8 "
-                    "and int8 take a half, int4 and nf4 about a quarter of bfloat16's memory, at some loss.",
+                    "and int8 take a half, int4 and nf4 about a quarter of bfloat16's memory, at some loss. auto: the form with "
+                    "the least loss that stays within the memory.",
+                ),
+                io.Float.Input(
+                    "memory",
+                    default=0.0,
+                    min=0.0,
+                    max=MOST_GIB,
+                    step=0.5,
+                    optional=True,
+                    tooltip="GiB of the device that the model may take, weights and work together. What does not fit waits in the "
+                    "computer's memory and comes when it is needed: the same picture, slower. 0: as much as is free.",
                 ),
             ],
             outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
@@ -90,6 +103,7 @@ class KontextLoadModel(io.ComfyNode):
         dtype: str,
         device: str,
         weights: str = AS_STORED,
+        memory: float = 0.0,
     ) -> Any:
         return files.state_of(files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl))
 
@@ -104,19 +118,29 @@ class KontextLoadModel(io.ComfyNode):
         dtype: str,
         device: str,
         weights: str = AS_STORED,
+        memory: float = 0.0,
     ) -> io.NodeOutput:
         parts = files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
         on = host.device(device)
         numbers = host.dtype(dtype, on)
         reports = files.reports_of(parts)
         quantise = None if weights == AS_STORED else weights
-        key = (files.state_of(parts), numbers, on, quantise)
+        key = (files.state_of(parts), numbers, on, quantise, memory)
         pipeline = _loaded.get(key)
         if pipeline is None:
-            host.make_room(sum(report.memory(numbers, quantise) for report in reports), on)
-            pipeline = _load(parts, numbers, on, quantise)
+            wanted = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
+            host.make_room(min(wanted, int(memory * 2**30)) if memory else wanted, on)
+            allowed = host.memory(memory, on)
+            if quantise == AUTO and allowed is None:
+                allowed = host.free_gib(on)
+            pipeline = _load(parts, numbers, on, quantise, allowed)
             _loaded[key] = pipeline
-        about = [_used(pipeline, numbers, on), *(report.describe() for report in reports)]
+        plan = pipeline.describe_memory()
+        about = [
+            _used(pipeline, numbers, on),
+            *([plan] if plan else []),
+            *(one.describe() for one in reports),
+        ]
         return io.NodeOutput(pipeline, ui=host.say(*about))
 
 
@@ -129,8 +153,16 @@ def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} on {device}{stay}"
 
 
-def _load(parts: files.Parts, dtype: torch.dtype, device: torch.device, quantise: str | None) -> Pipeline:
-    from ..kontext_core.pipeline import Pipeline
+def _load(
+    parts: files.Parts,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantise: str | None,
+    memory: float | Literal["least"] | None,
+) -> Pipeline:
+    from .managed import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        return Pipeline.load(parts, dtype=dtype, device=device, quantise=quantise)
+        made = ManagedPipeline.load(parts, dtype=dtype, device=device, quantise=quantise, memory_gib=memory)
+    made.place()
+    return made

@@ -117,6 +117,17 @@ def test_edit_with_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert capsys.readouterr().out == said
 
 
+def test_edit_within_a_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["edit", PICTURE, "x", "--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
+    assert main([*arguments, "--memory", "0.05", "--weights", "auto"]) == 0
+    said = capsys.readouterr().err
+    assert said.startswith("weights ")
+    assert "of weights on the device, " in said
+    with pytest.raises(SystemExit):
+        main([*arguments, "--memory", "none"])
+    assert "none is no amount of memory; give GiB above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("text", "path", "strength"),
     [

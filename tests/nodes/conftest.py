@@ -84,7 +84,7 @@ def node_list(pack: ModuleType) -> list[Any]:
 
 
 @pytest.fixture(scope="session")
-def run(node_list: list[Any]) -> Callable[..., Any]:
+def run(node_list: list[Any], comfy_models: None) -> Callable[..., Any]:
     """Execute a node by id as ComfyUI does, with its schema's defaults for what is not given."""
     by_id = {node.GET_SCHEMA().node_id: node for node in node_list}
 

@@ -189,6 +189,22 @@ def test_room_is_made_on_a_gpu_only(part: Callable[[str], Any], monkeypatch: pyt
     assert asked[0][0] > 10**9
 
 
+def test_how_much_a_model_may_take(part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was chosen; else what is free on a card, by ComfyUI's options; else no limit."""
+    import comfy.model_management as management
+
+    memory, card, states = part("nodes.host").memory, torch.device("cuda", 0), management.VRAMState
+    monkeypatch.setattr(management, "get_free_memory", lambda _: 10 * 2**30)
+    monkeypatch.setattr(management, "extra_reserved_memory", lambda: 2 * 2**30)
+    allowed = {}
+    for state in (states.NORMAL_VRAM, states.LOW_VRAM, states.NO_VRAM, states.HIGH_VRAM):
+        monkeypatch.setattr(management, "vram_state", state)
+        assert memory(6.5, card) == memory(6.5, torch.device("cpu")) == 6.5
+        assert memory(0.0, torch.device("cpu")) is memory(0.0, torch.device("mps")) is None
+        allowed[state.name] = memory(0.0, card)
+    assert allowed == {"NORMAL_VRAM": 8.0, "LOW_VRAM": 4.0, "NO_VRAM": "least", "HIGH_VRAM": None}
+
+
 def test_warnings_of_the_core_are_heard_and_still_logged(
     part: Callable[[str], Any], model: Any, caplog: pytest.LogCaptureFixture
 ) -> None:

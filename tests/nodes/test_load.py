@@ -337,6 +337,24 @@ def test_weights_are_packed_as_chosen(
     assert edited[0].isfinite().all()
 
 
+def test_a_model_within_a_memory(run: Callable[..., Any], tiny: Path, image: torch.Tensor) -> None:
+    plain, small = run("KontextLoadModel"), run("KontextLoadModel", memory=0.03)
+    said = small.ui.as_dict()["text"][0].splitlines()[1]
+    assert "of weights on the device" in said
+    assert "come from the host's memory: " in said
+    assert run("KontextLoadModel", memory=0.03)[0] is small[0] is not plain[0]
+    edits = [
+        run("KontextEdit", model=one[0], image=image, instruction="a", steps=1)[0] for one in (plain, small)
+    ]
+    assert torch.equal(*edits)
+    auto = run("KontextLoadModel", weights="auto", memory=0.03).ui.as_dict()["text"][0].splitlines()
+    assert auto[1].startswith("weights ")
+    free = run("KontextLoadModel", weights="auto").ui.as_dict()["text"][0]
+    assert "weights as stored, the first of as stored, int8, fp8, nf4 whose blocks stay within" in free
+    with pytest.raises(RuntimeError, match=r"an edit needs .* even when all blocks visit the device"):
+        run("KontextLoadModel", memory=0.001)
+
+
 @pytest.mark.parametrize("what", ["file", "folder", "file in a folder"])
 def test_links_that_leave_comfyuis_folders(
     run: Callable[..., Any], placed: Path, random_model: Path, tmp_path: Path, what: str

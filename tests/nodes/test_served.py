@@ -1,7 +1,10 @@
 """The nodes in a running ComfyUI, over HTTP, on a model folder of random weights."""
 
 import io
+import json
 import shutil
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +15,26 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from kontext_core.remote.client import Client, Event, ExecutionFailed, PromptRefused, Result
+from tools.paths import ROOT
+from tools.place import PACK
 from tools.server import Server
 
 pytestmark = pytest.mark.comfy
 MODEL = "random/"
+PROBE = """
+import gc
+from aiohttp import web
+from comfy import model_management
+from server import PromptServer
+
+NODE_CLASS_MAPPINGS = {}
+
+@PromptServer.instance.routes.get("/probe")
+async def probe(request):
+    alive = sum(type(one).__name__ == "ManagedPipeline" for one in gc.get_objects())
+    known = [type(one.model.model).__name__ for one in model_management.current_loaded_models]
+    return web.json_response({"alive": alive, "known": known})
+"""
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +44,10 @@ def server(random_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     shutil.copytree(random_model, base / "models" / "diffusion_models" / "random")
     (base / "input").mkdir()
     Image.effect_noise((160, 120), 64).convert("RGB").save(base / "input" / "photo.png")
-    with Server(base=base) as server:
+    probe = tmp_path_factory.mktemp("packs") / "probe"
+    probe.mkdir()
+    (probe / "__init__.py").write_text(PROBE)
+    with Server(base=base, packs={PACK: ROOT, "probe": probe}) as server:
         yield server
 
 
@@ -254,10 +276,45 @@ def test_missing_model_is_refused_with_folder_and_file(client: Client) -> None:
     assert "flux1-dev-kontext_fp8_scaled.safetensors" in faults[0]["details"]
 
 
-def test_help_and_texts_are_served(client: Client) -> None:
-    import json
-    import urllib.request
+def asked(client: Client, path: str, body: dict[str, Any] | None = None) -> Any:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(
+        f"{client.url}{path}", data=data, headers={"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        text = answer.read()
+    return json.loads(text) if text else None
 
+
+def gone(client: Client) -> bool:
+    """Whether all models are, soon."""
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if asked(client, "/probe") == {"alive": 0, "known": []}:
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def test_models_are_freed_when_that_is_asked_for(client: Client) -> None:
+    """ "Free model and node cache", and a graph in which no loader is any more."""
+    wanted = client.view(client.run(turns("make it grey")).images("6")[0])
+    assert asked(client, "/probe") == {"alive": 1, "known": ["Kontext"]}
+    asked(client, "/free", {"unload_models": True, "free_memory": True})
+    assert gone(client)
+    assert client.view(client.run(turns("make it grey")).images("6")[0]) == wanted
+    asked(client, "/free", {"unload_models": True})
+    assert client.view(client.run(turns("make it grey ")).images("6")[0])
+    client.run(
+        {
+            "1": node("EmptyImage", width=16, height=16, batch_size=1, color=0),
+            "2": node("PreviewImage", images=["1", 0]),
+        }
+    )
+    assert gone(client)
+
+
+def test_help_and_texts_are_served(client: Client) -> None:
     def get(path: str) -> bytes:
         with urllib.request.urlopen(f"{client.url}{path}", timeout=30) as answer:
             return answer.read()
