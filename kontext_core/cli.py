@@ -87,6 +87,25 @@ def _parser() -> argparse.ArgumentParser:
     )
     _lora_option(edit)
     _model_options(edit)
+    edit.add_argument(
+        "--memory",
+        type=_gib,
+        metavar="GIB",
+        help="most that the device is to hold; weights that do not fit come when they are needed (what is free on a GPU)",
+    )
+    edit.add_argument(
+        "--weights",
+        metavar="FORM",
+        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the memory (as stored)",
+    )
+    edit.add_argument(
+        "--compile", action="store_true", help="compile the network's blocks: slow to begin, then faster"
+    )
+    edit.add_argument(
+        "--float8",
+        action="store_true",
+        help="multiply in float8, on cards that can: faster, and a little different",
+    )
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
         "--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it"
@@ -198,6 +217,16 @@ def _lora(text: str) -> tuple[Path, float]:
         return Path(text), 1.0
 
 
+def _gib(text: str) -> float:
+    try:
+        amount = float(text)
+    except ValueError:
+        amount = 0.0
+    if not 0 < amount < math.inf:
+        raise argparse.ArgumentTypeError(f"{text} is no amount of memory; give GiB above 0")
+    return amount
+
+
 def _minutes(text: str) -> float:
     try:
         minutes = float(text)
@@ -238,7 +267,16 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
     if options.approximate is not None:
         chosen(options.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
-    pipeline = Pipeline.load(options.model, device=options.device)
+    pipeline = Pipeline.load(
+        options.model,
+        device=options.device,
+        quantise=options.weights,
+        memory_gib=options.memory or "auto",
+        compile=options.compile,
+        float8=options.float8,
+    )
+    if plan := pipeline.describe_memory():
+        say(plan)
     if options.lora:
         pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
         for report in pipeline.lora_reports:
