@@ -103,9 +103,7 @@ class StepGraph:
             weights and KeyWeights(weights.query.clone(), weights.key.clone()),
         )
         row = _row(table, step)
-        row = ModulationTable(
-            *([one.clone() for one in part] for part in (row.img, row.txt, row.single)), row.last.clone()
-        )
+        row = ModulationTable(_cloned(row.img), _cloned(row.txt), _cloned(row.single), row.last.clone())
         result, replay = self._record(lambda: network.velocity(own, kept, row, 0))
         return Recording(own, kept, row, result, replay, prepared)
 
@@ -138,9 +136,12 @@ def _tensors(prepared: Prepared) -> list[Tensor]:
 def _row(table: ModulationTable, step: int) -> ModulationTable:
     """The vectors of one step, as a table of that step alone."""
     row = slice(step, step + 1)
-    return ModulationTable(
-        *([one[row] for one in part] for part in (table.img, table.txt, table.single)), table.last[row]
-    )
+    img, txt, single = ([one[row] for one in part] for part in (table.img, table.txt, table.single))
+    return ModulationTable(img, txt, single, table.last[row])
+
+
+def _cloned(tensors: list[Tensor]) -> list[Tensor]:
+    return [one.clone() for one in tensors]
 
 
 def _rows(table: ModulationTable) -> list[Tensor]:

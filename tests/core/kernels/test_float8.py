@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core.faster import compile_blocks, multiply_in_float8
+from kontext_core.faster import multiply_in_float8
 from kontext_core.kernels.float8 import FLOAT8, Float8Linear, card_product, pack_rows, product
 from kontext_core.packed import PackedLinear, Whole, float8, integers
-from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL, built
@@ -99,17 +98,17 @@ def test_a_model_with_all_its_products_in_float8(inputs: Callable[..., dict[str,
     assert relative_error(run(half, inputs), exact) < 0.1
 
 
-def test_blocks_compile_in_one_piece(inputs: Callable[..., dict[str, Tensor]]) -> None:
-    """Traced whole, without breaks; what compiles the trace takes minutes and is torch's business."""
-    model = built(lambda: Transformer(replace(SMALL, depth=1, depth_single_blocks=1)))
-    expected = run(model, inputs)
-    compile_blocks(model, backend="eager", fullgraph=True)
-    torch.testing.assert_close(run(model, inputs), expected)
-    torch._dynamo.reset()
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_on_the_card_at_hand(dtype: torch.dtype) -> None:
+    """Packed by the kernel and by plain torch, and multiplied by the card and by the book."""
+    from kontext_core.kernels import fused
 
-
-def test_blocks_that_visit_are_not_compiled() -> None:
-    model = built(lambda: Transformer(SMALL))
-    Streaming(model, torch.device("cpu"), blocks=2)
-    with pytest.raises(ValueError, match="cannot be compiled; allow more memory, or do not compile"):
-        compile_blocks(model)
+    x = torch.randn(2, 130, 3072, device="cuda", dtype=dtype)
+    rows, expected = fused.packed(x), pack_rows(x)
+    torch.testing.assert_close(rows.factors, expected.factors)
+    assert (rows.stored.float() == expected.stored.float()).float().mean() > 0.999
+    linear = Float8Linear.of(nn.Linear(3072, 256).to("cuda", dtype))
+    assert linear is not None
+    weight = linear.pieces[0]
+    assert relative_error(linear(x), product(expected, weight.stored, weight.factor, linear.bias)) < 0.01
