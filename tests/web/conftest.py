@@ -1,7 +1,8 @@
 """A real ComfyUI with each of two front ends, and a real Chromium.
 
-Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. None lives
-longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one.
+Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. The browser lives
+no longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one. The
+servers live until no test of this folder follows.
 """
 
 from collections.abc import Iterator
@@ -15,14 +16,30 @@ from tools import frontend
 from tools.page import open_browser, open_page
 from tools.server import Server
 
-from .editor import QUIET, Editor
+from .editor import QUIET, Editor, forget
+from .panel import LOCALE, THUMBNAILS, VUE, Panel
+
+_servers: dict[str, Server] = {}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the servers behind the last test of this folder."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        while _servers:
+            _servers.popitem()[1].stop()
 
 
 @pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A running ComfyUI with its own front end, then one with the newest."""
-    with Server(front_end=frontend.get(request.param)) as server:
-        yield server
+def server(request: pytest.FixtureRequest) -> Server:
+    """A running ComfyUI with its own front end, then one with the newest: no settings, and nothing has run."""
+    server = _servers.get(request.param)
+    if server is None:
+        server = _servers[request.param] = Server(front_end=frontend.get(request.param)).start()
+    else:
+        (server.base / "user" / "default" / "comfy.settings.json").unlink(missing_ok=True)
+        forget(server.url)
+    return server
 
 
 @pytest.fixture(scope="module")
@@ -39,4 +56,20 @@ def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]
         client.settings(QUIET)
     with open_page(browser, server.url) as page:
         yield Editor(page, server.url)
+        page.screenshot(path=tmp_path / "page.png")
+
+
+@pytest.fixture
+def panel(
+    request: pytest.FixtureRequest, browser: Browser, server: Server, tmp_path: Path
+) -> Iterator[Panel]:
+    """The page with its chain panel open: the older front end draws nodes on the canvas, the newest with Vue."""
+    newest = request.node.callspec.params["server"] == frontend.NEWEST
+    vue = getattr(request, "param", newest)
+    with Client(server.url) as client:
+        client.settings({**QUIET, LOCALE: "en", VUE: vue, THUMBNAILS: True})
+    with open_page(browser, server.url) as page:
+        panel = Panel(Editor(page, server.url))
+        panel.open()
+        yield panel
         page.screenshot(path=tmp_path / "page.png")

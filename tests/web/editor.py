@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import urllib.request
 from collections.abc import Mapping
 from typing import Any
 
@@ -189,3 +190,11 @@ class Editor:
     def drop(self, data: bytes, name: str) -> None:
         """Drop a file on the canvas."""
         self.page.evaluate(_DROP, [base64.b64encode(data).decode(), name])
+
+
+def forget(url: str) -> None:
+    """ComfyUI keeps no result, so that all runs again."""
+    body = b'{"unload_models": true, "free_memory": true}'
+    request = urllib.request.Request(f"{url}/free", body, {"Content-Type": "application/json"})
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
+        assert answer.status == 200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import urllib.request
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from PIL import Image
 from kontext_core.cues import parse_marks
 from kontext_core.remote.client import Client, Json
 
-from .editor import PATIENCE_MS, Editor
+from .editor import PATIENCE_MS, Editor, forget
 
 pytestmark = pytest.mark.comfy
 
@@ -171,11 +170,3 @@ def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor)
         again = run(editor)
         for id, was in before.items():
             assert np.array_equal(pixels(client, again[id]), was), id
-
-
-def forget(url: str) -> None:
-    """ComfyUI keeps no result, so that all runs again."""
-    body = b'{"unload_models": true, "free_memory": true}'
-    request = urllib.request.Request(f"{url}/free", body, {"Content-Type": "application/json"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
-        assert answer.status == 200

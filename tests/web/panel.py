@@ -1,0 +1,89 @@
+"""The chain panel as a person sees it, for all tests of it."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+from playwright.sync_api import Locator, expect
+
+from .editor import PATIENCE_MS, Editor
+
+SEEDS = itertools.count(5000)  # a graph with a seed of its own is not in ComfyUI's cache
+LOCALE, VUE, THUMBNAILS = "Comfy.Locale", "Comfy.VueNodes.Enabled", "Kontext.ChainPanel.Thumbnails"
+ROWS = """() => [...document.querySelectorAll('.kontext-row')].map(row => ({
+  id: row.dataset.id,
+  name: row.querySelector('.kontext-name').textContent,
+  words: row.querySelector('.kontext-words, .kontext-edit')?.textContent,
+  level: row.getAttribute('aria-level'),
+  selected: row.getAttribute('aria-selected') === 'true',
+}))"""
+OFF_CENTRE = """id => {
+  const {pos, size} = app.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
+  const at = [0, 1].map(i => (pos[i] + size[i] / 2 + ds.offset[i]) * ds.scale)
+  return Math.hypot(at[0] - box.width / 2, at[1] - box.height / 2)
+}"""
+
+# As one step of undo, as if by a person.
+REMOVE = """ids => {
+  app.canvas.emitBeforeChange()
+  ids.forEach(id => app.graph.remove(app.graph.getNodeById(id)))
+  app.canvas.emitAfterChange()
+}"""
+
+
+class Panel:
+    """The chain panel, as a person sees it."""
+
+    def __init__(self, editor: Editor) -> None:
+        self.editor = editor
+        self.page = editor.page
+
+    def button(self) -> Locator:
+        """Its button in the sidebar."""
+        return self.page.get_by_role("button", name="Turns of this graph").first
+
+    def open(self) -> None:
+        """Press its button in the sidebar."""
+        self.button().click()
+        expect(self.page.locator(".kontext-panel")).to_be_visible(timeout=PATIENCE_MS)
+
+    def rows(self) -> list[dict[str, Any]]:
+        return self.page.evaluate(ROWS)
+
+    def wait_for(self, *ids: str) -> list[dict[str, Any]]:
+        """Until its rows are those of these nodes, in this order."""
+        self.page.wait_for_function(
+            f"ids => JSON.stringify(({ROWS})().map(row => row.id)) === JSON.stringify(ids)",
+            arg=list(ids),
+            timeout=PATIENCE_MS,
+        )
+        return self.rows()
+
+    def row(self, id: str) -> Locator:
+        return self.page.locator(f'.kontext-row[data-id="{id}"]')
+
+    def press(self, id: str, label: str) -> None:
+        """One of the buttons of a row."""
+        self.row(id).get_by_role("button", name=label, exact=True).click()
+
+    def new_node(self, kind: str, *others: str) -> str:
+        """The node of one type that is not among these, once it is there."""
+        self.page.wait_for_function(
+            "([kind, count]) => app.graph._nodes.filter(node => node.type === kind).length === count + 1",
+            arg=[kind, len(others)],
+            timeout=PATIENCE_MS,
+        )
+        (id,) = set(self.editor.ids(kind)) - set(others)
+        return id
+
+
+def three_turns(panel: Panel) -> list[str]:
+    """A chain of three turns."""
+    panel.editor.open("five_turn_chain")
+    turns = panel.editor.ids("KontextTurn")
+    panel.wait_for(*turns)
+    panel.page.evaluate(REMOVE, [turns[4], turns[3]])
+    panel.wait_for(*turns[:3])
+    panel.page.locator("#graph-canvas").focus()
+    return turns[:3]
