@@ -155,3 +155,18 @@ def test_a_model_that_comfyui_runs_takes_stock_loras(run: Run, hosted: Any, lora
         ValueError, match="put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and"
     ):
         run("KontextLora", model=hosted, lora="style.safetensors", strength=1.0)
+
+
+def test_a_saved_chain_says_which_loras_it_had(run: Run, model: Any, loras: Path) -> None:
+    given = {"image": picture(32, 48), "instruction": "a", "fit": "none", "steps": 1}
+    styled = run("KontextLora", model=model, lora="style.safetensors", strength=0.5)[0]
+    chain = run("KontextTurn", model=styled, **given)[0]
+    name = run("KontextSaveChain", chain=chain, filename_prefix="styled").ui["images"][0]["filename"]
+    used = "the LoRA style.safetensors at 0.5"
+    loaded = run("KontextLoadChain", file=f"{name} [output]")
+    assert loaded.ui["text"][0].splitlines() == ["1 turns, with latents", f"turn 1 was made with {used}"]
+    (loras / "style.safetensors").unlink()
+    missing = run("KontextLoadChain", file=f"{name} [output]").ui["text"][0].splitlines()[1]
+    assert missing == f"turn 1 was made with {used}; not in models/loras: {used}"
+    onward = run("KontextTurn", model=model, chain=loaded[0], instruction="b", steps=1)
+    assert f"the last turn was made with {used}, which this model does not have" in str(onward.ui.as_dict())
