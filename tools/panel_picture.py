@@ -21,7 +21,8 @@ TARGET = ROOT / "web" / "docs" / "images" / "chain_panel.png"
 TEMPLATE = "branch_and_compare"
 PATIENCE_MS = 600_000
 WIDTH_PX, HEIGHT_PX = 1100, 760
-CANVAS_NODES = {"Comfy.VueNodes.Enabled": False}
+VUE_NODES = {"Comfy.VueNodes.Enabled": True}  # their texts are there from any distance
+TO_THE_LEFT = 6  # so that the line goes through what the turn changed
 
 # Every row shows its picture, and so do both sides of the slider.
 SHOWN = """() => {
@@ -39,6 +40,8 @@ def take(page: Page) -> Image.Image:
     page.evaluate("app.queuePrompt(0, 1)")
     page.locator(".kontext-row").nth(1).click()
     page.wait_for_function(SHOWN, timeout=PATIENCE_MS)
+    for _ in range(TO_THE_LEFT):
+        page.get_by_role("slider", name="Before and after").press("ArrowLeft")
     page.wait_for_timeout(2_000)  # toasts are gone
     return Image.open(BytesIO(page.screenshot())).convert("RGB")
 
@@ -47,7 +50,7 @@ def main() -> None:
     """The command line."""
     with Server(front_end=frontend.get(frontend.NEWEST)) as server, open_browser() as browser:
         with Client(server.url) as client:
-            client.settings({**NO_MINIMAP, **CANVAS_NODES})
+            client.settings({**NO_MINIMAP, **VUE_NODES})
         with open_page(browser, server.url, f"/?template={TEMPLATE}&source={PACK}") as page:
             take(page).save(TARGET, optimize=True)
     say(f"wrote {TARGET}")
