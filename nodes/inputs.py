@@ -8,7 +8,7 @@ from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 FEATHER_PX = 16
-APPROXIMATIONS = ("first_block", "teacache")  # those that pay, see benchmarks/speed_notes.md
+APPROXIMATIONS = ("teacache",)  # what pays on the tiny model, see benchmarks/speed_notes.md
 
 
 def instruction(name: str) -> Any:
@@ -110,9 +110,8 @@ def approximate() -> Any:
         optional=True,
         options=["off", *APPROXIMATIONS],
         default="off",
-        tooltip="Skips work that changes little: faster, and not quite the same picture. off: all is computed. "
-        "first_block: a step at which the first block finds little new skips the others. teacache: a step before which little "
-        "has changed skips all of them.",
+        tooltip="Skips work that changes little: faster, and not quite the same picture. off: all is computed. teacache: a "
+        "step before which little has changed adds what the last one did.",
     )
 
 

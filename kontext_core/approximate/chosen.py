@@ -24,7 +24,7 @@ class Method:
 
 METHODS: dict[str, Method] = {
     "first_block": Method(first_block, "relative change up to which blocks are skipped", 0.1, 0.0, 1.0),
-    "teacache": Method(teacache, "sum of rescaled changes up to which steps are skipped", 0.2, 0.0, 10.0),
+    "teacache": Method(teacache, "sum of rescaled changes up to which steps are skipped", 0.1, 0.0, 10.0),
     "region": Method(region, "difference up to which a token counts as unchanged", 0.2, 0.0, 10.0),
     "references": Method(references, "how many evaluations see references computed once", 2, 1, 1000),
 }

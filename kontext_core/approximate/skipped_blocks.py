@@ -101,7 +101,7 @@ def coefficients_of(network: Transformer) -> tuple[float, ...]:
     if width not in COEFFICIENTS:
         known = " and ".join(str(one) for one in COEFFICIENTS)
         raise ValueError(
-            f"'teacache' knows models of width {known}, and this one's is {width}: choose 'first_block', which needs to know "
-            "nothing of a model"
+            f"approximate is 'teacache', which knows models of width {known}, and this one's is {width}: leave it off, or "
+            "choose another way"
         )
     return COEFFICIENTS[width]

@@ -214,7 +214,7 @@ def test_what_cannot_be_skipped_is_said(run: Run, way: str, options: dict[str, A
 def test_teacache_knows_what_it_does_not_know(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(skipped_blocks.COEFFICIENTS, 32)
     with pytest.raises(
-        ValueError, match="knows models of width 3072 and 128, and this one's is 32: choose 'first_"
+        ValueError, match="knows models of width 3072 and 128, and this one's is 32: leave it off"
     ):
         run("teacache")
 
