@@ -3,16 +3,20 @@
 What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same dtype.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy
 import pytest
 import torch
+import triton.language as tl
 from torch import Tensor
+from triton.runtime import interpreter
 
 from kontext_core import kernels
 from kontext_core.kernels import Wishes, fused, plain, wishing
-from kontext_core.kernels.float8 import FLOAT8, Float8Linear, Rows
+from kontext_core.kernels.float8 import Float8Linear, Rows
 from kontext_core.positions import text_ids
 from kontext_core.transformer import Transformer
 from tests.conftest import relative_error
@@ -20,12 +24,28 @@ from tests.core.conftest import SMALL, built
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # (batch, tokens, heads, head's width): odd lengths, heads that are no power of two, the published width
-SHAPES = [(1, 1, 2, 16), (2, 7, 4, 32), (3, 5, 3, 20), (1, 2, 24, 128)]
+SHAPES = [(1, 1, 2, 16), (2, 5, 4, 32), (3, 3, 3, 20), (1, 2, 24, 128)]
 FUSED = Wishes(kernels="fused")
+FEW_BLOCKS = replace(SMALL, depth=1, depth_single_blocks=2)
 
 
 @pytest.fixture(autouse=True)
-def _no_gradients() -> object:
+def _as_on_a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No gradients; and numbers are rounded to the nearest, where the interpreter cuts their digits off.
+
+    That compiled kernels round float8 so is looked at in `compiled.py`.
+    """
+    narrow = {tl.bfloat16: (torch.bfloat16, torch.uint16), tl.float8e4nv: (torch.float8_e4m3fn, torch.uint8)}
+    cut = interpreter._convert_float
+
+    def convert(data: Any, source: Any, target: Any, mode: Any) -> Any:
+        if source != tl.float32 or target not in narrow:
+            return cut(data, source, target, mode)
+        rounded, bits = narrow[target]
+        values = torch.from_numpy(numpy.ascontiguousarray(data, dtype=numpy.float32))
+        return values.to(rounded).view(bits).numpy().reshape(data.shape)
+
+    monkeypatch.setattr(interpreter, "_convert_float", convert)
     with torch.no_grad():
         yield
 
@@ -117,54 +137,43 @@ def test_beside(dtype: torch.dtype, front: int, back: int) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("width", [32, 48, 3072])
-def test_float8_rows(dtype: torch.dtype, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All but the last cast, which the interpreter does not round as cards do: it is left out of the kernels here.
-
-    That the compiled kernel has the rounding cast is looked at in `compiled.py`.
-    """
+def test_float8_rows(dtype: torch.dtype, width: int) -> None:
     generator = torch.Generator().manual_seed(width)
-    reader = Float8Linear.of(torch.nn.Linear(width, 16))
+    reader, wider = (Float8Linear.of(torch.nn.Linear(side, 16)) for side in (width, 2 * width))
     x, update = (draw(generator, dtype, 2, 3, width) for _ in range(2))
     x[0, 1] *= 1000
     gate, shift, scale = draw(generator, dtype, 2, 3, 1, width).unbind(1)
-    wider = Float8Linear.of(torch.nn.Linear(2 * width, 16))
     x[1, 2], update[1, 2], shift[1] = 0, 0, 0  # a row of zeros
-    monkeypatch.setattr(fused, "FLOAT8", torch.float32)
+    same = torch.nn.Identity()
+    added = plain.add_gated(x, gate, update).double()
     found: list[tuple[object, Tensor]] = [
         (fused.modulate(x, shift, scale, reader), plain.modulate(x.double(), shift.double(), scale.double())),
         (
             fused.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
-            plain.modulate(plain.add_gated(x, gate, update).double(), shift.double(), scale.double()),
+            plain.modulate(added, shift.double(), scale.double()),
         ),
         (fused.beside(x, update, wider), plain.beside(x.double(), update.double())),
-        (
-            fused.activated(torch.nn.Identity(), update, reader),
-            plain.activated(torch.nn.Identity(), update.double()),
-        ),
+        (fused.activated(same, update, reader), plain.activated(same, update.double())),
         (fused.packed(x), x.double()),
     ]
     for rows, exact in found:
         assert isinstance(rows, Rows)
         assert rows.dtype == dtype
         expected = plain.packed(exact)
-        torch.testing.assert_close(rows.factors, expected.factors, rtol=2e-3, atol=1e-9)
-        assert rows.stored.abs().max() <= 448
-        assert relative_error(rows.stored * rows.factors, exact.float()) < 1e-3
-        cast = rows.stored.to(FLOAT8).float() * rows.factors
-        assert relative_error(cast, exact.float()) < 1.02 * relative_error(
-            expected.stored.float() * expected.factors, exact.float()
-        )
+        torch.testing.assert_close(rows.factors, expected.factors, rtol=4e-3, atol=1e-9)
+        rounding = relative_error(expected.stored.float() * expected.factors, exact.float())
+        assert relative_error(rows.stored.float() * rows.factors, exact.float()) < 1.02 * rounding
 
 
-def run(model: Transformer, length: int = 9, batch: int = 2) -> Tensor:
+def run(model: Transformer, length: int = 5, batch: int = 2) -> Tensor:
     generator = torch.Generator().manual_seed(3)
     config = model.config
     ids = torch.randint(0, 9, (1, length, 3), generator=generator).float()
     return model(
         torch.randn(batch, length, 64, generator=generator),
         ids,
-        torch.randn(batch, 5, config.context_in_dim, generator=generator),
-        text_ids(1, 5),
+        torch.randn(batch, 2, config.context_in_dim, generator=generator),
+        text_ids(1, 2),
         torch.rand(batch, generator=generator),
         torch.randn(batch, config.vec_in_dim, generator=generator),
         torch.ones(batch),
@@ -174,8 +183,8 @@ def run(model: Transformer, length: int = 9, batch: int = 2) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_the_whole_model(dtype: torch.dtype) -> None:
-    exact = run(built(lambda: Transformer(SMALL)))
-    model = built(lambda: Transformer(SMALL)).to(dtype)
+    exact = run(built(lambda: Transformer(FEW_BLOCKS)))
+    model = built(lambda: Transformer(FEW_BLOCKS)).to(dtype)
     rounded = run(model)
     with wishing(FUSED):
         found = run(model)
@@ -188,8 +197,8 @@ def test_the_whole_model(dtype: torch.dtype) -> None:
 
 
 def test_the_whole_model_in_float8() -> None:
-    """Swapped linears read what kernels packed for them; the interpreter cuts digits off where cards round."""
-    config = replace(SMALL, hidden_size=64, num_heads=2, axes_dim=(8, 12, 12))
+    """Swapped linears read what kernels packed for them."""
+    config = replace(FEW_BLOCKS, hidden_size=64, num_heads=2, axes_dim=(8, 12, 12))
     exact, model = run(built(lambda: Transformer(config))), built(lambda: Transformer(config))
     for block in (*model.double_blocks, *model.single_blocks):
         for name, module in list(block.named_modules()):
@@ -199,7 +208,7 @@ def test_the_whole_model_in_float8() -> None:
     with wishing(FUSED):
         found = run(model)
     assert 0.001 < relative_error(rounded, exact) < 0.1
-    assert relative_error(found, exact) < 2.5 * relative_error(rounded, exact)
+    assert relative_error(found, exact) < 1.2 * relative_error(rounded, exact)
 
 
 def test_training_keeps_the_plain_form() -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 import torch
@@ -52,8 +53,12 @@ def test_they_compile_for_cards(tmp_path: Path) -> None:
 
 
 @torch.no_grad()
-def test_on_a_cpu_it_is_plain_torch() -> None:
-    assert kernels.chosen(torch.zeros(1)) is plain
+def test_on_a_cpu_it_is_torch_alone() -> None:
+    chosen = cast("Any", kernels.chosen(torch.zeros(1)))
+    assert not chosen.__name__.endswith("fused")
+    assert "triton" not in sys.modules
+    with wishing(Wishes(kernels="plain")):
+        assert kernels.chosen(torch.zeros(1)) is plain
 
 
 @torch.no_grad()
