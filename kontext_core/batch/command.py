@@ -53,16 +53,14 @@ def _starts(options: argparse.Namespace, model: Model, stack: ExitStack) -> list
     import torch
 
     from .processes import ProcessWorker
-    from .ray_workers import RayWorker, has_ray, started_ray
+    from .ray_workers import RayWorker, started_ray
 
     kind = options.device or ("cuda" if torch.cuda.is_available() else "cpu")
     gpus = torch.cuda.device_count() if kind == "cuda" else 0
     workers = options.workers or max(gpus, 1)
-    ray = options.engine == "ray" or options.ray_address is not None
-    ray = ray or (options.engine == "auto" and workers > 1 and has_ray())
     if not gpus:
         model = replace(model, threads=max((os.cpu_count() or 1) // workers, 1))
-    if ray:
+    if options.engine == "ray" or options.ray_address is not None:
         module = stack.enter_context(started_ray(workers, gpus, options.ray_address))
         return [partial(RayWorker, module, model, int(kind == "cuda"))] * workers
     devices = [f"cuda:{number % gpus}" if gpus else options.device for number in range(workers)]

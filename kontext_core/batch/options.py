@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-ENGINES = ("auto", "ray", "processes")
+ENGINES = ("processes", "ray")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -29,8 +29,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--engine",
         choices=ENGINES,
-        default="auto",
-        help="Ray, where it is installed and there are several workers (auto)",
+        default="processes",
+        help="what workers are: plain processes (so unless given), or actors of Ray, which opens ports on all interfaces",
     )
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="a Ray cluster that runs already")
 

@@ -1,7 +1,8 @@
 """Workers as actors of Ray, one for each GPU: on this machine, or on those of a cluster that is named.
 
 Ray carries bytes and JSON-like values between processes of one user by its own means, pickle among them; nothing of a file is
-ever unpickled. A Ray that is started here listens on the loopback interface alone, reports nothing to anybody, and ends with the batch.
+ever unpickled. Ray listens on all interfaces of the machine, whatever it is told, so it is never started unless it is asked for;
+it reports nothing to anybody, and ends with the batch.
 Source: Ray's documentation, "Actors" and "Fault tolerance".
 """
 
@@ -70,6 +71,7 @@ class RayWorker:
 
 
 def has_ray() -> bool:
+    """Whether it is installed."""
     return importlib.util.find_spec("ray") is not None
 
 
@@ -91,7 +93,6 @@ def started_ray(workers: int, gpus: int, address: str | None = None) -> Generato
         "num_gpus": gpus,
         "include_dashboard": False,
         "object_store_memory": _STORE_BYTES,
-        "_node_ip_address": "127.0.0.1",
     }
     paths = os.pathsep.join([str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
@@ -101,7 +102,7 @@ def started_ray(workers: int, gpus: int, address: str | None = None) -> Generato
             log_to_driver=False,
             logging_level="ERROR",
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except Exception as error:  # Ray has no narrower one
         raise ValueError(
             f"Ray does not answer at {address or 'this machine'} ({' '.join(str(error).split())}); take --engine processes"
         ) from error

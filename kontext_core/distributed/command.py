@@ -4,20 +4,19 @@ import argparse
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
-from ..loading import load_transformer
-from ..loading.folders import TINY
-from ..lora import Lora
-from ..pipeline import Pipeline
-from ..transformer import Transformer
 from .launch import Place, run_ranks
 from .ranks import Ranks, joined
-from .spread import follow, networks_of, spread
 
-Over = Callable[[Pipeline], Pipeline]
+if TYPE_CHECKING:
+    from ..pipeline import Pipeline
+    from ..transformer import Transformer
+
+Over = Callable[["Pipeline"], "Pipeline"]
 
 
 def spread_over(options: argparse.Namespace, edit: Callable[[argparse.Namespace, Over], None]) -> None:
@@ -35,6 +34,8 @@ def spread_over(options: argparse.Namespace, edit: Callable[[argparse.Namespace,
         _device(options.device, options.gpus - 1)
         run_ranks(options.given, options.gpus, verbose=options.verbose)
         return
+    from .spread import follow, spread
+
     _check(options)
     with _ranks(options) as ranks, ExitStack() as stack:
         options.device = str(ranks.device)
@@ -87,8 +88,14 @@ def _device(asked: str | None, number: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _networks(options: argparse.Namespace, device: torch.device) -> list[Transformer]:
+def _networks(options: argparse.Namespace, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
+    from ..loading import load_transformer
+    from ..loading.folders import TINY
+    from ..lora import Lora
+    from ..pipeline import Pipeline
+    from .spread import networks_of
+
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     weights = getattr(options, "weights", None)
     if not options.lora:

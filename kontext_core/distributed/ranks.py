@@ -22,6 +22,8 @@ LOST = "another process of this edit has ended or does not answer, so all of the
 _ARRIVAL = timedelta(hours=1)
 _PATIENCE = timedelta(days=30)  # between edits there may be nothing to do
 _MESSAGE_BYTES = 4096
+# renamed in PyTorch 2.13
+_gather_into: Any = getattr(dist, "all_gather_single", None) or getattr(dist, "all_gather_into_tensor", None)
 
 
 class LostRankError(RuntimeError):
@@ -51,9 +53,7 @@ class Ranks:
             for part in parts:
                 filled = _filled(part, longest)
                 out = filled.new_empty(self.count, *filled.shape)
-                work = dist.all_gather_into_tensor(  # pyright: ignore[reportDeprecated]  # older torch has no other name
-                    out.flatten(0, 1), filled, group=self.data, async_op=True
-                )
+                work = _gather_into(out.flatten(0, 1), filled, group=self.data, async_op=True)
                 waiting.append(work)
                 gathered.append(out)
             for work in waiting:

@@ -14,18 +14,28 @@ from ..attention import KeyWeights
 
 
 def share(length: int, rank: int, ranks: int) -> slice:
-    """The run of `length` tokens that a rank has. It may be empty."""
+    """The run of `length` tokens that a rank has."""
     return slice(length * rank // ranks, length * (rank + 1) // ranks)
 
 
 @dataclass(frozen=True)
 class Shares:
-    """The sequence [txt | target | references] over some ranks. Args: how many tokens each part has."""
+    """The sequence [txt | target | references] over some ranks. Args: how many tokens each part has.
+
+    Raises: ValueError if a rank would have no text or no target.
+    """
 
     n_txt: int
     n_target: int
     n_references: int
     ranks: int
+
+    def __post_init__(self) -> None:
+        if min(self.n_txt, self.n_target) < self.ranks:
+            raise ValueError(
+                f"{self.n_txt} tokens of text and {self.n_target} of the picture cannot be shared by {self.ranks} devices: take "
+                "fewer devices, or make a larger picture"
+            )
 
     @property
     def targets(self) -> list[int]:

@@ -92,11 +92,13 @@ class Spread(Transformer):
         references: Tensor,
         weights: KeyWeights | None = None,
     ) -> SharedPrepared:
+        n_target = img_ids.shape[1] - references.shape[1]
+        shares = Shares(txt.shape[1], n_target, references.shape[1], self.ranks.count)
         keys = (None, None) if weights is None else (weights.query, weights.key)
         return self._kept(
             "prepare",
             [txt, txt_ids, img_ids, references, *keys],
-            lambda: self._share(txt, txt_ids, img_ids, references, weights),
+            lambda: self._share(shares, txt, txt_ids, img_ids, references, weights),
         )
 
     @torch.no_grad()
@@ -143,13 +145,16 @@ class Spread(Transformer):
         return self.ranks.gather([velocity], shares.targets)[0]
 
     def _share(
-        self, txt: Tensor, txt_ids: Tensor, img_ids: Tensor, references: Tensor, weights: KeyWeights | None
+        self,
+        shares: Shares,
+        txt: Tensor,
+        txt_ids: Tensor,
+        img_ids: Tensor,
+        references: Tensor,
+        weights: KeyWeights | None,
     ) -> SharedPrepared:
-        n_references = references.shape[1]
-        n_target = img_ids.shape[1] - n_references
-        shares = Shares(txt.shape[1], n_target, n_references, self.ranks.count)
         own_txt, own_target, own_references = shares.parts(self.ranks.rank)
-        ids = [img_ids[:, :n_target][:, own_target], img_ids[:, n_target:][:, own_references]]
+        ids = [img_ids[:, : shares.n_target][:, own_target], img_ids[:, shares.n_target :][:, own_references]]
         prepared = super().prepare(
             txt[:, own_txt],
             txt_ids[:, own_txt],

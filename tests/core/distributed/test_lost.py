@@ -1,0 +1,25 @@
+"""A rank that ends, or falls silent, ends the others with one sentence and no wait without end."""
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from torch import Tensor
+
+from kontext_core.distributed.ranks import LostRankError
+from tests.core.distributed.conftest import Group
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_rank_that_is_lost(
+    sign: signal.Signals, make_group: Callable[..., Group], inputs: Callable[..., dict[str, Tensor]]
+) -> None:
+    group = make_group(2, timeout_s=3.0)
+    given = inputs()
+    group.spread(**given)
+    group.others.send_signal(sign)
+    begun = time.monotonic()
+    with pytest.raises(LostRankError, match="ended or does not answer"):
+        group.spread(**given)
+    assert time.monotonic() - begun < 60
