@@ -47,7 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, RuntimeError) as error:
         place = getattr(options, "joined", None)
         if place is not None:
-            _tell(place, str(error))
+            from .distributed.launch import Place
+
+            Place.parse(place).fail(str(error))  # said once for all processes, by the one that started them
         if options.verbose:
             raise
         if place is None:
@@ -59,13 +61,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def say(text: str) -> None:
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
-
-
-def _tell(place: str, fault: str) -> None:
-    """Leave the sentence to the process that started this one, which says it once for all of them."""
-    from .distributed.launch import Place
-
-    Place.parse(place).fail(fault)
 
 
 def _parser() -> argparse.ArgumentParser:
