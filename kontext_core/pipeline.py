@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Literal, Self, Unpack
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
@@ -13,9 +13,8 @@ from torch import Tensor
 
 from .config import Layout, VAEConfig
 from .editor import Edit as Edit
-from .editor import Editor
+from .editor import Editor, UsedLora
 from .editor import Reference as Reference
-from .editor import UsedLora
 from .errors import explained_memory
 from .faster import compile_blocks, multiply_in_float8
 from .images import to_pil
@@ -58,7 +57,9 @@ class Pipeline(Editor):
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
         self._guests: Guests | None = None
         self._chosen = ""  # in words, how the form of the weights was chosen
-        self._views: WeakSet[Attached] = WeakSet()  # LoRAs that are upon the model somewhere
+        # what LoRAs have put upon the model, of those that are in use somewhere
+        self._views: WeakKeyDictionary[Attached, list[Tensor]] = WeakKeyDictionary()
+        self._own: tuple[object, list[Tensor]] | None = None  # see `_staying`
 
     @classmethod
     def load(
@@ -151,7 +152,7 @@ class Pipeline(Editor):
         made.loras = (*self.loras, *loras)
         with explained_memory("the LoRAs", "take fewer of them, or let them run beside the weights"):
             made._attached = with_loras(bare.transformer, bare.text, made.loras)
-            bare._views.add(made._attached)
+            bare._views[made._attached] = bare._added_by(made._attached)
             if bare._guests is not None:
                 bare._guests.make_room(sum(tensor.nbytes for tensor in bare._added()))
         made.transformer, made.text = made._attached.stages[0][1], made._attached.text
@@ -183,20 +184,24 @@ class Pipeline(Editor):
 
     def _staying(self) -> list[Tensor]:
         """Weights that do not visit, and what LoRAs have put beside them."""
-        bare = self.without_loras()
-        packets = [] if bare._guests is None else bare._guests.packets
-        visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
-        parts = (bare.transformer, bare.vae, bare.text)
-        every = [*(tensor for part in parts for tensor in tensors_of(part)), *bare._added()]
-        return [tensor for tensor in every if id(tensor) not in visiting]
+        bare, guests = self.without_loras(), self._guests
+        visitors = guests and guests.where.visitors
+        if bare._own is None or bare._own[0] != visitors:
+            packets = [] if guests is None else guests.packets
+            visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
+            every = [one for part in (bare.transformer, bare.vae, bare.text) for one in tensors_of(part)]
+            bare._own = visitors, [tensor for tensor in every if id(tensor) not in visiting]
+        return [*bare._own[1], *bare._added()]
 
     def _added(self) -> list[Tensor]:
         """What LoRAs have put upon the model, each tensor once."""
-        bare = self.without_loras()
-        own = {id(tensor) for part in (bare.transformer, bare.text) for tensor in tensors_of(part)}
-        views = [view for one in bare._views for view in (one.text, *(stage for _, stage in one.stages))]
-        every = {id(tensor): tensor for view in views for tensor in tensors_of(view)}
-        return [tensor for key, tensor in every.items() if key not in own]
+        every = {id(one): one for tensors in self.without_loras()._views.values() for one in tensors}
+        return list(every.values())
+
+    def _added_by(self, attached: Attached) -> list[Tensor]:
+        own = {id(tensor) for part in (self.transformer, self.text) for tensor in tensors_of(part)}
+        views = (attached.text, *(stage for _, stage in attached.stages))
+        return [one for view in views for one in tensors_of(view) if id(one) not in own]
 
     def without_loras(self) -> Self:
         """The model as it was loaded."""

@@ -305,6 +305,11 @@ def graph() -> Any:
     return GraphBuilder()
 
 
+def _others_loaded() -> bool:
+    """Whether ComfyUI has models in memory that are not ours: ours have asked for room already."""
+    return any(not getattr(one.model, "ours", False) for one in management.current_loaded_models)
+
+
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
     """For `execute`: what the core raises reaches the user as one sentence; when memory ran out, it is tried once more.
 
@@ -317,7 +322,7 @@ def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
             try:
                 return execute(*args, **inputs)
             except TooLittleMemoryError:
-                if not management.current_loaded_models:
+                if not _others_loaded():
                     raise
             management.unload_all_models()
             management.soft_empty_cache()

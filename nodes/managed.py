@@ -30,8 +30,8 @@ class ManagedPipeline(Pipeline):
         bare = self.without_loras()
         if bare._patcher is None:
             bare._patcher = _Patcher(bare)
-        work = usual_working_bytes(bare.transformer)
-        management.load_models_gpu([bare._patcher], memory_required=work, force_full_load=True)
+        patcher = bare._patcher
+        management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
         bare.come_home()  # what a LoRA shares with another model may have left with that one
 
     def encode_prompt(self, prompt: str) -> Text:
@@ -68,8 +68,11 @@ class Kontext(nn.Module):
 class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
     """A pipeline to the manager. It knows the pipeline weakly: it must not keep it."""
 
+    ours = True
+
     def __init__(self, pipeline: ManagedPipeline) -> None:
         super().__init__(Kontext(pipeline.home), pipeline.home, torch.device("cpu"), size=1)
+        self.work = usual_working_bytes(pipeline.transformer)
         self._pipeline = weakref.ref(pipeline)
 
     def model_size(self) -> int:

@@ -27,21 +27,25 @@ def resident() -> Pipeline:
 
 @pytest.fixture(scope="module")
 def lora(resident: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of rank 64 on a linear of every single block and of T5, with DoRA's magnitudes on one: 0.9 MiB in float32."""
+    return lora_file(resident, 64, tmp_path_factory.mktemp("lora"))
+
+
+def lora_file(resident: Pipeline, rank: int, folder: Path) -> Path:
+    """On a linear of every single block and of T5, with DoRA's magnitudes on one; at rank 64 1.1 MiB in float32."""
     generator = torch.Generator().manual_seed(0)
     width = resident.transformer.config.hidden_size
     t5 = resident.text.t5.config.d_model
     tensors: dict[str, Tensor] = {}
     for number in range(len(resident.transformer.single_blocks)):
         layer = f"lora_unet_single_blocks_{number}_linear2"
-        tensors[f"{layer}.lora_down.weight"] = torch.randn(64, 5 * width, generator=generator) * 0.05
-        tensors[f"{layer}.lora_up.weight"] = torch.randn(width, 64, generator=generator) * 0.05
+        tensors[f"{layer}.lora_down.weight"] = torch.randn(rank, 5 * width, generator=generator) * 0.05
+        tensors[f"{layer}.lora_up.weight"] = torch.randn(width, rank, generator=generator) * 0.05
     tensors[f"{layer}.dora_scale"] = torch.rand(width, 1, generator=generator) + 1
     layer = "lora_te2_encoder_block_0_layer_0_SelfAttention_o"
     inner = resident.text.t5.config.num_heads * resident.text.t5.config.d_kv
     tensors[f"{layer}.lora_down.weight"] = torch.randn(8, inner, generator=generator)
     tensors[f"{layer}.lora_up.weight"] = torch.randn(t5, 8, generator=generator)
-    file = tmp_path_factory.mktemp("lora") / "some.safetensors"
+    file = folder / "some.safetensors"
     save_file(tensors, file)
     return file
 
@@ -100,9 +104,12 @@ def test_all_stays_where_there_is_room(resident: Pipeline) -> None:
     assert torch.equal(made(roomy), made(resident))
 
 
-@pytest.mark.parametrize("quantise", [None, "int8", "nf4"])
-def test_loras_upon_guests_are_those_upon_residents(lora: Path, quantise: str | None) -> None:
+@pytest.mark.parametrize(("quantise", "rank"), [(None, 64), ("nf4", 16)])
+def test_loras_upon_guests_are_those_upon_residents(
+    resident: Pipeline, quantise: str | None, rank: int, tmp_path: Path
+) -> None:
     """Plain and packed weights, beside the weights with DoRA, and two of them; to the last bit."""
+    lora = lora_file(resident, rank, tmp_path)
     whole = Pipeline.load("tiny", device="cpu", quantise=quantise)
     guest = Pipeline.load("tiny", device="cpu", quantise=quantise, memory_gib=gib_at(whole, 2))
     assert guest.residency is not None

@@ -1,6 +1,7 @@
 """What ComfyUI is told and asked: progress, preview, the stop button, memory, text in a node."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -170,7 +171,9 @@ def test_out_of_memory_makes_comfyui_unload_and_is_tried_again(
     import comfy.model_management as management
 
     unloaded: list[int] = []
-    monkeypatch.setattr(management, "current_loaded_models", [object()])
+    monkeypatch.setattr(
+        management, "current_loaded_models", [SimpleNamespace(model=None, is_dead=lambda: False)]
+    )
     monkeypatch.setattr(management, "unload_all_models", lambda: unloaded.append(1))
     with pytest.raises(RuntimeError, match="too little memory"):
         run("KontextEdit", model=model, image=image, steps=1)
