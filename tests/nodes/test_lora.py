@@ -169,4 +169,4 @@ def test_a_saved_chain_says_which_loras_it_had(run: Run, model: Any, loras: Path
     missing = run("KontextLoadChain", file=f"{name} [output]").ui["text"][0].splitlines()[1]
     assert missing == f"turn 1 was made with {used}; not in models/loras: {used}"
     onward = run("KontextTurn", model=model, chain=loaded[0], instruction="b", steps=1)
-    assert f"the last turn was made with {used}, which this model does not have" in str(onward.ui.as_dict())
+    assert f"the last turn was made with {used}, which this model does not have" in str(onward.ui)
