@@ -15,7 +15,7 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from . import plain
+from . import cpu, plain
 from .float8 import Rows
 from .plain import Stream
 
@@ -93,6 +93,8 @@ def chosen(x: Tensor) -> Kernels:
     form = _wishes.get().kernels
     if form == "fused" or (form == "auto" and x.is_cuda and runs_fused(x.device)):
         return _fused()
+    if form == "auto" and x.device.type == "cpu" and x.dtype == torch.float32:
+        return cpu
     return plain
 
 

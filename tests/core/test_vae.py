@@ -2,8 +2,9 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from kontext_core.vae import VAE
+from kontext_core.vae import VAE, Upsample
 
 
 def test_encoding_is_the_mode(vae: VAE) -> None:
@@ -49,3 +50,18 @@ def test_pictures_of_a_batch_do_not_mix(vae: VAE, assert_close: Callable[..., fl
     together = vae.encode(image)
     for i in range(3):
         assert_close(together[i : i + 1], vae.encode(image[i : i + 1]))
+
+
+@torch.no_grad()
+def test_enlarging_in_one_step(assert_close: Callable[..., float]) -> None:
+    """On a CPU in float32 it is one transposed convolution, at the borders too."""
+    for channels, size in ((32, (3, 5)), (64, (1, 1))):
+        enlarge, x = Upsample(channels), torch.randn(2, channels, *size)
+        assert_close(enlarge(x), enlarge.conv(F.interpolate(x, scale_factor=2.0, mode="nearest")), 1e-6)
+
+
+def test_results_are_laid_out_as_usual(vae: VAE) -> None:
+    latents = vae.encode(torch.rand(2, 3, 16, 24))
+    assert latents.is_contiguous()
+    assert vae.decode(latents).is_contiguous()
+    assert all(moment.stride(-1) == 1 for moment in vae.posterior(torch.rand(2, 3, 16, 24)))

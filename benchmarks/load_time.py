@@ -1,0 +1,113 @@
+"""How long does a large file take to load, and how much of the host's memory?
+
+    python -m benchmarks.load_time [--rounds 3]
+
+A file of 1.1 GB of random bfloat16 weights (one double and one single block of the published width) is loaded in turn by
+`load_transformer`, by `safetensors.torch.load_file`, and by `load_transformer` with weights packed, each in a process of
+its own, which then copies every number once, so that what is only mapped is paid for. Ratios of CPU times to load_file's in
+the same round, and peaks of memory over the file's size, mapped pages of the file with them. Printed, and written to benchmarks/results/load_time.json.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from kontext_core.config import KONTEXT_DEV
+from kontext_core.loading import load_transformer
+from kontext_core.transformer import Transformer
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def write(path: Path) -> int:
+    """Returns: bytes."""
+    config = replace(KONTEXT_DEV, depth=1, depth_single_blocks=1)
+    with torch.device("meta"):
+        shapes = {name: one.shape for name, one in Transformer(config).state_dict().items()}
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        name: torch.empty(shape, dtype=torch.bfloat16).uniform_(-0.02, 0.02, generator=generator)
+        for name, shape in shapes.items()
+    }
+    save_file(tensors, path)
+    return path.stat().st_size
+
+
+def by_load_file(path: Path) -> Iterable[Tensor]:
+    return load_file(path).values()
+
+
+def by_us(path: Path, **options: str) -> Iterable[Tensor]:
+    return load_transformer(path, **options).state_dict().values()
+
+
+WAYS: dict[str, Callable[[Path], Iterable[Tensor]]] = {
+    "safetensors.torch.load_file": by_load_file,
+    "load_transformer": by_us,
+    "load_transformer, fp8": lambda path: by_us(path, quantise="fp8"),
+}
+
+
+def memory(name: str) -> int:
+    """Bytes of VmRSS or VmHWM."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+
+
+def run(way: str, path: Path, said: Connection) -> None:
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak begins here
+    before, start = memory("VmRSS"), time.process_time()
+    for tensor in WAYS[way](path):
+        for piece in tensor.flatten().split(1 << 18):
+            piece.clone()
+    said.send((time.process_time() - start, memory("VmHWM") - before))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    rounds = parser.parse_args().rounds
+    forking = multiprocessing.get_context("fork")
+    times: dict[str, list[float]] = {way: [] for way in WAYS}
+    peaks: dict[str, list[int]] = {way: [] for way in WAYS}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "large.safetensors")
+        size = write(path)
+        for number in range(rounds + 1):  # the first brings the file into the system's cache
+            for way in WAYS:
+                hears, says = forking.Pipe(duplex=False)
+                process = forking.Process(target=run, args=(way, path, says))
+                process.start()
+                seconds, peak = hears.recv()
+                process.join()
+                if number:
+                    times[way].append(seconds)
+                    peaks[way].append(peak)
+    first = next(iter(WAYS))
+    result = {
+        way: {
+            "CPU time over load_file's": statistics.median(
+                mine / other for mine, other in zip(times[way], times[first], strict=True)
+            ),
+            "peak over the file": max(peaks[way]) / size,
+        }
+        for way in WAYS
+    }
+    print(json.dumps(result, indent=2))
+    made = {"file bytes": size, "rounds": rounds, "ways": result}
+    (RESULTS / "load_time.json").write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

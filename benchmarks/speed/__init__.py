@@ -1,0 +1,1 @@
+"""How fast is an edit, beside this card's own limits and beside diffusers? `python -m benchmarks.speed --help`."""

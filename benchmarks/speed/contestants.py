@@ -1,0 +1,204 @@
+"""Who runs: our modes and diffusers', one line each in `MODES` and `PEERS`."""
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from diffusers import FluxTransformer2DModel
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from kontext_core.approximate import METHODS
+from kontext_core.kernels import Wishes, wishing
+from kontext_core.kernels.float8 import Float8Linear
+from kontext_core.transformer import Transformer
+
+from .models import Question, same_weights, their_transformer
+
+Scope = Callable[[], AbstractContextManager[Any]]
+Step = Callable[[], Tensor]
+
+
+class UnavailableError(Exception):
+    """A contestant that cannot run here. The message says why."""
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A way to compute the same step.
+
+    Args:
+        exact: whether it is to give what plain PyTorch gives, up to rounding.
+        make: its model, from ours; it may hold the same memory. Raises: UnavailableError.
+        scope: what its steps run within. denoise: options of the loop, for ways that are not within one step.
+        slow: left out of a short run, because it compiles for minutes.
+    """
+
+    exact: bool
+    make: Callable[[Transformer], Any]
+    scope: Scope = nullcontext
+    denoise: Mapping[str, Any] = field(default_factory=dict)
+    slow: bool = False
+
+
+def compiled_blocks(model: Transformer) -> Transformer:
+    _needs_cuda(model, "compiled blocks pay on CUDA only (benchmarks/training_notes.md)")
+    return _with_compiled_blocks(same_weights(model))
+
+
+def float8(model: Transformer) -> Transformer:
+    """Every linear of the blocks that can be."""
+    other = same_weights(model)
+    for block in (*other.double_blocks, *other.single_blocks):
+        for name, linear in list(block.named_modules()):
+            packed = Float8Linear.of(linear) if "mod" not in name else None
+            if packed is not None:
+                parent, _, last = name.rpartition(".")
+                setattr(block.get_submodule(parent), last, packed)
+    return other
+
+
+def our_float8(model: Transformer) -> Transformer:
+    _needs_float8(model)
+    return float8(model)
+
+
+def our_compiled_float8(model: Transformer) -> Transformer:
+    _needs_float8(model)
+    return _with_compiled_blocks(float8(model))
+
+
+def cudnn() -> AbstractContextManager[Any]:
+    return sdpa_kernel(
+        [SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], set_priority=True
+    )
+
+
+def their_compiled_blocks(model: Transformer) -> FluxTransformer2DModel:
+    _needs_cuda(model, "compiled blocks pay on CUDA only (benchmarks/training_notes.md)")
+    theirs = their_transformer(model)
+    theirs.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    return theirs
+
+
+def their_compiled_whole(model: Transformer) -> Any:
+    _needs_cuda(model, "compiling pays on CUDA only (benchmarks/training_notes.md)")
+    theirs = their_transformer(model)
+    theirs.fuse_qkv_projections()
+    theirs.compile(mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False)
+    return theirs
+
+
+def their_float8(model: Transformer) -> FluxTransformer2DModel:
+    """torchao's float8 with a factor for each row, blocks compiled."""
+    _needs_float8(model)
+    if find_spec("torchao") is None:
+        raise UnavailableError("torchao is not installed")
+    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_
+
+    theirs = their_transformer(model)
+    quantize_(
+        theirs,
+        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()),
+        filter_fn=lambda module, name: (
+            isinstance(module, nn.Linear) and "blocks" in name and "norm" not in name
+        ),
+    )
+    theirs.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    return theirs
+
+
+def _same(model: Transformer) -> Transformer:
+    return model
+
+
+def _wished(**wishes: Any) -> Scope:
+    return lambda: wishing(Wishes(**wishes))
+
+
+def _needs_cuda(model: Transformer, reason: str) -> None:
+    if model.device.type != "cuda":
+        raise UnavailableError(reason)
+
+
+def _needs_float8(model: Transformer) -> None:
+    _needs_cuda(model, "float8 units are CUDA's")
+    if torch.cuda.get_device_capability(model.device) < (8, 9):
+        raise UnavailableError("this card has no float8 units")
+
+
+def _with_compiled_blocks(model: Transformer) -> Transformer:
+    for block in (*model.double_blocks, *model.single_blocks):
+        block.compile(dynamic=False)
+    return model
+
+
+def _fused(model: Transformer) -> Transformer:
+    _needs_cuda(model, "fused kernels are for CUDA only")
+    if find_spec("triton") is None:
+        raise UnavailableError("triton is not installed")
+    return model
+
+
+MODES: dict[str, Contestant] = {
+    "ours, plain": Contestant(True, _same, _wished(kernels="plain")),
+    "ours, kernels": Contestant(True, _fused, _wished(kernels="fused")),
+    "ours, compiled": Contestant(True, compiled_blocks),
+    "ours, fp8": Contestant(False, our_float8),
+    "ours, fp8 compiled": Contestant(False, our_compiled_float8, slow=True),
+}
+APPROXIMATIONS: dict[str, Contestant] = {
+    f"ours, {name}": Contestant(False, _same, denoise={"approximate": name}) for name in METHODS
+}
+PEERS: dict[str, Contestant] = {
+    "diffusers": Contestant(True, their_transformer),
+    "diffusers, cuDNN": Contestant(True, their_transformer, cudnn),
+    "diffusers, compiled": Contestant(True, their_compiled_blocks, cudnn),
+    "diffusers, compiled whole": Contestant(True, their_compiled_whole, cudnn, slow=True),
+    "diffusers, torchao fp8": Contestant(False, their_float8, cudnn),
+}
+
+
+def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
+    """One step of the loop: in diffusers the whole network, in ours what is left once `prepare` and `modulation` have run."""
+    if isinstance(model, Transformer):
+        with contestant.scope():
+            references = asked.img[:, asked.tokens.shape[1] :]
+            prepared = model.prepare(asked.txt, asked.txt_ids, asked.ids, references)
+            table = model.modulation(asked.timesteps[None], asked.pooled, asked.guidance)
+
+        def ours() -> Tensor:
+            with contestant.scope():
+                return model.velocity(asked.tokens, prepared, table, 0)
+
+        return ours
+    img = asked.img.to(asked.txt.dtype)
+
+    def theirs() -> Tensor:
+        with contestant.scope():
+            velocity = model(
+                hidden_states=img,
+                encoder_hidden_states=asked.txt,
+                pooled_projections=asked.pooled,
+                timestep=asked.timesteps,
+                img_ids=asked.ids[0],
+                txt_ids=asked.txt_ids[0],
+                guidance=asked.guidance,
+                return_dict=False,
+            )[0]
+        return velocity[:, : asked.tokens.shape[1]]
+
+    return theirs
+
+
+def weights_gib(model: nn.Module) -> float:
+    """Of its parameters and buffers, packed ones too, each memory once."""
+    held = {
+        tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
+        for tensor in (*model.parameters(), *model.buffers())
+        if type(tensor) is Tensor or type(tensor) is nn.Parameter
+    }
+    return sum(held.values()) / 2**30
