@@ -289,6 +289,6 @@ def _checked_device(device: torch.device | str) -> torch.device:
         raise ValueError(
             f"device {str(found)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; choose 'cpu'"
         )
-    if found.type == "cuda" and found.index is None:  # as the tensors there will say
+    if found == torch.device("cuda"):  # as the tensors there will say
         return torch.device("cuda", torch.cuda.current_device())
     return found

@@ -28,9 +28,7 @@ class ManagedPipeline(Pipeline):
     def place(self) -> None:
         """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent."""
         bare = self.without_loras()
-        if bare._patcher is None:
-            bare._patcher = _Patcher(bare)
-        patcher = bare._patcher
+        patcher = bare._patcher = bare._patcher or _Patcher(bare)
         management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
         bare.come_home()  # what a LoRA shares with another model may have left with that one
 
