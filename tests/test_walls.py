@@ -139,7 +139,10 @@ sys.addaudithook(watch)
 import kontext_core
 names = [module.name for module in pkgutil.walk_packages(kontext_core.__path__, "kontext_core.")]
 for name in names:
-    importlib.import_module(name)
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as missing:  # the one module that needs a GPU's compiler, which a CPU build of torch lacks
+        assert (name, missing.name) == ("kontext_core.kernels.fused", "triton"), (name, missing)
 assert not written, written
 assert state() == before, "importing changed logging, random numbers or torch's settings"
 assert not torch.cuda.is_initialized(), "importing asked for a GPU"
