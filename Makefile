@@ -5,13 +5,14 @@ VENV := .venv/bin/python
 # The option for a variable that stands on make's own command line; a shell's PROMPT is none of ours.
 given = $(if $(filter command line,$(origin $(1))),$(2) "$$$(1)")
 
-.PHONY: help demo test ui install lint clean
+.PHONY: help demo test test-matrix ui install lint clean
 
 help:
 	@echo "make demo                          a picture edited three times in ComfyUI, with the tiny model"
 	@echo "make demo PHOTO=p.png PROMPT='...' the same with your picture and instruction"
 	@echo "make ui [PORT=8188]                ComfyUI with this pack, until Ctrl+C"
 	@echo "make test                          set-up, checks and all tests"
+	@echo "make test-matrix                   what make test leaves out: details once more on the older front end, and on Ray"
 	@echo "make lint                          the checks alone"
 	@echo "make install COMFYUI=/path         this pack into a ComfyUI of yours"
 	@echo "make clean                         removes .venv and what the tools cached in this folder"
@@ -23,7 +24,11 @@ demo:
 test:
 	@$(PYTHON) -m tools.setup_env --chromium
 	@$(MAKE) --no-print-directory lint
-	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m "not gpu and not weights" --timeout 900 --durations 25
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m "not gpu and not weights and not matrix" --timeout 900 --durations 25
+
+test-matrix:
+	@$(PYTHON) -m tools.setup_env --chromium
+	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m matrix --timeout 900 --durations 25
 
 ui:
 	@$(PYTHON) -m tools.setup_env

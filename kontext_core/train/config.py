@@ -45,19 +45,19 @@ TINY_TRANSFORMER = TransformerConfig(
 MIX: Mapping[str, float] = MappingProxyType(
     {
         "recolour": 5.0,
-        "remove": 1.2,
-        "add": 4.0,
+        "remove": 1.0,
+        "add": 3.0,
         "move": 2.0,
         "reshape": 2.5,
-        "background": 3.0,
-        "palette": 1.6,
-        "text": 2.5,
-        "pointed": 1.5,
-        "style": 2.0,
-        "character": 2.6,
-        "three": 2.0,
-        "text_to_image": 2.0,
-        "none": 0.5,
+        "background": 4.0,
+        "palette": 3.0,
+        "text": 6.0,
+        "pointed": 1.6,
+        "style": 4.0,
+        "character": 2.2,
+        "three": 4.0,
+        "text_to_image": 1.5,
+        "none": 0.6,
     }
 )
 

@@ -123,14 +123,14 @@ EXAMPLES: dict[str, Example] = {
     "text_to_image": Example(
         (),
         ("a blue circle at row 1 column 4 on grass",),
-        (2,),
+        (3,),
         (Scene("grass", (Thing("circle", "blue", "big", 0, 3),)),),
     ),
-    "single_edit": _turns("square and circle", ("make the white square purple",), (0,)),
+    "single_edit": _turns("square and circle", ("make the white square purple",), (5,)),
     "two_references": Example(
         ("moon", "diamond"),
         ("put the thing of picture 2 at row 3 column 4",),
-        (1,),
+        (4,),
         (added(_MOON, _DIAMOND.things[0]),),
     ),
     "drawn_ellipse": _turns(
@@ -149,7 +149,7 @@ EXAMPLES: dict[str, Example] = {
     "three_references": Example(
         ("square and circle", "moon", "diamond"),
         ("put the thing of picture 3 at row 1 column 4",),
-        (2,),
+        (1,),
         (added(_COURT, replace(_DIAMOND.things[0], row=0, col=3)),),
     ),
     "style_reference": Example(
@@ -161,7 +161,7 @@ EXAMPLES: dict[str, Example] = {
     "three_turn_edit": _turns(
         "moon, circle and star",
         ("remove the green star", "paint the blue circle black", "change the background to grass"),
-        (0, 1, 1),
+        (6, 0, 0),
     ),
     "five_turn_chain": _turns(
         "moon, circle and star",
@@ -172,7 +172,7 @@ EXAMPLES: dict[str, Example] = {
             "add a white square at row 1 column 4",
             "move the red moon to row 3 column 1",
         ),
-        (0, 1, 1, 0, 2),
+        (6, 0, 0, 6, 2),
     ),
     "branch_and_compare": _turns(
         "square and circle",
@@ -181,19 +181,19 @@ EXAMPLES: dict[str, Example] = {
             "make the white square purple",
             "move the white square to row 1 column 4",
         ),
-        (0, 5, 7),
+        (2, 5, 7),
         starts=(0, 1, 1),
     ),
     "script": _turns(
         "moon, circle and star",
         ("remove the blue circle", "make the green star purple", "change the background to sky"),
-        (0, 0, 0),
+        (5, 5, 5),
         one_seed=True,
         only_last=True,
     ),
 }
 EXAMPLES["resume_from_png"] = _resumed(
-    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (1,)
+    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (6,)
 )
 
 

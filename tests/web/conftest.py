@@ -19,7 +19,19 @@ from tools.server import Server
 from .editor import QUIET, Editor, forget
 from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
+# Files whose tests run on both front ends with 'make test'; those of all others run on the older one with 'make test-matrix'.
+ON_BOTH = ("test_page.py", "test_turns.py")
+
 _servers: dict[str, Server] = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what 'make test' leaves to 'make test-matrix'."""
+    for item in items:
+        ours = Path(__file__).parent in item.path.parents and item.path.name not in ON_BOTH
+        call = getattr(item, "callspec", None)
+        if ours and call is not None and call.params.get("server") == frontend.OWN:
+            item.add_marker("matrix")
 
 
 @pytest.hookimpl(trylast=True)

@@ -21,6 +21,18 @@ _ON_SCREEN = """([id, x, y]) => {
   const at = [pos[0] + size[0] * x, pos[1] + y]
   return [box.left + (at[0] + ds.offset[0]) * ds.scale, box.top + (at[1] + ds.offset[1]) * ds.scale]
 }"""
+# It flies to what it shows, and begins some frames later: there once it has stood still for a third of a second.
+_LANDED = """() => new Promise(done => {
+  const place = () => [...app.canvas.ds.offset, app.canvas.ds.scale].join()
+  let before = place(), since = performance.now()
+  const wait = () => {
+    const now = place()
+    if (now !== before) [before, since] = [now, performance.now()]
+    else if (performance.now() - since > 350) return done()
+    requestAnimationFrame(wait)
+  }
+  requestAnimationFrame(wait)
+})"""
 _SCALE = "() => app.canvas.ds.scale"
 FREE = (1450, 780)  # where no node lies
 _COUNT = "([kind, count]) => app.graph._nodes.filter(one => one.type === kind).length === count"
@@ -77,7 +89,7 @@ def write(editor: Editor, id: str, words: str) -> None:
 def look(editor: Editor) -> None:
     """The key that shows the selected nodes, or all, in full."""
     editor.page.keyboard.press(".")
-    editor.page.wait_for_timeout(800)  # it flies there
+    editor.page.evaluate(_LANDED)
 
 
 def _box_middle(editor: Editor, id: str) -> float:

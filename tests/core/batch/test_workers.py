@@ -81,7 +81,7 @@ def expected() -> Callable[[Path], dict[str, bytes]]:
     return made
 
 
-@pytest.mark.parametrize("engine", ["processes", "ray"])
+@pytest.mark.parametrize("engine", ["processes", pytest.param("ray", marks=pytest.mark.matrix)])
 def test_a_worker_is_killed_in_the_middle(
     engine: str,
     folder: Path,
