@@ -13,7 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from kontext_core import pipeline
-from kontext_core.cli import _lora, main
+from kontext_core.cli import main
+from kontext_core.cli.options import file_and_strength
 
 PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
 COMMANDS = ("edit", "info", "train", "score", "run")
@@ -138,7 +139,7 @@ def test_edit_within_a_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
-    assert _lora(text) == (Path(path), strength)
+    assert file_and_strength(text) == (Path(path), strength)
 
 
 def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

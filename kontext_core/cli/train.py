@@ -1,0 +1,89 @@
+"""kontext train and kontext score."""
+
+import argparse
+import logging
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+from .options import Subcommands, minutes, model_options, positive, say
+
+
+def add_train(commands: Subcommands) -> None:
+    train = commands.add_parser("train", help="train the tiny model, or go on with a run")
+    train.add_argument("folder", type=Path, help="holds the run; what is found there is resumed")
+    train.add_argument("--minutes", type=minutes, default=90.0, help="training time of the flow, in all (90)")
+    train.add_argument(
+        "--vae-minutes",
+        type=minutes,
+        help="training time of the autoencoder, in all (14; with --start it stays as it is)",
+    )
+    train.add_argument(
+        "--text-minutes",
+        type=minutes,
+        help="training time of the text encoders, in all (6; with --start they stay as they are)",
+    )
+    train.add_argument("--start", type=Path, help="a model folder to begin from")
+    train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
+    train.add_argument(
+        "--compile", action="store_true", help="compile the blocks: slow to begin, then faster"
+    )
+    train.add_argument("--device", default="cpu")
+    train.set_defaults(command=_train)
+
+
+def add_score(commands: Subcommands) -> None:
+    score = commands.add_parser("score", help="measure success rates on scenes never trained on")
+    model_options(score)
+    score.add_argument("--count", type=positive, default=50, help="scenes of each kind (50)")
+    score.add_argument("--chains", type=int, default=50, help="five-turn chains (50)")
+    score.add_argument("--steps", type=int, default=20)
+    score.add_argument("--kinds", help="only these, with commas between")
+    score.add_argument("--output", type=Path, help="folder for scores.json and grid.png")
+    score.set_defaults(command=_score)
+
+
+def _train(options: argparse.Namespace) -> None:
+    import torch
+
+    from ..eval.score import quick_rates
+    from ..pipeline import Pipeline
+    from ..train.config import REFINING, AutoencoderTraining, FlowTraining, TextTraining
+    from ..train.run import keep_freed_memory
+    from ..train.tiny import train_tiny
+
+    logging.getLogger().setLevel(logging.INFO)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    keep_freed_memory()
+    autoencoder = AutoencoderTraining() if options.start is None else REFINING
+    train_tiny(
+        options.folder,
+        autoencoder=replace(autoencoder, minutes=options.vae_minutes) if options.vae_minutes else None,
+        words=TextTraining(minutes=options.text_minutes) if options.text_minutes else None,
+        flow=FlowTraining(minutes=options.minutes, compile=options.compile),
+        start=options.start,
+        device=options.device,
+        measure=lambda vae, model: quick_rates(Pipeline(model.transformer, vae, model.text)),
+    )
+
+
+def _score(options: argparse.Namespace) -> None:
+    from ..eval.report import grid, save_scores, score_all
+    from ..pipeline import TINY, Pipeline
+    from ..train.tiny import recorded_training
+    from ..world import KINDS
+
+    kinds = tuple(options.kinds.split(",")) if options.kinds else KINDS
+    if unknown := [kind for kind in kinds if kind not in KINDS]:
+        raise ValueError(f"unknown kinds: {', '.join(unknown)}; known are {', '.join(KINDS)}")
+    pipeline = Pipeline.load(options.model, device=options.device)
+    scores, outcomes = score_all(
+        pipeline, count=options.count, chains=options.chains, steps=options.steps, kinds=kinds, report=say
+    )
+    folder = TINY if options.model == "tiny" else Path(options.model)
+    scores |= {"command": shlex.join(["kontext", *options.given]), "training": recorded_training(folder)}
+    if options.output:
+        save_scores(scores, options.output / "scores.json")
+        grid(outcomes).save(options.output / "grid.png")
+        say(f"wrote {options.output / 'scores.json'} and {options.output / 'grid.png'}")
