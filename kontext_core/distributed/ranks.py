@@ -97,9 +97,9 @@ class Ranks:
         return heard["message"], tensors
 
     def meet(self) -> None:
-        """Wait until all ranks are here, as long as it takes."""
+        """Wait until all ranks are here, up to an hour: a model may have to be read first."""
         with _answered():
-            dist.all_reduce(torch.zeros(1), group=self.control)
+            dist.all_reduce(torch.zeros(1))
 
 
 @contextmanager
@@ -118,7 +118,9 @@ def joined(
             backend, init_method=init_method, rank=rank, world_size=count, timeout=_ARRIVAL
         )
         data = dist.new_group(backend=backend, timeout=timedelta(seconds=timeout_s))
-        control = dist.new_group(backend="gloo", timeout=_PATIENCE)
+        # Rank 0 hands its messages over at once, or is told that nobody takes them; the others wait for the next one.
+        limit = timedelta(seconds=timeout_s) if rank == 0 else _PATIENCE
+        control = dist.new_group(backend="gloo", timeout=limit)
     try:
         yield Ranks(rank, count, device, data, control)
     finally:
