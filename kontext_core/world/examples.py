@@ -123,14 +123,14 @@ EXAMPLES: dict[str, Example] = {
     "text_to_image": Example(
         (),
         ("a blue circle at row 1 column 4 on grass",),
-        (3,),
+        (5,),
         (Scene("grass", (Thing("circle", "blue", "big", 0, 3),)),),
     ),
-    "single_edit": _turns("square and circle", ("make the white square purple",), (5,)),
+    "single_edit": _turns("square and circle", ("make the white square purple",), (0,)),
     "two_references": Example(
         ("moon", "diamond"),
         ("put the thing of picture 2 at row 3 column 4",),
-        (4,),
+        (1,),
         (added(_MOON, _DIAMOND.things[0]),),
     ),
     "drawn_ellipse": _turns(
@@ -149,7 +149,7 @@ EXAMPLES: dict[str, Example] = {
     "three_references": Example(
         ("square and circle", "moon", "diamond"),
         ("put the thing of picture 3 at row 1 column 4",),
-        (1,),
+        (4,),
         (added(_COURT, replace(_DIAMOND.things[0], row=0, col=3)),),
     ),
     "style_reference": Example(
@@ -161,7 +161,7 @@ EXAMPLES: dict[str, Example] = {
     "three_turn_edit": _turns(
         "moon, circle and star",
         ("remove the green star", "paint the blue circle black", "change the background to grass"),
-        (6, 0, 0),
+        (0, 0, 1),
     ),
     "five_turn_chain": _turns(
         "moon, circle and star",
@@ -172,7 +172,7 @@ EXAMPLES: dict[str, Example] = {
             "add a white square at row 1 column 4",
             "move the red moon to row 3 column 1",
         ),
-        (6, 0, 0, 6, 2),
+        (0, 0, 1, 4, 0),
     ),
     "branch_and_compare": _turns(
         "square and circle",
@@ -181,7 +181,7 @@ EXAMPLES: dict[str, Example] = {
             "make the white square purple",
             "move the white square to row 1 column 4",
         ),
-        (2, 5, 7),
+        (0, 5, 0),
         starts=(0, 1, 1),
     ),
     "script": _turns(
@@ -193,7 +193,7 @@ EXAMPLES: dict[str, Example] = {
     ),
 }
 EXAMPLES["resume_from_png"] = _resumed(
-    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (6,)
+    EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (4,)
 )
 
 
