@@ -57,7 +57,7 @@ def draw(runs: list[Record], path: Path) -> None:
         ylabel="right, mean of recolour, remove, add, background (16 scenes, 12 steps)",
         ylim=(0, 1),
     )
-    left.legend(fontsize=8, loc="upper left")
+    left.legend(fontsize=8, loc="lower right")
     for place, kind in enumerate(KINDS_SHOWN):
         reached = [(run["samples"] / 1000, run["rates"][kind]) for run in runs if kind in run["rates"]]
         right.plot(*zip(*reached, strict=True), marker="o", label=kind, ls="-" if place < 10 else "--")
