@@ -13,7 +13,7 @@ COEFFICIENTS: dict[int, tuple[float, ...]] = {
     # FLUX.1 Kontext. Source: welltop-cn/ComfyUI-TeaCache, nodes.py, "flux-kontext".
     3072: (-1.04655119e03, 3.12563399e02, -1.69500694e01, 4.10995971e-01, 3.74537863e-02),
     # The tiny model, by `python -m benchmarks.teacache_fit`.
-    128: (-4.70557e05, 6.11760e04, -2.65788e03, 4.82924e01, -2.85977e-01),
+    128: (-3.91806e05, 4.76035e04, -1.90454e03, 3.17257e01, -1.61377e-01),
 }
 
 
