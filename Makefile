@@ -11,7 +11,7 @@ help:
 	@echo "make demo                          a picture edited three times in ComfyUI, with the tiny model"
 	@echo "make demo PHOTO=p.png PROMPT='...' the same with your picture and instruction"
 	@echo "make ui [PORT=8188]                ComfyUI with this pack, until Ctrl+C"
-	@echo "make test                          set-up, checks and all tests"
+	@echo "make test                          set-up, checks and tests"
 	@echo "make test-matrix                   what make test leaves out: details once more on the older front end, and on Ray"
 	@echo "make lint                          the checks alone"
 	@echo "make install COMFYUI=/path         this pack into a ComfyUI of yours"

@@ -48,20 +48,18 @@ def positive(text: str) -> int:
 
 
 def gib(text: str) -> float:
-    try:
-        amount = float(text)
-    except ValueError:
-        amount = 0.0
-    if not 0 < amount < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no amount of memory; give GiB above 0")
-    return amount
+    return _above_zero(text, f"{text} is no amount of memory; give GiB above 0")
 
 
 def minutes(text: str) -> float:
+    return _above_zero(text, f"{text} is no time; give minutes above 0")
+
+
+def _above_zero(text: str, wrong: str) -> float:
     try:
-        minutes = float(text)
+        number = float(text)
     except ValueError:
-        minutes = 0.0
-    if not 0 < minutes < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no time; give minutes above 0")
-    return minutes
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(wrong)
+    return number
