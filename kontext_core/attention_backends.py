@@ -21,6 +21,11 @@ log = logging.getLogger(__name__)
 
 Capability = tuple[int, int]  # of a CUDA card
 
+# cuDNN before it reads beyond its inputs where queries are no whole tiles, and knows no heads wider than 128.
+# Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp, check_cudnn_tensor_shapes.
+_TILE, _ANY_LENGTH, _ANY_WIDTH = 128, 91501, 92201
+_any_length = True  # what `ask_cudnn` found
+
 
 @dataclass(frozen=True)
 class Backend:
@@ -40,7 +45,7 @@ class Backend:
 BACKENDS = {
     "flash4": Backend(lambda card, dim: card[0] == 10 and dim in (64, 96, 128), "flash_attn.cute"),
     "flash3": Backend(lambda card, dim: card[0] == 9 and dim % 8 == 0 and dim <= 256, "flash_attn_interface"),
-    "cudnn": Backend(lambda card, dim: card[0] in (9, 10) and dim % 8 == 0 and dim <= _widest_of_cudnn(card)),
+    "cudnn": Backend(lambda card, dim: card[0] in (9, 10) and dim % 8 == 0 and dim <= 256),
     "flash2": Backend(lambda card, dim: card >= (8, 0) and dim % 8 == 0 and dim <= 256),
     "sage": Backend(lambda card, dim: card >= (8, 0) and dim in (64, 96, 128), "sageattention", exact=False),
     "torch": Backend(lambda card, dim: True),
@@ -61,11 +66,17 @@ _IN_TORCH = {
 
 
 def choose(
-    card: Capability | None, installed: frozenset[str], dtype: torch.dtype, head_dim: int, wish: str = "auto"
+    card: Capability | None,
+    installed: frozenset[str],
+    dtype: torch.dtype,
+    head_dim: int,
+    wish: str = "auto",
+    cudnn: bool = True,
 ) -> str:
     """The name of one of `BACKENDS`.
 
-    Args: card: None is no CUDA card. installed: packages that can be imported. wish: such a name, or "auto".
+    Args: card: None is no CUDA card. installed: packages that can be imported. wish: such a name, or "auto". cudnn:
+        whether it may be taken unasked, see `cudnn_fits`.
     Raises: ValueError if what is wished is not known, or cannot be had here.
     """
     if wish != "auto" and wish not in BACKENDS:
@@ -76,7 +87,9 @@ def choose(
         return next(
             name
             for name in BACKENDS
-            if BACKENDS[name].exact and _fits(name, card, installed, dtype, head_dim)
+            if BACKENDS[name].exact
+            and _fits(name, card, installed, dtype, head_dim)
+            and (name != "cudnn" or cudnn)
         )
     if not _fits(wish, card, installed, dtype, head_dim):
         package = BACKENDS[wish].package
@@ -91,10 +104,27 @@ def choose(
 def chosen_backend(q: Tensor) -> str:
     """For queries (B, L, H, D). Where gradients are wanted, or blocks compiled, it is torch's own."""
     if torch.compiler.is_compiling():
-        return "cudnn" if q.is_cuda else "torch"  # whatever the card: torch goes on to the next in order
+        if not q.is_cuda:
+            return "torch"
+        # whatever the card: torch goes on to the next in order
+        return "cudnn" if _any_length or q.shape[1] % _TILE == 0 else "flash2"
     if torch.is_grad_enabled() or not (q.is_cuda or wishes().attention != "auto"):
         return "torch"
-    return _chosen(q.device, q.dtype, q.shape[-1], wishes().attention)
+    cudnn = cudnn_fits(_version_of_cudnn(), q.shape[-1], q.shape[1])
+    return _chosen(q.device, q.dtype, q.shape[-1], wishes().attention, cudnn)
+
+
+def cudnn_fits(version: int, head_dim: int, n_queries: int) -> bool:
+    """Whether this cuDNN attends soundly. Args: version: as torch says it, 91501 for 9.15.1."""
+    if head_dim > 128 and version < _ANY_WIDTH:
+        return False
+    return version >= _ANY_LENGTH or n_queries % _TILE == 0
+
+
+def ask_cudnn() -> None:
+    """Before blocks are compiled, which cannot ask for a version."""
+    global _any_length
+    _any_length = _version_of_cudnn() >= _ANY_LENGTH
 
 
 def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
@@ -111,8 +141,9 @@ def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
 
 
-def _widest_of_cudnn(card: Capability) -> int:
-    return 256 if card[0] == 9 else 128
+@cache
+def _version_of_cudnn() -> int:
+    return torch.backends.cudnn.version() or 0
 
 
 def _fits(
@@ -126,9 +157,9 @@ def _fits(
 
 
 @cache
-def _chosen(device: torch.device, dtype: torch.dtype, head_dim: int, wish: str) -> str:
+def _chosen(device: torch.device, dtype: torch.dtype, head_dim: int, wish: str, cudnn: bool) -> str:
     card = torch.cuda.get_device_capability(device) if device.type == "cuda" else None
-    name = choose(card, _installed(), dtype, head_dim, wish)
+    name = choose(card, _installed(), dtype, head_dim, wish, cudnn)
     log.info("attention on %s, %s, heads of %d: %s", device, dtype, head_dim, name)
     return name
 

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from .attention_backends import ask_cudnn
 from .blocks import Modulation
 from .kernels.float8 import Float8Linear
 from .transformer import Transformer
@@ -26,6 +27,7 @@ def compile_blocks(transformer: Transformer, **options: Any) -> None:
         raise ValueError(
             "blocks whose weights visit the device cannot be compiled; allow more memory, or do not compile"
         )
+    ask_cudnn()
     for block in blocks:
         block.compile(dynamic=False, **options)
 

@@ -26,6 +26,7 @@ from .lora import Attached, Lora, LoraReport, with_loras
 from .packed.schemes import checked
 from .residency import GIB, Guests, Residency
 from .sampler import Options, Text, denoise
+from .step_graph import release_graphs
 from .streaming import tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
@@ -167,6 +168,7 @@ class Pipeline(Editor):
         """Move all weights to the host's memory. To be used again, they have to `come_home`."""
         if self._guests is not None:
             self._guests.close()
+        release_graphs()
         self._move(torch.device("cpu"))
 
     def come_home(self) -> None:

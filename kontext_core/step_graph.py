@@ -29,14 +29,8 @@ def velocity(
     """`Transformer.velocity`, from a graph where that is wished and can be."""
     if not (tokens.is_cuda and wishes().graph) or is_exchanging():
         return network.velocity(tokens, prepared, table, step)
-    graph = _graphs.setdefault(network, StepGraph())
-    try:
-        return graph.velocity(network, tokens, prepared, table, step)
-    except torch.cuda.OutOfMemoryError as error:
-        log.info("no room for the graph of a step, it runs without one: %s", error)
-        graph.release()
-        torch.cuda.empty_cache()
-        return network.velocity(tokens, prepared, table, step)
+    with torch.cuda.device(tokens.device):
+        return _graphs.setdefault(network, StepGraph()).velocity(network, tokens, prepared, table, step)
 
 
 def release_graphs() -> None:
@@ -46,70 +40,102 @@ def release_graphs() -> None:
 
 
 @dataclass
-class Recording:
-    """A step on tensors of its own, which are filled before it is replayed. Args: shown: the edit that lies in them."""
+class Step:
+    """A step on tensors of its own, which are filled before it is replayed."""
 
     tokens: Tensor
     prepared: Prepared
     row: ModulationTable
     result: Tensor
     replay: Callable[[], None]
-    shown: Prepared | None = None
+
+
+@dataclass
+class Recording:
+    """Args: weights: where they lay. shown: the edit that was asked last. step: None where it cannot be recorded."""
+
+    weights: tuple[int, ...]
+    shown: Prepared
+    step: Step | None
 
 
 class StepGraph:
-    """The recorded steps of one network, by shape; the latest few are kept.
+    """The recorded steps of one network, by shape; the latest few are kept, as long as its weights lie where they lay.
 
     Args: record: runs a function once as it is to be replayed, and returns its result, and what computes that anew.
     """
 
     def __init__(self, record: Record | None = None) -> None:
         self._record = record or record_on_cuda
-        self._recordings: dict[object, Recording | None] = {}
+        self._recordings: dict[object, Recording] = {}
 
     def velocity(
         self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
     ) -> Tensor:
-        shape = _shape(tokens, prepared, table)
-        if shape not in self._recordings:
-            while len(self._recordings) >= _KEPT:
-                del self._recordings[next(iter(self._recordings))]
-            stays = all(one.device == tokens.device for one in network.state_dict().values())
-            made = self._recorded(network, tokens, prepared, table, step) if stays else None
-            self._recordings[shape] = made
-        recording = self._recordings[shape]
-        if recording is None:
-            return network.velocity(tokens, prepared, table, step)
-        recording.tokens.copy_(tokens)
-        if recording.shown is not prepared:
-            _fill(_tensors(recording.prepared), _tensors(prepared))
+        recording = self._recording(network, tokens, prepared, table, step)
+        recorded = recording.step
+        if recorded is None:
             recording.shown = prepared
-        _fill(_rows(recording.row), _rows(_row(table, step)))
-        recording.replay()
-        return recording.result.clone()
+            return network.velocity(tokens, prepared, table, step)
+        recorded.tokens.copy_(tokens)
+        if recording.shown is not prepared:
+            _fill(_tensors(recorded.prepared), _tensors(prepared))
+            recording.shown = prepared
+        _fill(_rows(recorded.row), _rows(_row(table, step)))
+        recorded.replay()
+        return recorded.result.clone()
 
     def release(self) -> None:
         """Give the memory back; the next step is recorded anew."""
         self._recordings.clear()
 
-    def _recorded(
+    def _recording(
         self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
     ) -> Recording:
-        own, weights = tokens.clone(), prepared.weights
-        kept = Prepared(
-            prepared.pe.clone(),
-            prepared.txt.clone(),
-            prepared.references.clone(),
-            weights and KeyWeights(weights.query.clone(), weights.key.clone()),
-        )
-        row = _row(table, step)
-        row = ModulationTable(_cloned(row.img), _cloned(row.txt), _cloned(row.single), row.last.clone())
-        result, replay = self._record(lambda: network.velocity(own, kept, row, 0))
-        return Recording(own, kept, row, result, replay, prepared)
+        """That of this shape, made where there is none, or where other weights were recorded: an edit moves none."""
+        shape = _shape(tokens, prepared, table)
+        found = self._recordings.get(shape)
+        if found is not None and found.shown is prepared:
+            return found
+        weights = tuple(one.data_ptr() for one in _weights(network))
+        if found is None or found.weights != weights:
+            self._recordings.pop(shape, None)
+            while len(self._recordings) >= _KEPT:
+                del self._recordings[next(iter(self._recordings))]
+            stays = all(one.device == tokens.device for one in _weights(network))
+            made = self._recorded(network, tokens, prepared, table, step) if stays else None
+            found = self._recordings[shape] = Recording(weights, prepared, made)
+        return found
+
+    # ComfyUI runs nodes in inference mode, and what is made there could not be filled outside it
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _recorded(
+        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+    ) -> Step | None:
+        """None where there is no room, or something in the step cannot be recorded; then it runs as it is."""
+        try:
+            own, weights = tokens.clone(), prepared.weights
+            kept = Prepared(
+                prepared.pe.clone(),
+                prepared.txt.clone(),
+                prepared.references.clone(),
+                weights and KeyWeights(weights.query.clone(), weights.key.clone()),
+            )
+            row = _row(table, step)
+            row = ModulationTable(_cloned(row.img), _cloned(row.txt), _cloned(row.single), row.last.clone())
+            result, replay = self._record(lambda: network.velocity(own, kept, row, 0))
+        except RuntimeError as error:  # torch's of memory, and CUDA's of what no graph can hold
+            log.warning("the step runs without a graph: %s", str(error).partition("\n")[0])
+        else:
+            return Step(own, kept, row, result, replay)
+        self.release()
+        torch.cuda.empty_cache()
+        return None
 
 
 def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """Two runs to warm up on a stream beside, and one that is recorded."""
+    """Two runs to warm up on a stream beside, of the current device, and one that is recorded there."""
     beside = torch.cuda.Stream()
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
@@ -117,9 +143,14 @@ def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None
             run()
     torch.cuda.current_stream().wait_stream(beside)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # other threads may go on with what a recording forbids
+    with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
         result = run()
     return result, graph.replay
+
+
+def _weights(network: Transformer) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
 
 
 def _shape(tokens: Tensor, prepared: Prepared, table: ModulationTable) -> object:

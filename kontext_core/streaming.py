@@ -143,8 +143,12 @@ class Carousel:
             False
         ):  # ComfyUI runs nodes in it, and parameters cannot point to its tensors
             memory = torch.empty(largest, dtype=torch.uint8, device=self.device)
-        gpu = self._stream is not None
-        return Slot(memory, torch.cuda.Event() if gpu else None, torch.cuda.Event() if gpu else None)
+        if self._stream is None:
+            return Slot(memory, None, None)
+        slot = Slot(memory, torch.cuda.Event(), torch.cuda.Event())
+        # what this memory was before may still be read there, and the copy stream knows nothing of it
+        slot.free.record(torch.cuda.current_stream(self.device))
+        return slot
 
     def _holding(self, number: int) -> Slot | None:
         return next((slot for slot in self.slots if slot.holds == number), None)

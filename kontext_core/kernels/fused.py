@@ -22,12 +22,19 @@ _ROW_PIECE = 4096  # numbers of a row in one program, where rows may be cut
 
 
 @triton.jit
+def _kept_within(value, most):
+    """In [-most, most]; what is no number stays none, so that it is seen."""
+    low = tl.maximum(value, -most, propagate_nan=tl.PropagateNan.ALL)
+    return tl.minimum(low, most, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def _store(value, out, factors, at, inside, PACK: tl.constexpr):
     """A row's numbers as they are, or in float8 (see `float8.pack_rows`) with the row's factor."""
     if PACK:
         factor = tl.maximum(tl.max(tl.abs(value), 0) / 448.0, 1e-12)
         tl.store(factors, factor)
-        value = tl.minimum(tl.maximum(value / factor, -448.0), 448.0)
+        value = _kept_within(value / factor, 448.0)
     tl.store(out + at, value.to(out.dtype.element_ty), mask=inside)
 
 
@@ -48,7 +55,7 @@ def _row_kernel(
         added = tl.load(update + batch * update_batch + token * update_token + at, mask=inside, other=0.0)
         value += factor * added.to(tl.float32)
         if FINITE:
-            value = tl.minimum(tl.maximum(value, -65504.0), 65504.0)
+            value = _kept_within(value, 65504.0)
         stored = value.to(out.dtype.element_ty)
         tl.store(out + row * width + at, stored, mask=inside)
         value = stored.to(tl.float32)
@@ -162,7 +169,10 @@ def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> 
 
 
 def packed(x: Tensor) -> Rows:
-    return cast("Rows", _beside(x, x, x.shape[-1], 0, True))
+    """Of any number of dimensions, as linears take them."""
+    rows = x.reshape(1, -1, x.shape[-1])
+    made = cast("Rows", _beside(rows, rows, x.shape[-1], 0, True))
+    return Rows(made.stored.view(x.shape), made.factors.view(*x.shape[:-1], 1), x.dtype)
 
 
 def _rows(

@@ -33,7 +33,7 @@ BF16 = torch.bfloat16
         (HOPPER, (SAGE,), BF16, 128, "sage", "sage"),
         (HOPPER, (), BF16, 128, "torch", "torch"),
         (BLACKWELL, (FLASH3, FLASH4), BF16, 128, "auto", "flash4"),
-        (BLACKWELL, (FLASH3, FLASH4), BF16, 136, "auto", "flash2"),
+        (BLACKWELL, (FLASH3, FLASH4), BF16, 136, "auto", "cudnn"),
         (BLACKWELL, (), BF16, 128, "auto", "cudnn"),
         (RTX50, (FLASH3, FLASH4), BF16, 128, "auto", "flash2"),
         (ADA, (FLASH3, SAGE), BF16, 128, "auto", "flash2"),
@@ -51,6 +51,23 @@ def test_table(
     expected: str,
 ) -> None:
     assert choose(card, frozenset(installed), dtype, head_dim, wish) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "head_dim", "n_queries", "fits"),
+    [
+        (91500, 128, 8704, True),  # 1024 x 1024 px with one reference
+        (91500, 128, 8624, False),  # 1248 x 832
+        (91501, 128, 8624, True),
+        (91501, 136, 8704, False),
+        (92201, 136, 8624, True),
+        (0, 128, 5, False),
+    ],
+)
+def test_what_cudnn_is_trusted_with(version: int, head_dim: int, n_queries: int, fits: bool) -> None:
+    assert attention_backends.cudnn_fits(version, head_dim, n_queries) == fits
+    assert choose(HOPPER, frozenset(), BF16, head_dim, "auto", fits) == ("cudnn" if fits else "flash2")
+    assert choose(HOPPER, frozenset(), BF16, head_dim, "cudnn", fits) == "cudnn", "asked for"
 
 
 def test_only_what_is_exact_comes_unasked() -> None:

@@ -91,8 +91,11 @@ def test_what_visits_is_not_recorded(transformer: Transformer) -> None:
     given = edit(transformer, 0)
 
     class Away:
-        def state_dict(self) -> dict[str, Tensor]:
-            return {"a": torch.zeros(1), "b": torch.zeros(1, device="meta")}
+        def parameters(self) -> list[Tensor]:
+            return [torch.zeros(1), torch.zeros(1, device="meta")]
+
+        def buffers(self) -> list[Tensor]:
+            return []
 
         def velocity(self, *_: object) -> str:
             return "as it is"
@@ -100,6 +103,48 @@ def test_what_visits_is_not_recorded(transformer: Transformer) -> None:
     recorder = Recorder()
     assert StepGraph(recorder).velocity(cast("Any", Away()), *given, 0) == "as it is"
     assert recorder.recorded == 0
+
+
+def test_weights_that_moved_are_recorded_anew(make_transformer: Callable[..., Transformer]) -> None:
+    """As ComfyUI's memory manager moves them between two edits: what was recorded would read what is no more there."""
+    network, recorder = make_transformer(), Recorder()
+    graph = StepGraph(recorder)
+    for recorded in (1, 2):
+        given = edit(network, 0)
+        for step in (0, 1):
+            found = graph.velocity(network, *given, step)
+            assert torch.equal(found, network.velocity(*given, step))
+        assert recorder.recorded == recorded
+        bias = network.single_blocks[0].linear2.bias
+        bias.data = bias.data + 1
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_what_cannot_be_recorded_runs_as_it_is(
+    transformer: Transformer, error: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Tried once, and not at each step again."""
+    tried = 0
+
+    def record(run: Callable[[], Tensor]) -> Any:
+        nonlocal tried
+        tried += 1
+        raise error("operation not permitted when stream is capturing")
+
+    graph, given = StepGraph(record), edit(transformer, 0)
+    for step in (0, 1, 2):
+        assert torch.equal(graph.velocity(transformer, *given, step), transformer.velocity(*given, step))
+    graph.velocity(transformer, *edit(transformer, 1), 0)
+    assert tried == 1
+    assert "the step runs without a graph: operation not permitted" in caplog.text
+
+
+def test_recorded_in_inference_mode_and_replayed_outside(transformer: Transformer) -> None:
+    graph = StepGraph(Recorder())
+    with torch.inference_mode():
+        graph.velocity(transformer, *edit(transformer, 0), 0)
+    given = edit(transformer, 1)
+    assert torch.equal(graph.velocity(transformer, *given, 0), transformer.velocity(*given, 0))
 
 
 def test_on_a_cpu_there_is_none(transformer: Transformer) -> None:

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,40 @@ def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
     assert streaming.streamed_bytes < 0.6 * sum(
         p.nbytes for p in Pipeline.load("tiny").transformer.parameters()
     )
+
+
+def test_copies_wait_for_what_the_memory_was_before(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU a buffer is memory that others gave back, whose last work may not be done: streams in the place of real ones."""
+    said: list[tuple[str, int, str]] = []
+
+    class Event:
+        def record(self, stream: "Stream") -> None:
+            said.append(("recorded", id(self), stream.name))
+
+    class Stream:
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def wait_event(self, event: Event) -> None:
+            said.append(("awaited", id(event), self.name))
+
+        def synchronize(self) -> None: ...
+
+    main = Stream("main")
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: main)
+    monkeypatch.setattr(torch.cuda, "stream", lambda *_: nullcontext())
+    carousel = Streaming(transformer, CPU, blocks=5).carousel
+    assert carousel is not None
+    carousel._stream = Stream("copies")
+    run(transformer)
+    copies = [number for number, one in enumerate(said) if one[0] == "recorded" and one[2] == "copies"]
+    assert len(copies) == 5 * 3 + 1, "each block at each step, and one for a step that does not come"
+    awaited: set[int] = set()
+    for number in copies:
+        event = next(one[1] for one in reversed(said[:number]) if one[0] == "awaited" and one[2] == "copies")
+        last = max(i for i, one in enumerate(said[:number]) if one == ("recorded", event, "main"))
+        assert last not in awaited, "the main stream said anew that the buffer is free"
+        awaited.add(last)

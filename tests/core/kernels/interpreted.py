@@ -93,6 +93,23 @@ def test_float16_stays_finite() -> None:
     assert fused.add_gated(x.float(), torch.ones(1, 1, 2), x.float()).tolist() == [[[120_000.0, 120_000.0]]]
 
 
+def test_what_is_no_number_is_seen() -> None:
+    """As in plain torch: limits do not make a number of it."""
+    x = torch.ones(1, 2, 32, dtype=torch.float16)
+    x[0, 1, 3] = torch.nan
+    zero = torch.zeros(1, 1, 32, dtype=torch.float16)
+    assert fused.add_gated(x, zero, x).isnan().sum() == 1
+    assert fused.packed(x).stored.float().isnan().nonzero().tolist() == [[0, 1, 3]]
+
+
+@pytest.mark.parametrize("shape", [(32,), (5, 32), (2, 3, 4, 32)])
+def test_packed_rows_of_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
+    x = draw(torch.Generator().manual_seed(0), torch.float32, *shape)
+    rows, expected = fused.packed(x), plain.packed(x)
+    assert torch.equal(rows.stored.float(), expected.stored.float())
+    torch.testing.assert_close(rows.factors, expected.factors)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("by_sample", [False, True])
