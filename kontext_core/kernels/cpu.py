@@ -6,31 +6,53 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .plain import Stream, add_gated, add_gated_modulated, modulate, packed
+from . import plain
+from .plain import Stream, add_gated, packed
 
 __all__ = ["activated", "add_gated", "add_gated_modulated", "beside", "modulate", "packed", "turned"]
 
-_FIRST = 2 * math.sqrt(2 / math.pi)
-_THIRD = _FIRST * 0.044715
+_FIRST = torch.tensor(2 * math.sqrt(2 / math.pi), device="cpu")
+_THIRD = 2 * math.sqrt(2 / math.pi) * 0.044715
+_EPS = torch.tensor(1e-6, device="cpu")
+
+
+def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
+    """Vectors that are the same for the whole batch go as the norm's own weight and bias."""
+    if len(scale) > 1:
+        return plain.modulate(x, shift, scale)
+    return torch.layer_norm(x, x.shape[-1:], (1 + scale).view(-1), shift.view(-1), 1e-6)
+
+
+def add_gated_modulated(
+    x: Tensor, gate: Tensor, update: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None
+) -> tuple[Tensor, Tensor]:
+    x = add_gated(x, gate, update)
+    return x, modulate(x, shift, scale)
 
 
 def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Written over the streams' own numbers, or over a joined copy of them."""
-    for qkv, query, key in streams:
-        qk = qkv[:, :, :2]
-        squares = torch.linalg.vector_norm(qk, dim=-1, keepdim=True).square_()
-        qk.mul_(squares.div_(qk.shape[-1]).add_(1e-6).rsqrt_()).mul_(torch.stack([query, key])[:, None])
     joined = streams[0][0] if len(streams) == 1 else torch.cat([qkv for qkv, _, _ in streams], dim=1)
     if joined.stride(1) % 2:
         joined = joined.contiguous()  # a pair of channels begins at an even place
-    pairs = torch.view_as_complex(joined[:, :, :2].unflatten(-1, (-1, 2)))
-    pairs.mul_(pe.view(*pe.shape[:2], 1, 1, -1))
     q, k, v = joined.unbind(2)
+    qk = joined[:, :, :2]
+    norms = torch.linalg.vector_norm(qk, dim=-1, keepdim=True)
+    qk.mul_(torch.addcmul(_EPS, norms, norms, value=1 / qk.shape[-1]).rsqrt_())
+    lengths = [qkv.shape[1] for qkv, _, _ in streams]
+    for (_, query, key), its_q, its_k in zip(streams, q.split(lengths, 1), k.split(lengths, 1), strict=True):
+        its_q.mul_(query)
+        its_k.mul_(key)
+    torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(pe.view(*pe.shape[:2], 1, 1, -1))
     return q, k, v
 
 
 def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
-    return torch.cat([attended, gelu(mlp)], dim=-1)
+    width = attended.shape[-1]
+    out = attended.new_empty(*mlp.shape[:-1], width + mlp.shape[-1])
+    out[..., :width] = attended
+    torch.mul(_sigmoid(mlp), mlp, out=out[..., width:])
+    return out
 
 
 def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
@@ -39,4 +61,8 @@ def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> 
 
 def gelu(x: Tensor) -> Tensor:
     """tanh-GELU as x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)): an exponential takes half as long as a tanh."""
-    return torch.addcmul(torch.tensor(_FIRST), x, x, value=_THIRD).mul_(x).sigmoid_().mul_(x)
+    return _sigmoid(x).mul_(x)
+
+
+def _sigmoid(x: Tensor) -> Tensor:
+    return torch.addcmul(_FIRST, x, x, value=_THIRD).mul_(x).sigmoid_()
