@@ -1,4 +1,4 @@
-"""Files of weights: what they are, how they become models, how models are saved. Safetensors only.
+"""Files of weights: what they are, how they become models, how models are saved. Safetensors and GGUF only.
 
 Names are imported when they are asked for: to look into a file's header, transformers' models need not be there.
 """
@@ -7,16 +7,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .models import load_transformer, load_vae
+    from .models import load_preview, load_transformer, load_vae
     from .recognise import FileReport, inspect
     from .save import save_model
     from .text_encoders import load_text_encoders
 
-__all__ = ["FileReport", "inspect", "load_text_encoders", "load_transformer", "load_vae", "save_model"]
+__all__ = [
+    "FileReport",
+    "inspect",
+    "load_preview",
+    "load_text_encoders",
+    "load_transformer",
+    "load_vae",
+    "save_model",
+]
 
 _HOME = {
     "FileReport": "recognise",
     "inspect": "recognise",
+    "load_preview": "models",
     "load_text_encoders": "text_encoders",
     "load_transformer": "models",
     "load_vae": "models",

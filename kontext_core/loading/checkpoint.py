@@ -6,6 +6,7 @@ Source of the format: huggingface/safetensors README (8 bytes of header length, 
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,6 +28,7 @@ DTYPES: dict[str, torch.dtype] = {
 }  # fmt: skip
 
 _USUAL_NAMES = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
+_SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors$")
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
 AGAIN = "download it again"
 
@@ -147,6 +149,16 @@ def files_of_weights(folder: Path) -> list[Path]:
     return sorted(file for end in ("*.safetensors", "*.gguf") for file in folder.glob(end))
 
 
+def check_index(folder: Path) -> None:
+    """Raises: CheckpointError if a folder has shards by their names, and no index that says what is in which."""
+    shards = [match for file in files_of_weights(folder) if (match := _SHARD.match(file.name))]
+    if shards and not any(folder.glob("*.safetensors.index.json")):
+        raise CheckpointError(
+            f"{folder} holds {len(shards)} of {int(shards[0][2])} shards and no index of them: get "
+            f"{shards[0][1]}.safetensors.index.json from where they came from"
+        )
+
+
 def is_one_model(folder: Path) -> bool:
     """Whether a folder is what transformers or diffusers write for one model, and not a collection of files."""
     if any(folder.glob("*.safetensors.index.json")):
@@ -160,12 +172,21 @@ def _only_file(folder: Path) -> Path:
     for file in files:
         if file.name in _USUAL_NAMES:  # beside variants such as model.fp16.safetensors
             return file
+    check_index(folder)
     if len(files) != 1:
-        found = (
-            f"holds several: {first_few([file.name for file in files])}; name one" if files else "holds none"
+        found = f"holds several: {first_few([file.name for file in files])}; name one"
+        raise CheckpointError(
+            f"a safetensors file is wanted in {folder}, which {found if files else pickled_in(folder) or 'holds none'}"
         )
-        raise CheckpointError(f"a safetensors file is wanted in {folder}, which {found}")
     return files[0]
+
+
+def pickled_in(folder: Path) -> str:
+    """What to say of the pickled files in a folder that has no others; "" if there are none."""
+    names = [file.name for end in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(end)]
+    if not names:
+        return ""
+    return f"holds {first_few(names)}: {_PICKLED}; save the model again as safetensors where it came from"
 
 
 def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:

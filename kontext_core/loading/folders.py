@@ -3,7 +3,15 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .checkpoint import Weights, files_of_weights, first_few, is_one_model, open_checkpoint
+from .checkpoint import (
+    Weights,
+    check_index,
+    files_of_weights,
+    first_few,
+    is_one_model,
+    open_checkpoint,
+    pickled_in,
+)
 from .recognise import FileReport, recognise
 
 TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
@@ -20,15 +28,18 @@ _PARTS: dict[str, tuple[str, str]] = {
         "T5 text encoder",
         "a folder 'text_encoder_2' with config.json and model.safetensors, or its shards and their index",
     ),
+    "preview": ("decoder for previews", "taef1_decoder.safetensors, or diffusers' file of taef1"),
 }
-_FOLDERS = {"transformer": "transformer", "vae": "vae", "clip": "text_encoder", "t5": "text_encoder_2"}
+_FOLDERS = {
+    "transformer": "transformer", "vae": "vae", "clip": "text_encoder", "t5": "text_encoder_2", "preview": "taef1",
+}  # fmt: skip
 
 
 def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     """One part of a model, recognised and ready to load.
 
     Args: path: a safetensors or GGUF file; a folder with one; or a folder laid out as the published one.
-        part: "transformer", "vae", "clip" or "t5".
+        part: "transformer", "vae", "clip", "t5" or "preview".
     Raises: CheckpointError if it is not there, or is something else, or cannot be used.
     """
     path = Path(path)
@@ -51,6 +62,7 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
     if is_one_model(folder):
         return recognise(open_checkpoint(folder), part)
 
+    check_index(folder)
     damaged: list[CheckpointError] = []
     found: list[tuple[FileReport, Weights]] = []
     for file in files_of_weights(folder):
@@ -73,4 +85,6 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
     if damaged:
         raise damaged[0]
     others = "".join(f"; {report.path.name} is {report.title}" for report, _ in found)
+    if pickled := pickled_in(folder):
+        others += f"; it {pickled}"
     raise CheckpointError(f"there is no {name} in {folder}; wanted there: {wanted}{others}")

@@ -1,4 +1,4 @@
-"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoder, llama.cpp's of T5.
+"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoders, llama.cpp's of T5.
 
 Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of both.
 """
@@ -155,6 +155,12 @@ def t5_rules(layers: int, *, gated: bool) -> list[Rule]:
             name = name if gated else name.replace("wi_1", "wi")
             rows.append((f"encoder.block.{i}.{name}", f"enc.blk.{i}.{source}"))
     return [Rule(f"{name}.weight", (f"{source}.weight",)) for name, source in rows]
+
+
+def preview_rules() -> list[Rule]:
+    """diffusers' AutoencoderTiny has no layer of its own for the clamp, so that its numbers are one lower."""
+    ends = ("weight", "bias", *(f"conv.{i}.{end}" for i in (0, 2, 4) for end in ("weight", "bias")))
+    return [Rule(f"{i}.{end}", (f"decoder.layers.{i - 1}.{end}",)) for i in range(1, 20) for end in ends]
 
 
 def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:

@@ -17,6 +17,7 @@ from ..packed.layer import packed_bytes
 from ..packed.schemes import FULL, checked, fits, pack
 from ..transformer import Transformer
 from ..vae import VAE
+from ..vae_preview import PreviewDecoder
 from .checkpoint import LazyTensor, Weights, first_few
 from .folders import find
 from .recognise import FileReport
@@ -65,6 +66,16 @@ def load_vae(
     report, weights = find(path, "vae")
     with torch.device("meta"):
         model = VAE(report.config)
+    return fill(model, report, weights, dtype, device)
+
+
+def load_preview(
+    path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+) -> PreviewDecoder:
+    """As `load_vae`, for the small decoder that shows unfinished latents."""
+    report, weights = find(path, "preview")
+    with torch.device("meta"):
+        model = PreviewDecoder(report.config)
     return fill(model, report, weights, dtype, device)
 
 

@@ -1,8 +1,9 @@
 """What a file of weights is, by its keys and shapes and never by its name."""
 
+import re
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import torch
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
 from ..errors import CheckpointError
 from ..packed.schemes import BYTES
-from . import bitsandbytes, fp8
+from . import bitsandbytes, fp8, torchao
 from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
-from .keys import count, rename, t5_rules, transformer_rules, vae_rules
+from .keys import count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
 from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.
@@ -22,6 +23,7 @@ _PREFIXES = {
     "vae": ("vae.", "first_stage_model."),
     "clip": ("text_encoders.clip_l.transformer.",),
     "t5": ("text_encoders.t5xxl.transformer.",),
+    "preview": ("taesd_decoder.",),
 }
 
 _FLUX_KEY = "double_blocks.0.img_attn.qkv.weight"
@@ -31,6 +33,8 @@ _VAE_DIFFUSERS_KEY = "encoder.down_blocks.0.resnets.0.norm1.weight"
 _CLIP_KEY = "encoder.layers.0.mlp.fc1.weight"
 _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
 _T5_GGUF_KEY = "enc.blk.0.attn_q.weight"
+_PREVIEW_KEY = "18.conv.0.weight"
+_PREVIEW_DIFFUSERS_KEY = "decoder.layers.17.conv.0.weight"
 _LORA_ENDS = (
     ".lora_A.weight", ".lora_down.weight", ".lora_A", ".lora_linear_layer.down.weight", ".lora.down.weight",
     "_lora.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a",
@@ -63,8 +67,12 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("enc.blk.1.attn_rel_b.weight",), "a UMT5 text encoder"),
     (("model.layers.0.self_attn.q_proj.weight",), "a language model"),
     (("blk.0.attn_q.weight", "output_norm.weight"), "a language model"),
+    (("1.conv.0.weight", "14.weight"), "the encoder of a small autoencoder (TAESD)"),
 )
 
+
+_NUMBER = re.compile(r"(?<=[.])\d+(?=[.])")
+_MOST_SAID, _LONGEST_SAID = 24, 160  # lines and letters of the metadata
 
 # The share of the parameters that are never quantised when they are loaded.
 _HIGH_PRECISION = {"transformer": 0.28, "t5": 0.03}
@@ -75,11 +83,13 @@ class FileReport:
     """What a file is and whether it can be used.
 
     Args:
-        kind: "transformer", "vae", "clip", "t5", "lora" or "unknown". title: what it is, in words.
+        kind: "transformer", "vae", "clip", "t5", "preview", "lora" or "unknown". title: what it is, in words.
         format: whose parameter names it has, and how it is quantised.
-        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, or None where the sizes are not known.
+        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, of "preview" the latent channels; or None where the
+            sizes are not known.
         dtypes: how many tensors of each. packed_parameters: numbers that can stay in fewer bits than are computed with.
-        refusal: why it cannot be used, "" if it can.
+        refusal: why it cannot be used, "" if it can. layers: how many tensors of each dtype, by the kind of layer, its
+            numbers left out. metadata: the header's strings, without what it says of single tensors.
     """
 
     path: Path
@@ -93,6 +103,8 @@ class FileReport:
     notes: tuple[str, ...] = ()
     refusal: str = ""
     packed_parameters: int = 0
+    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def memory(self, dtype: torch.dtype, quantise: str | None) -> int:
         """Bytes that the model takes when it is loaded, estimated. Args: as for `load_transformer`."""
@@ -106,11 +118,12 @@ class FileReport:
 
     def describe(self) -> str:
         """A few lines for people."""
-        dtypes = ", ".join(f"{n} x {name}" for name, n in self.dtypes.items())
         lines = [
             f"{self.path.name}: {self.title}",
-            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: {dtypes}",
+            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: {_counts(self.dtypes)}",
         ]
+        if len({name for kinds in self.layers.values() for name in kinds}) > 1:
+            lines.append(f"by layer: {'; '.join(self._groups())}")
         if isinstance(self.config, TransformerConfig):
             config = self.config
             guidance = "with" if config.guidance_embed else "without"
@@ -123,6 +136,20 @@ class FileReport:
         if self.refusal:
             lines.append(f"it cannot be used here: {self.refusal}")
         return "\n".join(lines)
+
+    def describe_closely(self) -> str:
+        """Further lines: the dtype of every kind of layer, and the metadata, cut short."""
+        layers = [f"{name}: {_counts(kinds)}" for name, kinds in self.layers.items()]
+        said = [f"{name} = {_short(value)}" for name, value in sorted(self.metadata.items())]
+        more = [f"and {len(said) - _MOST_SAID} more"] if len(said) > _MOST_SAID else []
+        return "\n".join([*layers, "metadata:", *(said[:_MOST_SAID] or ["none"]), *more])
+
+    def _groups(self) -> list[str]:
+        groups: dict[str, Counter[str]] = {}
+        for name, kinds in self.layers.items():
+            first, dot, _ = name.partition(".*.")
+            groups.setdefault(first if dot else "others", Counter()).update(kinds)
+        return [f"{name} {_counts(dict(kinds.most_common()))}" for name, kinds in groups.items()]
 
 
 def inspect(path: str | Path) -> FileReport:
@@ -140,6 +167,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
     """
     parts = _parts(checkpoint.weights)
     weights = parts.get(part) or next(iter(parts.values()))
+    known = torchao.names(weights)
     report = FileReport(
         path=checkpoint.path,
         kind="unknown",
@@ -151,16 +179,22 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
         size=checkpoint.size,
         notes=(f"the file packs several models: {', '.join(parts)}",) if len(parts) > 1 else (),
         refusal="no model known here has such parameter names",
+        layers=_by_layer(weights),
+        metadata={
+            key: text
+            for key, text in checkpoint.metadata.items()
+            if key not in known and key != torchao.NAMES
+        },
     )
     for keys, title in _OTHERS:
-        if all(key in weights for key in keys):
+        if all(key in known for key in keys):
             return replace(report, title=title, refusal=f"it is {title}"), weights
     if any(key.endswith(_LORA_ENDS) for key in weights):
         return replace(report, kind="lora", title="a LoRA", refusal=_LORA), weights
 
     said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
     for kind, title, keys, read in _KINDS:
-        if any(key in weights for key in keys):
+        if any(key in known for key in keys):
             report = replace(report, kind=kind, title=title, refusal="")
             try:
                 weights, forms = _unpack(weights, checkpoint)
@@ -170,7 +204,11 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
             names = ", ".join(filter(None, (report.format, *forms)))
             packed = sum(tensor.numel for tensor in weights.values() if tensor.packed)
             return replace(
-                report, format=names, parameters=_parameters(weights), packed_parameters=packed
+                report,
+                format=names,
+                parameters=_parameters(weights),
+                packed_parameters=packed,
+                layers=_by_layer(weights),
             ), weights
     return report, weights
 
@@ -179,14 +217,20 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
     """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
     said = checkpoint.config.get("quantization_config")
     method = said.get("quant_method") if isinstance(said, dict) else None
-    if method not in (None, "bitsandbytes"):
+    if method not in (None, "bitsandbytes", "torchao"):
         raise CheckpointError(
             f"it is quantised by {method!r}, whose files have no settled layout; use the bf16 files, which can be "
             "quantised when they are loaded, or GGUF, fp8 or NF4"
         )
+    if method == "torchao" and torchao.NAMES not in checkpoint.metadata:
+        raise CheckpointError(
+            "it is quantised by 'torchao', and its header does not say how; save it again as safetensors with torchao 0.16 "
+            "or newer, or use the bf16 files, which can be quantised when they are loaded"
+        )
+    weights, tiles = torchao.unpack(weights, checkpoint.metadata)
     weights, four_bits = bitsandbytes.unpack(weights)
     weights, eight_bits = fp8.unpack(weights, checkpoint.metadata)
-    return weights, ["GGUF" if "GGUF.version" in checkpoint.metadata else "", four_bits, eight_bits]
+    return weights, ["GGUF" if "GGUF.version" in checkpoint.metadata else "", tiles, four_bits, eight_bits]
 
 
 def _parts(weights: Weights) -> dict[str, Weights]:
@@ -202,6 +246,23 @@ def _parts(weights: Weights) -> dict[str, Weights]:
 
 def _name(tensor: LazyTensor) -> str:
     return tensor.stored or str(tensor.dtype).removeprefix("torch.")
+
+
+def _by_layer(weights: Weights) -> dict[str, dict[str, int]]:
+    """How many tensors of each dtype, by names in which `*` stands for numbers."""
+    found: dict[str, Counter[str]] = {}
+    for name, tensor in weights.items():
+        found.setdefault(_NUMBER.sub("*", name), Counter())[_name(tensor)] += 1
+    return {name: dict(kinds.most_common()) for name, kinds in found.items()}
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{n} x {name}" for name, n in kinds.items())
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} ..."
 
 
 def _size(size: int) -> str:
@@ -296,6 +357,26 @@ def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tupl
     return replace(report, format=names, config=t5_config(weights, said)), weights
 
 
+def _read_preview(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+    """diffusers' files have the encoder too, of no use here."""
+    names = "published names"
+    if _PREVIEW_KEY not in weights:
+        names = "diffusers' names"
+        weights = {key: tensor for key, tensor in weights.items() if key.startswith("decoder.")}
+        weights = rename(weights, preview_rules())
+    channels = shape_of(weights, "1.weight", 4)[1]
+    report = replace(report, format=names, config=channels)
+    if channels != FLUX_VAE.z_channels:
+        refusal = f"it is for latents of {channels} channels; FLUX.1 has {FLUX_VAE.z_channels}"
+        return replace(report, refusal=refusal), weights
+    return replace(report, notes=(*report.notes, _TAEF1_OR_TAESD3)), weights
+
+
+_TAEF1_OR_TAESD3 = (
+    "those of FLUX.1 (taef1) and of Stable Diffusion 3 (taesd3) have the same keys and shapes, so the file does not tell "
+    "which it is"
+)
+
 _Reader = Callable[[FileReport, Weights, dict[str, Any]], tuple[FileReport, Weights]]
 
 # Kind, what it is called, keys of which one is enough, how it is read.
@@ -304,4 +385,10 @@ _KINDS: tuple[tuple[str, str, tuple[str, ...], _Reader], ...] = (
     ("vae", "the autoencoder of FLUX.1", (_VAE_KEY, _VAE_DIFFUSERS_KEY), _read_vae),
     ("clip", "a CLIP text encoder", (_CLIP_KEY, f"text_model.{_CLIP_KEY}"), _read_clip),
     ("t5", "a T5 text encoder", (_T5_KEY, _T5_GGUF_KEY), _read_t5),
+    (
+        "preview",
+        "a small decoder for previews (TAESD)",
+        (_PREVIEW_KEY, _PREVIEW_DIFFUSERS_KEY),
+        _read_preview,
+    ),
 )

@@ -159,6 +159,10 @@ def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.Ca
 def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["info", str(pipeline.TINY / "ae.safetensors")]) == 0
     assert "autoencoder" in capsys.readouterr().out
+    assert main(["info", str(pipeline.TINY / "flux1-kontext-dev.safetensors"), "--layers"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "double_blocks.*.img_attn.qkv.weight: 2 x bfloat16" in said
+    assert any(line.startswith("training = ") for line in said)
 
 
 def test_a_closer_look(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kontext_core.errors import CheckpointError
+from kontext_core.loading import load_transformer
 from kontext_core.loading.checkpoint import open_checkpoint
 
 
@@ -147,6 +148,17 @@ def test_shards(write, tmp_path: Path):
     checkpoint = open_checkpoint(tmp_path / "m")
     assert set(checkpoint.weights) == {"a", "b"}
     assert checkpoint.config == {"depth": 2}
+
+
+@pytest.mark.parametrize("inner", ["", "transformer"])
+def test_shards_without_an_index(write, tmp_path: Path, inner: str):
+    for number in (1, 2):
+        name = f"diffusion_pytorch_model-0000{number}-of-00003.safetensors"
+        write(f"m/{inner}/{name}", {"a": torch.ones(2)})
+    said = r"holds 2 of 3 shards and no index of them: get diffusion_pytorch_model\.safetensors\.index\.json from where"
+    for read in (open_checkpoint, load_transformer) if not inner else (load_transformer,):
+        with pytest.raises(CheckpointError, match=said):
+            read(tmp_path / "m")
 
 
 def test_a_shard_that_is_not_there(write, tmp_path: Path):

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer, load_vae
+from kontext_core.loading.folders import find
 from kontext_core.packed.layer import whole_state_dict
 from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
@@ -215,6 +217,42 @@ def test_a_diffusers_autoencoder(tmp_path: Path, assert_close):
         mode = model.encode(image).latent_dist.mode()
         assert_close(loaded.encode(image), (mode - 0.25) * 0.5)
         assert_close(loaded.decode((mode - 0.25) * 0.5), model.decode(mode).sample)
+
+
+def test_all_parts_with_text_encoders_in_one_file(transformer, vae: VAE, text_encoders, config, write):
+    """As ComfyUI saves a checkpoint. CLIP-L's sizes are known; a smaller one could not say its own in there."""
+    torch.manual_seed(0)
+    clip = CLIPTextModel(CLIPTextConfig(
+        vocab_size=600, hidden_size=768, intermediate_size=96, num_hidden_layers=1, num_attention_heads=12,
+    ))  # fmt: skip
+    wanted = {
+        "transformer": transformer.state_dict(),
+        "vae": vae.state_dict(),
+        "clip": {
+            f"text_model.{key.removeprefix('text_model.')}": one for key, one in clip.state_dict().items()
+        },
+        "t5": {key: one for key, one in text_encoders.t5.state_dict().items() if "embed_tokens" not in key},
+    }
+    prefixes = {
+        "transformer": "model.diffusion_model.", "vae": "vae.", "clip": "text_encoders.clip_l.transformer.",
+        "t5": "text_encoders.t5xxl.transformer.",
+    }  # fmt: skip
+    tensors = {prefixes[part] + key: one for part, own in wanted.items() for key, one in own.items()}
+    path = write("all.safetensors", tensors, config=config)
+    for part, own in wanted.items():
+        report, weights = find(path, part)
+        assert report.notes[0] == "the file packs several models: transformer, vae, clip, t5"
+        kept = {key: one for key, one in own.items() if not key.endswith("position_ids")}
+        assert weights.keys() == kept.keys()
+        assert all(torch.equal(weights[key].read(), one) for key, one in kept.items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_an_autoencoder_in_each_dtype(vae: VAE, write, dtype: torch.dtype):
+    tensors = {key: one.to(dtype) for key, one in vae.state_dict().items()}
+    loaded = load_vae(write("ae.safetensors", tensors, asdict(vae.config)))
+    assert {one.dtype for one in loaded.parameters()} == {dtype}
+    _same_weights(loaded, tensors)
 
 
 def test_a_single_autoencoder_file(vae: VAE, write):

@@ -14,19 +14,21 @@ from pathlib import Path
 import gguf
 import pytest
 import torch
-from safetensors.torch import save
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer
 from kontext_core.transformer import Transformer
 from tests.core.loading.conftest import TINY, randomise
+from tests.core.loading.test_torchao import DATA
 
 SECONDS = float(os.environ.get("KONTEXT_FUZZ_SECONDS", "10"))
 
 
 @pytest.fixture(scope="module")
 def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
-    """Good files, as small as they come: plain, scaled fp8, NF4 and GGUF."""
+    """Good files, as small as they come: plain, scaled fp8, NF4, torchao's and GGUF."""
     config = replace(TINY, hidden_size=64, depth=1, depth_single_blocks=1, mlp_ratio=1.0, num_heads=2)
     model = randomise(Transformer(config))
     said = json.dumps(asdict(config))
@@ -50,7 +52,12 @@ def seeds(tmp_path_factory: pytest.TempPathFactory) -> list[bytes]:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return [*(save(one, {"config": said}) for one in (plain, scaled, nf4)), path.read_bytes()]
+    file = DATA / "int8" / "diffusion_pytorch_model.safetensors"
+    with safe_open(file, framework="pt") as opened:
+        flattened = save(
+            load_file(file), {**opened.metadata(), "config": json.dumps({"axes_dim": [8, 12, 12]})}
+        )
+    return [*(save(one, {"config": said}) for one in (plain, scaled, nf4)), flattened, path.read_bytes()]
 
 
 def _cut(data: bytearray, rng: random.Random, header: int) -> None:

@@ -210,7 +210,7 @@ def test_nf4_that_does_not_add_up(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("method", ["torchao", "quanto", 7])
+@pytest.mark.parametrize("method", ["quanto", "fp_quant", 7])
 def test_forms_without_a_settled_layout_are_refused(
     transformer: Transformer, write: Callable[..., Path], tmp_path: Path, method: object
 ) -> None:

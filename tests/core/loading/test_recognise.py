@@ -50,6 +50,27 @@ def test_dev_and_kontext_cannot_be_told_apart(recognised: Recognise):
     ]
 
 
+def test_the_dtype_of_every_kind_of_layer_and_the_metadata(transformer, write):
+    tensors = {
+        key: one.to(torch.float8_e4m3fn) if one.ndim == 2 and "single" in key else one.bfloat16()
+        for key, one in transformer.state_dict().items()
+    }
+    report = inspect(
+        write("x.safetensors", tensors, asdict(transformer.config), who="somebody\nelse", long="x" * 999)
+    )
+    assert report.describe().splitlines()[2] == (
+        "by layer: double_blocks 48 x bfloat16; final_layer.adaLN_modulation 2 x bfloat16; others 18 x bfloat16; "
+        "single_blocks 15 x bfloat16, 9 x float8_e4m3fn"
+    )
+    said = report.describe_closely().splitlines()
+    assert "single_blocks.*.linear1.weight: 3 x float8_e4m3fn" in said
+    assert "double_blocks.*.img_mlp.0.weight: 2 x bfloat16" in said
+    assert said[said.index("metadata:") + 1 :] == [
+        next(line for line in said if line.startswith("config = {")), f"long = {'x' * 160} ...", "who = somebody else",
+    ]  # fmt: skip
+    assert len(said) < 50
+
+
 def test_schnell_was_not_trained_to_edit(recognised: Recognise):
     report = recognised(lambda: Transformer(replace(KONTEXT_DEV, guidance_embed=False)))
     assert report.title == "the FLUX.1 schnell transformer"
