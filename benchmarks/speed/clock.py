@@ -87,6 +87,7 @@ class Clock:
     def peak_gib(self, work: Callable[[], object]) -> float | None:
         """What one run needs beyond what was there before it, its result included; None where nobody counts."""
         if self.device.type != "cuda":
+            work()
             return None
         torch.cuda.synchronize(self.device)
         torch.cuda.empty_cache()

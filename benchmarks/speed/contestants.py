@@ -14,6 +14,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from kontext_core.approximate import METHODS
 from kontext_core.kernels import Wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
+from kontext_core.step_graph import velocity as one_step
 from kontext_core.transformer import Transformer
 
 from .models import Question, same_weights, their_transformer
@@ -136,16 +137,29 @@ def _with_compiled_blocks(model: Transformer) -> Transformer:
     return model
 
 
-def _fused(model: Transformer) -> Transformer:
-    _needs_cuda(model, "fused kernels are for CUDA only")
-    if find_spec("triton") is None:
-        raise UnavailableError("triton is not installed")
+def _on_cuda(reason: str) -> Callable[[Transformer], Transformer]:
+    def make(model: Transformer) -> Transformer:
+        _needs_cuda(model, reason)
+        return model
+
+    return make
+
+
+def _sage(model: Transformer) -> Transformer:
+    _needs_cuda(model, "SageAttention is for CUDA only")
+    if find_spec("sageattention") is None:
+        raise UnavailableError("sageattention is not installed")
     return model
 
 
 MODES: dict[str, Contestant] = {
+    "ours": Contestant(
+        True, _same
+    ),  # kernels and attention by the device, as an edit runs unless asked otherwise
     "ours, plain": Contestant(True, _same, _wished(kernels="plain")),
-    "ours, kernels": Contestant(True, _fused, _wished(kernels="fused")),
+    "ours, side stream": Contestant(True, _on_cuda("streams are CUDA's"), _wished(side_stream=True)),
+    "ours, graph": Contestant(True, _on_cuda("graphs are CUDA's"), _wished(graph=True)),
+    "ours, sage": Contestant(False, _sage, _wished(attention="sage")),
     "ours, compiled": Contestant(True, compiled_blocks),
     "ours, fp8": Contestant(False, our_float8),
     "ours, fp8 compiled": Contestant(False, our_compiled_float8, slow=True),
@@ -172,7 +186,7 @@ def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
 
         def ours() -> Tensor:
             with contestant.scope():
-                return model.velocity(asked.tokens, prepared, table, 0)
+                return one_step(model, asked.tokens, prepared, table, 0)
 
         return ours
     img = asked.img.to(asked.txt.dtype)

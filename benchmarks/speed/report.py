@@ -28,12 +28,15 @@ def lines(case: str, found: Mapping[str, Any], *, seconds: bool) -> Iterator[str
         parts += (
             [f"{one['weights_gib'] + one['step_gib']:6.2f} GiB"] if one.get("step_gib") is not None else []
         )
+        parts += [f"first {one['first_seconds'] - one['seconds']:+.1f} s"] if seconds else []
         parts += [] if one.get("exact", True) else ["NOT EXACT"]
+        parts += [] if one.get("same_bits", True) else ["OTHER BITS THE SECOND TIME"]
         yield f"  {name:26} " + ", ".join(parts)
 
 
 def chart(cases: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> None:
     """Each contestant's step over the kernel floor, which is the line at 1."""
+    cases = {name: found for name, found in cases.items() if "contestants" in found}
     figure = Figure(
         figsize=(7.5, 0.8 + 0.28 * sum(_rows(found) + 1 for found in cases.values())), layout="constrained"
     )

@@ -10,6 +10,7 @@ from benchmarks import scaling
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cases import CONFIGURATIONS, Case, counted_flop, step_flop
 from kontext_core.config import KONTEXT_DEV
+from tools.paths import ROOT
 
 
 def test_work_of_a_step_is_the_formula() -> None:
@@ -28,14 +29,18 @@ def test_bench(tmp_path: Path) -> None:
     torch.set_num_threads(threads)
     result = json.loads((tmp_path / "speed_cpu.json").read_text())
     cases = result["least"]["cases"]
-    assert list(cases) == [Case(32, count).name for count in (0, 1, 2)]
+    assert list(cases) == [Case(32, count).name for count in (1, 0, 2)]
     for case in cases.values():
-        ours, theirs = case["contestants"]["ours, plain"], case["contestants"]["diffusers"]
-        assert ours["exact"], f"the error is {ours['error']}"
-        assert ours["times_diffusers"] > 0
+        theirs = case["contestants"]["diffusers"]
         assert theirs["over_floor"] > 0
+        for name in ("ours", "ours, plain"):
+            ours = case["contestants"][name]
+            assert ours["exact"], f"the error is {ours['error']}"
+            assert ours["same_bits"]
+            assert ours["times_diffusers"] > 0
         assert "CUDA" in case["contestants"]["ours, fp8"]["unavailable"]
     assert result["least"]["edit"]["contestants"]["ours, plain"]["times_diffusers"] > 0
+    assert result["least"]["uses"] == {"fused_kernels": False, "attention": "torch"}
     assert "seconds" not in (tmp_path / "speed_cpu.json").read_text()
     assert (tmp_path / "speed_cpu_least.png").stat().st_size > 1000
 
@@ -56,12 +61,56 @@ def test_one_contestant_that_fails_does_not_end_all(monkeypatch: pytest.MonkeyPa
     }
 
 
-def test_without_a_card_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    if torch.cuda.is_available():
-        pytest.skip("there is one")
+def test_no_case_is_begun_that_would_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what there is until then is written."""
+    monkeypatch.setattr(speed, "PEERS", {"diffusers": speed.PEERS["diffusers"]})
+    monkeypatch.setattr(speed, "MODES", {})
+    options = "--cpu --configuration least --rounds 1 --seconds 0.001 --minutes 0.0001 --side 32 --output"
+    speed.main([*options.split(), str(tmp_path)])
+    found = json.loads((tmp_path / "speed_cpu.json").read_text())["least"]
+    first, *others = found["cases"].values()
+    assert first["contestants"]["diffusers"]["over_floor"] > 0
+    assert others == [{"unavailable": "no time was left"}] * 2
+    assert found["edit"]["contestants"]["diffusers"] == {"unavailable": "no time was left"}
+
+
+def test_the_usual_edit_comes_first() -> None:
+    kontext = CONFIGURATIONS["kontext"]
+    short = speed.cases_of(kontext, short=True)
+    assert short == [Case(1024, 1), Case(1024, 0), Case(1024, 2), Case(512, 1)]
+    assert speed.usual_edit(kontext) == short[0]
+    assert speed.cases_of(kontext, short=False, sides=[256]) == [Case(256, count) for count in (1, 0, 2, 4)]
+    assert len(speed.cases_of(kontext, short=False)) == 12
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ("", "there is no CUDA card here; --cpu gives ratios on the CPU"),
+        ("--cpu --configuration kontext", "on a CPU a step takes minutes; choose tiny, middle or least"),
+        ("--cpu --side 500", "500 is no side of a picture here; give a multiple of 16"),
+        ("--cpu --rounds 0", "0 is no number of them; give 1 or more"),
+        ("--cpu --minutes soon", "soon is no amount of time; give a number above 0"),
+        ("--cpu --seconds -1", "-1 is no amount of time; give a number above 0"),
+        ("--cpu --output README.md", "--output README.md is a file; name a folder"),
+        ("--cpu --contestant fastest", "argument --contestant: invalid choice: 'fastest'"),
+    ],
+)
+def test_options(
+    options: str, sentence: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.chdir(ROOT)
     with pytest.raises(SystemExit):
-        speed.main([])
-    assert "there is no CUDA card here; --cpu gives ratios on the CPU" in capsys.readouterr().err
+        speed.main(options.split())
+    assert sentence in capsys.readouterr().err
+
+
+def test_threads_are_for_a_cpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(SystemExit):
+        speed.main(["--threads", "4"])
+    assert "--threads is for a CPU; leave it out, or give --cpu" in capsys.readouterr().err
 
 
 def test_scaling(tmp_path: Path) -> None:
