@@ -83,6 +83,13 @@ class KontextReference(io.ComfyNode):
                     optional=True,
                     tooltip="Only what is white of the picture is looked at, each part in its own place.",
                 ),
+                io.String.Input(
+                    "name",
+                    optional=True,
+                    default="",
+                    tooltip="What you call this picture, such as: the hat. It is shown in the node and in the layout "
+                    "picture, so that you tell the references apart; the model does not read it.",
+                ),
             ],
             outputs=[
                 ReferencesSocket.Output(
@@ -104,15 +111,15 @@ class KontextReference(io.ComfyNode):
         max_tokens: int = 0,
         place: str = "",
         region: Tensor | None = None,
+        name: str = "",
     ) -> io.NodeOutput:
         one_of(image, latent, "this reference")
         picture = None if image is None else convert.picture(image)
         corner = place_of(place)
         reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
-        said = host.say(
-            f"reference {len(stack)}: {describe(reference, model)}", kontext_size=[own_size(reference)]
-        )
+        called = f"reference {len(stack)}" + (f", {name.strip()}" if name.strip() else "")
+        said = host.say(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
         return io.NodeOutput(stack, ui=said)
 
 

@@ -76,9 +76,8 @@ _BUILD = """async ({id, nodes, links, groups, view}) => {
 }"""
 
 
-def build(page: Page, name: str) -> str:
-    """Build a graph in the page and give the file that the page would save."""
-    graph = GRAPHS[name]()
+def build(page: Page, name: str, graph: Graph) -> str:
+    """Build a graph in the page, which then shows it, and give the file that the page would save."""
     parts: Json = {
         "id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"kontext/workflows/{name}")),
         "nodes": {key: asdict(node) for key, node in graph.nodes.items()},
@@ -143,7 +142,9 @@ def main() -> None:
     with Server(front_end=frontend.get(frontend.NEWEST)) as server:
         with open_browser() as browser, open_page(browser, server.url) as page:
             for name in options.names:
-                (FOLDER / f"{name}.json").write_text(build(page, name) + "\n", encoding="utf-8")
+                (FOLDER / f"{name}.json").write_text(
+                    build(page, name, GRAPHS[name]()) + "\n", encoding="utf-8"
+                )
                 say(f"wrote {FOLDER / name}.json")
         with Client(server.url) as client:
             for name in [] if options.no_thumbnails else options.names:

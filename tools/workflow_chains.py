@@ -5,7 +5,19 @@ from __future__ import annotations
 from kontext_core.world.examples import EXAMPLES, STEPS
 
 from . import workflow_parts as parts
-from .workflow_parts import COLUMN, EDIT_ROW, NARROW, OWN, TURN_ROW, WIDE, WORLD, Graph, Node
+from .workflow_parts import (
+    COLUMN,
+    EDIT_ROW,
+    MODEL_ROW,
+    NARROW,
+    OWN,
+    PICTURE_ROW,
+    TURN_ROW,
+    WIDE,
+    WORLD,
+    Graph,
+    Node,
+)
 
 TURNS = ("First turn", "Second turn", "Third turn")
 
@@ -13,7 +25,7 @@ TURNS = ("First turn", "Second turn", "Third turn")
 def three_turn_edit() -> Graph:
     """Three edits, each made to the result of the one before."""
     made = EXAMPLES["three_turn_edit"]
-    nodes = {"model": parts.model(0, 0), "picture": parts.picture(0, 360, made.pictures[0])}
+    nodes = {"model": parts.model(0, 0), "picture": parts.picture(0, MODEL_ROW, made.pictures[0])}
     links = ["picture.image > turn1.image"]
     groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
     turns = zip(made.instructions, made.seeds, TURNS, strict=True)
@@ -27,8 +39,8 @@ def three_turn_edit() -> Graph:
         groups[what] = (turn, save)
     nodes["note"] = parts.note(
         0,
-        700,
-        260,
+        MODEL_ROW + PICTURE_ROW,
+        240,
         "## Three turns",
         "Each turn takes the **latent** of the turn before, so nothing is lost between them. "
         "Change the instruction of turn 3 and queue again: only turn 3 runs.",
@@ -43,7 +55,7 @@ def five_turn_chain() -> Graph:
     step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
         "model": parts.model(0, 0, NARROW),
-        "picture": parts.picture(0, 360, made.pictures[0], wide=NARROW),
+        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
             TURN_ROW,
@@ -62,7 +74,7 @@ def five_turn_chain() -> Graph:
         if number > 1:
             links.append(f"turn{number - 1}.chain > turn{number}.chain")
     nodes["sheet"] = Node("KontextChainSheet", (2 * step, TURN_ROW), (wide, 260))
-    nodes["save"] = Node("KontextSaveChain", (4 * step, TURN_ROW), (wide, 260))
+    nodes["save"] = Node("KontextSaveChain", (4 * step, TURN_ROW), (wide, 140))
     links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
     return Graph(nodes, links)
 
@@ -74,7 +86,7 @@ def branch_and_compare() -> Graph:
     step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
         "model": parts.model(0, 0, NARROW),
-        "picture": parts.picture(0, 360, made.pictures[0], wide=NARROW),
+        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
             TURN_ROW,
@@ -88,9 +100,9 @@ def branch_and_compare() -> Graph:
         "turn1": parts.turn(step, 0, *first, "Turn 1", NARROW),
         "turn2": parts.turn(2 * step, 0, *second, "Turn 2", NARROW),
         "branch": parts.turn(3 * step, 0, *branch, "Turn 2, another way", NARROW),
-        "compare": Node("KontextCompare", (4 * step, 0), (wide, 420), {"turn": -1, "other_turn": -1}),
+        "compare": Node("KontextCompare", (4 * step, 0), (wide, 140), {"turn": -1, "other_turn": -1}),
         "pick": Node(
-            "KontextPickTurn", (2 * step, TURN_ROW), (NARROW, 260), {"turn": 0}, "Back to the start"
+            "KontextPickTurn", (2 * step, TURN_ROW), (NARROW, 100), {"turn": 0}, "Back to the start"
         ),
     }
     links = [
@@ -126,7 +138,7 @@ def script() -> Graph:
             OWN,
         ),
         "model": parts.model(COLUMN, 0),
-        "picture": parts.picture(COLUMN, 360, made.pictures[0]),
+        "picture": parts.picture(COLUMN, MODEL_ROW, made.pictures[0]),
         "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
         "save": parts.save(3 * COLUMN, 560, "kontext_script"),
@@ -155,11 +167,11 @@ def resume_from_png() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 380),
-        "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 320), {"file": "example (comes along)"}),
+        "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 140), {"file": "example (comes along)"}),
         "before": Node("KontextChainSheet", (COLUMN, 600), (WIDE, 260), title="What came before"),
         "turn": parts.turn(2 * COLUMN, 0, made.instructions[0], made.seeds[0], f"Turn {turn}"),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
-        "save": Node("KontextSaveChain", (3 * COLUMN, 560), (WIDE, 300)),
+        "save": Node("KontextSaveChain", (3 * COLUMN, 440), (WIDE, 140)),
     }
     links = [
         "load.chain > before.chain",

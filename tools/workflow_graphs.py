@@ -6,7 +6,7 @@ from kontext_core.world.examples import EXAMPLES
 
 from . import workflow_parts as parts
 from .workflow_chains import branch_and_compare, five_turn_chain, resume_from_png, script, three_turn_edit
-from .workflow_parts import COLUMN, OWN, WIDE, WORLD, Graph, Node
+from .workflow_parts import COLUMN, MODEL_ROW, OWN, PICTURE_ROW, WIDE, WORLD, Graph, Node
 
 
 def text_to_image() -> Graph:
@@ -14,7 +14,9 @@ def text_to_image() -> Graph:
     made = EXAMPLES["text_to_image"]
     nodes = {
         "model": parts.model(0, 0),
-        "note": parts.note(0, 360, 240, "## Text to image", "No reference: the words say it all.", WORLD),
+        "note": parts.note(
+            0, MODEL_ROW, 240, "## Text to image", "No reference: the words say it all.", WORLD
+        ),
         "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
         "sampler": parts.sampler(2 * COLUMN, 0, made.seeds[0]),
         "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
@@ -37,7 +39,7 @@ def single_edit() -> Graph:
     nodes = {
         "note": parts.note(0, 0, 300, "## One edit", WORLD, OWN),
         "model": parts.model(COLUMN, 0),
-        "picture": parts.picture(COLUMN, 360, made.pictures[0]),
+        "picture": parts.picture(COLUMN, MODEL_ROW, made.pictures[0]),
         "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_edit"),
     }
@@ -50,11 +52,13 @@ def two_references() -> Graph:
     made = EXAMPLES["two_references"]
     nodes = {
         "model": parts.model(0, 0),
-        "first": parts.picture(0, 360, made.pictures[0], "Picture 1"),
-        "second": parts.picture(0, 700, made.pictures[1], "Picture 2"),
+        "first": parts.picture(0, MODEL_ROW, made.pictures[0], "Picture 1"),
+        "second": parts.picture(0, MODEL_ROW + PICTURE_ROW, made.pictures[1], "Picture 2"),
         "prompt": Node("KontextEncodePrompt", (2 * COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
-        "one": Node("KontextReference", (COLUMN, 0), (WIDE, 480), {}, "Reference 1: sets the size"),
-        "two": Node("KontextReference", (COLUMN, 540), (WIDE, 480), {}, "Reference 2"),
+        "one": Node(
+            "KontextReference", (COLUMN, 0), (WIDE, 480), {"name": "the scene"}, "Reference 1: sets the size"
+        ),
+        "two": Node("KontextReference", (COLUMN, 580), (WIDE, 480), {"name": "the thing"}, "Reference 2"),
         "sampler": parts.sampler(2 * COLUMN, 360, made.seeds[0]),
         "note": parts.note(
             3 * COLUMN,
@@ -99,7 +103,7 @@ def drawn_ellipse() -> Graph:
         ),
         "model": parts.model(0, 380),
         "picture": parts.picture(COLUMN, 0, made.pictures[0]),
-        "cue": Node("KontextVisualCue", (COLUMN, 360), (WIDE, 440), {"marks": made.marks}),
+        "cue": Node("KontextVisualCue", (COLUMN, PICTURE_ROW), (WIDE, 200), {"marks": made.marks}),
         "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_pointed"),
     }
@@ -130,7 +134,7 @@ def masked_edit() -> Graph:
         ),
         "model": parts.model(0, 380),
         "picture": parts.picture(COLUMN, 0, made.pictures[0]),
-        "black": Node("SolidMask", (COLUMN, 360), (WIDE, 110), side, "All black"),
+        "black": Node("SolidMask", (COLUMN, PICTURE_ROW), (WIDE, 110), side, "All black"),
         "white": Node(
             "SolidMask",
             (COLUMN, 550),
@@ -158,10 +162,10 @@ def three_references() -> Graph:
     made = EXAMPLES["three_references"]
     nodes = {
         "model": parts.model(0, 0),
-        "prompt": Node("KontextEncodePrompt", (0, 360), (WIDE, 300), {"text": made.instructions[0]}),
+        "prompt": Node("KontextEncodePrompt", (0, MODEL_ROW), (WIDE, 300), {"text": made.instructions[0]}),
         "note": parts.note(
             0,
-            740,
+            800,
             220,
             "## Three references",
             "**Kontext Reference Grid** takes four pictures at once; the first sets the size of the result, and the words "
@@ -169,8 +173,8 @@ def three_references() -> Graph:
             OWN,
         ),
         "first": parts.picture(COLUMN, 0, made.pictures[0], "Picture 1"),
-        "second": parts.picture(COLUMN, 340, made.pictures[1], "Picture 2"),
-        "third": parts.picture(COLUMN, 680, made.pictures[2], "Picture 3"),
+        "second": parts.picture(COLUMN, PICTURE_ROW, made.pictures[1], "Picture 2"),
+        "third": parts.picture(COLUMN, 2 * PICTURE_ROW, made.pictures[2], "Picture 3"),
         "grid": Node("KontextReferenceGrid", (2 * COLUMN, 0), (WIDE, 480)),
         "sampler": parts.sampler(3 * COLUMN, 0, made.seeds[0]),
         "decode": Node("KontextDecode", (2 * COLUMN, 560), (WIDE, 60)),
@@ -206,8 +210,8 @@ def style_reference() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 0),
-        "picture": parts.picture(0, 360, made.pictures[0], "Picture 1"),
-        "style": parts.picture(0, 700, made.pictures[1], "Picture 2: the style"),
+        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], "Picture 1"),
+        "style": parts.picture(0, MODEL_ROW + PICTURE_ROW, made.pictures[1], "Picture 2: the style"),
         "reference": Node("KontextReference", (COLUMN, 500), (WIDE, 480)),
         "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_style"),

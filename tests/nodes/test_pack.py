@@ -47,6 +47,7 @@ INPUTS = {
     "KontextEncodePrompt": ["model", "text", "negative"],
     "KontextReference": [
         "fit", "image", "latent", "references", "model", "strength", "max_tokens", "place", "region",
+        "name",
     ],
     "KontextReferenceGrid": [
         "fit", "arrange", "image_1", "image_2", "image_3", "image_4", "references", "model",

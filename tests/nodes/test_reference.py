@@ -127,3 +127,10 @@ def test_a_turn_keeps_the_picture_and_takes_the_strength(run: Run, model: Any) -
     assert torch.equal(chains[0].last.latents, plain.last.latents)
     assert not torch.equal(chains[1].last.latents, plain.last.latents)
     assert torch.equal(chains[1].last.references[0], image)
+
+
+def test_a_name_is_shown_and_changes_nothing(run: Run, sampled: Callable[..., torch.Tensor]) -> None:
+    one = run("KontextReference", image=picture(128, 128))[0]
+    made = run("KontextReference", image=picture(128, 128), references=one, name=" the hat ")
+    assert made.ui.as_dict()["text"][0].startswith("reference 2, the hat: 128 x 128 px")
+    assert torch.equal(sampled(name="the hat"), sampled(name=""))

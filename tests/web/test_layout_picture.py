@@ -25,7 +25,8 @@ _SHOWN = """id => {
   const {element} = node.widgets.find(one => one.name === 'kontext_layout')
   const boxes = [...element.querySelectorAll('g[data-number]')].map(group => {
     const {x, y, width, height} = group.querySelector('rect').getBBox()
-    return {number: Number(group.dataset.number), plane: Number(group.parentNode.dataset.plane),
+    const words = [...group.querySelectorAll('text')].map(one => one.textContent)
+    return {number: Number(group.dataset.number), plane: Number(group.parentNode.dataset.plane), words,
       tokens: Number(group.dataset.tokens), known: group.dataset.known === 'true', x, y, width, height}
   })
   return {lines: [...element.querySelectorAll(':scope > div')].map(one => one.textContent), boxes}
@@ -81,8 +82,16 @@ def test_two_references_stand_to_scale_with_their_tokens(editor: Editor) -> None
         (0, 0, 64), (1, 1, 64), (2, 2, 64),
     ]  # fmt: skip
     assert len({(round(box["width"]), round(box["height"])) for box in shown["boxes"]}) == 1
+    assert [box["words"] for box in shown["boxes"]] == [
+        ["★", "64"], ["1", "the scene", "64"], ["2", "the thing", "64"],
+    ]  # fmt: skip
     alone = wait_until_it_says(editor.page, first, "= 160 tokens")
     assert len(alone["boxes"]) == 2, "up to the first reference there is one"
+    pick(editor, second, name="<b>a hat that is much too long for its box</b>")
+    editor.page.wait_for_function(
+        f"id => ({_SHOWN})(id).boxes[2].words[1].startsWith('<b>a hat')", arg=second, timeout=PATIENCE_MS
+    )
+    assert by_number(editor.page.evaluate(_SHOWN, second))[2]["words"][1].endswith("…"), "as much as fits"
 
 
 def test_it_follows_widgets_and_links(editor: Editor) -> None:
@@ -160,8 +169,9 @@ def test_it_is_in_no_file_and_asks_nothing_while_idle(editor: Editor) -> None:
     saved = page.evaluate("() => app.graphToPrompt().then(made => JSON.stringify(made))")
     assert "kontext_layout" not in saved
     assert [node["values"] for node in editor.graph()["nodes"] if node["type"] == "KontextReference"] == [
-        ["crop", 1, 0, ""]
-    ] * 2
+        ["crop", 1, 0, "", "the scene"],
+        ["crop", 1, 0, "", "the thing"],
+    ]
     page.evaluate(_COUNT_QUESTIONS)
     page.mouse.move(800, 500)
     page.mouse.wheel(0, 200)

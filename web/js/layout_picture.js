@@ -3,7 +3,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { drawingOf, line } from "./layout_svg.js";
-import { questionOf, rememberSize } from "./stack.js";
+import { namesIn, questionOf, rememberSize } from "./stack.js";
 import { loadWords } from "./words.js";
 
 const SHOWN_IN = ["KontextReference", "KontextReferenceGrid"];
@@ -48,7 +48,8 @@ async function answerTo(body) {
     const headers = { "Content-Type": "application/json" };
     const answer = await app.api.fetchApi("/kontext/plan", { method: "POST", headers, body });
     const plan = await answer.json();
-    return answer.ok ? drawingOf(plan) : [line(plan.error)];
+    if (!answer.ok) return [line(plan.error)];
+    return drawingOf(plan, namesIn(JSON.parse(body)));
   } catch (error) {
     return [line(String(error))]; // the server is gone, which the page says too
   }

@@ -11,6 +11,9 @@ import { t } from "./words.js";
 const WIDTH = 360;
 const HEIGHT = 124;
 const MARGIN = 4;
+const LETTER = 5.5; // a letter's usual width
+const LINE = 13;
+const CENTRED = { "text-anchor": "middle", "dominant-baseline": "central" };
 const RESULT = "var(--p-primary-color, #60a5fa)";
 
 /** @param {string} name @param {Record<string, string | number>} attributes @param {(Node | string)[]} inside */
@@ -28,8 +31,14 @@ const label = (text, x, y, more = {}) =>
 /** How many tokens a picture has, as far as that is known. @param {{ tokens: number, known: boolean, region?: boolean }} one */
 const counted = ({ tokens, known, region }) => `${known ? (region ? "≤ " : "") : "≈ "}${tokens}`;
 
-/** @param {Placed} box */
-function drawBox(box) {
+/** So much of a name as a box of this width has room for. @param {string} name @param {number} width */
+function fitting(name, width) {
+  const most = Math.floor(width / LETTER);
+  return name.length <= most ? name : `${name.slice(0, Math.max(most - 1, 0))}…`;
+}
+
+/** @param {Placed} box @param {string} called */
+function drawBox(box, called) {
   const { number, picture, x, y, width, height } = box;
   const result = number === 0;
   const group = svg("g", {
@@ -51,25 +60,30 @@ function drawBox(box) {
     }),
   );
   const name = `${result ? "★" : number}${picture.known ? "" : " ?"}`;
-  const middle = { "text-anchor": "middle", "dominant-baseline": "central" };
-  const both = height >= 28 && width >= 30;
+  const lines = [name];
+  if (height >= 28 && width >= 30) {
+    lines.push(counted(picture));
+    if (called && height >= 42) lines.splice(1, 0, fitting(called, width));
+  }
   if (height >= 10 && width >= 8)
-    group.append(
-      label(name, x + width / 2, y + height / 2 - (both ? 6 : 0), { ...middle, "font-weight": "bold" }),
-    );
-  if (both) group.append(label(counted(picture), x + width / 2, y + height / 2 + 8, middle));
+    lines.forEach((text, i) => {
+      const high = y + height / 2 + LINE * (i - (lines.length - 1) / 2);
+      const weight = i ? "normal" : "bold";
+      group.append(label(text, x + width / 2, high, { ...CENTRED, "font-weight": weight }));
+    });
+  if (called) group.append(svg("title", {}, called));
   return group;
 }
 
-/** @param {Plane} plane */
-function drawPlane({ index, x, y, width, height, boxes }) {
+/** @param {Plane} plane @param {string[]} names of the references */
+function drawPlane({ index, x, y, width, height, boxes }, names) {
   const frame = { x: x - 3, y: y - 2, width: width + 6, height: height + 4, rx: 3 };
   return svg(
     "g",
     { "data-plane": index },
     svg("rect", { ...frame, fill: "none", stroke: "currentColor", "stroke-opacity": 0.3 }),
     label(String(index), x - 2, y - 4, { "font-size": 8, "fill-opacity": 0.7 }),
-    ...boxes.map(drawBox),
+    ...boxes.map((box) => drawBox(box, names[box.number - 1] ?? "")),
   );
 }
 
@@ -104,10 +118,10 @@ export function costOf(plan) {
   return said.join(" · ");
 }
 
-/** A plan as a picture and two lines. @param {Plan} plan @returns {Element[]} */
-export function drawingOf(plan) {
+/** A plan as a picture and two lines. @param {Plan} plan @param {string[]} [names] of the references @returns {Element[]} */
+export function drawingOf(plan, names = []) {
   const planes = planesOf(plan, WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN);
-  const inside = svg("g", { transform: `translate(${MARGIN} ${MARGIN})` }, ...planes.map(drawPlane));
+  const inside = svg("g", { transform: `translate(${MARGIN} ${MARGIN})` }, ...planes.map((plane) => drawPlane(plane, names)));
   const sum = sumOf(plan);
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": sum }, inside);
   picture.style.cssText = "flex: 1 1 0; min-height: 0; width: 100%; font-family: inherit";

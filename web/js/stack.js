@@ -15,6 +15,7 @@ import { sourceOf } from "./wires.js";
  * @property {number} [strength]
  * @property {string} [place]
  * @property {boolean} [region]
+ * @property {string} [name] what the user calls it: the server does not read it
  */
 
 const BYPASSED = 4;
@@ -127,6 +128,7 @@ function entriesOf(node, changed) {
     strength: Number(chosen(node, "strength") ?? 1),
     place: String(chosen(node, "place") ?? ""),
     region: isOn(node, "region"),
+    name: String(chosen(node, "name") ?? "").trim(),
   };
   const latent = sourceOf(node, "latent");
   if (latent) {
@@ -181,6 +183,9 @@ function modelOf(nodes) {
   }
   return null;
 }
+
+/** What the user calls the references of a question. @param {{ references: Entry[] }} question */
+export const namesIn = ({ references }) => references.map((one) => one.name ?? "");
 
 /**
  * What to ask the server about the stack up to a node: see nodes/plan.py. An edit or a turn that takes it puts its own
