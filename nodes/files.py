@@ -25,6 +25,8 @@ PARTS: dict[str, tuple[str, str, str, str, str]] = {
 }
 _KINDS = {"transformer": "transformer"} | {part: kind for part, kind, *_ in PARTS.values()}
 
+_APPROXIMATE = "vae_approx"  # ComfyUI's folder for it
+
 Parts = Mapping[str, Path]
 
 
@@ -77,6 +79,23 @@ def missing(model: str) -> str:
         f"the model {model!r} is not there: put the file (flux1-dev-kontext_fp8_scaled.safetensors, or another of "
         f"FLUX.1 Kontext) or the published folder into {host.named_folders('diffusion_models')}, or choose {TINY!r}"
     )
+
+
+def preview_decoder() -> Path | None:
+    """taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or diffusers' file or folder taef1.
+
+    The one place where a name counts: nothing else tells this decoder from that of Stable Diffusion 3.
+    Raises: ValueError if it is a link that leads out of ComfyUI's folders, or there in pickled form only.
+    """
+    names = [
+        name for name in host.weight_files(_APPROXIMATE) if name.startswith("taef1") and "encoder" not in name
+    ]
+    named = sorted(names, key=lambda name: (not name.startswith("taef1_decoder"), name))
+    if named:
+        return host.weight_path(_APPROXIMATE, named[0])
+    if pickled := [name for name in host.pickled_files(_APPROXIMATE) if name.startswith("taef1_decoder")]:
+        raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors beside it")
+    return None
 
 
 def state_of(parts: Parts) -> tuple[tuple[str, int, int], ...]:

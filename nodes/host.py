@@ -42,6 +42,11 @@ def weight_files(folder: str) -> list[str]:
     return sorted({name for name in names if name.lower().endswith((".safetensors", ".sft", ".gguf"))})
 
 
+def pickled_files(folder: str) -> list[str]:
+    """Names of the files there that opening would let run code, and that nothing here opens."""
+    return [name for name in folder_paths.get_filename_list(folder) if name.endswith((".pth", ".pt", ".bin"))]
+
+
 def weight_path(folder: str, name: str) -> Path:
     """Where a listed file lies. Raises: ValueError if it is not among those, or is a link that leads out of them."""
     found = folder_paths.get_full_path(folder, name) if name in weight_files(folder) else None
@@ -200,6 +205,13 @@ def free_gib(on: torch.device) -> float:
 def stop_if_asked() -> None:
     """Raises: ComfyUI's InterruptProcessingException if the user pressed the button."""
     management.throw_exception_if_processing_interrupted()
+
+
+def asked_for_rough_previews() -> bool:
+    """Whether ComfyUI was started with --preview-method latent2rgb."""
+    from comfy.cli_args import LatentPreviewMethod, args  # pyright: ignore[reportMissingImports]
+
+    return args.preview_method == LatentPreviewMethod.Latent2RGB
 
 
 def colours() -> tuple[Tensor, Tensor]:

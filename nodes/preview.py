@@ -3,25 +3,67 @@
 from __future__ import annotations
 
 import functools
+import logging
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from PIL import Image
 from torch import Tensor
 
+from ..kontext_core.errors import TooLittleMemoryError, explained_memory
 from ..kontext_core.images import to_pil
-from . import host
+from . import files, host
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
+    from ..kontext_core.vae_preview import PreviewDecoder
+
+log = logging.getLogger(__name__)
 
 
 def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
-    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else in rough colours."""
+    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else by taef1, else in rough colours."""
     shown = model.thumbnail(latents)
+    if shown is None and not host.asked_for_rough_previews():
+        shown = _by_taef1(latents[:1])
     if shown is not None:
         return shown
     matrix, bias = (part.to(latents.device) for part in host.colours())
     return to_pil((latents[:1].float().movedim(1, -1) @ matrix + bias) / 2 + 0.5)
+
+
+def _by_taef1(latents: Tensor) -> Image.Image | None:
+    """None where the user has no such decoder, or it cannot be used, or its work does not fit."""
+    try:
+        path = files.preview_decoder()
+        decoder = None if path is None else _loaded(path, path.stat().st_mtime_ns, latents.device)
+        if decoder is None:
+            return None
+        with explained_memory("a preview by taef1", "it is made in rough colours"):
+            return to_pil(decoder.decode(latents).float().movedim(1, -1))
+    except (OSError, ValueError, TooLittleMemoryError) as error:
+        _say_once(f"the preview is in rough colours: {error}")
+        return None
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(path: Path, _changed: int, device: torch.device) -> PreviewDecoder | None:
+    from ..kontext_core.errors import CheckpointError
+    from ..kontext_core.loading import load_preview
+
+    numbers = torch.bfloat16 if device.type == "cuda" else torch.float32
+    try:
+        with torch.inference_mode(False):
+            return load_preview(path, dtype=numbers, device=device)
+    except CheckpointError as error:
+        _say_once(f"the preview is in rough colours: {error}")
+        return None
+
+
+@functools.lru_cache(maxsize=16)
+def _say_once(sentence: str) -> None:
+    log.warning("%s", sentence)
 
 
 def progress(model: Editor) -> host.Progress:
