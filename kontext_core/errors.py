@@ -4,6 +4,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 import torch
+from torch import Tensor, nn
 
 # What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN.
 _SIGNS = (
@@ -39,3 +40,31 @@ def explained_memory(attempt: str, advice: str) -> Generator[None]:
         if not any(sign in str(error) for sign in _SIGNS):
             raise
         raise TooLittleMemoryError(f"there is too little memory for {attempt}; {advice}") from error
+
+
+def check_finite(result: Tensor, what: str, *models: nn.Module) -> None:
+    """Raises: ValueError that names the weights to blame, where a result holds NaN or infinity; it is looked for only then."""
+    if bool(result.isfinite().all()):
+        return
+    weights = {
+        name: tensor
+        for model in models
+        for name, tensor in (*model.named_parameters(), *model.named_buffers())
+    }
+    bad = sorted(name for name, tensor in weights.items() if not _finite(tensor))
+    said = f"{what} came out with numbers that are not finite (NaN or infinite)"
+    if bad:
+        more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
+        raise ValueError(
+            f"{said}, as weights are: {', '.join(bad[:4])}{more}; get their file again ('kontext info FILE --check' looks "
+            "for such numbers)"
+        )
+    raise ValueError(
+        f"{said}, though all weights are: they grew too large on the way; compute in bfloat16 or float32, or lower the "
+        "strength of LoRAs"
+    )
+
+
+def _finite(tensor: Tensor) -> bool:
+    pieces = tensor.detach().flatten().split(1 << 24) if tensor.is_floating_point() else ()
+    return all(bool(piece.float().isfinite().all()) for piece in pieces)

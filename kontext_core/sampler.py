@@ -15,6 +15,7 @@ from .approximate.question import Question
 from .approximate.question import Sequence as Tokens
 from .attention import key_weights
 from .config import Layout
+from .errors import check_finite
 from .latents import pack, unpack
 from .positions import target_ids, text_ids
 from .references import Reference, ReferenceLatents, place
@@ -82,7 +83,7 @@ def denoise(
         approximate: a way of `approximate.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not exact.
         callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
-    Raises: ValueError if arguments do not fit together.
+    Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
     """
     check(noise, (txt, pooled), sigmas, references, cfg_scale, negative, start, strength, mask)
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
@@ -152,7 +153,9 @@ def denoise(
     tokens = descend(
         velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
     )
-    return unpack(tokens, height, width)
+    latents = unpack(tokens, height, width)
+    check_finite(latents, "the edit", *dict.fromkeys(networks))
+    return latents
 
 
 def _whole_reference(references: Sequence[Reference], noise: Tensor, device: torch.device) -> Tensor | None:
@@ -261,6 +264,7 @@ def check(
     batch = noise.shape[0]
     parts = {
         "the prompt": text[0],
+        "the prompt's vector": text[1],
         "the start": start,
         "the mask": mask,
         "the negative prompt": negative and negative[0],

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .errors import TooLittleMemoryError, explained_memory
+from .errors import TooLittleMemoryError, check_finite, explained_memory
 from .vae import VAE, AttnBlock, Decoder, Encoder, Level, Middle, ResnetBlock
 
 log = logging.getLogger(__name__)
@@ -31,8 +31,14 @@ def encode_with_room(vae: VAE, image: Tensor) -> Tensor:
 
 
 def decode_with_room(vae: VAE, latents: Tensor) -> Tensor:
-    """`VAE.decode`; where the memory is too little for that, in tiles."""
-    return _with_room(lambda: vae.decode(latents), lambda one: decode_in_tiles(vae, one), latents)
+    """`VAE.decode`; where the memory is too little for that, in tiles.
+
+    Raises: ValueError if numbers of the result are not finite, and those of the latents are.
+    """
+    image = _with_room(lambda: vae.decode(latents), lambda one: decode_in_tiles(vae, one), latents)
+    if bool(latents.isfinite().all()):
+        check_finite(image, "the picture", vae)
+    return image
 
 
 @torch.no_grad()

@@ -452,3 +452,16 @@ def test_weights_are_left_as_they_came(pipeline: Pipeline, pictures: Pictures) -
     after = pipeline.transformer.state_dict()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
     assert not any(part.training for part in (pipeline.transformer, pipeline.vae, pipeline.text))
+
+
+@pytest.mark.parametrize(
+    ("part", "weight"), [("transformer", "double_blocks.0.img_mlp.0.bias"), ("vae", "decoder.conv_out.bias")]
+)
+def test_a_result_that_is_not_finite_names_the_weights(part: str, weight: str) -> None:
+    broken = Pipeline.load("tiny", dtype=torch.float32, device="cpu")
+    with torch.no_grad():
+        getattr(broken, part).get_parameter(weight)[0] = float("nan")
+    with pytest.raises(
+        ValueError, match=rf"are not finite \(NaN or infinite\), as weights are: {weight}; get their file"
+    ):
+        broken.edit("make it night", [torch.rand(1, 128, 128, 3)], steps=1)
