@@ -81,6 +81,30 @@ def _per_layer(tensors: _Tensors) -> tuple[dict[str, Tensor], dict[str, str]]:
     return stored, {"_quantization_metadata": json.dumps({"format_version": "1.0", "layers": layers})}
 
 
+def _torchao(kind: str, dtype: torch.dtype) -> Callable[[_Tensors], tuple[dict[str, Tensor], dict[str, str]]]:
+    """As torchao flattens its tensors: a factor a row, all names and what became of each in the header."""
+
+    def quantised(tensors: _Tensors) -> tuple[dict[str, Tensor], dict[str, str]]:
+        stored, said = {}, {}
+        most = 127 if dtype == torch.int8 else torch.finfo(dtype).max
+        for key, one in tensors.items():
+            said[key] = {"_type": "Tensor"}
+            if not _is_matrix(key, one):
+                stored[key] = one.bfloat16()
+                continue
+            scale = one.abs().amax(dim=1, keepdim=True) / most
+            layer = key.removesuffix(".weight")
+            numbers = one / scale
+            stored[f"{layer}._weight_qdata"] = (numbers.round() if dtype == torch.int8 else numbers).to(dtype)
+            stored[f"{layer}._weight_scale"] = scale
+            block = {"block_size": [1, one.shape[1]]}
+            said[key] = {"_type": kind, "_data": block, "_tensor_data_names": ["qdata", "scale"]}
+        names = json.dumps(list(tensors))
+        return stored, {"tensor_names": names, **{key: json.dumps(one) for key, one in said.items()}}
+
+    return quantised
+
+
 def _four_bits(
     kind: str, numbers: tuple[float, ...]
 ) -> Callable[[_Tensors], tuple[dict[str, Tensor], dict[str, str]]]:
@@ -120,5 +144,7 @@ _WRITERS: dict[str, Callable[[_Tensors], tuple[dict[str, Tensor], dict[str, str]
     "fp8 by layer": _per_layer,
     "NF4": _four_bits("nf4", _NF4),
     "FP4": _four_bits("fp4", _FP4),
+    "torchao int8": _torchao("Int8Tensor", torch.int8),
+    "torchao float8": _torchao("Float8Tensor", torch.float8_e4m3fn),
 }
 FORMS = (*_WRITERS, *(f"GGUF {kind}" for kind in GGUF))

@@ -18,7 +18,7 @@ DTYPES = ("auto", "bfloat16", "float16", "float32")
 DEVICES = ("auto", "cpu", "cuda")
 AS_STORED = "as stored"
 AUTO = "auto"
-WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4", AUTO)
+WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4", AUTO, "fp8_tensor", "int8_zero", "int4_zero")
 MOST_GIB = 4096
 
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()

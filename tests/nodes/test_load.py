@@ -337,6 +337,11 @@ def test_weights_are_packed_as_chosen(
     assert edited[0].isfinite().all()
 
 
+def test_every_scheme_of_the_core_can_be_chosen(part: Callable[[str], Any]) -> None:
+    load, schemes = part("nodes.load"), part("kontext_core.packed.schemes")
+    assert set(load.WEIGHTS) == {*schemes.SCHEMES, schemes.FULL, load.AS_STORED, load.AUTO}
+
+
 def test_a_model_within_a_memory(run: Callable[..., Any], tiny: Path, image: torch.Tensor) -> None:
     plain, small = run("KontextLoadModel"), run("KontextLoadModel", memory=0.017)
     said = small.ui.as_dict()["text"][0].splitlines()[1]
