@@ -53,6 +53,13 @@ class ReferenceLatents:
         height, width = self.latents.shape[-2:]
         return height // 2, width // 2
 
+    @property
+    def n_tokens(self) -> int:
+        """How many ride along: none at strength 0."""
+        if not self.strength:
+            return 0
+        return self.size[0] * self.size[1] if self.region is None else int(self.region.sum())
+
 
 Reference = Tensor | ReferenceLatents
 

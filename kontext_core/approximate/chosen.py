@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from .question import Sequence, Shortcut
 from .skipped_blocks import first_block, teacache
@@ -12,7 +13,9 @@ from .standing_tokens import references, region
 class Method:
     """One way to skip work.
 
-    Args: begin: from its number and the tokens of an edit. what: the number means, for people. usual, least, most: of it.
+    Args:
+        begin: from its number and the tokens of an edit. what: the number means, for people. usual, least, most: of it.
+        keeps: which image tokens' keys and values, of all blocks, it holds between steps.
     """
 
     begin: Callable[[float, Sequence], Shortcut]
@@ -20,13 +23,16 @@ class Method:
     usual: float
     least: float
     most: float
+    keeps: Literal["none", "references", "all"] = "none"
 
 
 METHODS: dict[str, Method] = {
     "first_block": Method(first_block, "relative change up to which blocks are skipped", 0.1, 0.0, 1.0),
     "teacache": Method(teacache, "sum of rescaled changes up to which steps are skipped", 0.1, 0.0, 10.0),
-    "region": Method(region, "difference up to which a token counts as unchanged", 0.2, 0.0, 10.0),
-    "references": Method(references, "how many evaluations see references computed once", 2, 1, 1000),
+    "region": Method(region, "difference up to which a token counts as unchanged", 0.2, 0.0, 10.0, "all"),
+    "references": Method(
+        references, "how many evaluations see references computed once", 2, 1, 1000, "references"
+    ),
 }
 
 
@@ -36,6 +42,11 @@ class Chosen:
 
     name: str
     amount: float
+
+    def kept_tokens(self, n_target: int, n_references: int) -> int:
+        """Of how many tokens keys and values are held, at the most, for one prompt and picture; see `plan.kept_bytes`."""
+        kept = {"none": 0, "references": n_references, "all": n_target + n_references}
+        return kept[METHODS[self.name].keeps]
 
     def begin(self, sequence: Sequence) -> Shortcut:
         """For the tokens of one prompt. Raises: ValueError if there is nothing that it could skip."""

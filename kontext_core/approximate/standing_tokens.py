@@ -55,7 +55,7 @@ class Standing:
 def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
     """The whole network's answer, and keys and values of all tokens from that place on.
 
-    At the published sizes these are 2.7 GiB for 4096 tokens in bfloat16, which no plan of the memory counts.
+    At the published sizes these are 2.7 GiB for 4096 tokens in bfloat16, see `plan.kept_bytes`.
 
     Raises: ValueError if they are not to be had, in compiled blocks or on several devices.
     """
@@ -90,6 +90,7 @@ def references(every: float, sequence: Sequence) -> Shortcut:
         since += 1
         if last is not None and last.network is question.network and since < every:
             return last.velocity(question, question.tokens)
+        last = None  # or two of them would be held at once
         velocity, kept = keeping(question, free)
         places = torch.arange(free + sequence.n_references, device=question.tokens.device)
         last, since = Standing(question.network, places[:free], places[free:], kept), 0
@@ -113,15 +114,16 @@ def region(tolerance: float, sequence: Sequence) -> Shortcut:
     def ask(question: Question) -> Tensor:
         nonlocal last, since
         since += 1
-        if last is not None and last[0].network is question.network and since < REFRESH:
+        stands = since < REFRESH and question.step < question.steps - 1
+        if last is not None and last[0].network is question.network and stands:
             standing, velocity, changing = last
-            if question.step < question.steps - 1:
-                if len(changing):
-                    moved = standing.velocity(question, question.tokens[:, changing])
-                    velocity = velocity.index_copy(1, changing, moved)
-                return velocity
+            if len(changing):
+                moved = standing.velocity(question, question.tokens[:, changing])
+                velocity = velocity.index_copy(1, changing, moved)
+            return velocity
         if question.step + 1 < math.ceil(FIRST * question.steps):
             return question.exact()
+        last = None  # or two of them would be held at once
         velocity, kept = keeping(question, sequence.n_txt)
         clean = question.tokens - question.sigma * velocity.float()
         changes = changed(clean, sequence, tolerance)
@@ -142,9 +144,11 @@ def changed(clean: Tensor, sequence: Sequence, tolerance: float) -> Tensor:
 
 
 def _standing(network: Transformer, sequence: Sequence, changes: Tensor, kept: Kept) -> Standing:
-    """Args: kept: of the target and the references."""
+    """Args: kept: of the target and the references; what moves is taken out of it, block by block."""
     ones = torch.ones(sequence.n_txt, dtype=torch.bool, device=changes.device)
     moves = torch.cat([ones, changes, ones.new_zeros(sequence.n_references)])
     standing = (~moves).nonzero()[:, 0]
     own = standing - sequence.n_txt
-    return Standing(network, moves.nonzero()[:, 0], standing, [(k[:, own], v[:, own]) for k, v in kept])
+    for number, (k, v) in enumerate(kept):
+        kept[number] = k[:, own], v[:, own]
+    return Standing(network, moves.nonzero()[:, 0], standing, kept)

@@ -1,5 +1,6 @@
 """Ways to skip work: exact where nothing is skipped, and what they skip where they do."""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,9 @@ from kontext_core.approximate import METHODS, chosen, skipped_blocks, standing_t
 from kontext_core.approximate.question import Question, Sequence
 from kontext_core.approximate.standing_tokens import Standing, changed, keeping
 from kontext_core.attention import key_weights
+from kontext_core.config import KONTEXT_DEV
 from kontext_core.pipeline import Pipeline
+from kontext_core.plan import kept_bytes
 from kontext_core.positions import layout_ids, target_ids, text_ids
 from kontext_core.references import ReferenceLatents
 from kontext_core.sampler import denoise
@@ -226,3 +229,37 @@ def test_an_edit_notes_the_way(pipeline: Pipeline, pictures: Callable[..., Tenso
     assert "approximate" not in exact.settings
     assert quick.settings["approximate"] == "references:3"
     assert not torch.equal(quick.latents, exact.latents)
+
+
+@pytest.mark.parametrize(("way", "most"), [("references:3", 6), ("region:0.01", 12)])
+def test_what_is_kept_is_what_is_planned_and_never_twice(
+    run: Run, transformer: Transformer, monkeypatch: pytest.MonkeyPatch, way: str, most: int
+) -> None:
+    """Of 6 target and 6 reference tokens, in a batch of 2; and what was kept goes before others are."""
+    alive: list[weakref.ref[Standing]] = []
+    largest = 0
+
+    def watched(question: Question, start: int) -> Any:
+        nonlocal largest
+        assert not any(one() for one in alive), "an earlier set is held still"
+        answer = keeping(question, start)
+        largest = max(largest, sum(k.nbytes + v.nbytes for k, v in answer[1]))
+        return answer
+
+    def made(*given: Any) -> Standing:
+        standing = Standing(*given)
+        alive.append(weakref.ref(standing))
+        return standing
+
+    monkeypatch.setattr(standing_tokens, "keeping", watched)
+    monkeypatch.setattr(standing_tokens, "Standing", made)
+    run(way, batch=2)
+    assert len(alive) > 1
+    tokens = chosen(way).kept_tokens(6, 6)
+    assert tokens == most
+    assert largest == 2 * kept_bytes(transformer.config, tokens, torch.float32)
+
+
+def test_other_ways_keep_no_keys() -> None:
+    assert [chosen(name).kept_tokens(6, 6) for name in ("teacache", "first_block")] == [0, 0]
+    assert kept_bytes(KONTEXT_DEV, 4096, torch.bfloat16) == pytest.approx(2.67 * 2**30, rel=0.01)
