@@ -11,12 +11,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .approximate import chosen
 from .config import Layout, VAEConfig
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
 from .errors import explained_memory
 from .faster import compile_blocks, multiply_in_float8
+from .host_memory import free_host_bytes
 from .images import to_pil
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.fitting import AUTO, fit
@@ -24,7 +26,9 @@ from .loading.folders import TINY as TINY
 from .loading.folders import find
 from .lora import Attached, Lora, LoraReport, with_loras
 from .packed.schemes import checked
-from .residency import GIB, Guests, Residency
+from .plan import kept_bytes
+from .references import ReferenceLatents
+from .residency import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
 from .sampler import Options, Text, denoise
 from .step_graph import release_graphs
 from .streaming import tensors_of
@@ -71,6 +75,7 @@ class Pipeline(Editor):
         device: torch.device | str | None = None,
         quantise: str | None = None,
         memory_gib: float | Literal["least", "auto"] | None = None,
+        waits: Waits = "auto",
         compile: bool = False,
         float8: bool = False,
     ) -> Self:
@@ -84,6 +89,8 @@ class Pipeline(Editor):
             memory_gib: most that the device is to hold, weights and work together; what does not fit stays in the host's
                 memory and visits, see `residency`. "least" is as little as can be, "auto" what is free on a CUDA device.
                 None keeps all weights on the device.
+            waits: where weights wait that visit: in the host's "memory", or in their mapped "file", from which they are read
+                at each visit, for which they have to be stored as they are used. "auto" is in memory if they fit there.
             compile: have each block of the transformer compiled at its first call, see `faster.compile_blocks`.
             float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
@@ -106,11 +113,13 @@ class Pipeline(Editor):
             text_path = root
         if memory_gib == "auto" or (quantise == AUTO and memory_gib is None):
             memory_gib = _free_gib(device, needed=quantise == AUTO)
-        first, chosen = device, ""
+        first, chosen, waiting = device, "", Waiting()
         if memory_gib is not None:
             parts = {kind: find(folders[part], kind) for part, kind in KINDS.items()}
-            found = fit(parts, dtype, quantise if quantise == AUTO else checked(quantise), memory_gib)
-            quantise, chosen = found.quantise, found.chosen
+            form = quantise if quantise == AUTO else checked(quantise)
+            host = Host(free_host_bytes(), device.type != "cuda", _checked_waits(waits))
+            found = fit(parts, dtype, form, memory_gib, host)
+            quantise, chosen, waiting = found.quantise, found.chosen, found.where.waiting
             if found.where.visiting_bytes:
                 first = torch.device("cpu")
         with explained_memory(f"the weights of {called} on {device}", "choose a smaller dtype, or the CPU"):
@@ -127,7 +136,7 @@ class Pipeline(Editor):
             made = cls(transformer, vae, text)
             made.home, made._chosen = device, chosen
             if memory_gib is not None:
-                made._guests = Guests(transformer, vae, text, device, memory_gib)
+                made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
             if compile:
                 compile_blocks(transformer)
         return made
@@ -258,8 +267,27 @@ class Pipeline(Editor):
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
+        kept = self.kept_bytes(noise, options)
+        if kept and self._guests is not None:
+            self._guests.make_room(sum(tensor.nbytes for tensor in self._added()), kept)
         with self._visit():
             return denoise(network, noise, *text, sigmas, **options)
+
+    def kept_bytes(self, noise: Tensor, options: Options) -> int:
+        """What `denoise` with these options holds from step to step of keys and values; 0 for the exact picture."""
+        way = options.get("approximate")
+        if way is None:
+            return 0
+        given = [
+            one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
+            for one in options.get("references", ())
+        ]
+        tokens = chosen(way).kept_tokens(
+            noise.shape[-2] * noise.shape[-1] // 4, sum(one.n_tokens for one in given)
+        )
+        prompts = 1 if options.get("negative") is None or options.get("cfg_scale") == 1.0 else 2
+        config, dtype = self.transformer.config, self.transformer.dtype
+        return prompts * noise.shape[0] * kept_bytes(config, tokens, dtype)
 
     def _visit(self) -> AbstractContextManager[object]:
         """At its end, the memory that visiting weights took is given back."""
@@ -282,6 +310,13 @@ def _free_gib(device: torch.device, needed: bool) -> float | None:
             )
         return None
     return torch.cuda.mem_get_info(device)[0] / GIB
+
+
+def _checked_waits(waits: Waits) -> Waits:
+    """Raises: ValueError if it is none of `WAITS`."""
+    if waits not in WAITS:
+        raise ValueError(f"weights that visit the device wait in {waits!r}; choose one of {', '.join(WAITS)}")
+    return waits
 
 
 def _checked_device(device: torch.device | str) -> torch.device:

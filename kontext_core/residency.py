@@ -1,7 +1,7 @@
 """Which weights of a transformer stay on the device and which visit it, by the memory that there is."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -12,6 +12,7 @@ from .errors import TooLittleMemoryError
 from .latents import TOKEN_PX
 from .packed.layer import unpacking_bytes
 from .plan import PlannedReference, plan
+from .staging import Staging
 from .streaming import Carousel, Packet, Streaming, move_others, stream_blocks, tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
@@ -21,6 +22,32 @@ log = logging.getLogger(__name__)
 
 GIB = 2**30
 _SPARE = 1.05  # what allocators lose between pieces
+_LEFT = 2 * GIB  # of the host's memory, to everything else
+Waits = Literal["auto", "memory", "file"]
+WAITS: tuple[Waits, ...] = ("auto", "memory", "file")
+
+
+@dataclass(frozen=True)
+class Host:
+    """The computer around the device.
+
+    Args:
+        free_bytes: of its memory; None if that is not known. computes: whether it is itself the device, so that what stays
+            there takes of it too. waits: where weights are to wait that visit the device, "memory" or "file"; "auto" is in
+            memory if they fit there.
+    """
+
+    free_bytes: int | None = None
+    computes: bool = False
+    waits: Waits = "auto"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Where weights wait that visit the device: in the host's memory, or in their mapped files. Args: note: for people."""
+
+    in_file: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,7 +58,7 @@ class Residency:
         blocks: how many of the transformer's last blocks visit the device. modulation, words: whether its weights, and
             T5's blocks, do.
         resident_bytes: weights on the device, with the buffers that visitors take. visiting_bytes: weights on the host.
-        working_bytes: what an edit needs beside them.
+        working_bytes: what an edit needs beside them. waiting: where those wait that visit.
     """
 
     blocks: int
@@ -40,6 +67,7 @@ class Residency:
     visiting_bytes: int
     working_bytes: int
     words: bool = False
+    waiting: Waiting = Waiting()
 
     @property
     def needed_bytes(self) -> int:
@@ -60,7 +88,9 @@ class Residency:
         visitors = [f"{self.blocks} blocks at each step"] if self.blocks else []
         visitors += ["the modulation once an edit"] if self.modulation else []
         visitors += ["T5 once a prompt"] if self.words else []
-        return f"{line}; {_gib(self.visiting_bytes)} come from the host's memory: {', '.join(visitors)}"
+        place = "files" if self.waiting.in_file else "host's memory"
+        line = f"{line}; {_gib(self.visiting_bytes)} come from the {place}: {', '.join(visitors)}"
+        return f"{line}; {self.waiting.note}" if self.waiting.note else line
 
 
 @dataclass(frozen=True)
@@ -136,6 +166,39 @@ def residency(
     )
 
 
+def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
+    """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
+    is too small for them, in their files.
+
+    Args: made_bytes: of the model, what its files have in another form than it is to have, and so takes memory anyway.
+    """
+    visiting = where.visiting_bytes
+    if not visiting:
+        return Waiting()
+    kept = min(made_bytes, visiting)
+    made = kept if host.computes else made_bytes  # on a card, all of it goes through the host's memory
+    gathered = max(made, visiting)
+    free = None if host.free_bytes is None else host.free_bytes - _LEFT
+    if free is not None and host.computes:
+        free -= where.needed_bytes
+    short = free is not None and gathered > free
+    in_file = host.waits == "file" or (host.waits == "auto" and short and kept < visiting)
+    needed = made if in_file else gathered
+    notes: list[str] = []
+    if in_file and kept:
+        notes.append(
+            f"{_gib(kept)} of that stay in the host's memory all the same, since their files have them in another form"
+        )
+    if free is not None and needed > max(0, free):
+        advice = "let them wait in the files" if kept < visiting and not in_file else _AS_STORED
+        found = f"{_gib(needed)} of weights take the host's memory, which has {_gib(max(0, free))} for them"
+        notes.append(f"{found}: {advice}")
+    return Waiting(in_file, "; ".join(notes))
+
+
+_AS_STORED = "take weights as stored, in files of the numbers that are computed with"
+
+
 def usual_working_bytes(transformer: Transformer) -> int:
     """What an edit of the model's first size with two references of that size needs beside the weights, with what it
     takes to multiply out the largest packed one."""
@@ -152,6 +215,7 @@ class Guests:
     Args:
         all parts on the CPU, or on the device already where nothing is to visit.
         memory_gib: most that the device is to hold, weights and work together; "least" is as little as can be.
+        waiting: where those wait that visit.
     Raises: TooLittleMemoryError if that is too little whatever visits; ValueError if it is no amount.
     """
 
@@ -162,28 +226,30 @@ class Guests:
         text: TextEncoders,
         device: torch.device,
         memory_gib: float | Literal["least"],
+        waiting: Waiting = Waiting(),
     ) -> None:
         self.device = device
+        self._waiting = waiting
+        self._staging = Staging(device) if waiting.in_file else None
         self._transformer, self._text = transformer, text
         self._budget = budget_bytes(memory_gib)
         self._beside = beside_of(vae, text.clip, text.t5)
-        self.where = residency(transformer, self._budget, beside=self._beside)
+        self.where = self._planned(self._beside)
         self._words: Carousel | None = None
         self._steps: Streaming | None = None
         move_others(vae, device, ())
         self._place()
 
-    def make_room(self, added_bytes: int) -> None:
-        """Have more weights visit, if they must, for what came upon the model and stays on the device. Who visits goes
-        on doing so.
+    def make_room(self, added_bytes: int, kept_bytes: int = 0) -> None:
+        """Have more weights visit, if they must. Who visits goes on doing so.
 
+        Args:
+            added_bytes: what came upon the model and stays on the device. kept_bytes: what an edit is to hold from step to
+                step, beyond what the usual one needs.
         Raises: TooLittleMemoryError if that is too much whatever visits.
         """
         more = Beside(self._beside.resident + added_bytes, self._beside.words)
-        before, self.where = (
-            self.where,
-            residency(self._transformer, self._budget, beside=more, least=self.where),
-        )
+        before, self.where = self.where, self._planned(more, self.where, kept_bytes)
         if self.where.visitors > before.visitors:
             self._place()
 
@@ -196,14 +262,19 @@ class Guests:
 
     @property
     def packets(self) -> list[Packet]:
-        """What lies in the host's memory."""
+        """What visits."""
         found = [] if self._words is None else list(self._words.packets)
         return found + ([] if self._steps is None else self._steps.packets)
+
+    def _planned(self, beside: Beside, least: Residency | None = None, kept_bytes: int = 0) -> Residency:
+        working = usual_working_bytes(self._transformer) + kept_bytes
+        where = residency(self._transformer, self._budget, working, beside, least)
+        return replace(where, waiting=self._waiting)
 
     def _place(self) -> None:
         where = self.where
         if where.words and self._words is None:
-            self._words = stream_blocks(self._text, t5_blocks(self._text.t5), self.device)
+            self._words = stream_blocks(self._text, t5_blocks(self._text.t5), self.device, self._staging)
         elif self._words is None:
             move_others(self._text, self.device, ())
         self._steps = Streaming(
@@ -212,6 +283,7 @@ class Guests:
             blocks=where.blocks,
             modulation=where.modulation,
             before=self._steps,
+            staging=self._staging,
         )
         log.info("%s", where.describe())
 

@@ -31,6 +31,12 @@ def add_edit(commands: Subcommands) -> None:
         help="most that the device is to hold; weights that do not fit come when they are needed (what is free on a GPU)",
     )
     edit.add_argument(
+        "--waits",
+        choices=("auto", "memory", "file"),
+        default="auto",
+        help="where weights that do not fit wait: in the computer's memory, or in their files (in memory if they fit there)",
+    )
+    edit.add_argument(
         "--weights",
         metavar="FORM",
         help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the memory (as stored)",
@@ -95,6 +101,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
         device=options.device,
         quantise=options.weights,
         memory_gib=options.memory or "auto",
+        waits=options.waits,
         compile=options.compile,
         float8=options.float8,
     )

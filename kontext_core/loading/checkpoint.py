@@ -53,6 +53,7 @@ class LazyTensor:
     Args:
         dtype: that of what `read` gives. packed: makes the pieces, by rows, in which a matrix can stay as it is stored;
         None where it is stored plainly. stored: what its type in the file is called, "" where that is the dtype's name.
+        mapped: whether what `read` gives lies in the file and takes no memory; of packed pieces that is so always.
     """
 
     shape: tuple[int, ...]
@@ -60,6 +61,7 @@ class LazyTensor:
     read: Callable[[], Tensor]
     packed: Callable[[], Sequence[PackedWeight]] | None = None
     stored: str = ""
+    mapped: bool = False
 
     @property
     def numel(self) -> int:
@@ -203,7 +205,9 @@ def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:
     except SafetensorError as error:
         raise CheckpointError(f"{path} is damaged: {error}") from error
     weights = {
-        key: LazyTensor(tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.get_tensor, key))
+        key: LazyTensor(
+            tuple(entry["shape"]), DTYPES[entry["dtype"]], partial(file.get_tensor, key), mapped=True
+        )
         for key, entry in header.items()
     }
     return weights, metadata

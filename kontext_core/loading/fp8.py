@@ -79,7 +79,7 @@ def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
         return [Float8(weight.read(), factor.read())]
 
     stays = weight.dtype in FLOAT8 and len(weight.shape) == 2
-    return replace(weight, read=read, packed=packed if stays else None)
+    return replace(weight, read=read, packed=packed if stays else None, mapped=False)
 
 
 def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, str]:

@@ -65,7 +65,8 @@ def _lazy(path: Path, tensor: Any, values: dict[str, Any]) -> LazyTensor:
         wanted = shape
     stored = tensor.data
     if kind in _PLAIN:
-        return LazyTensor(wanted, _PLAIN[kind], partial(_plain, stored, _PLAIN[kind], wanted), None, kind)
+        read = partial(_plain, stored, _PLAIN[kind], wanted)
+        return LazyTensor(wanted, _PLAIN[kind], read, None, kind, mapped=True)
 
     packed = partial(_packed, kind, stored) if len(shape) == 2 and wanted == shape else None
     return LazyTensor(wanted, torch.float32, partial(_unpacked, kind, stored, wanted), packed, kind)

@@ -20,6 +20,7 @@ from ..vae import VAE
 from ..vae_preview import PreviewDecoder
 from .checkpoint import LazyTensor, Weights, first_few
 from .folders import find
+from .hollow import hollow
 from .recognise import FileReport
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def load_transformer(
     """
     checked(quantise)
     report, weights = find(path, "transformer")
-    with torch.device("meta"):
+    with hollow():
         model = Transformer(report.config)
     return fill(
         model, report, weights, dtype, device, stays_packed=BLOCKS, quantise=quantise, pack_on=pack_on
@@ -64,7 +65,7 @@ def load_vae(
 ) -> VAE:
     """As `load_transformer`, for the autoencoder."""
     report, weights = find(path, "vae")
-    with torch.device("meta"):
+    with hollow():
         model = VAE(report.config)
     return fill(model, report, weights, dtype, device)
 
@@ -117,11 +118,12 @@ def put_in(
     stays_packed: tuple[str, ...],
     quantise: str | None,
     pack_on: torch.device | str | None = None,
-) -> None:
-    """`fill`, without a word."""
+) -> int:
+    """`fill`, without a word. Returns: bytes of weights that are not as they lie in the file, and so take memory."""
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
     tensors: dict[str, Tensor] = {}
+    made = 0
     for key, tensor in weights.items():
         layer = key.removesuffix(".weight")
         pieces = None
@@ -129,11 +131,15 @@ def put_in(
             pieces = _pieces(model.get_submodule(layer), layer, tensor, device, quantise, pack_on)
         if pieces is None:
             tensors[key] = tensor.read().to(device=device, dtype=dtype)
+            made += 0 if tensor.mapped and tensor.dtype == dtype else tensors[key].nbytes
         else:
             swapped = PackedLinear(pieces, _bias(model.get_submodule(layer)))
             model.set_submodule(layer, swapped)
-            tensors |= {f"{layer}.pieces.{name}": one for name, one in swapped.pieces.state_dict().items()}
+            own = {f"{layer}.pieces.{name}": one for name, one in swapped.pieces.state_dict().items()}
+            made += 0 if quantise is None else sum(one.nbytes for one in own.values())
+            tensors |= own
     model.load_state_dict(tensors, assign=True)
+    return made
 
 
 def _pieces(

@@ -1,0 +1,46 @@
+"""What the computer itself has left, beside its cards."""
+
+from pathlib import Path
+
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def free_host_bytes(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None:
+    """What can still be taken without swapping, the system's copies of files counted as free; None if nothing says so.
+
+    On Linux it is no more than the control group leaves, as of a container; elsewhere psutil is asked where it is
+    installed, as it is beside ComfyUI.
+    Source: proc(5), MemAvailable; kernel.org, admin-guide/cgroup-v2.
+    """
+    found = [one for one in (_of_system(meminfo), _of_group(group)) if one is not None]
+    return min(found, default=None)
+
+
+def _of_system(meminfo: Path) -> int | None:
+    if meminfo.is_file():
+        return _numbers(meminfo).get("MemAvailable:", 0) * 1024 or None
+    try:
+        import psutil  # not one of our own requirements
+    except ImportError:
+        return None
+    return int(psutil.virtual_memory().available)
+
+
+def _of_group(group: Path) -> int | None:
+    """None where there is no limit."""
+    try:
+        most, taken = ((group / f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
+        stat = _numbers(group / "memory.stat")
+    except OSError:
+        return None
+    if not most.strip().isdecimal():
+        return None
+    files = stat.get("active_file", 0) + stat.get("inactive_file", 0)
+    return max(0, int(most) - int(taken) + files)
+
+
+def _numbers(table: Path) -> dict[str, int]:
+    """The lines that begin with a word and a number."""
+    rows = (line.split() for line in table.read_text(encoding="ascii", errors="replace").splitlines())
+    return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}
