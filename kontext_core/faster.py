@@ -32,14 +32,15 @@ def compile_blocks(transformer: Transformer, **options: Any) -> None:
         block.compile(dynamic=False, **options)
 
 
-def multiply_in_float8(transformer: Transformer) -> int:
+def multiply_in_float8(transformer: Transformer, device: torch.device | None = None) -> int:
     """Put a `Float8Linear` in the place of the blocks' linears that can be one, but for the modulation's.
 
     What is stored in float8 keeps its numbers; what is stored otherwise packed stays as it is.
+    Args: device: where it computes; None is where it is.
     Returns: how many there are now.
     Raises: ValueError if the card has no float8 products.
     """
-    device = transformer.device
+    device = device or transformer.device
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CARDS:
         raise ValueError(
             f"{torch.cuda.get_device_name(device)} does not multiply in float8; take a card of compute capability "

@@ -20,6 +20,7 @@ from .errors import explained_memory
 from .faster import compile_blocks, multiply_in_float8
 from .host_memory import free_host_bytes
 from .images import to_pil
+from .kernels import Wishes, wishing
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.fitting import AUTO, fit
 from .loading.folders import TINY as TINY
@@ -58,6 +59,7 @@ class Pipeline(Editor):
         self.vae = vae.eval()
         self.text = text.eval()
         self.loras: tuple[Lora, ...] = ()
+        self.wishes: Wishes | None = None
         self._attached: Attached | None = None
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
         self._guests: Guests | None = None
@@ -78,6 +80,7 @@ class Pipeline(Editor):
         waits: Waits = "auto",
         compile: bool = False,
         float8: bool = False,
+        wishes: Wishes | None = None,
     ) -> Self:
         """Args:
             model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `PARTS`.
@@ -93,6 +96,7 @@ class Pipeline(Editor):
                 at each visit, for which they have to be stored as they are used. "auto" is in memory if they fit there.
             compile: have each block of the transformer compiled at its first call, see `faster.compile_blocks`.
             float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
+            wishes: how steps are computed, see `kernels.Wishes`; None is as `kernels.wishing` around an edit says.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
             TooLittleMemoryError.
         """
@@ -127,14 +131,14 @@ class Pipeline(Editor):
                 folders["transformer"], dtype=dtype, device=first, quantise=quantise, pack_on=device
             )
             if float8:
-                multiply_in_float8(transformer)
+                multiply_in_float8(transformer, device)
             vae = load_vae(folders["vae"], dtype=dtype, device=first)
             text_length = transformer.config.text_length
             text = load_text_encoders(
                 text_path, dtype=dtype, device=first, text_length=text_length, quantise=quantise, pack_on=device
             )  # fmt: skip
             made = cls(transformer, vae, text)
-            made.home, made._chosen = device, chosen
+            made.home, made._chosen, made.wishes = device, chosen, wishes
             if memory_gib is not None:
                 made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
             if compile:
@@ -270,7 +274,7 @@ class Pipeline(Editor):
         kept = self.kept_bytes(noise, options)
         if kept and self._guests is not None:
             self._guests.make_room(sum(tensor.nbytes for tensor in self._added()), kept)
-        with self._visit():
+        with self._visit(), nullcontext() if self.wishes is None else wishing(self.wishes):
             return denoise(network, noise, *text, sigmas, **options)
 
     def kept_bytes(self, noise: Tensor, options: Options) -> int:

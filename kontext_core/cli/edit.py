@@ -49,6 +49,16 @@ def add_edit(commands: Subcommands) -> None:
         action="store_true",
         help="multiply in float8, on cards that can: faster, and a little different",
     )
+    edit.add_argument(
+        "--attention",
+        metavar="NAME",
+        help="what computes it: flash4, flash3, cudnn, flash2, torch; sage, which is not exact (auto: the card's best exact one)",
+    )
+    edit.add_argument(
+        "--graph",
+        action="store_true",
+        help="record a step as a CUDA graph: for small pictures and slow hosts, at the memory of a step",
+    )
     edit.add_argument("--steps", type=int, default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
         "--guidance", type=float, default=2.5, help="distilled guidance (2.5), where the model has it"
@@ -90,6 +100,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
 
     from ..approximate import chosen
     from ..images import from_file, to_pil
+    from ..kernels import Wishes
     from ..lora import Lora
     from ..pipeline import Edit, Pipeline
 
@@ -104,6 +115,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
         waits=options.waits,
         compile=options.compile,
         float8=options.float8,
+        wishes=Wishes(attention=options.attention or "auto", graph=options.graph),
     )
     if plan := pipeline.describe_memory():
         say(plan)

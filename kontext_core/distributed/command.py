@@ -47,7 +47,7 @@ def spread_over(options: argparse.Namespace, edit: Callable[[argparse.Namespace,
 
 def _check(options: argparse.Namespace) -> None:
     """Raises: ValueError about an option that one device alone can follow."""
-    for name in ("memory", "approximate", "compile"):
+    for name in ("memory", "approximate", "compile", "graph", "attention"):
         if getattr(options, name, None):
             raise ValueError(f"--{name} is for an edit on one device; leave it out, or leave --gpus out")
     if getattr(options, "weights", None) == "auto":

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
-from kontext_core.faster import compile_blocks
+from kontext_core.faster import compile_blocks, multiply_in_float8
+from kontext_core.kernels import Wishes, wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
+from kontext_core.latents import noise
 from kontext_core.pipeline import Pipeline
+from kontext_core.schedule import sigmas
 from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 from tests.core.conftest import SMALL, built
@@ -51,3 +54,27 @@ def test_options_of_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Pipeline.load(compile=True, float8=True, device="cpu")
     assert seen == [loaded.transformer]
     assert isinstance(loaded.transformer.single_blocks[0].linear2, Float8Linear)
+
+
+def test_wishes_of_a_pipeline() -> None:
+    """They hold while it computes steps, and in what LoRAs make of it; without them those around it do."""
+    asked: list[Wishes] = []
+    wished = Wishes(attention="torch", graph=True)
+
+    def look(*_: object) -> None:
+        asked.append(wishes())
+
+    loaded = Pipeline.load(device="cpu", wishes=wished)
+    text = loaded.encode_prompt("make the circle blue")
+    for made in (loaded, loaded.with_loras([]), Pipeline.load(device="cpu")):
+        with wishing(Wishes(kernels="plain")):
+            made.denoise(noise(1, 4, 4, 0), text, sigmas(1, 4), callback=look)
+    assert asked == [wished, wished, Wishes(kernels="plain")]
+
+
+def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that visit it are still in the host's memory then."""
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 6))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
+    with pytest.raises(ValueError, match="Card does not multiply in float8; take a card"):
+        multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))

@@ -1,4 +1,6 @@
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -6,10 +8,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from kontext_core.attention import key_weights
 from kontext_core.latents import pack, unpack
 from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.sampler import denoise
+from kontext_core.sampler import denoise, descend
 from kontext_core.schedule import sigmas
+from kontext_core.solvers import SOLVERS
+from kontext_core.step_graph import velocity as one_step
 from kontext_core.transformer import Transformer
 
 LEVELS = sigmas(3, 24)
@@ -431,3 +436,33 @@ def test_a_prompt_of_other_encoders_is_refused(
         ValueError, match=rf"states of {2 * txt.shape[-1]} numbers .* this model takes {txt.shape[-1]}"
     ):
         run(**options)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_the_loop_waits_for_no_number(transformer: Transformer, prompts: Prompts, solver: str) -> None:
+    """On a card the host runs ahead. Tensors of the device `meta` hold no numbers: whoever wants one is refused."""
+    txt, pooled = prompts()
+    ids = torch.cat([target_ids(2, 3), *layout_ids((2, 3), [(2, 2)])], dim=1)
+    weights = key_weights(txt.shape[1] + 6, [4], [0.5], 16)
+    prepared = transformer.prepare(txt, text_ids(1, txt.shape[1]), ids, torch.zeros(1, 4, 64), weights)
+    table = transformer.modulation(torch.tensor(LEVELS)[:, None], pooled, torch.ones(1))
+    network, given, rows = (to_meta(one) for one in (transformer, prepared, table))
+
+    def velocity(tokens: Tensor, step: int) -> Tensor:
+        return one_step(network, tokens, given, rows, step).float()
+
+    noise, keep = (torch.zeros(1, 6, 64, device="meta") for _ in range(2))
+    with torch.no_grad():
+        end = descend(velocity, noise, LEVELS, start=noise, keep=keep, solver=solver)
+    assert end.device.type == "meta"
+
+
+def to_meta(what: Any) -> Any:
+    """A copy of a model, or of what holds tensors."""
+    if isinstance(what, Tensor):
+        return what.detach().to("meta")
+    if isinstance(what, list):
+        return [to_meta(one) for one in what]
+    if isinstance(what, torch.nn.Module):
+        return copy.deepcopy(what).to("meta")
+    return replace(what, **{key: to_meta(one) for key, one in vars(what).items()})
