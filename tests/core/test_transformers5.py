@@ -15,7 +15,7 @@ def test_text_and_files_on_transformers_5() -> None:
     assert (folder / "installed.txt").is_file(), (
         f"there is no transformers 5 in {folder}: run 'make test', or 'python3 -m tools.setup_env --chromium'"
     )
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment = {**os.environ, "PYTHONPATH": str(folder), "KONTEXT_FUZZ_SECONDS": "5"}
 
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, *arguments]

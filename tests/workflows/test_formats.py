@@ -73,4 +73,4 @@ def test_the_edit_is_right(base: Path, client: Client, transformer: Transformer,
     picture = Image.open(io.BytesIO(client.view(result.images(shown)[0]))).convert("RGB")
     pixels = torch.from_numpy(np.asarray(picture) / np.float32(255))[None]
     right = examples.is_right(pixels, examples.EXAMPLES["single_edit"].shown[0])
-    assert right or MEASURED[form]["weights"] > MOST
+    assert right or MEASURED.get(form, {}).get("weights", 0.0) > MOST
