@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from .attention import KeyWeights, is_exchanging
+from .blocks import Modulation
 from .kernels import wishes
 from .transformer import ModulationTable, Prepared, Transformer
 
@@ -150,7 +151,10 @@ def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None
 
 
 def _weights(network: Transformer) -> list[Tensor]:
-    return [*network.parameters(), *network.buffers()]
+    """What a step reads: all but the blocks' modulation, which may have left the device by then."""
+    rare = [one for one in network.modules() if isinstance(one, Modulation)]
+    beside = {id(one) for module in rare for one in (*module.parameters(), *module.buffers())}
+    return [one for one in (*network.parameters(), *network.buffers()) if id(one) not in beside]
 
 
 def _shape(tokens: Tensor, prepared: Prepared, table: ModulationTable) -> object:

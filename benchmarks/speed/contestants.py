@@ -15,6 +15,7 @@ from kontext_core.approximate import METHODS
 from kontext_core.kernels import Wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.step_graph import velocity as one_step
+from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 
 from .models import Question, same_weights, their_transformer
@@ -145,6 +146,14 @@ def _on_cuda(reason: str) -> Callable[[Transformer], Transformer]:
     return make
 
 
+def _modulation_away(model: Transformer) -> Transformer:
+    """The blocks' modulation waits in the host's memory, and is on the card for its one call an edit."""
+    _needs_cuda(model, "on a CPU nothing leaves a card")
+    other = same_weights(model)
+    Streaming(other, model.device, blocks=0)
+    return other
+
+
 def _sage(model: Transformer) -> Transformer:
     _needs_cuda(model, "SageAttention is for CUDA only")
     if find_spec("sageattention") is None:
@@ -159,6 +168,7 @@ MODES: dict[str, Contestant] = {
     "ours, plain": Contestant(True, _same, _wished(kernels="plain")),
     "ours, side stream": Contestant(True, _on_cuda("streams are CUDA's"), _wished(side_stream=True)),
     "ours, graph": Contestant(True, _on_cuda("graphs are CUDA's"), _wished(graph=True)),
+    "ours, modulation away": Contestant(True, _modulation_away),
     "ours, sage": Contestant(False, _sage, _wished(attention="sage")),
     "ours, compiled": Contestant(True, compiled_blocks),
     "ours, fp8": Contestant(False, our_float8),
@@ -209,10 +219,11 @@ def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
 
 
 def weights_gib(model: nn.Module) -> float:
-    """Of its parameters and buffers, packed ones too, each memory once."""
+    """Of its parameters and buffers on its device, packed ones too, each memory once."""
+    device = next(model.parameters()).device
     held = {
         tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes()
         for tensor in (*model.parameters(), *model.buffers())
-        if type(tensor) is Tensor or type(tensor) is nn.Parameter
+        if tensor.device == device and type(tensor) in (Tensor, nn.Parameter)
     }
     return sum(held.values()) / 2**30

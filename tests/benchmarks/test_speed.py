@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import scaling
+from benchmarks import scaling, trace
 from benchmarks.speed import __main__ as speed
 from benchmarks.speed.cases import CONFIGURATIONS, Case, counted_flop, step_flop
 from kontext_core.config import KONTEXT_DEV
@@ -127,3 +127,34 @@ def test_scaling(tmp_path: Path) -> None:
     ]
     assert found[0]["time"] == found[0]["formula"] == 1
     assert (tmp_path / "scaling.png").stat().st_size > 1000
+
+
+def test_trace(tmp_path: Path) -> None:
+    threads = torch.get_num_threads()
+    options = ["--configuration", "least", "--side", "32", "--contestant", "ours", "--contestant"]
+    trace.main([*options, "ours, graph", "--output", str(tmp_path)])
+    torch.set_num_threads(threads)
+    found = json.loads((tmp_path / "trace.json").read_text())["contestants"]
+    assert found["ours, graph"] == {"unavailable": "graphs are CUDA's"}
+    kinds = found["ours"]["kinds"]
+    assert sum(kinds.values()) == pytest.approx(1, abs=0.01)
+    assert {"products", "attention", "copies", "the rest"} == set(kinds)
+    assert found["ours"]["kernels"][0]["share"] >= found["ours"]["kernels"][1]["share"] > 0
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("nvjet_tst_192x192_64x4_2x1_v_bz_coopB_bias_TNN", "products"),
+        ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64", "products"),
+        ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16", "attention"),
+        ("void pytorch_flash::flash_fwd_kernel<pytorch_flash::Flash_fwd_kernel_traits<128", "attention"),
+        ("_turn_kernel", "fused kernels"),
+        ("triton_per_fused_add_mul_native_layer_norm_0", "fused kernels"),
+        ("Memcpy DtoD (Device -> Device)", "copies"),
+        ("void at::native::vectorized_elementwise_kernel<4, at::native::GeluCUDAKernelImpl", "the rest"),
+        ("aten::mm", "products"),
+    ],
+)
+def test_what_a_kernel_is_for(name: str, kind: str) -> None:
+    assert trace.kind_of(name) == kind

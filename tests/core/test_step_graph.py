@@ -9,6 +9,7 @@ from torch import Tensor
 
 from kontext_core import step_graph
 from kontext_core.attention import key_weights
+from kontext_core.blocks import Modulation
 from kontext_core.kernels import Wishes, wishing
 from kontext_core.positions import target_ids, text_ids
 from kontext_core.step_graph import StepGraph
@@ -97,12 +98,27 @@ def test_what_visits_is_not_recorded(transformer: Transformer) -> None:
         def buffers(self) -> list[Tensor]:
             return []
 
+        def modules(self) -> list[Any]:
+            return []
+
         def velocity(self, *_: object) -> str:
             return "as it is"
 
     recorder = Recorder()
     assert StepGraph(recorder).velocity(cast("Any", Away()), *given, 0) == "as it is"
     assert recorder.recorded == 0
+
+
+def test_the_modulation_may_be_away(make_transformer: Callable[..., Transformer]) -> None:
+    """A step does not read it, so a graph does not ask where it is."""
+    network, recorder = make_transformer(), Recorder()
+    tokens, prepared, table = edit(network, 0)
+    expected = network.velocity(tokens, prepared, table, 0)
+    for module in network.modules():
+        if isinstance(module, Modulation):
+            module.to("meta")
+    assert torch.equal(StepGraph(recorder).velocity(network, tokens, prepared, table, 0), expected)
+    assert recorder.recorded == 1
 
 
 def test_weights_that_moved_are_recorded_anew(make_transformer: Callable[..., Transformer]) -> None:
