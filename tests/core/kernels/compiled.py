@@ -7,7 +7,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kontext_core.kernels import fused
+from kontext_core.kernels import fused, fused_pictures
 
 ROW = {"ADD": True, "NORM": True, "PACK": False, "FINITE": False, "BLOCK": 4096}
 KERNELS: list[tuple[Any, dict[str, Any]]] = [
@@ -17,8 +17,11 @@ KERNELS: list[tuple[Any, dict[str, Any]]] = [
     (fused._turn_kernel, {"HEADS": 32, "BLOCK": 128}),
     (fused._beside_kernel, {"PACK": False, "BLOCK": 4096}),
     (fused._beside_kernel, {"PACK": True, "BLOCK": 16384}),
+    (fused_pictures._moments_kernel, {"ROWS": 64, "GROUPS": 32, "WIDTH": 4}),
+    (fused_pictures._apply_kernel, {"ROWS": 16, "CHANNELS": 512, "SWISH": True}),
 ]
 FLOATS = {"pe", "factors"}
+MOMENTS = {"means", "squares", "mean", "factor", "added"}
 
 
 def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
@@ -38,19 +41,20 @@ def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
         "k_scale",
         "pe",
     }
-    pointers |= {"first", "second"}
+    pointers |= {"first", "second", *MOMENTS}
     types = {}
     for name in kernel.arg_names:
         if name in constants:
             types[name] = "constexpr"
         elif name in pointers:
-            types[name] = "*fp32" if name in FLOATS and (pack or name == "pe") else "*bf16"
+            wide = name in MOMENTS or (name in FLOATS and (pack or name == "pe"))
+            types[name] = "*fp32" if wide else "*bf16"
         else:
             types[name] = "i32"
     if pack:
         types["normed" if "normed" in types else "out"] = "*fp8e4nv"
     source = ASTSource(fn=kernel, signature=types, constexprs=constants)
-    warps = fused._warps(constants["BLOCK"] * constants.get("HEADS", 1))
+    warps = fused._warps(constants["BLOCK"] * constants.get("HEADS", 1)) if "BLOCK" in constants else 8
     target = GPUTarget("cuda", capability, 32)
     return triton.compile(source, target=target, options={"num_warps": warps}).asm["ptx"]
 

@@ -3,6 +3,7 @@
 What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same dtype.
 """
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -15,12 +16,13 @@ from torch import Tensor
 from triton.runtime import interpreter
 
 from kontext_core import kernels
-from kontext_core.kernels import Wishes, fused, plain, wishing
+from kontext_core.kernels import Wishes, fused, fused_pictures, pictures, plain, wishing
 from kontext_core.kernels.float8 import Float8Linear, Rows
 from kontext_core.positions import text_ids
 from kontext_core.transformer import Transformer
+from kontext_core.vae import VAE
 from tests.conftest import relative_error
-from tests.core.conftest import SMALL, built
+from tests.core.conftest import SMALL, SMALL_VAE, built
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # (batch, tokens, heads, head's width): odd lengths, heads that are no power of two, the published width
@@ -180,6 +182,56 @@ def test_float8_rows(dtype: torch.dtype, width: int) -> None:
         torch.testing.assert_close(rows.factors, expected.factors, rtol=4e-3, atol=1e-9)
         rounding = relative_error(expected.stored.float() * expected.factors, exact.float())
         assert relative_error(rows.stored.float() * rows.factors, exact.float()) < 1.02 * rounding
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("swish", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "groups"),
+    [
+        ((1, 32, 1, 2), 32),
+        ((2, 8, 31, 37), 4),
+        ((2, 128, 9, 13), 32),
+        ((1, 512, 5, 7), 32),
+        ((1, 16, 40, 26), 1),
+    ],
+)
+def test_group_norm_and_swish(dtype: torch.dtype, swish: bool, shape: tuple[int, ...], groups: int) -> None:
+    """Of pictures in either layout, whose mean is far from zero, of fewer positions than a program has and of many."""
+    generator = torch.Generator().manual_seed(shape[1])
+    norm = torch.nn.GroupNorm(groups, shape[1], eps=1e-6)
+    norm.weight.copy_(1 + 0.3 * torch.randn(shape[1], generator=generator))
+    norm.bias.copy_(torch.randn(shape[1], generator=generator))
+    norm = norm.to(dtype)
+    x = 3 + 2 * draw(generator, dtype, *shape)
+    exact = copy.deepcopy(norm).double()(x.double())
+    rounded = norm(x)
+    if swish:
+        exact, rounded = torch.nn.functional.silu(exact), torch.nn.functional.silu(rounded)
+    for given in (x, x.contiguous(memory_format=torch.channels_last)):
+        kept = given.clone()
+        found = fused_pictures.normed(norm, given, swish)
+        assert found.is_contiguous(memory_format=torch.channels_last)
+        assert torch.equal(given, kept)
+        as_exact(found, rounded, exact)
+
+
+def test_the_whole_autoencoder() -> None:
+    vae = built(lambda: VAE(SMALL_VAE))
+    image = torch.rand(1, 3, 24, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    expected = vae.encode(image)
+    with wishing(FUSED):
+        found, again = vae.encode(image), vae.encode(image)
+        picture = vae.decode(expected)
+    assert torch.equal(found, again)
+    assert not torch.equal(found, expected), "the fused kernel ran"
+    assert relative_error(found, expected) < 1e-5
+    assert relative_error(picture, vae.decode(expected)) < 1e-5
+
+
+def test_the_fused_group_norm_is_tried_first() -> None:
+    assert pictures.difference(torch.device("cpu")) < 0.01
+    assert not fused_pictures.fits(torch.nn.GroupNorm(3, 12))
 
 
 def run(model: Transformer, length: int = 5, batch: int = 2) -> Tensor:

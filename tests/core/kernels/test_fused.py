@@ -49,7 +49,7 @@ def test_as_exact_as_plain_torch() -> None:
 @without_builds
 def test_they_compile_for_cards(tmp_path: Path) -> None:
     said = run(HERE / "compiled.py", TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
-    assert said.count("\n") == 10
+    assert said.count("\n") == 14
 
 
 @torch.no_grad()
@@ -82,8 +82,9 @@ def test_wishes_hold_within() -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_on_the_card_at_hand(dtype: torch.dtype) -> None:
-    from kontext_core.kernels import check, fused
+    from kontext_core.kernels import check, fused, pictures
 
     device = torch.device("cuda")
+    assert pictures.difference(device, dtype) < 0.01
     assert check.difference(fused, device, dtype) < 0.01
     assert kernels.runs_fused(device)

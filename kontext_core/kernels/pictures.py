@@ -1,0 +1,73 @@
+"""What stands between the autoencoder's convolutions, and how its pictures lie: the one place that chooses.
+
+Convolutions want the channels of a position side by side. On CUDA torch's own group norm would turn them back each time
+(pytorch, group_norm.cpp), so they lie so where the fused kernel runs, and on a CPU.
+"""
+
+import logging
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from . import runs_fused, wishes
+
+log = logging.getLogger(__name__)
+
+
+def laid_out(x: Tensor) -> Tensor:
+    """A picture (B, C, H, W) as the convolutions of its device like it. All steps keep that."""
+    if x.device.type == "cpu" or _fuses(x):
+        return x.contiguous(memory_format=torch.channels_last)
+    return x
+
+
+def normed(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """The group norm of a picture (B, C, H, W)."""
+    return _kernel().normed(norm, x, False) if _fuses(x, norm) else norm(x)
+
+
+def swished(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+    """x sigmoid(x) of its group norm."""
+    return _kernel().normed(norm, x, True) if _fuses(x, norm) else F.silu(norm(x), inplace=True)
+
+
+def difference(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> float:
+    """The relative L2 difference of the fused kernel to torch's group norm and swish; infinite for NaN."""
+    generator = torch.Generator().manual_seed(0)
+    norm = nn.GroupNorm(32, 128, eps=1e-6).to(device, dtype)
+    x = (3 + torch.randn(2, 128, 9, 13, generator=generator)).to(device, dtype)
+    with torch.no_grad():
+        expected = F.silu(norm(x)).float()
+        error = float((_kernel().normed(norm, x, True).float() - expected).norm() / expected.norm())
+    return error if error == error else float("inf")
+
+
+def _fuses(x: Tensor, norm: nn.GroupNorm | None = None) -> bool:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or wishes().kernels == "plain":
+        return False
+    if not (wishes().kernels == "fused" or (x.is_cuda and _runs(x.device))):
+        return False
+    return norm is None or (type(norm) is nn.GroupNorm and norm.affine and _kernel().fits(norm))
+
+
+@cache
+def _runs(device: torch.device) -> bool:
+    """Looked at once, as `runs_fused` is."""
+    if not runs_fused(device):
+        return False
+    try:
+        error = difference(device)
+    except Exception as reason:  # a compiler can fail in its own ways
+        log.info("no fused group norm on %s: %s", device, reason)
+        return False
+    if not error < 0.01:
+        log.warning("the fused group norm on %s is off by %.1e, torch's in its place", device, error)
+    return error < 0.01
+
+
+def _kernel() -> Any:
+    return import_module(".fused_pictures", __package__)
