@@ -20,6 +20,9 @@ AS_STORED = "as stored"
 AUTO = "auto"
 WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4", AUTO, "fp8_tensor", "int8_zero", "int4_zero")
 MOST_GIB = 4096
+EXACT, COMPILED, GRAPH, FP8 = "exact", "compiled", "graph", "fp8"
+SPEEDS = (EXACT, COMPILED, GRAPH, FP8, f"{FP8} {COMPILED}")
+ATTENTIONS = (AUTO, "sage")
 
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
@@ -85,6 +88,24 @@ class KontextLoadModel(io.ComfyNode):
                     tooltip="GiB of the device that the model may take, weights and work together. What does not fit waits in the "
                     "computer's memory and comes when it is needed: the same picture, slower. 0: as much as is free.",
                 ),
+                io.Combo.Input(
+                    "speed",
+                    options=list(SPEEDS),
+                    default=EXACT,
+                    optional=True,
+                    tooltip="How steps are computed on a CUDA card. exact: at once, by the card's best kernels. compiled: blocks are "
+                    "compiled by torch.compile, which makes the first edit of each size slower. graph: a step is recorded as a "
+                    "CUDA graph, for small pictures and slow computers; it keeps a step's memory. fp8: products in float8, faster "
+                    "on cards of compute capability 8.9 or later, and a little off.",
+                ),
+                io.Combo.Input(
+                    "attention",
+                    options=list(ATTENTIONS),
+                    default=AUTO,
+                    optional=True,
+                    tooltip="What computes attention. auto: the card's best exact kernel. sage: SageAttention, if it is installed; "
+                    "faster on some cards, and not exact.",
+                ),
             ],
             outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
         )
@@ -104,6 +125,8 @@ class KontextLoadModel(io.ComfyNode):
         device: str,
         weights: str = AS_STORED,
         memory: float = 0.0,
+        speed: str = EXACT,
+        attention: str = AUTO,
     ) -> Any:
         return files.state_of(files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl))
 
@@ -119,13 +142,15 @@ class KontextLoadModel(io.ComfyNode):
         device: str,
         weights: str = AS_STORED,
         memory: float = 0.0,
+        speed: str = EXACT,
+        attention: str = AUTO,
     ) -> io.NodeOutput:
         parts = files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
         on = host.device(device)
         numbers = host.dtype(dtype, on)
         reports = files.reports_of(parts)
         quantise = None if weights == AS_STORED else weights
-        key = (files.state_of(parts), numbers, on, quantise, memory)
+        key = (files.state_of(parts), numbers, on, quantise, memory, speed, attention)
         pipeline = _loaded.get(key)
         if pipeline is None:
             wanted = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
@@ -133,7 +158,7 @@ class KontextLoadModel(io.ComfyNode):
             allowed = host.memory(memory, on)
             if quantise == AUTO and allowed is None:
                 allowed = host.free_gib(on)
-            pipeline = _load(parts, numbers, on, quantise, allowed)
+            pipeline = _load(parts, numbers, on, quantise, allowed, speed, attention)
             _loaded[key] = pipeline
         plan = pipeline.describe_memory()
         about = [
@@ -159,10 +184,22 @@ def _load(
     device: torch.device,
     quantise: str | None,
     memory: float | Literal["least"] | None,
+    speed: str,
+    attention: str,
 ) -> Pipeline:
+    from ..kontext_core.kernels import Wishes
     from .managed import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        made = ManagedPipeline.load(parts, dtype=dtype, device=device, quantise=quantise, memory_gib=memory)
+        made = ManagedPipeline.load(
+            parts,
+            dtype=dtype,
+            device=device,
+            quantise=quantise,
+            memory_gib=memory,
+            compile=COMPILED in speed,
+            float8=FP8 in speed,
+            wishes=Wishes(attention=attention, graph=speed == GRAPH),
+        )
     made.place()
     return made

@@ -141,7 +141,7 @@ names = [module.name for module in pkgutil.walk_packages(kontext_core.__path__, 
 for name in names:
     try:
         importlib.import_module(name)
-    except ModuleNotFoundError as missing:  # the one module that needs a GPU's compiler, which a CPU build of torch lacks
+    except ModuleNotFoundError as missing:  # what needs a GPU's compiler, which a CPU build of torch lacks
         assert missing.name == "triton", (name, missing)
         assert name in ("kontext_core.kernels.fused", "kontext_core.kernels.fused_pictures"), name
 assert not written, written

@@ -360,6 +360,43 @@ def test_a_model_within_a_memory(run: Callable[..., Any], tiny: Path, image: tor
         run("KontextLoadModel", memory=0.001)
 
 
+@pytest.mark.parametrize(
+    ("speed", "compiled", "multiplied", "graph"),
+    [
+        ("exact", False, False, False),
+        ("compiled", True, False, False),
+        ("graph", False, False, True),
+        ("fp8", False, True, False),
+        ("fp8 compiled", True, True, False),
+    ],
+)
+def test_how_steps_are_computed(
+    run: Callable[..., Any],
+    part: Callable[[str], Any],
+    tiny: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    speed: str,
+    compiled: bool,
+    multiplied: bool,
+    graph: bool,
+) -> None:
+    done: list[Any] = []
+    pipelines = part("kontext_core.pipeline")
+    for name in ("compile_blocks", "multiply_in_float8"):
+        monkeypatch.setattr(pipelines, name, lambda *_, name=name: done.append(name))
+    made = run("KontextLoadModel", speed=speed)[0]
+    assert done == ["multiply_in_float8"] * multiplied + ["compile_blocks"] * compiled
+    assert made.wishes == part("kontext_core.kernels").Wishes(graph=graph)
+    assert run("KontextLoadModel", speed=speed, attention="sage")[0].wishes.attention == "sage"
+    assert run("KontextLoadModel", speed=speed)[0] is made
+
+
+def test_attention_that_cannot_be_had(run: Callable[..., Any], tiny: Path, image: torch.Tensor) -> None:
+    model = run("KontextLoadModel", attention="sage")[0]
+    with pytest.raises(ValueError, match="attention 'sage' cannot be had here"):
+        run("KontextEdit", model=model, image=image, instruction="a", steps=1)
+
+
 @pytest.mark.parametrize("what", ["file", "folder", "file in a folder"])
 def test_links_that_leave_comfyuis_folders(
     run: Callable[..., Any], placed: Path, random_model: Path, tmp_path: Path, what: str

@@ -43,7 +43,9 @@ IDS = {
 }
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
-    "KontextLoadModel": ["model", "vae", "clip_l", "t5xxl", "dtype", "device", "weights", "memory"],
+    "KontextLoadModel": [
+        "model", "vae", "clip_l", "t5xxl", "dtype", "device", "weights", "memory", "speed", "attention",
+    ],
     "KontextEncodePrompt": ["model", "text", "negative"],
     "KontextReference": [
         "fit", "image", "latent", "references", "model", "strength", "max_tokens", "place", "region",
