@@ -44,19 +44,19 @@ TINY_TRANSFORMER = TransformerConfig(
 # How often each kind of edit is drawn, relative to the others.
 MIX: Mapping[str, float] = MappingProxyType(
     {
-        "recolour": 5.0,
+        "recolour": 5.5,
         "remove": 1.0,
-        "add": 3.0,
-        "move": 2.0,
-        "reshape": 2.5,
-        "background": 4.0,
-        "palette": 3.0,
-        "text": 6.0,
+        "add": 3.5,
+        "move": 2.8,
+        "reshape": 3.2,
+        "background": 4.5,
+        "palette": 3.5,
+        "text": 4.0,
         "pointed": 1.6,
         "style": 4.0,
-        "character": 2.2,
-        "three": 4.0,
-        "text_to_image": 1.5,
+        "character": 1.6,
+        "three": 3.0,
+        "text_to_image": 1.3,
         "none": 0.6,
     }
 )
@@ -86,10 +86,10 @@ REFINING = AutoencoderTraining(
     batch_size=32,
     lr_muon=1.5e-3,
     lr_adam=1e-3,
-    cooldown=0.9,
+    cooldown=1.0,
     average_decay=0.995,
     latent_noise=0.3,
-    worst_weight=1.0,
+    worst_weight=1.5,
 )
 
 

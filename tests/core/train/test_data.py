@@ -8,6 +8,7 @@ from torch import Tensor
 
 from kontext_core.pipeline import Pipeline
 from kontext_core.train import data as module
+from kontext_core.train.autoencoder import odd_pictures
 from kontext_core.train.config import MIX
 from kontext_core.train.data import Pool, groups
 from kontext_core.world import Scene
@@ -139,3 +140,13 @@ def test_real_pictures_and_words(pipeline: Pipeline) -> None:
     assert batch.latents.isfinite().all()
     assert not batch.latents.requires_grad
     assert not torch.allclose(batch.latents[:, 0], batch.latents[:, 1])
+
+
+def test_odd_pictures_are_often_grey() -> None:
+    images = odd_pictures(random.Random(0), 60)
+    assert images.shape == (60, 3, 128, 128)
+    assert images.min() >= 0
+    assert images.max() <= 1
+    spread = (images.amax(1) - images.amin(1)).flatten(1).amax(1)  # over R, G, B; the night is a little blue
+    grey = int((spread < 0.11).sum())
+    assert 0.3 < grey / 60 < 0.7  # those asked for, and one in four of the others
