@@ -61,6 +61,9 @@ _GRAPH = """() => {
   }
 }"""
 
+# The page has put back what an undo brings back; a second one before that would be lost.
+_SETTLED = "() => !app.extensionManager.workflow.activeWorkflow?.changeTracker?._restoringState"
+
 _DROP = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0))
   const dataTransfer = new DataTransfer()
@@ -150,6 +153,11 @@ class Editor:
             "[role=dialog], [role=alertdialog], .p-dialog, .p-dialog-mask, .comfy-modal"
         )
         return [one.inner_text() for one in shown.all() if one.is_visible()]
+
+    def undo(self) -> None:
+        """The keys for one step back, once the step before is done."""
+        self.page.wait_for_function(_SETTLED, timeout=PATIENCE_MS)
+        self.page.keyboard.press("Control+z")
 
     def queue(self) -> None:
         """Press the button."""

@@ -7,13 +7,16 @@ import itertools
 import json
 
 import pytest
+import torch
 from PIL import Image
 from playwright.sync_api import expect
 
+from kontext_core.chain import Chain, Turn, save_chain
 from kontext_core.remote.client import Client
 from kontext_core.remote.workflow import read_workflow
 from tools.page import SETTINGS
 from tools.paths import ROOT
+from tools.server import Server
 
 from .editor import PATIENCE_MS, Editor
 
@@ -131,6 +134,48 @@ def test_saved_picture_restores_the_graph(editor: Editor) -> None:
     restored = editor.graph()
     assert restored == drawn, json.dumps([restored, drawn], indent=1)
     assert editor.dialogs() == []
+
+
+def test_words_of_a_chain_from_a_file_are_text_and_its_picture_has_room(
+    editor: Editor, server: Server
+) -> None:
+    """A friend's file with markup in its words runs nothing; a node that was made small grows around its picture."""
+    words = "<img src=x onerror=window.ran=1> make it blue <script>window.ran=2</script>"
+    start, turn = (Turn(torch.full((1, 64, 64, 3), 0.5), instruction=one, seed=2) for one in ("", words))
+    save_chain(Chain((start, turn)), server.base / "input" / "friend.png", latents=False)
+    page = editor.page
+    picks = page.evaluate(
+        """async () => {
+          await app.loadGraphData({version: 0.4, last_node_id: 0, last_link_id: 0, nodes: [], links: [], groups: []})
+          const load = LiteGraph.createNode('KontextLoadChain')
+          app.graph.add(load)
+          load.pos = [400, 100]
+          load.widgets.find(one => one.name === 'file').value = 'friend.png'
+          return [0, 1, 2].map(i => {
+            const pick = LiteGraph.createNode('KontextPickTurn')
+            app.graph.add(pick)
+            pick.pos = [800 + 240 * i, 100]
+            pick.setSize([200, pick.computeSize()[1]])
+            pick.widgets.find(one => one.name === 'turn').value = -1
+            load.connect(0, pick, 0)
+            return String(pick.id)
+          })
+        }"""
+    )
+    editor.queue()
+    editor.wait_for("execution_success")
+    for pick in picks:
+        assert editor.shown_picture(pick)["width"] == 64
+        assert words in editor.value(pick, "kontext_text")
+        page.wait_for_function(
+            """id => {
+              const node = app.graph.getNodeById(id)
+              return node.widgets.some(one => one.name === '$$canvas-image-preview') && node.size[1] >= node.computeSize()[1]
+            }""",
+            arg=pick,
+            timeout=15_000,
+        )
+    assert page.evaluate("() => window.ran") is None
 
 
 def test_interrupt_stops_within_a_step_and_the_next_run_works(editor: Editor) -> None:

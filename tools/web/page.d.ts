@@ -4,7 +4,7 @@ declare namespace Page {
   type App = import("@comfyorg/comfyui-frontend-types").ComfyApp;
   type Extension = import("@comfyorg/comfyui-frontend-types").ComfyExtension;
   type TextWidget = import("@comfyorg/comfyui-frontend-types").DOMWidget<HTMLTextAreaElement, string>;
-  type Output = { text?: string[]; kontext_size?: [number, number][] };
+  type Output = { text?: string[]; images?: unknown[]; kontext_size?: [number, number][] };
 
   type Subgraph = Parameters<App["canvas"]["openSubgraph"]>[0];
 
@@ -22,7 +22,7 @@ declare namespace Page {
 }
 
 interface Window {
-  LiteGraph: { createNode(type: string): unknown };
+  LiteGraph: { createNode(type: string): unknown; vueNodesMode?: boolean };
 }
 
 declare module "*/scripts/app.js" {

@@ -121,7 +121,11 @@ export function costOf(plan) {
 /** A plan as a picture and two lines. @param {Plan} plan @param {string[]} [names] of the references @returns {Element[]} */
 export function drawingOf(plan, names = []) {
   const planes = planesOf(plan, WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN);
-  const inside = svg("g", { transform: `translate(${MARGIN} ${MARGIN})` }, ...planes.map((plane) => drawPlane(plane, names)));
+  const inside = svg(
+    "g",
+    { transform: `translate(${MARGIN} ${MARGIN})` },
+    ...planes.map((plane) => drawPlane(plane, names)),
+  );
   const sum = sumOf(plan);
   const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": sum }, inside);
   picture.style.cssText = "flex: 1 1 0; min-height: 0; width: 100%; font-family: inherit";
