@@ -47,6 +47,9 @@ BACKENDS = {
     "flash3": Backend(lambda card, dim: card[0] == 9 and dim % 8 == 0 and dim <= 256, "flash_attn_interface"),
     "cudnn": Backend(lambda card, dim: card[0] in (9, 10) and dim % 8 == 0 and dim <= 256),
     "flash2": Backend(lambda card, dim: card >= (8, 0) and dim % 8 == 0 and dim <= 256),
+    "flash3_fp8": Backend(
+        lambda card, dim: card[0] == 9 and dim in (64, 128, 256), "flash_attn_interface", exact=False
+    ),
     "sage": Backend(lambda card, dim: card >= (8, 0) and dim in (64, 96, 128), "sageattention", exact=False),
     "torch": Backend(lambda card, dim: True),
 }
@@ -132,6 +135,10 @@ def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
     if backend in ("flash3", "flash4"):
         out = _function(backend)(q, k, v, softmax_scale=scale)
         return out[0] if isinstance(out, tuple) else out  # some versions return the sums of exponentials too
+    if backend == "flash3_fp8":
+        packed, factors = zip(*(_in_float8(x) for x in (q, k, v)), strict=True)
+        named = dict(zip(("q_descale", "k_descale", "v_descale"), factors, strict=True))
+        return _function(backend)(*packed, softmax_scale=scale, **named).to(q.dtype)
     if backend == "sage":
         return _function(backend)(q, k, v, tensor_layout="NHD", is_causal=False, sm_scale=scale)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
@@ -139,6 +146,14 @@ def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
     with sdpa_kernel(_IN_TORCH[backend], set_priority=True):
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
+
+def _in_float8(x: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, L, H, D) with a factor for each head of each sample: float8, and (B, H), float32."""
+    largest = torch.finfo(torch.float8_e4m3fn).max
+    factors = (x.abs().amax((1, 3), keepdim=True).float() / largest).clamp(min=1e-12)
+    stored = (x / factors).clamp(-largest, largest).to(torch.float8_e4m3fn)
+    return stored, factors[:, 0, :, 0].contiguous()
 
 
 @cache

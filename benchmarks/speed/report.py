@@ -58,7 +58,8 @@ def chart(cases: Mapping[str, Mapping[str, Any]], title: str, path: Path) -> Non
     axes.set(
         xlabel="one step, times the kernel floor (products and attention alone)", title=title, xlim=(0, None)
     )
-    axes.margins(x=0.1, y=0.02)
+    axes.margins(x=0.1)
+    axes.set_ylim(place - 0.8, -0.3)
     figure.savefig(path, dpi=110)
 
 

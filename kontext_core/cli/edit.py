@@ -52,7 +52,8 @@ def add_edit(commands: Subcommands) -> None:
     edit.add_argument(
         "--attention",
         metavar="NAME",
-        help="what computes it: flash4, flash3, cudnn, flash2, torch; sage, which is not exact (auto: the card's best exact one)",
+        help="what computes it: flash4, flash3, cudnn, flash2, torch; flash3_fp8 and sage, which are not exact (auto: the card's "
+        "best exact one)",
     )
     edit.add_argument(
         "--graph",

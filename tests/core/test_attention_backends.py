@@ -12,6 +12,7 @@ from kontext_core import attention_backends
 from kontext_core.attention import attention
 from kontext_core.attention_backends import BACKENDS, call, choose
 from kontext_core.kernels import Wishes, wishing
+from tests.conftest import relative_error
 
 HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50 = (9, 0), (10, 0), (8, 9), (8, 0), (7, 5), (12, 0)
 FLASH3, FLASH4, SAGE = "flash_attn_interface", "flash_attn.cute", "sageattention"
@@ -31,6 +32,7 @@ BF16 = torch.bfloat16
         (HOPPER, (FLASH3,), BF16, 128, "cudnn", "cudnn"),
         (HOPPER, (FLASH4, SAGE), BF16, 128, "auto", "cudnn"),
         (HOPPER, (SAGE,), BF16, 128, "sage", "sage"),
+        (HOPPER, (FLASH3,), BF16, 128, "flash3_fp8", "flash3_fp8"),
         (HOPPER, (), BF16, 128, "torch", "torch"),
         (BLACKWELL, (FLASH3, FLASH4), BF16, 128, "auto", "flash4"),
         (BLACKWELL, (FLASH3, FLASH4), BF16, 136, "auto", "cudnn"),
@@ -75,7 +77,7 @@ def test_only_what_is_exact_comes_unasked() -> None:
     for card in (HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50):
         for dim in range(8, 264, 8):
             assert BACKENDS[choose(card, everything, BF16, dim)].exact
-    assert [name for name, backend in BACKENDS.items() if not backend.exact] == ["sage"]
+    assert [name for name, backend in BACKENDS.items() if not backend.exact] == ["flash3_fp8", "sage"]
 
 
 @pytest.mark.parametrize(
@@ -85,6 +87,7 @@ def test_only_what_is_exact_comes_unasked() -> None:
         (HOPPER, (), BF16, "sage", "needs bfloat16 or float16, a card and the package sageattention"),
         (HOPPER, (SAGE,), torch.float32, "sage", "'sage' cannot be had here"),
         (TURING, (), BF16, "flash2", "'flash2' cannot be had here"),
+        (ADA, (FLASH3,), BF16, "flash3_fp8", "'flash3_fp8' cannot be had here"),
         (None, (FLASH3,), BF16, "flash3", "'flash3' cannot be had here"),
     ],
 )
@@ -129,6 +132,40 @@ def test_what_backends_are_handed(monkeypatch: pytest.MonkeyPatch, backend: str)
     monkeypatch.setattr(attention_backends, "_function", lambda name: functions[name])
     q, k, v = (torch.randn(2, length, 3, 16) for length in (4, 9, 9))
     torch.testing.assert_close(call(backend, q, k, v, 0.3), by_torch(q, k, v, 0.3))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, BF16, torch.float16])
+def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """A package in the place of the real one, which multiplies its factors in: one for each head of each sample."""
+
+    def flash_attn_func(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        softmax_scale: float,
+        q_descale: Tensor,
+        k_descale: Tensor,
+        v_descale: Tensor,
+    ) -> Tensor:
+        parts: list[Tensor] = []
+        for one, factors in ((q, q_descale), (k, k_descale), (v, v_descale)):
+            assert (one.dtype, factors.dtype, factors.shape) == (torch.float8_e4m3fn, torch.float32, (2, 3))
+            parts.append((one.float() * factors[:, None, :, None]).transpose(1, 2))
+        return F.scaled_dot_product_attention(*parts, scale=softmax_scale).transpose(1, 2).to(BF16)
+
+    monkeypatch.setattr(attention_backends, "_function", lambda name: flash_attn_func)
+    generator = torch.Generator().manual_seed(0)
+    by_head = torch.tensor([1.0, 30.0, 0.0])[:, None]  # of very different sizes; one of zeros
+    q, k, v = (
+        (torch.randn(2, length, 3, 16, generator=generator) * by_head).to(dtype) for length in (4, 9, 9)
+    )
+    q[:, :, 1] /= 900  # no sharper than others, so that rounding stays rounding
+    found, exact = call("flash3_fp8", q, k, v, 0.3), call("torch", q.float(), k.float(), v.float(), 0.3)
+    assert found.dtype == dtype
+    assert found.isfinite().all()
+    for head in (0, 1):
+        assert relative_error(found[:, :, head], exact[:, :, head]) < 0.08
+    assert not found[:, :, 2].any()
 
 
 @pytest.mark.gpu
