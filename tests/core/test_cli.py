@@ -15,6 +15,8 @@ from safetensors.torch import save_file
 from kontext_core import pipeline
 from kontext_core.cli import main
 from kontext_core.cli.options import file_and_strength
+from kontext_core.errors import CheckpointError
+from kontext_core.pipeline import Pipeline
 
 PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
 COMMANDS = ("edit", "info", "train", "score", "run")
@@ -127,6 +129,19 @@ def test_edit_within_a_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     with pytest.raises(SystemExit):
         main([*arguments, "--memory", "none"])
     assert "none is no amount of memory; give GiB above 0" in capsys.readouterr().err
+
+
+def test_where_weights_wait_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+
+    def load(*_: object, **options: object) -> None:
+        seen.append(options["waits"])
+        raise CheckpointError("enough")
+
+    monkeypatch.setattr(Pipeline, "load", load)
+    for more in ([], ["--waits", "file"]):
+        assert main(["edit", PICTURE, "x", *more]) == 1
+    assert seen == ["auto", "file"]
 
 
 @pytest.mark.parametrize(
