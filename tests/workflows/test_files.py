@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tools.paths import ROOT
 FOLDER = ROOT / "workflows"
 NAMES = sorted(EXAMPLES)
 TITLE_PX = 30
+STOCK = {"MarkdownNote", "SaveImage", "SolidMask", "MaskComposite"}
 
 
 @pytest.fixture(params=NAMES)
@@ -45,6 +47,18 @@ def test_they_are_as_the_page_saves_them(workflow: Json) -> None:
     assert workflow["extra"]["frontendVersion"]
     text = (FOLDER / f"{workflow['name']}.json").read_text(encoding="utf-8")
     assert json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n" == text
+
+
+def test_they_name_no_place_on_anybodys_disk(workflow: Json) -> None:
+    """Neither paths nor addresses; and nodes are this pack's, or such as the page and ComfyUI have."""
+
+    def texts(value: Any) -> list[str]:
+        if isinstance(value, dict):
+            return [text for one in value.values() for text in texts(one)]
+        return [text for one in value for text in texts(one)] if isinstance(value, list) else [str(value)]
+
+    assert [text for text in texts(workflow) if re.search(r"^[/~\\]|^\w:[/\\]|\w+://", text)] == []
+    assert {node["type"] for node in workflow["nodes"] if not node["type"].startswith("Kontext")} <= STOCK
 
 
 def test_nothing_lies_upon_another(workflow: Json) -> None:

@@ -4,20 +4,23 @@ import json
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from kontext_core.eval.score import score_kind
+from kontext_core.eval.score import run, score_kind
 from kontext_core.loading import load_vae, save_model
 from kontext_core.pipeline import TINY, Pipeline
+from kontext_core.references import ReferenceLatents
 from kontext_core.train.autoencoder import pictures, reconstruction_psnr
 from kontext_core.train.config import REFINING, FlowTraining
 from kontext_core.train.state import STATE_FILE, Average, save_state
 from kontext_core.train.tiny import recorded_training, train_tiny, training_record
 from kontext_core.transformer import Transformer
+from kontext_core.world import draw, sample
 from tools.paths import ROOT
 
 SCENES = 12
@@ -39,6 +42,32 @@ def test_the_flow_is_worth_its_committed_scores(tiny: Pipeline, kind: str) -> No
     committed = scores["right"][kind][:SCENES]
     found = score_kind(tiny, kind, SCENES, steps=scores["steps"])
     assert found.flags.count("1") >= committed.count("1") - 0.03 * SCENES, (found.flags, committed)
+
+
+def test_references_are_told_apart_in_both_layouts() -> None:
+    """Which thing comes from which of three pictures, as `kontext score` measured it on these weights."""
+    rates = json.loads((ROOT / "benchmarks" / "results" / "tiny" / "scores.json").read_text())["rates"]
+    assert min(rates["three"], rates["three/offset"]) >= 0.8, rates
+
+
+@torch.no_grad()
+def test_a_stronger_reference_is_seen_more(tiny: Pipeline) -> None:
+    """How far the first velocity is from that without the second picture, on average over scenes; strength 0 is without."""
+    samples = [sample("character", random.Random(f"strength/{i}")) for i in range(4)]
+    first, second = (
+        tiny.encode(draw([one.references[i] for one in samples]).permute(0, 2, 3, 1)) for i in range(2)
+    )
+
+    def seen(*references: torch.Tensor | ReferenceLatents) -> torch.Tensor:
+        return run(tiny, [one.instruction for one in samples], references, seed=7, steps=1)[0]
+
+    without = seen(first)
+    assert torch.equal(seen(first, ReferenceLatents(second, strength=0.0)), without)
+    away = [
+        (seen(first, ReferenceLatents(second, strength=strength)) - without).flatten(1).norm(dim=1).mean()
+        for strength in (0.05, 0.5, 1.0, 1.5, 2.0)
+    ]
+    assert all(weaker < stronger for weaker, stronger in pairwise(away)), away
 
 
 def test_weights_know_what_training_they_have_behind_them(
