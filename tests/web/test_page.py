@@ -170,7 +170,8 @@ def test_words_of_a_chain_from_a_file_are_text_and_its_picture_has_room(
         page.wait_for_function(
             """id => {
               const node = app.graph.getNodeById(id)
-              return node.widgets.some(one => one.name === '$$canvas-image-preview') && node.size[1] >= node.computeSize()[1]
+              const shown = node.widgets.find(one => one.name === '$$canvas-image-preview')
+              return shown && shown.computedHeight >= 200 && shown.y + shown.computedHeight <= node.size[1] + 1
             }""",
             arg=pick,
             timeout=15_000,
