@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from kontext_core.world import vocabulary
 from kontext_core.world.language import TEMPLATES, patterns
@@ -148,6 +149,17 @@ def test_help_page_names_every_input_and_output(node_list: list[Any], node_id: s
         assert f"**{output.display_name}**" in page, output.display_name
 
 
+@pytest.mark.parametrize("node_id", IDS)
+def test_help_page_shows_the_node(node_id: str) -> None:
+    """'python -m tools.node_pictures NODE' takes the picture."""
+    folder = ROOT / "web" / "docs"
+    shown = re.findall(r"!\[[^\]]+\]\(([^)]+)\)", (folder / f"{node_id}.md").read_text(encoding="utf-8"))
+    assert f"images/nodes/{node_id}.png" in shown
+    for one in shown:
+        with Image.open(folder / one) as picture:
+            assert min(picture.size) > 90, one
+
+
 def test_no_help_page_without_a_node() -> None:
     assert {page.stem for page in (ROOT / "web" / "docs").glob("*.md")} == set(IDS)
 
@@ -250,3 +262,22 @@ def test_instructions_in_the_help_are_the_worlds() -> None:
     for sentence in asked:
         assert set(sentence.split()) <= set(vocabulary()), sentence
         assert any(pattern.fullmatch(sentence) for pattern in known) or "picture 2" in sentence, sentence
+
+
+def test_the_page_asks_no_other_server() -> None:
+    """What it fetches it fetches from ComfyUI by ComfyUI's own functions, or it is the font beside the scripts."""
+    scripts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.[cj]s*")}
+    assert len(scripts) > 20
+    asks = r"\w+://|//\w+\.\w+|\bfetch\(|XMLHttpRequest|WebSocket|EventSource|sendBeacon|\bimport\((?!\"\.)"
+    for path, text in scripts.items():
+        plain = text.replace("http://www.w3.org/2000/svg", "")  # the name of a format, not an address
+        plain = plain.replace("fetch(FONT)", "")
+        assert re.findall(asks, plain) == [], path
+
+
+def test_colours_follow_the_theme() -> None:
+    """Every colour is one of the page's, with what stands in where a theme lacks it; but for what lies upon a picture."""
+    upon_pictures = {"#fff", "#000"}
+    for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw_style.js"):
+        own = re.sub(r"var\(--[\w-]+,[^()]*\)|rgb\(0 0 0 / 50%\)", "", path.read_text(encoding="utf-8"))
+        assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b|(?:rgb|hsl)a?\(", own)) <= upon_pictures, path
