@@ -47,6 +47,30 @@ def test_the_autoencoder_sees_the_first_picture_only(
         chain = chain.edit(pipeline, "make it red", steps=1)
 
 
+def test_turn_twenty_costs_what_turn_two_does(
+    pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is switched on: as many passes, of as many tokens, and a turn as large. No clock is asked."""
+    passes: list[int] = []
+    velocity = pipeline.transformer.velocity
+    monkeypatch.setattr(
+        pipeline.transformer,
+        "velocity",
+        lambda tokens, prepared, *more, **named: (
+            passes.append(prepared.pe.shape[1]) or velocity(tokens, prepared, *more, **named)
+        ),
+    )
+    chain = Chain.start(pipeline, pictures(64, 64))
+    costs = []
+    for turn in range(20):
+        chain = chain.edit(pipeline, "make it red", seed=turn, steps=1, anchor=True, align=True, marks=MARKS)
+        last = chain.last
+        costs.append((tuple(passes), last.image.nbytes, last.latents.nbytes, len(last.references)))
+        passes.clear()
+    assert len(set(costs[1:])) == 1, costs
+    assert costs[0][0] < costs[1][0], "only the anchor came with turn 2"
+
+
 def test_further_references_ride_along(pipeline: Pipeline, pictures: Pictures) -> None:
     other = pictures(48, 48)
     chain = Chain.start(pipeline, pictures(64, 64)).edit(
