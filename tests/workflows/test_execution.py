@@ -121,17 +121,22 @@ def test_only_the_changed_turn_runs_again(client: Client) -> None:
     assert not torch.equal(last, was[2])
 
 
-@pytest.mark.parametrize("name", ["text_to_image", "two_references"])
-def test_workflows_of_the_first_version_run(client: Client, name: str) -> None:
-    """What they do not know of yet takes its default."""
+@pytest.mark.parametrize(
+    ("name", "count"), [("text_to_image", 1), ("two_references", 1), ("branch_and_compare", 3), ("script", 1)]
+)
+def test_workflows_of_the_first_version_run(client: Client, name: str, count: int) -> None:
+    """What they do not know of yet takes its default: turns have no mask, no marks, no alignment."""
     old = read_workflow(ROOT / "tests" / "data" / "workflows_0.1" / f"{name}.json")
     prompt = to_api_form(old, client.object_info())
-    samplers = [node for node in prompt.values() if node["class_type"] == "KontextSampler"]
-    assert all(node["inputs"]["solver"] == "euler" for node in samplers)
-    for node in samplers:
-        node["inputs"]["steps"] = 2
-    (made,) = pictures(client, prompt, client.run(prompt))
-    assert made.shape == (1, 128, 128, 3)
+    for node in prompt.values():
+        inputs = node["inputs"]
+        assert inputs.get("solver", "euler") == "euler"
+        assert inputs.get("align", False) is False
+        assert inputs.get("marks", "") == ""
+        if "steps" in inputs:
+            inputs["steps"] = 2
+    made = pictures(client, prompt, client.run(prompt))
+    assert [one.shape for one in made] == [(1, 128, 128, 3)] * count
 
 
 def test_our_latents_survive_stock_nodes(client: Client, server: Server) -> None:
