@@ -1,6 +1,7 @@
 """Which weights of a transformer stay on the device and which visit it, by the memory that there is."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -59,6 +60,7 @@ class Residency:
             T5's blocks, do.
         resident_bytes: weights on the device, with the buffers that visitors take. visiting_bytes: weights on the host.
         working_bytes: what an edit needs beside them. waiting: where those wait that visit.
+        pinned_bytes: what they take of the host's memory when they are gathered there for a GPU.
     """
 
     blocks: int
@@ -68,6 +70,7 @@ class Residency:
     working_bytes: int
     words: bool = False
     waiting: Waiting = Waiting()
+    pinned_bytes: int = 0
 
     @property
     def needed_bytes(self) -> int:
@@ -144,14 +147,18 @@ def residency(
     choices = [Residency(0, False, every + beside.resident + words, 0, working_bytes)]
     room = max(working_bytes, 2 * max(beside.words, default=0))  # T5's visits are over before an edit begins
     if words:
-        choices.append(Residency(0, False, every + beside.resident, words, room, words=True))
+        stay = every + beside.resident
+        choices.append(Residency(0, False, stay, words, room, words=True, pinned_bytes=_pinned(beside.words)))
     for visiting in (0, *range(2, len(blocks) + 1)):
         leaving = sizes[len(sizes) - visiting :]
         away = sum(modulations) + sum(leaving)
         # the modulation's visits are over before the blocks' begin
         buffers = max(2 * max(leaving, default=0), max(modulations))
         stay = every - away + buffers + beside.resident
-        choices.append(Residency(visiting, True, stay, away + words, room, words=bool(words)))
+        pinned = _pinned([*beside.words, *modulations, *leaving])
+        choices.append(
+            Residency(visiting, True, stay, away + words, room, words=bool(words), pinned_bytes=pinned)
+        )
     if least is not None:
         choices = [one for one in choices if one.visitors >= least.visitors]
     smallest = min(choices, key=lambda choice: choice.needed_bytes)
@@ -177,7 +184,7 @@ def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
         return Waiting()
     kept = min(made_bytes, visiting)
     made = kept if host.computes else made_bytes  # on a card, all of it goes through the host's memory
-    gathered = max(made, visiting)
+    gathered = max(made, visiting if host.computes else max(visiting, where.pinned_bytes))
     free = None if host.free_bytes is None else host.free_bytes - _LEFT
     if free is not None and host.computes:
         free -= where.needed_bytes
@@ -197,6 +204,11 @@ def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
 
 
 _AS_STORED = "take weights as stored, in files of the numbers that are computed with"
+
+
+def _pinned(sizes: Sequence[int]) -> int:
+    """PyTorch rounds each piece of pinned memory up to a power of two (c10, CachingHostAllocator)."""
+    return sum(1 << (size - 1).bit_length() for size in sizes if size)
 
 
 def usual_working_bytes(transformer: Transformer) -> int:

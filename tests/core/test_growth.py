@@ -11,14 +11,17 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from benchmarks.written import write
+from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora
 from kontext_core.packed import PackedLinear
 from kontext_core.packed.schemes import SCHEMES, fits, pack
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import Guests
+from kontext_core.residency import Guests, Waiting
 from kontext_core.transformer import Transformer
 
 SIZES = ((64, 64), (32, 96), (96, 32), (48, 64), (80, 32))
+FORMS = ("bfloat16", "fp8_scaled", "NF4", "GGUF Q8_0", "GGUF Q4_0")  # of files
 EDITS, WARM_UP, STOPS = 200, 60, 50
 
 
@@ -44,6 +47,13 @@ def loras(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> list[
 
 
 @pytest.fixture(scope="module")
+def files(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The transformer in files of several formats."""
+    folder = tmp_path_factory.mktemp("formats")
+    return [write(form, pipeline.transformer, folder / f"model{number}") for number, form in enumerate(FORMS)]
+
+
+@pytest.fixture(scope="module")
 def guest(pipeline: Pipeline) -> Pipeline:
     """All its blocks visit."""
     parts = copy.deepcopy(pipeline.transformer), pipeline.vae, copy.deepcopy(pipeline.text)
@@ -52,16 +62,32 @@ def guest(pipeline: Pipeline) -> Pipeline:
     return made
 
 
+def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
+    """With a transformer from a file of some format, of which all blocks are read again at each step, or none."""
+    visits = dice.random() < 0.5
+    text = copy.deepcopy(pipeline.text) if visits else pipeline.text
+    made = Pipeline(load_transformer(path, dtype=torch.float32), pipeline.vae, text)
+    if visits:
+        parts = made.transformer, made.vae, made.text
+        made._guests = Guests(*parts, torch.device("cpu"), "least", Waiting(in_file=True))
+    return made
+
+
 @pytest.fixture
-def one_edit(pipeline: Pipeline, guest: Pipeline, loras: list[Path]) -> Callable[..., None]:
-    """Some edit: of any size, words, form of the weights, with LoRAs or without."""
+def one_edit(
+    pipeline: Pipeline, guest: Pipeline, loras: list[Path], files: list[Path]
+) -> Callable[..., None]:
+    """Some edit: of any size, words, format of the file and form of the weights, with LoRAs or without."""
 
     def run(number: int, **options: object) -> None:
         dice = random.Random(number)
         model = dice.choice((pipeline, guest))
-        if dice.random() < 0.2:
+        kind = dice.random()
+        if kind < 0.1:
             scheme = dice.choice(SCHEMES)
             model = Pipeline(packed(pipeline.transformer, scheme), pipeline.vae, pipeline.text)
+        elif kind < 0.3:
+            model = from_file(pipeline, dice.choice(files), dice)
         if dice.random() < 0.4:
             model = model.with_loras(
                 [Lora(path, dice.random()) for path in dice.sample(loras, dice.randint(1, 3))]

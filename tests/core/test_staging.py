@@ -179,6 +179,9 @@ def test_the_published_weights_beside_little_memory() -> None:
     where = residency(published, 8 * GIB)
     assert 14 < where.visiting_bytes / GIB < 22
     assert [waiting(where, 0, Host(gib * GIB)).in_file for gib in (8, 16, 32)] == [True, True, False]
+    every = residency(published, None)
+    gathered = 19 * 2**29 + 38 * (2**28 + 2**27 + 2**26)  # pieces of 453, 227, 113 and 57 MB, rounded up
+    assert (every.blocks, every.pinned_bytes) == (57, gathered)
     largest = max(sum(tensor.nbytes for tensor in tensors_of(block)) for block in published.double_blocks)
     assert 2 * Staging(CPU).piece < largest < 2 * GIB
 
