@@ -39,6 +39,17 @@ def test_no_seam_is_seen_in_a_trained_picture() -> None:
     assert tiled <= 1.1 * rounded
 
 
+@pytest.mark.parametrize(("height", "width"), [(4096, 32), (32, 4096)])
+def test_the_longest_sides_in_the_usual_tiles(height: int, width: int) -> None:
+    """Eight tiles, and a norm's mean over all of them: a tenth of 1/255 of what a picture spans, at most. More: benchmarks.vae_tiles."""
+    vae = load_vae(TINY, dtype=torch.float32)
+    latents = torch.randn(1, 16, height // 8, width // 8, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        picture = vae.decode(latents)
+        assert (decode_in_tiles(vae, latents) - picture).abs().max() / 2 < 0.1 / 255
+        assert (encode_in_tiles(vae, picture) - vae.encode(picture)).abs().max() < 1e-3
+
+
 @pytest.mark.parametrize(("height", "width"), [(12, 16), (16, 12)])
 def test_sides_must_be_multiples_of_8(vae: VAE, height: int, width: int) -> None:
     with pytest.raises(ValueError, match="both sides must be multiples of 8"):
