@@ -18,7 +18,13 @@ _SIGNS = (
 
 
 class CheckpointError(ValueError):
-    """A file of weights cannot be used. The message names the file, what it holds, and what to do."""
+    """A file of weights cannot be used. The message names the file, what it holds, and what to do, in one line.
+
+    Args: message: names out of the file may hold anything; what cannot be printed is escaped.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in message))
 
 
 class TooLittleMemoryError(RuntimeError):

@@ -83,3 +83,7 @@ def test_weights_to_blame_are_named() -> None:
         model[1].pieces[0].stored[0] = float("nan")
     with pytest.raises(ValueError, match=r"are: 0\.weight, 1\.pieces\.0\.factor, 1\.pieces\.0\.stored; get"):
         check_finite(torch.tensor(float("nan")), "the edit", model)
+
+
+def test_names_out_of_a_file_stay_in_one_line() -> None:
+    assert str(CheckpointError("unexpected: a\nb\x1b[31m, größe")) == "unexpected: a\\nb\\x1b[31m, größe"
