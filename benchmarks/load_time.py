@@ -20,29 +20,14 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
+from benchmarks.large import write_random
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.loading import load_transformer
-from kontext_core.transformer import Transformer
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def write(path: Path, singles: int = 1) -> int:
-    """Returns: bytes."""
-    config = replace(KONTEXT_DEV, depth=1, depth_single_blocks=singles)
-    with torch.device("meta"):
-        shapes = {name: one.shape for name, one in Transformer(config).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        name: torch.empty(shape, dtype=torch.bfloat16).uniform_(-0.02, 0.02, generator=generator)
-        for name, shape in shapes.items()
-    }
-    save_file(tensors, path)
-    return path.stat().st_size
 
 
 def by_load_file(path: Path) -> Iterable[Tensor]:
@@ -96,7 +81,7 @@ def main() -> None:
     peaks: dict[str, list[int]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "large.safetensors")
-        size = write(path, options.singles)
+        size = write_random(path, replace(KONTEXT_DEV, depth=1, depth_single_blocks=options.singles))
         for number in range(rounds + 1):  # the first brings the file into the system's cache
             for way in WAYS:
                 if way in ONCE and number != rounds:

@@ -16,14 +16,14 @@ import statistics
 import tempfile
 import threading
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
+from benchmarks.large import write_random
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.latents import noise
 from kontext_core.loading import load_transformer
@@ -31,25 +31,10 @@ from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.staging import PIECE, Staging
 from kontext_core.streaming import Streaming
-from kontext_core.transformer import Transformer
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = ("memory", "file")
 STEPS = 4
-
-
-def write(path: Path, blocks: int, width: int) -> None:
-    config = replace(
-        KONTEXT_DEV, hidden_size=width, num_heads=width // 128, depth=1, depth_single_blocks=blocks
-    )
-    with torch.device("meta"):
-        shapes = {name: one.shape for name, one in Transformer(config).state_dict().items()}
-    generator = torch.Generator().manual_seed(0)
-    tensors = {
-        name: torch.empty(shape, dtype=torch.bfloat16).uniform_(-0.02, 0.02, generator=generator)
-        for name, shape in shapes.items()
-    }
-    save_file(tensors, path, {"config": json.dumps(asdict(config))})
 
 
 def anonymous() -> int:
@@ -94,7 +79,14 @@ def main() -> None:
     found: dict[str, tuple[int, int, float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "large.safetensors")
-        write(path, options.blocks, options.width)
+        config = replace(
+            KONTEXT_DEV,
+            hidden_size=options.width,
+            num_heads=options.width // 128,
+            depth=1,
+            depth_single_blocks=options.blocks,
+        )
+        write_random(path, config)
         size = path.stat().st_size
         for way in WAYS:
             hears, says = forking.Pipe(duplex=False)

@@ -111,8 +111,8 @@ def _outline(
     Returns: see `put_in`.
     """
     report, weights = found
-    hollow = {
+    outline = {
         key: replace(one, read=partial(torch.empty, one.shape, dtype=one.dtype, device="meta"))
         for key, one in weights.items()
     }
-    return put_in(model, report, hollow, dtype, "meta", stays_packed, quantise)
+    return put_in(model, report, outline, dtype, "meta", stays_packed, quantise)
