@@ -12,8 +12,8 @@ COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 # A node grows once it shows its picture, most where the page draws nodes with Vue; what is below it stands so far down.
 TURN_PX, TURN_ROW = 540, 840
-EDIT_PX, EDIT_ROW = 480, 700
-MODEL_ROW, PICTURE_ROW = 420, 360  # below a model, below an example picture
+EDIT_PX, EDIT_ROW = 480, 720
+MODEL_ROW, PICTURE_ROW = 440, 360  # below a model, below an example picture
 
 WORLD = (
     "The tiny model that comes along knows its own world only: "
