@@ -21,6 +21,7 @@ import torch
 from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor, nn
 
+from kontext_core.faster import lay_out_for_cpu
 from kontext_core.loading import load_transformer, load_vae
 from kontext_core.positions import layout_ids, target_ids, text_ids
 
@@ -48,6 +49,7 @@ def transformer_contestants(folder: Path) -> dict[str, Callable[[], Tensor]]:
         axes_dims_rope=(8, 12, 12),
     )
     ours = load_transformer(_saved(theirs, folder / "transformer"))
+    lay_out_for_cpu(ours)  # as `Pipeline.load` does
     ids = torch.cat([target_ids(*TARGET), *layout_ids(TARGET, [REFERENCE])], dim=1)
     n_target = TARGET[0] * TARGET[1]
     generator = torch.Generator().manual_seed(1)

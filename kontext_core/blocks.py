@@ -4,6 +4,7 @@ Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidde
 """
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import torch
@@ -111,16 +112,17 @@ class DoubleBlock(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
         kernels, n_txt = chosen(img), txt.shape[1]
+        of_img, of_txt = img_mod.unbind(1), txt_mod.unbind(1)
         img_stream, txt_stream = both(
             img,
-            lambda: _begin(kernels, img, img_mod, self.img_attn),
-            lambda: _begin(kernels, txt, txt_mod, self.txt_attn),
+            lambda: _begin(kernels, img, of_img, self.img_attn),
+            lambda: _begin(kernels, txt, of_txt, self.txt_attn),
         )
         attended = attention(*kernels.turned([txt_stream, img_stream], pe), weights)
         return both(
             img,
-            lambda: _end(kernels, img, img_mod, self.img_attn, self.img_mlp, attended[:, n_txt:]),
-            lambda: _end(kernels, txt, txt_mod, self.txt_attn, self.txt_mlp, attended[:, :n_txt]),
+            lambda: _end(kernels, img, of_img, self.img_attn, self.img_mlp, attended[:, n_txt:]),
+            lambda: _end(kernels, txt, of_txt, self.txt_attn, self.txt_mlp, attended[:, :n_txt]),
         )
 
 
@@ -181,16 +183,21 @@ class LastLayer(nn.Module):
         return self.linear(chosen(x).modulate(x, shift, scale, self.linear))
 
 
-def _begin(kernels: Kernels, x: Tensor, mod: Tensor, attn: SelfAttention) -> Stream:
-    """One stream of a double block up to attention. Args: mod (B, 6, 1, hidden)."""
-    return attn.project(kernels.modulate(x, mod[:, 0], mod[:, 1], attn.qkv))
+def _begin(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> Stream:
+    """One stream of a double block up to attention. Args: mod: six of (B, 1, hidden)."""
+    return attn.project(kernels.modulate(x, mod[0], mod[1], attn.qkv))
 
 
 def _end(
-    kernels: Kernels, x: Tensor, mod: Tensor, attn: SelfAttention, mlp: nn.Sequential, attended: Tensor
+    kernels: Kernels,
+    x: Tensor,
+    mod: Sequence[Tensor],
+    attn: SelfAttention,
+    mlp: nn.Sequential,
+    attended: Tensor,
 ) -> Tensor:
-    """One stream of a double block from attention on. Args: mod (B, 6, 1, hidden); attended (B, L, hidden)."""
-    _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod.unbind(1)
+    """One stream of a double block from attention on. Args: mod: six of (B, 1, hidden); attended (B, L, hidden)."""
+    _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod
     x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
     return kernels.add_gated(x, mlp_gate, mlp[2](kernels.activated(mlp[0], normed, mlp[2])))
 

@@ -17,7 +17,7 @@ from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
 from .errors import explained_memory
-from .faster import compile_blocks, multiply_in_float8
+from .faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
 from .host_memory import free_host_bytes
 from .images import to_pil
 from .kernels import Wishes, wishing
@@ -141,6 +141,8 @@ class Pipeline(Editor):
             made.home, made._chosen, made.wishes = device, chosen, wishes
             if memory_gib is not None:
                 made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
+            if made._guests is None:
+                lay_out_for_cpu(transformer)
             if compile:
                 compile_blocks(transformer)
         return made

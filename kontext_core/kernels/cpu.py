@@ -14,13 +14,14 @@ __all__ = ["activated", "add_gated", "add_gated_modulated", "beside", "modulate"
 _FIRST = torch.tensor(2 * math.sqrt(2 / math.pi), device="cpu")
 _THIRD = 2 * math.sqrt(2 / math.pi) * 0.044715
 _EPS = torch.tensor(1e-6, device="cpu")
+_ONE = torch.tensor(1.0, device="cpu")  # a number would be made a tensor at each call
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
     """Vectors that are the same for the whole batch go as the norm's own weight and bias."""
-    if len(scale) > 1:
+    if scale.shape[0] > 1:
         return plain.modulate(x, shift, scale)
-    return torch.layer_norm(x, x.shape[-1:], (1 + scale).view(-1), shift.view(-1), 1e-6)
+    return torch.layer_norm(x, x.shape[-1:], (_ONE + scale).view(-1), shift.view(-1), 1e-6)
 
 
 def add_gated_modulated(
@@ -39,10 +40,14 @@ def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tenso
     qk = joined[:, :, :2]
     norms = torch.linalg.vector_norm(qk, dim=-1, keepdim=True)
     qk.mul_(torch.addcmul(_EPS, norms, norms, value=1 / qk.shape[-1]).rsqrt_())
-    lengths = [qkv.shape[1] for qkv, _, _ in streams]
-    for (_, query, key), its_q, its_k in zip(streams, q.split(lengths, 1), k.split(lengths, 1), strict=True):
+    start = 0
+    for qkv, query, key in streams:
+        its_q, its_k, length = q, k, qkv.shape[1]
+        if len(streams) > 1:
+            its_q, its_k = q.narrow(1, start, length), k.narrow(1, start, length)
         its_q.mul_(query)
         its_k.mul_(key)
+        start += length
     torch.view_as_complex(qk.unflatten(-1, (-1, 2))).mul_(pe.view(*pe.shape[:2], 1, 1, -1))
     return q, k, v
 

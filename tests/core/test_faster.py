@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
-from kontext_core.faster import compile_blocks, multiply_in_float8
+from kontext_core.faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
 from kontext_core.kernels import Wishes, wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.latents import noise
@@ -78,3 +78,30 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
     with pytest.raises(ValueError, match="Card does not multiply in float8; take a card"):
         multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))
+
+
+@torch.inference_mode()
+def test_weights_laid_out_for_a_cpu(inputs: Callable[..., dict[str, Tensor]]) -> None:
+    """Other strides, the same shapes, the same numbers, the same parameters."""
+    model = built(lambda: Transformer(SMALL))
+    given, parameters = inputs(), dict(model.named_parameters())
+    expected, stored = model(**given), {name: one.clone() for name, one in parameters.items()}
+    count = lay_out_for_cpu(model)
+    assert count == sum(isinstance(module, nn.Linear) for module in model.modules())
+    assert model.single_blocks[0].linear1.weight.stride() == (1, SMALL.hidden_size * 3 + SMALL.mlp_hidden_dim)
+    for name, one in model.named_parameters():
+        assert one is parameters[name]
+        assert torch.equal(one, stored[name])
+    torch.testing.assert_close(model(**given), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_what_is_not_laid_out() -> None:
+    """Large weights, which would gain nothing, other numbers than float32, and weights that visit."""
+    large = built(lambda: Transformer(replace(SMALL, depth=0, depth_single_blocks=0, vec_in_dim=2**20)))
+    weight = large.vector_in.in_layer.weight
+    assert weight.numel() > 2**20
+    lay_out_for_cpu(large)
+    assert weight.is_contiguous()
+    assert lay_out_for_cpu(built(lambda: Transformer(SMALL)).bfloat16()) == 0
+    assert Pipeline.load(device="cpu").transformer.img_in.weight.t().is_contiguous()
+    assert Pipeline.load(device="cpu", memory_gib="least").transformer.img_in.weight.is_contiguous()
