@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from .editor import PATIENCE_MS
 from .panel import Panel
+from .profile import longest_ms
 
 pytestmark = pytest.mark.comfy
 # A graph of so many nodes: a model and turns, of which every tenth begins a branch.
@@ -31,6 +32,26 @@ _MANY = """count => {
   app.canvas.ds.offset = [0, 0]
   app.graph.setDirtyCanvas(true, true)
 }"""
+# Beside them stacks of references, each with its layout picture, which every change of the graph may change.
+_STACKS = """count => {
+  let last = null
+  for (let i = 0; i < count; i++) {
+    const one = LiteGraph.createNode('KontextReference')
+    app.graph.add(one)
+    one.pos = [-1000 - 420 * (i % 8), 700 * Math.floor(i / 8)]
+    if (i % 8) last.connect(0, one, one.inputs.findIndex(input => input.name === 'references'))
+    last = one
+  }
+  app.api.dispatchCustomEvent('graphChanged', {})
+}"""
+_RENAME = """() => {
+  const [one] = app.graph._nodes.filter(node => node.type === 'KontextReference')
+  one.widgets.find(widget => widget.name === 'name').value = 'the hat'
+  app.api.dispatchCustomEvent('graphChanged', {})
+}"""
+_RENAMED = (
+    "() => document.querySelectorAll('.kontext-layout svg title').length === 8"  # all of the first stack
+)
 # Notes how long each drawing of the panel takes, each change in it, and the time between frames.
 _WATCH = """() => {
   window.drawings = []; window.changes = 0; window.frames = []; window.cost = 0
@@ -74,6 +95,7 @@ _BUSY = """() => {
   return longest
 }"""
 _SHORT_MS = 50
+_OURS = "/extensions/kontext/"
 
 
 @pytest.mark.parametrize("panel", [False], ids=["canvas"], indirect=True)
@@ -144,3 +166,22 @@ def test_three_hundred_nodes_stay_smooth(panel: Panel) -> None:
     pan()
     page.evaluate("() => clearInterval(messages)")
     assert drawings() == [], "a closed panel costs nothing"
+
+    panel.open()
+    page.evaluate(_STACKS, 24)
+    page.wait_for_function(
+        "() => document.querySelectorAll('.kontext-layout svg').length === 24", timeout=PATIENCE_MS
+    )
+    pan()
+    longest, _ = longest_ms(page, _OURS, pan)
+    assert longest < _SHORT_MS + 10 * page.evaluate(_BUSY), (
+        "nothing of this pack stops the page while it moves"
+    )
+
+    def change() -> None:
+        page.evaluate(_RENAME)
+        page.wait_for_function(_RENAMED, timeout=PATIENCE_MS)
+
+    longest, together = longest_ms(page, _OURS, change)
+    assert together > 0, "the profile sees it"
+    assert longest < _SHORT_MS + 10 * page.evaluate(_BUSY), "nor when a stack changes"
