@@ -118,7 +118,7 @@ class KontextReference(io.ComfyNode):
         corner = place_of(place)
         reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
-        called = f"reference {len(stack)}" + (f", {name.strip()}" if name.strip() else "")
+        called = f"reference {len(stack)} of this stack" + (f", {name.strip()}" if name.strip() else "")
         said = host.say(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
         return io.NodeOutput(stack, ui=said)
 

@@ -87,7 +87,7 @@ class KontextReferenceGrid(io.ComfyNode):
         stack = (*before, *made)
         known = model[0] if model else None
         lines = [
-            f"reference {number}: {describe(one, known)}"
+            f"reference {number} of this stack: {describe(one, known)}"
             for number, one in enumerate(made, start=len(before) + 1)
         ]
         return io.NodeOutput(stack, ui=host.say(*lines))

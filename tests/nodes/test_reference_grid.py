@@ -32,7 +32,7 @@ def test_it_goes_on_from_a_stack_and_says_so(grid: Callable[..., Any]) -> None:
     before = grid(image_1=[picture(16, 16)])[0]
     made = grid(image_1=[picture(32, 16)], references=[before])
     assert made[0][:1] == before
-    assert made.ui.as_dict()["text"] == ("reference 2: 16 x 32 px, 2 tokens",)
+    assert made.ui.as_dict()["text"] == ("reference 2 of this stack: 16 x 32 px, 2 tokens",)
 
 
 def test_it_equals_single_references(run: Run, model: Any, grid: Callable[..., Any]) -> None:
