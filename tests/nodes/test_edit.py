@@ -352,7 +352,10 @@ def test_reference_says_size_and_tokens(run: Callable[..., Any], model: Any) -> 
         return run("KontextReference", **inputs).ui.as_dict()["text"][0]
 
     photo = picture(480, 640)
-    assert said(image=photo, model=model) == "reference 1 of this stack: 640 x 480 px, cropped to 128 x 128 px, 64 tokens"
+    assert (
+        said(image=photo, model=model)
+        == "reference 1 of this stack: 640 x 480 px, cropped to 128 x 128 px, 64 tokens"
+    )
     published = (
         "640 x 480 px, padded to 1184 x 880 px, 4070 tokens (published model; connect yours to be sure)"
     )

@@ -52,7 +52,9 @@ def test_a_region_is_a_part_of_the_tokens(
     sampled(region=mask)
     assert lengths == [64 + 6], "2 x 3 tokens of the second ride along"
     made = run("KontextReference", image=picture(128, 128), region=mask, model=model)
-    assert made.ui.as_dict()["text"][0] == "reference 1 of this stack: 128 x 128 px, a region of its 64 tokens"
+    assert (
+        made.ui.as_dict()["text"][0] == "reference 1 of this stack: 128 x 128 px, a region of its 64 tokens"
+    )
 
 
 def test_a_region_lies_where_the_fitted_picture_does(
@@ -72,7 +74,10 @@ def test_a_region_lies_where_the_fitted_picture_does(
 
 def test_a_budget_scales_down(run: Run, model: Any, sampled: Callable[..., torch.Tensor]) -> None:
     made = run("KontextReference", image=picture(128, 128), max_tokens=20, model=model)
-    assert made.ui.as_dict()["text"][0] == "reference 1 of this stack: 128 x 128 px, cropped to 64 x 64 px, 16 tokens"
+    assert (
+        made.ui.as_dict()["text"][0]
+        == "reference 1 of this stack: 128 x 128 px, cropped to 64 x 64 px, 16 tokens"
+    )
     assert not torch.equal(sampled(max_tokens=20), sampled(max_tokens=0))
     assert torch.equal(sampled(max_tokens=64), sampled(max_tokens=0)), "it had no more"
 
