@@ -136,10 +136,10 @@ class Pipeline(Editor):
             )  # fmt: skip
             made = cls(transformer, vae, text)
             made.home, made._chosen, made.wishes = device, chosen, wishes
+            if device.type == "cpu":
+                lay_out_for_cpu(transformer)
             if memory_gib is not None:
                 made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
-            if made._guests is None:
-                lay_out_for_cpu(transformer)
             if compile:
                 compile_blocks(transformer)
         return made
