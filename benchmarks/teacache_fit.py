@@ -4,7 +4,7 @@
 
 Prints the coefficients, highest power first, that say how much the target's tokens behind all blocks change from one step
 to the next, given how much the first block's modulated input does (relative mean absolute changes, over whole edits of
-scenes that the scores do not use), and how well they do. For `kontext_core/approximate/skipped_blocks.py`.
+scenes that the scores do not use), and how well they do. For `kontext_core/approximate.py`.
 """
 
 import argparse
@@ -14,8 +14,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from kontext_core.approximate.question import Question, distance
-from kontext_core.approximate.skipped_blocks import modulated_input
+from kontext_core.approximate import Question, distance, modulated_input
 from kontext_core.pipeline import Pipeline
 from kontext_core.world import draw, sample
 
@@ -33,9 +32,8 @@ def changes(pipeline: Pipeline, kind: str, number: int, steps: int) -> list[tupl
 
     def watched(tokens: torch.Tensor, prepared, modulation, row: int) -> torch.Tensor:
         target = network.img_in(tokens.to(network.dtype))
-        question = Question(network, tokens, prepared, modulation, row, 0.0, row, steps)
-        img, txt = network.first_block(tokens, prepared, modulation, row)
-        x = network.other_blocks(img, txt, tokens.shape[1], prepared, modulation, row)
+        question = Question(network, tokens, prepared, modulation, row, row, steps)
+        x = network.through_blocks(tokens, prepared, modulation, row)
         seen.append((modulated_input(question, target), x - target))
         return whole(network, tokens, prepared, modulation, row)
 

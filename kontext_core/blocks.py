@@ -15,6 +15,7 @@ from .attention import KeyWeights, attention
 from .kernels import Kernels, chosen
 from .kernels.plain import Stream
 from .kernels.side_stream import both
+from .packed.layer import PackedLinear, in_parts
 
 
 def timestep_embedding(
@@ -152,15 +153,8 @@ class SingleBlock(nn.Module):
         """
         kernels = chosen(x)
         shift, scale, gate = mod.unbind(1)
-        if wanted == slice(None):
-            normed = kernels.modulate(x, shift, scale, self.linear1)
-            qkv, mlp = self.linear1(normed).split(
-                [3 * self.hidden_size, self.linear1.out_features - 3 * self.hidden_size], -1
-            )
-        else:
-            normed = kernels.modulate(x, shift, scale)
-            qkv = _features(self.linear1, normed, 0, 3 * self.hidden_size)
-            mlp = _features(self.linear1, normed[:, wanted], 3 * self.hidden_size, self.linear1.out_features)
+        normed = kernels.modulate(x, shift, scale, self.linear1)
+        qkv, mlp = _in_parts(self.linear1, normed, 3 * self.hidden_size, wanted)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         q, k, v = kernels.turned([self.norm.of(qkv)], pe)
         attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
@@ -210,9 +204,15 @@ def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:
     )
 
 
-def _features(linear: nn.Linear, x: Tensor, start: int, stop: int) -> Tensor:
-    """Some of a linear's output features. A module put in place of the linear computes all and is cut."""
-    if type(linear) is not nn.Linear:
-        return linear(x)[..., start:stop]
-    bias = cast("Tensor | None", linear.bias)
-    return F.linear(x, linear.weight[start:stop], None if bias is None else bias[start:stop])
+def _in_parts(linear: nn.Module, x: Tensor, first: int, wanted: slice) -> tuple[Tensor, Tensor]:
+    """The first output features of a linear for all tokens, the others for those that are wanted.
+
+    What stands in a linear's place and knows no parts, as one with LoRAs beside it, computes all and is cut.
+    """
+    if wanted != slice(None):
+        if type(linear) is nn.Linear:
+            return in_parts(x, linear.weight, cast("Tensor | None", linear.bias), first, wanted)
+        if isinstance(linear, PackedLinear):
+            return linear.in_parts(x, first, wanted)
+    out = linear(x)
+    return out[..., :first], out[:, wanted, first:]

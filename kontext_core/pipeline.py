@@ -11,7 +11,6 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .approximate import chosen
 from .config import Layout, VAEConfig
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
@@ -27,8 +26,6 @@ from .loading.folders import TINY as TINY
 from .loading.folders import find
 from .lora import Attached, Lora, LoraReport, with_loras
 from .packed.schemes import checked
-from .plan import kept_bytes
-from .references import ReferenceLatents
 from .residency import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
 from .sampler import Options, Text, denoise
 from .step_graph import release_graphs
@@ -139,10 +136,10 @@ class Pipeline(Editor):
             )  # fmt: skip
             made = cls(transformer, vae, text)
             made.home, made._chosen, made.wishes = device, chosen, wishes
+            if device.type == "cpu":
+                lay_out_for_cpu(transformer)
             if memory_gib is not None:
                 made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
-            if made._guests is None:
-                lay_out_for_cpu(transformer)
             if compile:
                 compile_blocks(transformer)
         return made
@@ -273,27 +270,8 @@ class Pipeline(Editor):
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
-        kept = self.kept_bytes(noise, options)
-        if kept and self._guests is not None:
-            self._guests.make_room(sum(tensor.nbytes for tensor in self._added()), kept)
         with self._visit(), nullcontext() if self.wishes is None else wishing(self.wishes):
             return denoise(network, noise, *text, sigmas, **options)
-
-    def kept_bytes(self, noise: Tensor, options: Options) -> int:
-        """What `denoise` with these options holds from step to step of keys and values; 0 for the exact picture."""
-        way = options.get("approximate")
-        if way is None:
-            return 0
-        given = [
-            one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
-            for one in options.get("references", ())
-        ]
-        tokens = chosen(way).kept_tokens(
-            noise.shape[-2] * noise.shape[-1] // 4, sum(one.n_tokens for one in given)
-        )
-        prompts = 1 if options.get("negative") is None or options.get("cfg_scale") == 1.0 else 2
-        config, dtype = self.transformer.config, self.transformer.dtype
-        return prompts * noise.shape[0] * kept_bytes(config, tokens, dtype)
 
     def _visit(self) -> AbstractContextManager[object]:
         """At its end, the memory that visiting weights took is given back."""

@@ -141,11 +141,6 @@ def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dt
     return (in_block + embedded) * dtype.itemsize + rotary
 
 
-def kept_bytes(config: TransformerConfig, n_tokens: int, dtype: torch.dtype) -> int:
-    """What keys and values of so many tokens take that are kept in all blocks, see `approximate.standing_tokens`."""
-    return 2 * (config.depth + config.depth_single_blocks) * n_tokens * config.hidden_size * dtype.itemsize
-
-
 def picture_size(
     height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop", most_tokens: int | None = None
 ) -> HeightWidth:

@@ -252,16 +252,14 @@ class Guests:
         move_others(vae, device, ())
         self._place()
 
-    def make_room(self, added_bytes: int, kept_bytes: int = 0) -> None:
+    def make_room(self, added_bytes: int) -> None:
         """Have more weights visit, if they must. Who visits goes on doing so.
 
-        Args:
-            added_bytes: what came upon the model and stays on the device. kept_bytes: what an edit is to hold from step to
-                step, beyond what the usual one needs.
+        Args: added_bytes: what came upon the model and stays on the device.
         Raises: TooLittleMemoryError if that is too much whatever visits.
         """
         more = Beside(self._beside.resident + added_bytes, self._beside.words)
-        before, self.where = self.where, self._planned(more, self.where, kept_bytes)
+        before, self.where = self.where, self._planned(more, self.where)
         if self.where.visitors > before.visitors:
             self._place()
 
@@ -278,9 +276,10 @@ class Guests:
         found = [] if self._words is None else list(self._words.packets)
         return found + ([] if self._steps is None else self._steps.packets)
 
-    def _planned(self, beside: Beside, least: Residency | None = None, kept_bytes: int = 0) -> Residency:
-        working = usual_working_bytes(self._transformer) + kept_bytes
-        where = residency(self._transformer, self._budget, working, beside, least)
+    def _planned(self, beside: Beside, least: Residency | None = None) -> Residency:
+        where = residency(
+            self._transformer, self._budget, usual_working_bytes(self._transformer), beside, least
+        )
         return replace(where, waiting=self._waiting)
 
     def _place(self) -> None:

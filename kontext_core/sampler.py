@@ -10,9 +10,7 @@ from typing import TypedDict
 import torch
 from torch import Tensor
 
-from .approximate import chosen
-from .approximate.question import Question
-from .approximate.question import Sequence as Tokens
+from .approximate import Question, chosen
 from .attention import key_weights
 from .config import Layout
 from .errors import check_finite
@@ -109,7 +107,6 @@ def denoise(
     img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
     head_dim = config.hidden_size // config.num_heads
-    before = None if skipping is None else _whole_reference(references, noise, device)
 
     def once(text: Text) -> Velocity:
         """What does not change over the steps, for each network that takes part, and what asks it."""
@@ -125,14 +122,13 @@ def denoise(
             table = network.modulation(times, vector, scale)
             asked |= {step: (network, prepared, table, row) for row, step in enumerate(steps)}
 
-        shortcut = skipping and skipping.begin(Tokens(states.shape[1], target_size, joined.shape[1], before))
+        shortcut = skipping and skipping()
 
         def ask(tokens: Tensor, step: int) -> Tensor:
             network, prepared, table, row = asked[step]
             if shortcut is None:
                 return one_step(network, tokens, prepared, table, row).float()
-            now = Question(network, tokens, prepared, table, row, levels[step], step, len(levels) - 1)
-            return shortcut(now).float()
+            return shortcut(Question(network, tokens, prepared, table, row, step, len(levels) - 1)).float()
 
         return ask
 
@@ -156,15 +152,6 @@ def denoise(
     latents = unpack(tokens, height, width)
     check_finite(latents, "the edit", *dict.fromkeys(networks))
     return latents
-
-
-def _whole_reference(references: Sequence[Reference], noise: Tensor, device: torch.device) -> Tensor | None:
-    """Tokens of the first reference that shows all of a picture of the noise's size."""
-    for one in references:
-        given = one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
-        if given.strength > 0 and given.region is None and given.latents.shape[1:] == noise.shape[1:]:
-            return pack(given.latents.to(device, torch.float32))
-    return None
 
 
 def _networks(stages: Stages, steps: int) -> list[Transformer]:

@@ -50,7 +50,10 @@ class Packet:
                 for tensor, view in zip(self.tensors, self._homes, strict=True):
                     view.copy_(tensor)
             else:
-                self._homes = [tensor.data.cpu().contiguous() for tensor in self.tensors]
+                self._homes = [
+                    tensor.data.cpu() if _is_dense(tensor) else tensor.data.cpu().contiguous()
+                    for tensor in self.tensors
+                ]
         self.go_home()
 
     def send(self, memory: Tensor) -> None:
@@ -71,11 +74,11 @@ class Packet:
 
     def _parts(self) -> Iterator[tuple[int, Tensor]]:
         for (start, _), home in zip(self._places, self._homes, strict=True):
-            yield start, home.flatten().view(torch.uint8)
+            yield start, home.as_strided((home.numel(),), (1,)).view(torch.uint8)
 
     def _views(self, memory: Tensor) -> list[Tensor]:
         return [
-            memory[start : start + size].view(tensor.dtype).view(tensor.shape)
+            _laid_out_as(tensor, memory[start : start + size].view(tensor.dtype))
             for (start, size), tensor in zip(self._places, self.tensors, strict=True)
         ]
 
@@ -325,6 +328,18 @@ def tensors_of(module: nn.Module, without: type[nn.Module] | None = None) -> lis
         for tensor in (*one.parameters(recurse=False), *one.buffers(recurse=False)):
             found[id(tensor)] = tensor
     return list(found.values())
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its numbers lie side by side, in whatever order of the dimensions."""
+    return tensor.is_contiguous() or (tensor.ndim == 2 and tensor.t().is_contiguous())
+
+
+def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
+    """A view of that memory (n,) with the tensor's shape and, where it is dense, its order: products keep their bits."""
+    if tensor.is_contiguous() or not _is_dense(tensor):
+        return memory.view(tensor.shape)
+    return memory.view(tensor.t().shape).t()
 
 
 def _modules(module: nn.Module, without: type[nn.Module] | None) -> list[nn.Module]:

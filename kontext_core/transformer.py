@@ -137,50 +137,20 @@ class Transformer(nn.Module):
 
     def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:
         """One evaluation at one step. tokens (B, n_target, 64) of the noisy target. Returns the same shape."""
-        first = self.first_block
-        x = self._behind(
-            first(tokens, prepared, modulation, step), tokens.shape[1], prepared, modulation, step
-        )
+        x = self.through_blocks(tokens, prepared, modulation, step)
         return self.final_layer(x, modulation.last[step])
 
-    def first_block(
+    def through_blocks(
         self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int
-    ) -> tuple[Tensor, Tensor]:
-        """`velocity` as far as the first block: img (B, L_img, D) and txt (B, L_txt, D) behind it."""
-        img = torch.cat([self.img_in(tokens.to(self.dtype)), prepared.references], dim=1)
-        img_mod, txt_mod = modulation.img[0][step], modulation.txt[0][step]
-        return self.double_blocks[0](img, prepared.txt, prepared.pe, img_mod, txt_mod, prepared.weights)
-
-    def other_blocks(
-        self,
-        img: Tensor,
-        txt: Tensor,
-        n_target: int,
-        prepared: Prepared,
-        modulation: ModulationTable,
-        step: int,
     ) -> Tensor:
-        """From behind the first block to the target tokens (B, n_target, D) that the last layer reads."""
-        return self._behind((img, txt), n_target, prepared, modulation, step)
-
-    def _behind(
-        self,
-        streams: tuple[Tensor, Tensor],
-        n_target: int,
-        prepared: Prepared,
-        modulation: ModulationTable,
-        step: int,
-    ) -> Tensor:
-        """`other_blocks` of (img, txt), which are given away: nobody is to hold them until the last block."""
-        img, txt = streams
-        del streams
+        """`velocity` without the last layer: the target tokens (B, n_target, D) that it reads."""
         pe, weights = prepared.pe, prepared.weights
-        doubles = list(zip(self.double_blocks, modulation.img, modulation.txt, strict=True))
-        for block, img_mod, txt_mod in doubles[1:]:
+        img, txt = torch.cat([self.img_in(tokens.to(self.dtype)), prepared.references], dim=1), prepared.txt
+        for block, img_mod, txt_mod in zip(self.double_blocks, modulation.img, modulation.txt, strict=True):
             img, txt = block(img, txt, pe, img_mod[step], txt_mod[step], weights)
 
         x = torch.cat([txt, img], dim=1)
-        target = slice(txt.shape[1], txt.shape[1] + n_target)
+        target = slice(txt.shape[1], txt.shape[1] + tokens.shape[1])
         for block, mod in zip(self.single_blocks[:-1], modulation.single[:-1], strict=True):
             x = block(x, pe, mod[step], weights)
         return self.single_blocks[-1](x, pe, modulation.single[-1][step], weights, wanted=target)

@@ -8,7 +8,7 @@ from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 FEATHER_PX = 16
-APPROXIMATIONS = ("teacache",)  # what pays on the tiny model, see benchmarks/speed_notes.md
+APPROXIMATIONS = ("teacache",)  # as in `approximate.METHODS`
 
 
 def instruction(name: str) -> Any:

@@ -25,14 +25,11 @@ class ManagedPipeline(Pipeline):
 
     _patcher: _Patcher | None = None
 
-    def place(self, kept_bytes: int = 0) -> None:
-        """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent.
-
-        Args: kept_bytes: what an edit is to hold beyond the usual.
-        """
+    def place(self) -> None:
+        """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent."""
         bare = self.without_loras()
         patcher = bare._patcher = bare._patcher or _Patcher(bare)
-        management.load_models_gpu([patcher], memory_required=patcher.work + kept_bytes, force_full_load=True)
+        management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
         bare.come_home()  # what a LoRA shares with another model may have left with that one
 
     def encode_prompt(self, prompt: str) -> Text:
@@ -50,7 +47,7 @@ class ManagedPipeline(Pipeline):
     def denoise(
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
-        self.place(self.kept_bytes(noise, options))
+        self.place()
         return super().denoise(noise, text, sigmas, **options)
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:

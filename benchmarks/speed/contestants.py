@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kontext_core.approximate import METHODS
+from kontext_core.faster import compile_blocks, lay_out_for_cpu
 from kontext_core.kernels import Wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.step_graph import velocity as one_step
@@ -79,6 +80,11 @@ def cudnn() -> AbstractContextManager[Any]:
     )
 
 
+def their_cudnn(model: Transformer) -> FluxTransformer2DModel:
+    _needs_cuda(model, "cuDNN is for CUDA only")
+    return their_transformer(model)
+
+
 def their_compiled_blocks(model: Transformer) -> FluxTransformer2DModel:
     _needs_cuda(model, "compiled blocks pay on CUDA only (benchmarks/training_notes.md)")
     theirs = their_transformer(model)
@@ -113,6 +119,15 @@ def their_float8(model: Transformer) -> FluxTransformer2DModel:
     return theirs
 
 
+def as_loaded(model: Transformer) -> Transformer:
+    """As `Pipeline.load` leaves it: on a CPU small weights lie inputs first, in memory of their own."""
+    if model.device.type != "cpu":
+        return model
+    other = same_weights(model)
+    lay_out_for_cpu(other)
+    return other
+
+
 def _same(model: Transformer) -> Transformer:
     return model
 
@@ -133,8 +148,7 @@ def _needs_float8(model: Transformer) -> None:
 
 
 def _with_compiled_blocks(model: Transformer) -> Transformer:
-    for block in (*model.double_blocks, *model.single_blocks):
-        block.compile(dynamic=False)
+    compile_blocks(model)
     return model
 
 
@@ -163,9 +177,9 @@ def _sage(model: Transformer) -> Transformer:
 
 MODES: dict[str, Contestant] = {
     "ours": Contestant(
-        True, _same
+        True, as_loaded
     ),  # kernels and attention by the device, as an edit runs unless asked otherwise
-    "ours, plain": Contestant(True, _same, _wished(kernels="plain")),
+    "ours, plain": Contestant(True, as_loaded, _wished(kernels="plain")),
     "ours, side stream": Contestant(True, _on_cuda("streams are CUDA's"), _wished(side_stream=True)),
     "ours, graph": Contestant(True, _on_cuda("graphs are CUDA's"), _wished(graph=True)),
     "ours, modulation away": Contestant(True, _modulation_away),
@@ -179,7 +193,7 @@ APPROXIMATIONS: dict[str, Contestant] = {
 }
 PEERS: dict[str, Contestant] = {
     "diffusers": Contestant(True, their_transformer),
-    "diffusers, cuDNN": Contestant(True, their_transformer, cudnn),
+    "diffusers, cuDNN": Contestant(True, their_cudnn, cudnn),
     "diffusers, compiled": Contestant(True, their_compiled_blocks, cudnn),
     "diffusers, compiled whole": Contestant(True, their_compiled_whole, cudnn, slow=True),
     "diffusers, torchao fp8": Contestant(False, their_float8, cudnn),

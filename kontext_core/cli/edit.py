@@ -72,7 +72,7 @@ def add_edit(commands: Subcommands) -> None:
     edit.add_argument(
         "--approximate",
         metavar="NAME[:NUMBER]",
-        help="skip what changes little, for speed: first_block, teacache, region or references",
+        help="skip what changes little, for speed: teacache",
     )
     edit.add_argument(
         "--output", type=Path, default=Path("output"), help="folder for the turns' pictures (output)"

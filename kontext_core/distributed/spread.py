@@ -110,14 +110,14 @@ class Spread(Transformer):
             "modulation", [timesteps, pooled, guidance], lambda: whole(timesteps, pooled, guidance)
         )
 
-    def first_block(
+    def through_blocks(
         self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int
-    ) -> tuple[Tensor, Tensor]:
+    ) -> Tensor:
         if not self._asked:
             raise ValueError(
                 "a network that is spread over several devices makes whole steps only: leave approximations off"
             )
-        return super().first_block(tokens, prepared, modulation, step)
+        return super().through_blocks(tokens, prepared, modulation, step)
 
     @torch.no_grad()
     def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:

@@ -88,10 +88,21 @@ class Float8Linear(PackedLinear):
         return cls(weight, cast("nn.Parameter | None", linear.bias))
 
     def forward(self, x: Tensor | Rows) -> Tensor:
-        weight = cast("Float8", self.pieces[0])
+        return self._product(x if isinstance(x, Rows) else _kernels(x).packed(x), slice(None))
+
+    def in_parts(self, x: Tensor | Rows, first: int, wanted: slice) -> tuple[Tensor, Tensor]:
         rows = x if isinstance(x, Rows) else _kernels(x).packed(x)
+        # products read factors from aligned memory, and where the wanted ones begin may lie anywhere
+        some = Rows(rows.stored[:, wanted], rows.factors[:, wanted].clone(), rows.dtype)
+        return self._product(rows, slice(first)), self._product(some, slice(first, None))
+
+    def _product(self, rows: Rows, features: slice) -> Tensor:
+        weight, bias = cast("Float8", self.pieces[0]), cast("Tensor | None", self.bias)
+        factors = cast("Tensor", weight.factor)
         multiply = card_product if rows.stored.is_cuda else product
-        return multiply(rows, weight.stored, cast("Tensor", weight.factor), cast("Tensor | None", self.bias))
+        return multiply(
+            rows, weight.stored[features], factors[features], None if bias is None else bias[features]
+        )
 
 
 def _kernels(x: Tensor) -> Any:

@@ -8,7 +8,9 @@ import torch
 
 from benchmarks import scaling, trace
 from benchmarks.speed import __main__ as speed
+from benchmarks.speed import contestants
 from benchmarks.speed.cases import CONFIGURATIONS, Case, counted_flop, step_flop
+from benchmarks.speed.models import random_transformer
 from kontext_core.config import KONTEXT_DEV
 from tools.paths import ROOT
 
@@ -158,3 +160,17 @@ def test_trace(tmp_path: Path) -> None:
 )
 def test_what_a_kernel_is_for(name: str, kind: str) -> None:
     assert trace.kind_of(name) == kind
+
+
+def test_on_a_cpu_ours_is_what_loading_gives() -> None:
+    """Its small weights lie inputs first, in memory of their own: diffusers' stay as they were, and all the numbers."""
+    config = CONFIGURATIONS["least"].transformer
+    model = random_transformer(config, torch.device("cpu"), torch.float32)
+    ours = contestants.MODES["ours"].make(model)
+    theirs = contestants.PEERS["diffusers"].make(model)
+    weights = [one.single_blocks[0].linear2.weight for one in (ours, model)]
+    assert [one.is_contiguous() for one in weights] == [False, True]
+    assert torch.equal(*weights)
+    block = theirs.single_transformer_blocks[0]
+    assert block.proj_out.weight.data_ptr() == weights[1].data_ptr()
+    assert block.proj_out.weight.is_contiguous()

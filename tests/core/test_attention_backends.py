@@ -1,6 +1,8 @@
 """Which backend computes attention, as a table; and that what is pinned is what runs."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -66,10 +68,21 @@ def test_table(
         (0, 128, 5, False),
     ],
 )
-def test_what_cudnn_is_trusted_with(version: int, head_dim: int, n_queries: int, fits: bool) -> None:
+def test_what_cudnn_is_trusted_with(
+    version: int, head_dim: int, n_queries: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert attention_backends.cudnn_fits(version, head_dim, n_queries) == fits
     assert choose(HOPPER, frozenset(), BF16, head_dim, "auto", fits) == ("cudnn" if fits else "flash2")
     assert choose(HOPPER, frozenset(), BF16, head_dim, "cudnn", fits) == "cudnn", "asked for"
+
+    # compiled blocks cannot ask for a version, and are told before
+    for known in ("_any_length", "_any_width"):
+        monkeypatch.setattr(attention_backends, known, True)
+    monkeypatch.setattr(attention_backends, "_version_of_cudnn", lambda: version)
+    attention_backends.ask_cudnn()
+    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    q: Any = SimpleNamespace(is_cuda=True, shape=(1, n_queries, 24, head_dim))
+    assert attention_backends.chosen_backend(q) == ("cudnn" if fits else "flash2")
 
 
 def test_only_what_is_exact_comes_unasked() -> None:

@@ -1,10 +1,14 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kontext_core.kernels import float8, plain
+from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.kernels.plain import add_gated
+from kontext_core.packed import PackedLinear, Whole
 from kontext_core.transformer import Transformer
 
 Inputs = Callable[..., dict[str, Tensor]]
@@ -188,3 +192,63 @@ def test_gradients_reach_every_parameter(
     model(**inputs(), n_target=N_TARGET).square().sum().backward()
     # the last double block's text stream still feeds the single blocks, so that nothing is left out
     assert [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()] == []
+
+
+def _of_linear1(kind: str, linear: nn.Linear) -> nn.Module:
+    if kind == "swapped":
+        return Swapped(linear)
+    if kind == "packed":
+        return PackedLinear([Whole(linear.weight.detach())], linear.bias)
+    made = Float8Linear.of(linear)
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("kind", ["swapped", "packed", "float8"])
+@pytest.mark.parametrize("batch", [1, 2])
+def test_the_last_block_asks_what_is_in_a_linears_place_once(
+    make_transformer: Callable[..., Transformer],
+    inputs: Inputs,
+    assert_close: Callable[..., float],
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    batch: int,
+) -> None:
+    """Each unpacks its weight, or packs its input, once; the answer is that of a block of which all is read."""
+    model = make_transformer()
+    block = model.single_blocks[-1]
+    block.linear1 = _of_linear1(kind, block.linear1)
+    asked: list[str] = []
+
+    def counted(owner: Any, name: str) -> None:
+        whole = getattr(owner, name)
+        monkeypatch.setattr(owner, name, lambda *given: asked.append(name) or whole(*given))
+
+    counted(Swapped, "forward")
+    counted(Whole, "dequantise")
+    counted(float8, "pack_rows")
+    monkeypatch.setattr(plain, "pack_rows", float8.pack_rows)
+    expected = model(**inputs(batch))[:, :N_TARGET]
+    asked.clear()
+    result = model(**inputs(batch), n_target=N_TARGET)
+    assert asked == [{"swapped": "forward", "packed": "dequantise", "float8": "pack_rows"}[kind]]
+    assert_close(result, expected, 1e-5)
+
+
+def test_in_float8_the_last_block_multiplies_what_is_read(
+    make_transformer: Callable[..., Transformer], inputs: Inputs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Queries, keys and values of all tokens, the MLP of the target's."""
+    model = make_transformer()
+    block = model.single_blocks[-1]
+    block.linear1 = Float8Linear.of(block.linear1)
+    seen: list[tuple[int, int]] = []
+
+    def watched(rows: float8.Rows, weight: Tensor, *given: Any) -> Tensor:
+        seen.append((rows.stored.shape[1], weight.shape[0]))
+        return product(rows, weight, *given)
+
+    product = float8.product
+    monkeypatch.setattr(float8, "product", watched)
+    model(**inputs(), n_target=N_TARGET)
+    assert seen == [(5 + inputs()["img"].shape[1], 96), (N_TARGET, 128)]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.start_up import register
+from benchmarks.start_up import imported, register
 
 MOST_SECONDS = 1.0  # of the process's own time on a busy machine; 0.3 is the aim
 LATER = ("pipeline", "loading", "transformer", "text", "train", "chain", "remote", "lora", "sampler", "vae")
@@ -23,3 +23,10 @@ def test_nothing_heavy_is_imported(registered: dict[str, Any]) -> None:
 def test_it_takes_little_time(registered: dict[str, Any]) -> None:
     assert registered["nodes"] > 20
     assert registered["process_seconds"] < MOST_SECONDS
+
+
+def test_no_package_of_the_core_imports_what_is_heavy() -> None:
+    """Whoever imports one of them waits for torch alone; the rest comes when it is asked for."""
+    found = imported()
+    assert {"kontext_core", "kontext_core.loading", "kontext_core.train"} <= set(found)
+    assert {name: one["heavy"] for name, one in found.items() if one["heavy"]} == {}

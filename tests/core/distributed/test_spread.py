@@ -142,4 +142,4 @@ def test_a_step_cut_short(group: Group, inputs: Callable[..., dict[str, Tensor]]
     prepared = group.spread.prepare(given["txt"], given["txt_ids"], given["img_ids"], given["img"][:, 6:])
     table = group.spread.modulation(given["timesteps"][None], given["pooled"], given["guidance"])
     with pytest.raises(ValueError, match="leave approximations off"):
-        group.spread.first_block(given["img"][:, :6], prepared, table, 0)
+        group.spread.through_blocks(given["img"][:, :6], prepared, table, 0)

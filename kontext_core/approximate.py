@@ -1,11 +1,17 @@
-"""Whole blocks are skipped at steps where what enters them has hardly changed: what they added last is added again."""
+"""Work that changes little is skipped: faster, and not the exact picture. Off unless chosen by name.
+
+A way is a function of one number that a person writes behind its name: "teacache" or "teacache:0.12". Others that were
+tried are in `benchmarks/approximate`, with what they cost.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..transformer import Transformer
-from .question import Question, Sequence, Shortcut, distance
+from .transformer import ModulationTable, Prepared, Transformer
 
 # Polynomials by the model's width, highest power first: from the change of the first block's modulated input to that of
 # the output.
@@ -17,39 +23,63 @@ COEFFICIENTS: dict[int, tuple[float, ...]] = {
 }
 
 
-def first_block(threshold: float, sequence: Sequence) -> Shortcut:
-    """The first block runs at every step; the others only where what it added has changed by more than the threshold.
+@dataclass(frozen=True, eq=False)
+class Question:
+    """The arguments of one `Transformer.velocity`, and where the loop stands.
 
-    Source: the first-block cache of chengzeyi/ParaAttention; here the target's tokens alone are compared.
+    Args: tokens (B, n_target, 64), float32. row: of the table, at `step` of `steps`.
     """
-    before: tuple[Transformer, Tensor, Tensor] | None = (
-        None  # network, what the first block added, what the others
-    )
 
-    def ask(question: Question) -> Tensor:
-        nonlocal before
-        network, modulation, row = question.network, question.modulation, question.row
-        given = question.prepared, modulation, row
-        img, txt = network.first_block(question.tokens, *given)
-        target = img[:, : sequence.n_target]
-        added = target - network.img_in(question.tokens.to(network.dtype))
-        skip = (
-            before is not None
-            and before[0] is network
-            and not question.at_an_end
-            and distance(added, before[1]) < threshold
+    network: Transformer
+    tokens: Tensor
+    prepared: Prepared
+    modulation: ModulationTable
+    row: int
+    step: int
+    steps: int
+
+    @property
+    def at_an_end(self) -> bool:
+        """Whether it is the first or the last step."""
+        return self.step in (0, self.steps - 1)
+
+
+# From questions in the order of the loop to velocities (B, n_target, 64). It remembers what it needs of the ones before.
+Shortcut = Callable[[Question], Tensor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to skip work.
+
+    Args: begin: from its number, for one prompt's edit. what: the number means, for people. usual, least, most: of it.
+    """
+
+    begin: Callable[[float], Shortcut]
+    what: str
+    usual: float
+    least: float
+    most: float
+
+
+def chosen(text: str) -> Callable[[], Shortcut]:
+    """Args: text: a name of `METHODS`, or NAME:NUMBER. Raises: ValueError if it is neither."""
+    name, colon, number = text.partition(":")
+    if name not in METHODS:
+        raise ValueError(f"there is no way {name!r} to skip work; choose one of {', '.join(METHODS)}")
+    method = METHODS[name]
+    try:
+        amount = float(number) if colon else method.usual
+    except ValueError:
+        amount = float("nan")
+    if not method.least <= amount <= method.most:
+        raise ValueError(
+            f"{text!r}: the number behind {name} is the {method.what}, from {method.least:g} to {method.most:g}"
         )
-        if before is not None and skip:
-            x = target + before[2]
-        else:
-            x = network.other_blocks(img, txt, sequence.n_target, *given)
-            before = network, added, x - target
-        return network.final_layer(x, modulation.last[row])
-
-    return ask
+    return lambda: method.begin(amount)
 
 
-def teacache(threshold: float, sequence: Sequence) -> Shortcut:
+def teacache(threshold: float) -> Shortcut:
     """All blocks are skipped until the changes of what enters the first one, rescaled, add up to the threshold.
 
     Raises: ValueError about a network of whose output nothing is known.
@@ -70,8 +100,7 @@ def teacache(threshold: float, sequence: Sequence) -> Shortcut:
             total += rescaled(distance(entering, before[1]), coefficients_of(network))
         before = network, entering
         if residual is None or total >= threshold:
-            img, txt = network.first_block(question.tokens, question.prepared, modulation, row)
-            x = network.other_blocks(img, txt, sequence.n_target, question.prepared, modulation, row)
+            x = network.through_blocks(question.tokens, question.prepared, modulation, row)
             residual, total = x - target, 0.0
         else:
             x = target + residual
@@ -85,6 +114,12 @@ def modulated_input(question: Question, target: Tensor) -> Tensor:
     img = torch.cat([target, question.prepared.references], dim=1)
     shift, scale = question.modulation.img[0][question.row].unbind(1)[:2]
     return (1 + scale) * F.layer_norm(img, img.shape[-1:], eps=1e-6) + shift
+
+
+def distance(now: Tensor, before: Tensor) -> float:
+    """Mean absolute change of (B, L, D), relative to what it was, of that picture of the batch where it is largest."""
+    change = (now - before).abs().float().mean((1, 2)) / before.abs().float().mean((1, 2)).clamp_min(1e-8)
+    return change.max().item()
 
 
 def rescaled(change: float, coefficients: tuple[float, ...]) -> float:
@@ -101,7 +136,11 @@ def coefficients_of(network: Transformer) -> tuple[float, ...]:
     if width not in COEFFICIENTS:
         known = " and ".join(str(one) for one in COEFFICIENTS)
         raise ValueError(
-            f"approximate is 'teacache', which knows models of width {known}, and this one's is {width}: leave it off, or "
-            "choose another way"
+            f"approximate is 'teacache', which knows models of width {known}, and this one's is {width}: leave it off"
         )
     return COEFFICIENTS[width]
+
+
+METHODS: dict[str, Method] = {
+    "teacache": Method(teacache, "sum of rescaled changes up to which steps are skipped", 0.1, 0.0, 10.0),
+}
