@@ -91,14 +91,17 @@ def tokenizer_folders() -> dict[str, Path]:
 def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
     """The next free PNG of this prefix below the output folder, and how ComfyUI's page is told of it.
 
-    Raises: ValueError if the prefix leads out of that folder.
+    Raises: ValueError if the prefix leads out of that folder; OSError if its folder cannot be made.
     """
     output = folder_paths.get_output_directory()
     if not _lies_in(Path(output, prefix), Path(output)):
         raise ValueError(
             f"filename_prefix {prefix!r} leads out of ComfyUI's output folder; give a name or a folder below it"
         )
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
+    except OSError as error:
+        raise OSError(f"the folder of {prefix!r} could not be made in {output}: {error.strerror}") from error
     file = f"{name}_{counter:05}_.png"
     return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
 

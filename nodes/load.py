@@ -43,7 +43,9 @@ class KontextLoadModel(io.ComfyNode):
                     options=files.models(),
                     default=files.TINY,
                     tooltip="The tiny model that comes along (it knows its own world of shapes only), or a file or "
-                    "folder in models/diffusion_models or models/diffusers.",
+                    "folder in models/diffusion_models or models/diffusers: safetensors in bfloat16, float16, float32 or fp8 (plain, "
+                    "or scaled as ComfyUI does), GGUF (F32 to Q2_K), NF4 and FP4 of bitsandbytes, int8 and float8 of torchao; whole "
+                    "checkpoints, and folders of diffusers.",
                 ),
                 *(
                     io.Combo.Input(
@@ -73,10 +75,11 @@ class KontextLoadModel(io.ComfyNode):
                     options=list(WEIGHTS),
                     default=AS_STORED,
                     optional=True,
-                    tooltip="How the large matrices of the transformer and of T5 stay in memory. as stored: as in the "
-                    "file, which for GGUF, fp8 and NF4 files means small. full: as numbers of the dtype, fastest. fp8 "
-                    "and int8 take a half, int4 and nf4 about a quarter of bfloat16's memory, at some loss. auto: the form with "
-                    "the least loss that stays within the memory.",
+                    tooltip="How the large matrices of the transformer and of T5 stay in memory. as stored: as in the file, "
+                    "which is small for GGUF, fp8, NF4, FP4 and torchao's. full: as numbers of the dtype, fastest. fp8 (a factor for "
+                    "each row), fp8_tensor (one for a matrix), int8 and int8_zero take a half, int4, int4_zero and nf4 about a quarter "
+                    "of bfloat16's memory, at some loss; _zero: with zero points, a little nearer. auto: the form with the least loss "
+                    "that stays within the memory.",
                 ),
                 io.Float.Input(
                     "memory",

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..disk import append, make_folder, whole
+
 RESULTS = "results.jsonl"
 _LOCK = ".kontext-batch.lock"
 
@@ -22,8 +24,8 @@ class Store:
     @classmethod
     @contextmanager
     def opened(cls, folder: Path) -> Generator["Store"]:
-        """Raises: ValueError if another batch is at work in this folder."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Raises: ValueError if another batch is at work in this folder; OSError if nothing can be written there."""
+        make_folder(folder)
         with (folder / _LOCK).open("ab") as lock:
             if not _locked(lock):
                 raise ValueError(
@@ -43,15 +45,13 @@ class Store:
         )
 
     def done(self, id: str, pictures: Sequence[bytes], record: Mapping[str, Any]) -> list[Path]:
-        """Keep the pictures (PNG) of an edit, one for each turn, and then its line."""
+        """Keep the pictures (PNG) of an edit, one for each turn, and then its line. Raises: OSError if they cannot be."""
         names = [f"{id}_turn{turn}.png" for turn in range(1, len(pictures) + 1)]
         for name, picture in zip(names, pictures, strict=True):
-            partial = self.folder / f".{name}.part"
-            with partial.open("wb") as file:
+            with whole(self.folder / name) as (partial,), partial.open("wb") as file:
                 file.write(picture)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(partial, self.folder / name)
         self._write({"id": id, "status": "done", "pictures": names, **record})
         return [self.folder / name for name in names]
 
@@ -59,12 +59,8 @@ class Store:
         self._write({"id": id, "status": "failed", "error": error, **record})
 
     def _write(self, line: dict[str, Any]) -> None:
-        with self._path.open("ab") as file:
-            if file.tell() and not _ends_whole(self._path):
-                file.write(b"\n")  # a line that a kill cut off
-            file.write(json.dumps(line).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        after_a_kill = b"" if _ends_whole(self._path) else b"\n"
+        append(self._path, after_a_kill + json.dumps(line).encode() + b"\n")
         self._last[line["id"]] = line
 
 
@@ -86,6 +82,9 @@ def _is_list(names: Any) -> bool:
 
 
 def _ends_whole(path: Path) -> bool:
+    """Whether its last line is one; there may be none yet."""
+    if not path.exists() or not path.stat().st_size:
+        return True
     with path.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read() == b"\n"

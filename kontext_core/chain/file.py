@@ -8,7 +8,6 @@ import base64
 import io
 import json
 import math
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..cues import marks_from, marks_to
+from ..disk import whole
 from ..editor import UsedLora
 from ..images import Placement, from_pil, to_pil
 from .turns import Chain, Turn
@@ -57,21 +57,13 @@ def save_chain(
     for keyword, text in (texts or {}).items():
         info.add_text(keyword, text)
     info.add_itxt(KEY, json.dumps(to_json(chain) | {"id": id}, ensure_ascii=False))
-    partial, partial_latents = (file.with_name(file.name + ".part") for file in (path, beside))
-    try:
+    with whole(*((path, beside) if tensors else (path,))) as (partial, *latents_too):
         to_pil(chain.last.image).save(partial, "PNG", pnginfo=info)
-        if tensors:
+        for partial_latents in latents_too:
             save_file(tensors, partial_latents, {"format": "pt", KEY: id})
             partial_latents.chmod(partial.stat().st_mode)  # for the same people as the picture
-        os.replace(partial, path)
-        if tensors:
-            os.replace(partial_latents, beside)
-        else:
-            beside.unlink(missing_ok=True)  # of another chain
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        partial_latents.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written: {error}") from error
+    if not tensors:
+        beside.unlink(missing_ok=True)  # of another chain
 
 
 def load_chain(path: str | Path) -> Chain:

@@ -100,14 +100,15 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
     from torch import Tensor
 
     from ..approximate import chosen
+    from ..disk import make_folder, whole
     from ..images import from_file, to_pil
     from ..kernels import Wishes
-    from ..lora import Lora
     from ..pipeline import Edit, Pipeline
 
     if options.approximate is not None:
         chosen(options.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(path.expanduser()) for path in (options.picture, *options.reference))
+    make_folder(options.output)
     pipeline = Pipeline.load(
         options.model,
         device=options.device,
@@ -121,12 +122,13 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
     if plan := pipeline.describe_memory():
         say(plan)
     if options.lora:
+        from ..lora import Lora
+
         pipeline = pipeline.with_loras([Lora(path.expanduser(), strength) for path, strength in options.lora])
         for report in pipeline.lora_reports:
             say(report.describe())
     pipeline = over(pipeline)
     current: Tensor | Edit = first
-    options.output.mkdir(parents=True, exist_ok=True)
     for number, instruction in enumerate(options.instruction, start=1):
 
         def progress(step: int, steps: int, _: object, number: int = number) -> None:
@@ -146,7 +148,8 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
         )
         current = edit
         path = options.output / f"{options.picture.stem}_turn{number}.png"
-        to_pil(edit.image).save(path)
+        with whole(path) as (partial,):
+            to_pil(edit.image).save(partial, "PNG")
         say(f"\rturn {number}: {instruction or '(no instruction)'} -> {path}")
 
 

@@ -69,6 +69,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _score(options: argparse.Namespace) -> None:
+    from ..disk import make_folder, whole
     from ..eval.report import grid, save_scores, score_all
     from ..pipeline import TINY, Pipeline
     from ..train.tiny import recorded_training
@@ -77,6 +78,8 @@ def _score(options: argparse.Namespace) -> None:
     kinds = tuple(options.kinds.split(",")) if options.kinds else KINDS
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         raise ValueError(f"unknown kinds: {', '.join(unknown)}; known are {', '.join(KINDS)}")
+    if options.output:
+        make_folder(options.output)
     pipeline = Pipeline.load(options.model, device=options.device)
     scores, outcomes = score_all(
         pipeline, count=options.count, chains=options.chains, steps=options.steps, kinds=kinds, report=say
@@ -85,5 +88,6 @@ def _score(options: argparse.Namespace) -> None:
     scores |= {"command": shlex.join(["kontext", *options.given]), "training": recorded_training(folder)}
     if options.output:
         save_scores(scores, options.output / "scores.json")
-        grid(outcomes).save(options.output / "grid.png")
+        with whole(options.output / "grid.png") as (partial,):
+            grid(outcomes).save(partial, "PNG")
         say(f"wrote {options.output / 'scores.json'} and {options.output / 'grid.png'}")

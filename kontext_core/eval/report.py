@@ -10,6 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from ..disk import make_folder, whole
 from ..pipeline import Pipeline
 from ..world import KINDS, draw
 from .score import SEED, ChainOutcome, Outcome, Report, score_chains, score_kind
@@ -63,8 +64,9 @@ def score_all(
 
 
 def save_scores(scores: dict[str, Any], path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(scores, indent=2) + "\n")
+    make_folder(path.parent)
+    with whole(path) as (partial,):
+        partial.write_text(json.dumps(scores, indent=2) + "\n", encoding="utf-8")
 
 
 def grid(outcomes: dict[str, Outcome]) -> Image.Image:

@@ -1,24 +1,25 @@
 """Writing a model as a folder laid out as the published one."""
 
 import json
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..disk import make_folder, whole
 from ..errors import CheckpointError
 from ..packed.layer import whole_state_dict
-from ..text import TextEncoders
 from ..transformer import Transformer
 from ..vae import VAE
+
+if TYPE_CHECKING:
+    from ..text import TextEncoders
 
 TRANSFORMER_FILE = "flux1-kontext-dev.safetensors"
 VAE_FILE = "ae.safetensors"
@@ -45,16 +46,17 @@ def save_model(
     *,
     transformer: Transformer | None = None,
     vae: VAE | None = None,
-    text_encoders: TextEncoders | None = None,
+    text_encoders: "TextEncoders | None" = None,
     dtype: torch.dtype = torch.bfloat16,
     training: Mapping[str, Any] | None = None,
 ) -> None:
     """Write the given parts, packed weights multiplied out. Each file is complete or, when writing fails, what it was before.
 
     Args: training: how the transformer came to be, kept as JSON in its file's header.
+    Raises: OSError in one sentence if it cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     if transformer is not None:
         config = asdict(transformer.config)
         notes = {} if training is None else {"training": json.dumps(dict(training))}
@@ -77,10 +79,11 @@ def _save_encoder(
     config = {name: getattr(model.config, name) for name in fields} | {
         "architectures": [type(model).__name__]
     }
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     _save_weights(folder / "model.safetensors", tensors, config, dtype)
     text = json.dumps(config, indent=2) + "\n"
-    _write(folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+    with whole(folder / "config.json") as (partial,):
+        partial.write_text(text, encoding="utf-8")
 
 
 def _save_weights(
@@ -96,7 +99,8 @@ def _save_weights(
         "config": json.dumps(config),
         **notes,
     }  # transformers wants to be told the format
-    _write(path, lambda temporary: save_file(ready, temporary, metadata))
+    with whole(path) as (partial,):
+        save_file(ready, partial, metadata)
 
 
 def _copy_tokenizer(tokenizer: Any, folder: Path) -> None:
@@ -105,21 +109,8 @@ def _copy_tokenizer(tokenizer: Any, folder: Path) -> None:
     files = [source / name for name in _TOKENIZER_FILES if (source / name).is_file()]
     if not files:
         raise CheckpointError(f"the tokenizer was loaded from {source}, where its files no longer are")
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     if folder.resolve() != source.resolve():
         for file in files:
-            _write(folder / file.name, lambda path, file=file: shutil.copyfile(file, path))
-
-
-def _write(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside the one that is wanted and put it there in one step.
-
-    Raises: OSError if it cannot be written.
-    """
-    temporary = path.with_name(path.name + ".part")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
-        raise OSError(f"{path} could not be written, and is what it was before: {error}") from error
+            with whole(folder / file.name) as (partial,):
+                shutil.copyfile(file, partial)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
+from ..disk import create, make_folder
 from .client import Client, Event, Json, RemoteError, Result
 from .workflow import check_nodes, is_api_form, to_api_form
 
@@ -52,7 +53,7 @@ def download(
     Args: nodes, the ids of those whose pictures count; None is all.
     Returns: the new files, by node.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     return [
         write_new(folder, str(image.get("filename", "")), client.view(image))
         for node in result.outputs
@@ -75,8 +76,7 @@ def write_new(folder: Path, name: str, data: bytes) -> Path:
     while True:
         path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
         try:
-            with path.open("xb") as file:  # never through a link that lies there
-                file.write(data)
+            create(path, data)  # never through a link that lies there
         except FileExistsError:
             number += 1
         else:

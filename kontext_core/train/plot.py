@@ -5,6 +5,8 @@ import importlib.util
 import logging
 from pathlib import Path
 
+from ..disk import whole
+
 log = logging.getLogger(__name__)
 
 
@@ -30,7 +32,8 @@ def plot(folder: Path) -> Path | None:
     if scores:
         right.legend()
     path = folder / "plot.png"
-    figure.savefig(path, dpi=110)
+    with whole(path) as (partial,):
+        figure.savefig(partial, dpi=110, format="png")
     return path
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import ctypes
+import io
 import logging
 import sys
 import time
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..disk import append, make_folder
 from .state import STATE_FILE, Average, load_state, save_state
 
 CHECKPOINT_SECONDS = 45.0
@@ -59,7 +61,7 @@ class Run:
         self.elapsed = 0.0  # seconds of training, over every restart
         self._probed = 0.0
         self.base_rates = [[group["lr"] for group in optimizer.param_groups] for optimizer in optimizers]
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         if self.state_path.exists():
             progress = load_state(self.state_path, module, self.average, optimizers)
             self.step, self.samples, self.elapsed = progress["step"], progress["samples"], progress["elapsed"]
@@ -136,12 +138,12 @@ class Run:
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
         path = self.folder / name
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(row)
-            writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in row.values())
+        lines = io.StringIO(newline="")
+        writer = csv.writer(lines)
+        if not path.exists():
+            writer.writerow(row)
+        writer.writerow(f"{value:.5g}" if isinstance(value, float) else value for value in row.values())
+        append(path, lines.getvalue().encode())
 
     def save(self) -> None:
         progress = {"step": self.step, "samples": self.samples, "elapsed": self.elapsed}

@@ -1,7 +1,6 @@
 """A run that survives a kill: weights, averages and optimiser state in one safetensors file, written atomically."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from ..disk import whole
 
 STATE_FILE = "state.safetensors"
 
@@ -40,7 +41,7 @@ def save_state(
     optimizers: list[torch.optim.Optimizer],
     progress: dict[str, Any],
 ) -> None:
-    """Write everything that a run needs to go on. The old file stays until the new one is whole."""
+    """Write everything that a run needs to go on. The old file stays until the new one is whole. Raises: OSError."""
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in module.state_dict().items()}
     tensors |= {f"average.{name}": t for name, t in average.tensors.items()}
     for i, optimizer in enumerate(optimizers):
@@ -48,14 +49,12 @@ def save_state(
             tensors |= {
                 f"optimizer.{i}.{index}.{name}": torch.as_tensor(value) for name, value in state.items()
             }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    save_file(
-        {name: t.detach().contiguous().clone() for name, t in tensors.items()},
-        partial,
-        {"progress": json.dumps(progress | {"average_updates": average.updates})},
-    )
-    os.replace(partial, path)
+    with whole(path) as (partial,):
+        save_file(
+            {name: t.detach().contiguous().clone() for name, t in tensors.items()},
+            partial,
+            {"progress": json.dumps(progress | {"average_updates": average.updates})},
+        )
 
 
 def load_state(

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from ..disk import make_folder, whole
 from ..loading import load_text_encoders, load_transformer, load_vae, save_model
 from ..loading.checkpoint import open_checkpoint
 from ..loading.save import TRANSFORMER_FILE
@@ -64,7 +65,9 @@ def train_tiny(
         transformer = initialised(Transformer(TINY_TRANSFORMER))
         tokenizers = folder / "tokenizers"
         if not tokenizers.exists():
-            train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], tokenizers)
+            make_folder(folder)
+            with whole(tokenizers) as (partial_folder,):
+                train_tokenizers([*vocabulary(), *corpus(4000, random.Random(0))], partial_folder)
         text = tiny_text_models(tokenizers, text_length=TINY_TRANSFORMER.text_length)
         words = words or TextTraining()
     if words is not None:

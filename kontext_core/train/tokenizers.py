@@ -68,7 +68,7 @@ def _write_t5(lines: list[str], folder: Path) -> None:
         single="$A </s>", pair="$A </s> $B </s>", special_tokens=[("</s>", 1)]
     )
     tokenizer.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in _T5_SPECIAL])
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     special = {"eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
     _write_json(folder / "special_tokens_map.json", special)
@@ -165,7 +165,7 @@ def _write_clip(lines: list[str], folder: Path) -> None:
     tokenizer.add_special_tokens(
         [AddedToken(token, normalized=False, special=True) for token in (_START, _END)]
     )
-    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=True), encoding="utf-8")
 
     special = {"bos_token": _START, "eos_token": _END, "pad_token": _END, "unk_token": _END}
     _write_json(folder / "vocab.json", vocabulary)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from tools.paths import ROOT
 
 LIKE_PUBLISHED = {"vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407}
 
@@ -340,6 +343,32 @@ def test_weights_are_packed_as_chosen(
 def test_every_scheme_of_the_core_can_be_chosen(part: Callable[[str], Any]) -> None:
     load, schemes = part("nodes.load"), part("kontext_core.packed.schemes")
     assert set(load.WEIGHTS) == {*schemes.SCHEMES, schemes.FULL, load.AS_STORED, load.AUTO}
+
+
+def test_help_names_every_form(part: Callable[[str], Any], node_list: list[Any]) -> None:
+    page = (ROOT / "web" / "docs" / "KontextLoadModel.md").read_text(encoding="utf-8")
+    formats = page.partition("## Formats")[2].partition("## Output")[0]
+    kinds = part("kontext_core.packed.gguf").BLOCKS
+    named = [
+        *kinds,
+        "F32",
+        "F16",
+        "BF16",
+        "float16",
+        "float32",
+        "e4m3fn",
+        "e5m2",
+        "fp8_scaled",
+        "NF4",
+        "FP4",
+        "int8 and float8 of torchao",
+    ]
+    assert [one for one in named if one not in formats] == []
+    schema = next(node.GET_SCHEMA() for node in node_list if node.GET_SCHEMA().node_id == "KontextLoadModel")
+    tooltip = {one.id: one.tooltip for one in schema.inputs}["weights"]
+    for scheme in part("nodes.load").WEIGHTS:
+        assert f"*{scheme}*" in page
+        assert re.search(rf"\b{scheme}\b", tooltip), scheme
 
 
 def test_a_model_within_a_memory(run: Callable[..., Any], tiny: Path, image: torch.Tensor) -> None:
