@@ -1,6 +1,8 @@
-"""What the computer itself has left, beside its cards."""
+"""What memory is left, the computer's own and its cards'."""
 
 from pathlib import Path
+
+import torch
 
 _MEMINFO = Path("/proc/meminfo")
 _GROUP = Path("/sys/fs/cgroup")
@@ -15,6 +17,16 @@ def free_host_bytes(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | Non
     """
     found = [one for one in (_of_system(meminfo), _of_group(group)) if one is not None]
     return min(found, default=None)
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """What tensors on a device can still take, that which PyTorch holds in reserve counted as free; None if nothing says."""
+    if device.type == "cpu":
+        return free_host_bytes()
+    if device.type != "cuda":
+        return None
+    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + held
 
 
 def _of_system(meminfo: Path) -> int | None:

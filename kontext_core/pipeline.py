@@ -17,7 +17,7 @@ from .editor import Editor, UsedLora
 from .editor import Reference as Reference
 from .errors import explained_memory
 from .faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
-from .host_memory import free_host_bytes
+from .host_memory import free_bytes, free_host_bytes
 from .images import to_pil
 from .kernels import Wishes, wishing
 from .loading import load_text_encoders, load_transformer, load_vae
@@ -255,7 +255,7 @@ class Pipeline(Editor):
             centred = (
                 image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
             )  # before any rounding
-            return encode_with_room(self.vae, centred.to(weight.dtype)).float()
+            return encode_with_room(self.vae, centred.to(weight.dtype), self._room()).float()
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
@@ -263,7 +263,8 @@ class Pipeline(Editor):
         with explained_memory(
             f"decoding {latents.shape[-1] * 8} x {latents.shape[-2] * 8} px", "use a smaller picture"
         ):
-            image = decode_with_room(self.vae, latents.to(self.vae.decoder.conv_in.weight.device))
+            placed = latents.to(self.vae.decoder.conv_in.weight.device)
+            image = decode_with_room(self.vae, placed, self._room())
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
 
     def denoise(
@@ -276,6 +277,13 @@ class Pipeline(Editor):
     def _visit(self) -> AbstractContextManager[object]:
         """At its end, the memory that visiting weights took is given back."""
         return nullcontext() if self._guests is None else closing(self._guests)
+
+    def _room(self) -> int | None:
+        """Bytes that are left for the autoencoder's work: of those that are free, what the user lets the model take."""
+        free = free_bytes(self.vae.decoder.conv_in.weight.device)
+        budget = None if self._guests is None else self._guests.budget
+        allowed = None if budget is None else max(0, budget - self.resident_bytes)
+        return min((one for one in (free, allowed) if one is not None), default=None)
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         size = sum(parameter.numel() for parameter in self.vae.decoder.parameters())

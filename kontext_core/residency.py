@@ -244,7 +244,7 @@ class Guests:
         self._waiting = waiting
         self._staging = Staging(device) if waiting.in_file else None
         self._transformer, self._text = transformer, text
-        self._budget = budget_bytes(memory_gib)
+        self.budget = budget_bytes(memory_gib)
         self._beside = beside_of(vae, text.clip, text.t5)
         self.where = self._planned(self._beside)
         self._words: Carousel | None = None
@@ -278,7 +278,7 @@ class Guests:
 
     def _planned(self, beside: Beside, least: Residency | None = None) -> Residency:
         where = residency(
-            self._transformer, self._budget, usual_working_bytes(self._transformer), beside, least
+            self._transformer, self.budget, usual_working_bytes(self._transformer), beside, least
         )
         return replace(where, waiting=self._waiting)
 

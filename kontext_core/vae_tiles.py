@@ -21,24 +21,42 @@ log = logging.getLogger(__name__)
 
 TILE = 512  # positions a side, at each level's own resolution; even
 _QUERIES = 1024
+_LIVE = 5  # so many times a layer's largest numbers lie in memory at once: 3.5 to 6.4 on a CPU, the largest sizes least
 
 _Pointwise = Callable[[Tensor], Tensor]
 
 
-def encode_with_room(vae: VAE, image: Tensor) -> Tensor:
-    """`VAE.encode`; where the memory is too little for that, in tiles."""
-    return _with_room(lambda: vae.encode(image), lambda one: encode_in_tiles(vae, one), image)
+def encode_with_room(vae: VAE, image: Tensor, room: int | None = None) -> Tensor:
+    """`VAE.encode`; where the memory is too little for that, in tiles. Args: room: see `decode_with_room`."""
+    needed = work_bytes(vae, image.shape[-2], image.shape[-1])
+    return _with_room(lambda: vae.encode(image), lambda one: encode_in_tiles(vae, one), image, needed, room)
 
 
-def decode_with_room(vae: VAE, latents: Tensor) -> Tensor:
+def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tensor:
     """`VAE.decode`; where the memory is too little for that, in tiles.
 
+    Args: room: bytes that are left for it; None where nobody knows, and an attempt tells.
     Raises: ValueError if numbers of the result are not finite, and those of the latents are.
     """
-    image = _with_room(lambda: vae.decode(latents), lambda one: decode_in_tiles(vae, one), latents)
+    needed = work_bytes(vae, 8 * latents.shape[-2], 8 * latents.shape[-1])
+    image = _with_room(
+        lambda: vae.decode(latents), lambda one: decode_in_tiles(vae, one), latents, needed, room
+    )
     if bool(latents.isfinite().all()):
         check_finite(image, "the picture", vae)
     return image
+
+
+def work_bytes(vae: VAE, height_px: int, width_px: int) -> int:
+    """About what a picture whole takes beside the weights, in or out. Where it is one tile anyway: 0."""
+    if max(height_px, width_px) <= TILE:
+        return 0
+    mult = vae.config.ch_mult
+    wide = [
+        max(one, two) * 4**-i for i, (one, two) in enumerate(zip(mult, [*mult[1:], mult[-1]], strict=True))
+    ]
+    size = vae.decoder.conv_in.weight.element_size()
+    return int(_LIVE * vae.config.ch * max(wide) * height_px * width_px * size)
 
 
 @torch.no_grad()
@@ -56,14 +74,18 @@ def decode_in_tiles(vae: VAE, latents: Tensor, tile: int = TILE) -> Tensor:
     return _Tiles(vae.decoder.conv_in.weight, tile).decode(vae.decoder, latents)
 
 
-def _with_room(whole: Callable[[], Tensor], tiled: _Pointwise, x: Tensor) -> Tensor:
-    try:
-        with explained_memory("the pictures whole", ""):
-            return whole()
-    except TooLittleMemoryError:
-        log.info("the autoencoder works in tiles: %d pictures whole do not fit the memory", len(x))
-    if x.device.type == "cuda":
-        torch.cuda.empty_cache()  # what the attempt has left is in pieces of the wrong size
+def _with_room(
+    whole: Callable[[], Tensor], tiled: _Pointwise, x: Tensor, needed: int, room: int | None
+) -> Tensor:
+    """Args: needed: bytes for each picture whole."""
+    if room is None or needed * len(x) <= room:
+        try:
+            with explained_memory("the pictures whole", ""):
+                return whole()
+        except TooLittleMemoryError:
+            if x.device.type == "cuda":
+                torch.cuda.empty_cache()  # what the attempt has left is in pieces of the wrong size
+    log.info("the autoencoder works in tiles: %d pictures whole do not fit the memory", len(x))
     return torch.cat([tiled(one) for one in x.split(1)])
 
 

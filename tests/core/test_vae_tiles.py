@@ -7,8 +7,15 @@ import torch
 
 from kontext_core.loading import load_vae
 from kontext_core.loading.folders import TINY
+from kontext_core.pipeline import Pipeline
 from kontext_core.vae import VAE
-from kontext_core.vae_tiles import decode_in_tiles, encode_in_tiles
+from kontext_core.vae_tiles import (
+    decode_in_tiles,
+    decode_with_room,
+    encode_in_tiles,
+    encode_with_room,
+    work_bytes,
+)
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (40, 104), (16, 128), (8, 8)])
@@ -54,3 +61,39 @@ def test_the_longest_sides_in_the_usual_tiles(height: int, width: int) -> None:
 def test_sides_must_be_multiples_of_8(vae: VAE, height: int, width: int) -> None:
     with pytest.raises(ValueError, match="both sides must be multiples of 8"):
         encode_in_tiles(vae, torch.zeros(1, 3, height, width))
+
+
+def test_memory_decides_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system whose memory is short kills a program rather than refuse it."""
+    vae = load_vae(TINY, dtype=torch.float32)
+    latents = torch.randn(2, 16, 8, 96, generator=torch.Generator().manual_seed(3))
+    needed = work_bytes(vae, 64, 768)
+    assert needed == 5 * 16 * 64 * 768 * 4, "the first level's 16 channels, in and out"
+    assert work_bytes(vae, 512, 512) == 0, "what is one tile gains nothing"
+    calls: list[str] = []
+    for name in ("encode", "decode"):
+        whole = getattr(vae, name)
+        monkeypatch.setattr(vae, name, lambda x, whole=whole, name=name: calls.append(name) or whole(x))
+    with torch.no_grad():
+        pictures = [decode_with_room(vae, latents, room) for room in (None, 2 * needed, 2 * needed - 1)]
+        assert calls == ["decode"] * 2, "two pictures take twice as much"
+        assert torch.equal(pictures[0], pictures[1])
+        assert (pictures[2] - pictures[0]).abs().max() < 1e-4
+        encode_with_room(vae, pictures[0], 0)
+    assert calls == ["decode"] * 2
+
+
+def test_what_the_user_lets_a_model_take_holds_for_its_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline.load("tiny", device="cpu", memory_gib=1)
+    latents = torch.randn(1, 16, 8, 96, generator=torch.Generator().manual_seed(3))
+    expected = pipeline.decode(latents)
+    rooms: list[int | None] = []
+    monkeypatch.setattr(
+        "kontext_core.pipeline.decode_with_room",
+        lambda vae, x, room: rooms.append(room) or decode_with_room(vae, x, 0),
+    )
+    assert (pipeline.decode(latents) - expected).abs().max() < 1e-4
+    assert rooms == [2**30 - pipeline.resident_bytes]
+    monkeypatch.setattr("kontext_core.host_memory.free_host_bytes", lambda: 1000)
+    pipeline.decode(latents)
+    assert rooms[1] == 1000, "nor is more there than is free"
