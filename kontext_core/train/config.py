@@ -44,13 +44,13 @@ TINY_TRANSFORMER = TransformerConfig(
 # How often each kind of edit is drawn, relative to the others.
 MIX: Mapping[str, float] = MappingProxyType(
     {
-        "recolour": 5.5,
+        "recolour": 8.0,
         "remove": 1.0,
-        "add": 3.5,
+        "add": 4.5,
         "move": 2.8,
-        "reshape": 3.2,
+        "reshape": 4.0,
         "background": 4.5,
-        "palette": 3.5,
+        "palette": 4.5,
         "text": 4.0,
         "pointed": 1.6,
         "style": 4.0,
