@@ -48,7 +48,7 @@ def added(run: Path, changed: str, scores: Path, before: int) -> Record:
 
 def draw(runs: list[Record], path: Path) -> None:
     """Left, while the runs went on: the mean of four kinds. Right: every kind, after each run."""
-    figure = Figure(figsize=(13, 5.5), layout="constrained")
+    figure = Figure(figsize=(13, 7.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     for number, run in enumerate(runs, start=1):
         _while_running(left, number, run)
@@ -57,7 +57,7 @@ def draw(runs: list[Record], path: Path) -> None:
         ylabel="right, mean of recolour, remove, add, background (16 scenes, 12 steps)",
         ylim=(0, 1),
     )
-    left.legend(fontsize=8, loc="lower right")
+    left.legend(fontsize=8, loc="upper left", bbox_to_anchor=(0, -0.12))
     for place, kind in enumerate(KINDS_SHOWN):
         reached = [(run["samples"] / 1000, run["rates"][kind]) for run in runs if kind in run["rates"]]
         right.plot(*zip(*reached, strict=True), marker="o", label=kind, ls="-" if place < 10 else "--")
