@@ -109,6 +109,7 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     command = f"python -m benchmarks.load_time --rounds {rounds} --singles {options.singles}"
     command += " --no-packed" if options.no_packed else ""
+    command += "" if options.output == parser.get_default("output") else f" --output {options.output}"
     made = {"command": command, "file bytes": size, "rounds": rounds, "ways": result}
     (RESULTS / options.output).write_text(json.dumps(made, indent=2) + "\n", encoding="utf-8")
 

@@ -24,7 +24,7 @@ Capability = tuple[int, int]  # of a CUDA card
 # cuDNN before it reads beyond its inputs where queries are no whole tiles, and knows no heads wider than 128.
 # Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp, check_cudnn_tensor_shapes.
 _TILE, _ANY_LENGTH, _ANY_WIDTH = 128, 91501, 92201
-_any_length, _any_width = True, True  # what `ask_cudnn` found
+_compiled_for = _ANY_WIDTH  # the version that `ask_cudnn` found
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,7 @@ def chosen_backend(q: Tensor) -> str:
         if not q.is_cuda:
             return "torch"
         # whatever the card: torch goes on to the next in order
-        sound = (_any_length or q.shape[1] % _TILE == 0) and (_any_width or q.shape[-1] <= 128)
-        return "cudnn" if sound else "flash2"
+        return "cudnn" if cudnn_fits(_compiled_for, q.shape[-1], q.shape[1]) else "flash2"
     if torch.is_grad_enabled() or not (q.is_cuda or wishes().attention != "auto"):
         return "torch"
     cudnn = cudnn_fits(_version_of_cudnn(), q.shape[-1], q.shape[1])
@@ -127,9 +126,8 @@ def cudnn_fits(version: int, head_dim: int, n_queries: int) -> bool:
 
 def ask_cudnn() -> None:
     """Before blocks are compiled, which cannot ask for a version."""
-    global _any_length, _any_width
-    version = _version_of_cudnn()
-    _any_length, _any_width = version >= _ANY_LENGTH, version >= _ANY_WIDTH
+    global _compiled_for
+    _compiled_for = _version_of_cudnn()
 
 
 def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:

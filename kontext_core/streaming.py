@@ -337,9 +337,9 @@ def _is_dense(tensor: Tensor) -> bool:
 
 def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
     """A view of that memory (n,) with the tensor's shape and, where it is dense, its order: products keep their bits."""
-    if tensor.is_contiguous() or not _is_dense(tensor):
-        return memory.view(tensor.shape)
-    return memory.view(tensor.t().shape).t()
+    return (
+        memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
+    )
 
 
 def _modules(module: nn.Module, without: type[nn.Module] | None) -> list[nn.Module]:

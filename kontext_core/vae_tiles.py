@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from .config import VAEConfig
 from .errors import TooLittleMemoryError, check_finite, explained_memory
 from .vae import VAE, AttnBlock, Decoder, Encoder, Level, Middle, ResnetBlock
 
@@ -21,7 +22,7 @@ log = logging.getLogger(__name__)
 
 TILE = 512  # positions a side, at each level's own resolution; even
 _QUERIES = 1024
-_LIVE = 5  # so many times a layer's largest numbers lie in memory at once: 3.5 to 6.4 on a CPU, the largest sizes least
+_LIVE = 5  # so many times the largest layer lies in memory at once: 3.4 to 6.2 times by `python -m benchmarks.cpu_parts`
 
 _Pointwise = Callable[[Tensor], Tensor]
 
@@ -51,12 +52,14 @@ def work_bytes(vae: VAE, height_px: int, width_px: int) -> int:
     """About what a picture whole takes beside the weights, in or out. Where it is one tile anyway: 0."""
     if max(height_px, width_px) <= TILE:
         return 0
-    mult = vae.config.ch_mult
-    wide = [
-        max(one, two) * 4**-i for i, (one, two) in enumerate(zip(mult, [*mult[1:], mult[-1]], strict=True))
-    ]
-    size = vae.decoder.conv_in.weight.element_size()
-    return int(_LIVE * vae.config.ch * max(wide) * height_px * width_px * size)
+    return _LIVE * largest_layer(vae.config, height_px, width_px) * vae.decoder.conv_in.weight.element_size()
+
+
+def largest_layer(config: VAEConfig, height_px: int, width_px: int) -> int:
+    """How many numbers the largest layer of a picture has: at each level what comes in or goes out."""
+    levels = zip(config.ch_mult, [*config.ch_mult[1:], config.ch_mult[-1]], strict=True)
+    areas = ((height_px >> i) * (width_px >> i) for i in range(len(config.ch_mult)))
+    return max(config.ch * max(pair) * area for pair, area in zip(levels, areas, strict=True))
 
 
 @torch.no_grad()
