@@ -5,6 +5,8 @@ from typing import Any, Self
 
 Layout = str
 LAYOUTS: tuple[Layout, ...] = ("offset", "index", "diagonal")
+FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")
+SOLVERS: tuple[str, ...] = ("euler", "heun", "dpmpp_2m")
 
 # (height, width) in pixels. Source: flux util.py, PREFERED_KONTEXT_RESOLUTIONS (width, height there).
 PREFERRED_SIZES: tuple[tuple[int, int], ...] = (

@@ -16,10 +16,11 @@ from PIL import Image
 from torch import Tensor
 
 from .config import Layout, VAEConfig
+from .edit_settings import EditSettings
 from .errors import explained_memory
-from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, undo_fit
+from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, padded, undo_fit
 from .latents import LATENT_PX, TOKEN_PX, noise, size_px
-from .masks import edit_mask
+from .masks import blending, canvas_mask, keep_outside, sampler_mask
 from .references import ReferenceLatents
 from .sampler import Callback, Options, Text
 from .schedule import sigmas
@@ -141,19 +142,41 @@ class Editor(ABC):
             fit: how references reach a size the model likes, see `images.fit_image`.
             layout: where references stand, see `positions.layout_ids`; None is the model's own.
             cfg_scale: other than 1 needs negative_prompt, and doubles the time.
-            mask, feather_px: where the first reference may change (white); see `masks.edit_mask`. The rest is kept.
+            mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
+                the result is that picture, bit for bit, as `fit` brought it to its size.
+            feather_px: width of the rim outside the mask over which the edit fades out, see `masks.blending`.
             kept: what is kept there, in place of the first reference: a picture of its size and place.
             approximate: a way to skip what changes little, see `denoise`; None is the exact picture.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
+        EditSettings(
+            height_px=height_px,
+            width_px=width_px,
+            fit=fit,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            layout=layout,
+            negative_prompt=negative_prompt,
+            cfg_scale=cfg_scale,
+            feather_px=feather_px,
+            approximate=approximate,
+        )
+        if mask is not None and kept is None:
+            if not references:
+                raise ValueError(
+                    "a mask says what of the first reference may change, and there is no reference"
+                )
+            kept = references[0]
         fitted = [self.encode_reference(reference, fit) for reference in references]
         ref_latents = [latents for latents, _ in fitted]
-        start = None
-        if mask is not None:
-            own = fitted[:1] if kept is None else [self.encode_reference(kept, fit)]
-            start = _kept(own, mask, feather_px)
+        start, allowed = None, None
+        if mask is not None and kept is not None:
+            encoded, place = self.encode_reference(kept, fit)
+            start = encoded.latents if isinstance(encoded, ReferenceLatents) else encoded
+            allowed = canvas_mask(mask, size_px(start), place)
         latents = self.sample(
             self.encode_prompt(prompt),
             ref_latents,
@@ -167,14 +190,17 @@ class Editor(ABC):
             if negative_prompt is None or cfg_scale == 1.0
             else self.encode_prompt(negative_prompt),
             cfg_scale=cfg_scale,
-            start=None if start is None else start[0],
-            mask=None if start is None else start[1],
+            start=start,
+            mask=None if allowed is None else sampler_mask(allowed, feather_px),
             approximate=approximate,
             callback=callback,
         )
         if finish is not None:
             latents = finish(latents)
-        image = self.decode(latents)
+        if start is None or allowed is None or kept is None:
+            image = self.decode(latents)
+        else:
+            image, latents = self.put_into(self.canvas_of(kept, fit), start, latents, allowed, feather_px)
         placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
         if placement is not None:
             image = undo_fit(image, placement)
@@ -232,6 +258,20 @@ class Editor(ABC):
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
+        EditSettings(
+            height_px=height_px,
+            width_px=width_px,
+            batch=batch,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            mu=mu,
+            layout=layout,
+            cfg_scale=cfg_scale,
+            strength=strength,
+            solver=solver,
+            approximate=approximate,
+        )
         shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
         given = shown if start is None else [start, *shown]
         height, width = self.target_size(height_px, width_px, given)
@@ -281,6 +321,36 @@ class Editor(ABC):
         ):
             return reference, None
         return self.encode_picture(reference, fit)
+
+    def put_into(
+        self, canvas: Tensor, start: Tensor, latents: Tensor, mask: Tensor, feather_px: float
+    ) -> tuple[Tensor, Tensor]:
+        """Decode an edit into the picture before it.
+
+        Args:
+            canvas: the picture before, (1 or B, H, W, 3) in [0, 1], see `canvas_of`.
+            start: its latents, (1 or B, 16, H / 8, W / 8).
+            latents: the edit's, (B, 16, H / 8, W / 8).
+            mask: (H, W) over the canvas, see `masks.canvas_mask`.
+            feather_px: see `masks.blending`.
+        Returns: the picture (B, H, W, 3), and latents that show the same: outside of what the sampler changed, `start`.
+        """
+        image = keep_outside(canvas, self.decode(latents), blending(mask, feather_px))
+        inside = sampler_mask(mask, feather_px) > 0
+        return image, torch.where(inside, self.encode(image).to("cpu", torch.float32), start.float().cpu())
+
+    def canvas_of(self, reference: Reference, fit: str) -> Tensor:
+        """The picture (B, H, W, 3) that stands behind what `encode_reference` gives."""
+        if isinstance(reference, Image.Image):
+            reference = from_pil(reference)
+        if isinstance(reference, Edit):
+            place = reference.placement
+            cut_out = place is not None and min(place.top, place.left) >= 0
+            return padded(reference.image, place) if place is not None and cut_out else reference.image
+        latents, placement = self.encode_reference(reference, fit)
+        if isinstance(reference, Tensor) and placement is not None:
+            return fit_image(reference, placement.canvas, fit)[0]
+        return self.decode(latents.latents if isinstance(latents, ReferenceLatents) else latents)
 
     def encode_picture(
         self, image: Tensor, fit: str = "crop", *, most_tokens: int | None = None
@@ -335,17 +405,6 @@ class Editor(ABC):
 def _digest(image: Tensor) -> bytes:
     pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
-
-
-def _kept(
-    fitted: Sequence[tuple[Tensor | ReferenceLatents, Placement | None]], mask: Tensor, feather_px: float
-) -> tuple[Tensor, Tensor]:
-    """The first reference's latents, to be kept, and where they may change."""
-    if not fitted:
-        raise ValueError("a mask says what of the first reference may change, and there is no reference")
-    first, place = fitted[0]
-    latents = first.latents if isinstance(first, ReferenceLatents) else first
-    return latents, edit_mask(mask, size_px(latents), place, feather_px)
 
 
 def _batch(batch: int, given: Sequence[Tensor]) -> int:

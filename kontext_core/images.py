@@ -13,10 +13,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
+from .config import FITS
 from .latents import TOKEN_PX
 from .references import budget_size
 
-FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")
 Size = tuple[int, int]  # (height, width) in pixels
 
 
@@ -75,7 +75,7 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
     height, width = image.shape[1:3]
     if fit == "none" or size is None:
         place = Placement(_rounded_up(height, width), 0, 0, height, width, (height, width))
-        return _padded(image, place), place
+        return padded(image, place), place
     if (height, width) == size:
         return image, Placement(size, 0, 0, *size, size)
     if fit == "stretch":
@@ -92,7 +92,7 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
         )
         y, x = (height - rows) // 2, (width - columns) // 2
         return resize(image[:, y : y + rows, x : x + columns], size), place
-    return _padded(resize(image, scaled), place), place
+    return padded(resize(image, scaled), place), place
 
 
 def undo_fit(image: Tensor, place: Placement) -> Tensor:
@@ -112,13 +112,17 @@ def undo_fit(image: Tensor, place: Placement) -> Tensor:
 def on_canvas(mask: Tensor, place: Placement) -> Tensor:
     """A mask (H, W) over a picture, of any size, as one over the canvas that the picture lies on; 0 beside it."""
     canvas = torch.zeros(place.canvas)
-    scaled = F.interpolate(mask.float()[None, None], size=(place.height, place.width), mode="nearest-exact")[
-        0, 0
-    ]
+    scaled = scale_mask(mask.float()[None, None], (place.height, place.width))[0, 0]
     top, left = max(place.top, 0), max(place.left, 0)
     seen = scaled[top - place.top :, left - place.left :][: place.canvas[0] - top, : place.canvas[1] - left]
     canvas[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
     return canvas
+
+
+def scale_mask(mask: Tensor, size: Size) -> Tensor:
+    """A mask (B, C, H, W) at another size: what is marked stays marked, however thin it is."""
+    smaller = min(size[0], mask.shape[-2]), min(size[1], mask.shape[-1])
+    return F.interpolate(F.adaptive_max_pool2d(mask, smaller), size=size, mode="nearest-exact")
 
 
 def stitched_size(sizes: Sequence[Size]) -> tuple[int, list[int]]:
@@ -223,7 +227,7 @@ def _rounded_up(height_px: int, width_px: int) -> Size:
     return height, width
 
 
-def _padded(image: Tensor, place: Placement) -> Tensor:
+def padded(image: Tensor, place: Placement) -> Tensor:
     """The picture on its canvas, the edge's pixels repeated around it."""
     rows = (torch.arange(place.canvas[0]) - place.top).clamp(0, place.height - 1)
     columns = (torch.arange(place.canvas[1]) - place.left).clamp(0, place.width - 1)

@@ -13,6 +13,7 @@ from torch import Tensor
 from .approximate import Question, chosen
 from .attention import key_weights
 from .config import Layout
+from .edit_settings import ALLOWED, EditSettings
 from .errors import check_finite
 from .latents import pack, unpack
 from .positions import target_ids, text_ids
@@ -83,7 +84,15 @@ def denoise(
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
     """
-    check(noise, (txt, pooled), sigmas, references, cfg_scale, negative, start, strength, mask)
+    settings = EditSettings(
+        guidance=guidance,
+        cfg_scale=cfg_scale,
+        strength=strength,
+        solver=solver,
+        layout=layout,
+        approximate=approximate,
+    )
+    check_inputs(noise, (txt, pooled), sigmas, settings, references, negative, start, mask)
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     config, device = stages[0][1].config, stages[0][1].device
     skipping = None if approximate is None else chosen(approximate)
@@ -94,6 +103,8 @@ def denoise(
     batch = noise.shape[0]
     levels = last_levels(sigmas, strength)
     networks = _networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
+    if networks and levels[-1] > 0:  # a solver may ask at the last level too
+        networks.append(networks[-1])
 
     noise_tokens = pack(noise.to(device, torch.float32))
     start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
@@ -197,6 +208,17 @@ def descend(
     return solve(velocity, state, levels, after)
 
 
+def check_levels(sigmas: Sequence[float]) -> None:
+    """Raises: ValueError unless noise levels fall, within [0, 1], in as many steps as a run may have."""
+    if not ALLOWED["steps"].admits(max(len(sigmas) - 1, 1)):
+        raise ValueError(f"sigmas are of {len(sigmas) - 1} steps, which must be {ALLOWED['steps']}")
+    falling = len(sigmas) > 1 and all(a > b for a, b in pairwise(sigmas))
+    if not falling or not 0 <= sigmas[-1] < sigmas[0] <= 1:
+        raise ValueError(
+            f"sigmas must be at least two falling numbers from 1 to 0, not {list(sigmas)}; see schedule.sigmas"
+        )
+
+
 def check_text(text: Text, widths: tuple[int, int]) -> None:
     """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
     found = text[0].shape[-1], text[1].shape[-1]
@@ -207,26 +229,19 @@ def check_text(text: Text, widths: tuple[int, int]) -> None:
         )
 
 
-def check(
+def check_inputs(
     noise: Tensor,
     text: Text,
     sigmas: Sequence[float],
+    settings: EditSettings,
     references: Sequence[Reference],
-    cfg_scale: float,
     negative: Text | None,
     start: Tensor | None,
-    strength: float,
     mask: Tensor | None,
 ) -> None:
     """Raises: ValueError if arguments of `denoise` do not fit together."""
-    if len(sigmas) < 2 or any(a <= b for a, b in pairwise(sigmas)):
-        raise ValueError(
-            f"sigmas must be at least two falling numbers, not {list(sigmas)}; see schedule.sigmas"
-        )
-    if not 0.0 <= strength <= 1.0:
-        raise ValueError(
-            f"strength is {strength}; it must lie between 0 (keep the start) and 1 (start from noise)"
-        )
+    check_levels(sigmas)
+    cfg_scale, strength = settings.cfg_scale, settings.strength
     if start is None and (strength < 1.0 or mask is not None):
         raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
     if start is not None and start.shape[1:] != noise.shape[1:]:

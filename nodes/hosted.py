@@ -17,10 +17,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
+from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explained_memory
 from ..kontext_core.references import ReferenceLatents
-from ..kontext_core.sampler import Callback, Text, check, check_text, descend, last_levels
+from ..kontext_core.sampler import Callback, Text, check_inputs, check_text, descend, last_levels
 from .conditioning import plain, read, write
 
 _PROMPTS_KEPT = 16
@@ -124,7 +125,10 @@ class HostedEditor(Editor):
                 f"approximate is {approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it to 'off', or "
                 "take the model from Kontext Load Model"
             )
-        check(noise, text, sigmas, references, cfg_scale, negative, start, strength, mask)
+        settings = EditSettings(
+            guidance=guidance, cfg_scale=cfg_scale, strength=strength, solver=solver, layout=layout
+        )
+        check_inputs(noise, text, sigmas, settings, references, negative, start, mask)
         texts = [text] if negative is None else [text, negative]
         if (widths := self._widths()) is not None:
             for one in texts:

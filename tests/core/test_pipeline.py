@@ -145,7 +145,7 @@ def test_size_is_rounded_and_said(pipeline: Pipeline, caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("side", [0, -16])
 def test_no_size_at_all(pipeline: Pipeline, side: int) -> None:
-    with pytest.raises(ValueError, match=f"a picture of 64 x {side} px cannot be made"):
+    with pytest.raises(ValueError, match=f"height_px is {side} and must be a whole number from 1"):
         pipeline.edit(PROMPT, height_px=side)
 
 
@@ -346,9 +346,9 @@ def test_unusable_references(pipeline: Pipeline, reference: Tensor, sentence: st
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"fit": "squeeze"}, "fit 'squeeze' is not known"),
-        ({"layout": "spiral"}, "layout 'spiral' is not known"),
-        ({"steps": 0}, "steps is 0; at least 1 is needed"),
+        ({"fit": "squeeze"}, "fit is 'squeeze' and must be one of crop, pad, stretch, none"),
+        ({"layout": "spiral"}, "layout is 'spiral' and must be one of offset, index, diagonal"),
+        ({"steps": 0}, "steps is 0 and must be a whole number from 1 to 1000"),
     ],
 )
 def test_unusable_options(

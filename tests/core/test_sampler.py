@@ -1,4 +1,5 @@
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -346,15 +347,23 @@ def test_no_gradients_are_kept(
 UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "one level": (
         {"sigmas": [1.0]},
-        r"sigmas must be at least two falling numbers, not \[1.0\]; see schedule",
+        r"sigmas must be at least two falling numbers from 1 to 0, not \[1.0\]; see schedule",
     ),
     "rising": ({"sigmas": [0.5, 1.0]}, "sigmas must be at least two falling numbers"),
     "standing": ({"sigmas": [1.0, 1.0, 0.0]}, "sigmas must be at least two falling numbers"),
+    "NaN level": ({"sigmas": [1.0, math.nan, 0.0]}, "sigmas must be at least two falling numbers"),
+    "level above 1": ({"sigmas": [1.5, 0.0]}, "falling numbers from 1 to 0"),
+    "level below 0": ({"sigmas": [1.0, -0.5]}, "falling numbers from 1 to 0"),
+    "steps without end": (
+        {"sigmas": [1 - step / 1001 for step in range(1001)] + [0.0]},
+        "sigmas are of 1001 steps, which must be a whole number from 1 to 1000",
+    ),
+    "guidance of NaN": ({"guidance": math.nan}, "guidance is nan and must be a number from 0 to 100"),
     "strength above 1": (
         {"strength": 1.5},
-        r"strength is 1.5; it must lie between 0 \(keep the start\) and 1",
+        "strength is 1.5 and must be a number from 0 to 1",
     ),
-    "strength below 0": ({"strength": -0.1}, "strength is -0.1; it must lie between"),
+    "strength below 0": ({"strength": -0.1}, "strength is -0.1 and must be a number from 0 to 1"),
     "strength of nothing": ({"strength": 0.5}, "a strength below 1, or a mask, needs start latents"),
     "mask of nothing": ({"mask": torch.ones(1, 1, *SIZE)}, "needs start latents and none were given"),
     "start size": (
@@ -399,7 +408,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "odd noise": ({"noise": torch.zeros(1, 16, 4, 5)}, "latents of 4 x 5 cannot be packed 2 x 2"),
     "layout": (
         {"references": [torch.zeros(1, 16, 4, 4)], "layout": "spiral"},
-        "layout 'spiral' is not known",
+        "layout is 'spiral' and must be one of offset, index, diagonal",
     ),
 }
 

@@ -7,6 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kontext_core.latents import pack, unpack
+from kontext_core.positions import target_ids, text_ids
 from kontext_core.schedule import sigmas
 from kontext_core.solvers import SOLVERS, find_solver
 from kontext_core.transformer import Transformer
@@ -98,6 +100,29 @@ def test_masks_strength_and_the_model_go_together(
     )
     assert torch.allclose(made[..., 2:, :], start[..., 2:, :], atol=1e-6)
     assert not torch.allclose(made[..., :2, :], start[..., :2, :], atol=1e-2)
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_a_run_may_end_before_the_noise_does(
+    name: str,
+    transformer: Transformer,
+    latents: Callable[..., Tensor],
+    prompts: Callable[..., tuple[Tensor, Tensor]],
+    assert_close: Callable[..., float],
+) -> None:
+    """As the first part of a run in two parts; a solver that looks ahead asks at the last level too."""
+    from kontext_core.sampler import denoise
+
+    noise, levels, (txt, pooled) = latents(4, 6), [1.0, 0.6, 0.3], prompts()
+    ids = target_ids(2, 3), text_ids(1, txt.shape[1])
+
+    @torch.no_grad()
+    def velocity(tokens: Tensor, i: int) -> Tensor:
+        level, guidance = torch.tensor([levels[i]]), torch.tensor([2.5])
+        return transformer(tokens, ids[0], txt, ids[1], level, pooled, guidance)
+
+    expected = SOLVERS[name](velocity, pack(noise), levels, lambda step, tokens, clean: tokens)
+    assert_close(denoise(transformer, noise, txt, pooled, levels, solver=name), unpack(expected, 4, 6))
 
 
 def test_unknown_solvers_are_named() -> None:

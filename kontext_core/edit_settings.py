@@ -1,0 +1,113 @@
+"""What an edit depends on besides pictures, instruction and model: each value with its range, checked once."""
+
+from dataclasses import dataclass, field, fields
+from numbers import Integral, Real
+from typing import Any
+
+from .config import FITS, LAYOUTS, SOLVERS
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What a setting may be.
+
+    Args:
+        low: least number; None: it is no number.
+        high: largest number.
+        whole: whether only whole numbers will do.
+        choices: the only texts that will do; empty: any.
+        optional: whether it may be None.
+    """
+
+    low: float | None = None
+    high: float = 0
+    whole: bool = False
+    choices: tuple[str, ...] = ()
+    optional: bool = False
+
+    def __str__(self) -> str:
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.low is None:
+            return "a text"
+        low, high = (str(int(end)) if end == int(end) else f"{end:g}" for end in (self.low, self.high))
+        return f"a {'whole ' * self.whole}number from {low} to {high}"
+
+    def admits(self, value: Any) -> bool:
+        """Whether a value is allowed. A bool is no number, nor is NaN."""
+        if value is None:
+            return self.optional
+        if self.low is None:
+            return isinstance(value, str) and (not self.choices or value in self.choices)
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
+            return False
+        number: Any = value  # Python's or numpy's
+        return bool(self.low <= number <= self.high)
+
+
+def _setting(default: Any, allowed: Allowed) -> Any:
+    return field(default=default, metadata={"allowed": allowed})
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditSettings:
+    """Settings of one edit, as JSON scalars.
+
+    Args:
+        steps: of the sampler.
+        mu: shift of the noise levels; None: by the picture's size, see `schedule.shift_mu`.
+        seed: of the noise.
+        batch: pictures that are made at once.
+        width_px: of the picture, rounded to a multiple of 16; None: as the first reference.
+        height_px: likewise.
+        guidance: the distilled scale; ignored where the model has no such input.
+        cfg_scale: classifier-free scale; 1 is none.
+        strength: share of the steps that is run upon a start.
+        solver: one of `config.SOLVERS`.
+        layout: where references stand, one of `config.LAYOUTS`; None: the model's own.
+        approximate: NAME or NAME:NUMBER of a way to skip steps, see `approximate.METHODS`; None: exact.
+        fit: how pictures reach a size the model likes, one of `config.FITS`; None: "crop".
+        negative_prompt: what to steer away from, where cfg_scale is not 1.
+        feather_px: width of the soft rim around a mask.
+    Raises: ValueError in one sentence that names the field, what it is and what it may be.
+    """
+
+    steps: int = _setting(28, Allowed(1, 1000, whole=True))
+    mu: float | None = _setting(None, Allowed(-20, 20, optional=True))
+    seed: int = _setting(0, Allowed(-(2**63), 2**64 - 1, whole=True))
+    batch: int = _setting(1, Allowed(1, 64, whole=True))
+    width_px: int | None = _setting(None, Allowed(1, 65_536, whole=True, optional=True))
+    height_px: int | None = _setting(None, Allowed(1, 65_536, whole=True, optional=True))
+    guidance: float = _setting(2.5, Allowed(0, 100))
+    cfg_scale: float = _setting(1.0, Allowed(0, 100))
+    strength: float = _setting(1.0, Allowed(0, 1))
+    solver: str = _setting("euler", Allowed(choices=SOLVERS))
+    layout: str | None = _setting(None, Allowed(choices=LAYOUTS, optional=True))
+    approximate: str | None = _setting(None, Allowed(optional=True))
+    fit: str | None = _setting(None, Allowed(choices=FITS, optional=True))
+    negative_prompt: str | None = _setting(None, Allowed(optional=True))
+    feather_px: float = _setting(0, Allowed(0, 1024))
+
+    def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if not setting.metadata["allowed"].admits(value):
+                raise ValueError(
+                    f"{setting.name} is {_short(value)} and must be {setting.metadata['allowed']}"
+                )
+            if isinstance(value, Real):  # numpy's too, which JSON does not know
+                plain = int(value) if isinstance(value, Integral) else float(value)
+                object.__setattr__(self, setting.name, plain)
+
+
+# What a setting may be, by its name.
+ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
+
+
+def _short(value: Any) -> str:
+    """A value in a message: no longer than a line, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,88 @@
+"""Settings of an edit are checked once, in one sentence."""
+
+import inspect
+import math
+import subprocess
+import sys
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+
+from kontext_core.config import FITS, SOLVERS
+from kontext_core.edit_settings import ALLOWED, EditSettings
+from kontext_core.editor import Editor
+from kontext_core.images import fit_image
+from kontext_core.sampler import denoise
+from kontext_core.solvers import SOLVERS as FUNCTIONS
+
+UNUSABLE: list[tuple[str, Any, str]] = [
+    ("steps", 0, "steps is 0 and must be a whole number from 1 to 1000"),
+    ("steps", 1001, "steps is 1001 and must be"),
+    ("steps", 2.5, "steps is 2.5 and must be"),
+    ("steps", True, "steps is True and must be"),
+    ("steps", "20", "steps is '20' and must be"),
+    ("steps", None, "steps is None and must be"),
+    ("steps", 10**5000, "steps is a number of thousands of digits and must be"),
+    ("seed", 2**64, "seed is 18446744073709551616 and must be a whole number from -9223372036854775808 to"),
+    ("mu", math.inf, "mu is inf and must be a number from -20 to 20"),
+    ("batch", 65, "batch is 65 and must be a whole number from 1 to 64"),
+    ("width_px", 65_537, "width_px is 65537 and must be a whole number from 1 to 65536"),
+    ("height_px", 0, "height_px is 0 and must be"),
+    ("guidance", math.nan, "guidance is nan and must be a number from 0 to 100"),
+    ("guidance", -1, "guidance is -1 and must be"),
+    ("cfg_scale", 101, "cfg_scale is 101 and must be a number from 0 to 100"),
+    ("strength", 1.5, "strength is 1.5 and must be a number from 0 to 1"),
+    ("strength", [1], r"strength is \[1\] and must be"),
+    ("solver", "magic", "solver is 'magic' and must be one of euler, heun, dpmpp_2m"),
+    ("layout", "round", "layout is 'round' and must be one of offset, index, diagonal"),
+    ("fit", ["crop"], r"fit is \['crop'\] and must be one of crop, pad, stretch, none"),
+    ("negative_prompt", 5, "negative_prompt is 5 and must be a text"),
+    ("approximate", 0.1, "approximate is 0.1 and must be a text"),
+    ("feather_px", 1025, "feather_px is 1025 and must be a number from 0 to 1024"),
+    ("solver", "x" * 10_000, r"solver is 'x{70,80}\.\.\. and must be"),
+]
+
+
+@pytest.mark.parametrize(("name", "value", "sentence"), UNUSABLE, ids=range(len(UNUSABLE)))
+def test_unusable_values_are_named(name: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        EditSettings(**{name: value})
+
+
+def test_every_setting_has_a_value_that_is_refused() -> None:
+    assert {name for name, _, _ in UNUSABLE} == {setting.name for setting in fields(EditSettings)}
+
+
+def test_the_ends_of_every_range_are_taken() -> None:
+    for name, allowed in ALLOWED.items():
+        for value in (allowed.low, allowed.high) if allowed.low is not None else allowed.choices:
+            assert getattr(EditSettings(**{name: value}), name) == value
+        assert ALLOWED[name].admits(None) is (getattr(EditSettings(), name) is None)
+
+
+def test_numbers_stay_what_they_are() -> None:
+    settings = EditSettings(guidance=3, steps=np.int64(5), strength=np.float32(0.5))
+    assert (type(settings.guidance), type(settings.steps), type(settings.strength)) == (int, int, float)
+    assert (settings.guidance, settings.steps, settings.strength) == (3, 5, 0.5)
+
+
+@pytest.mark.parametrize("function", [Editor.edit, Editor.sample, denoise])
+def test_defaults_are_the_same_everywhere(function: Any) -> None:
+    own = {"layout": "offset"} if function is denoise else {"fit": "crop"}
+    expected = {setting.name: setting.default for setting in fields(EditSettings)} | own
+    for name, parameter in inspect.signature(function).parameters.items():
+        if name in expected:
+            assert parameter.default == expected[name], name
+
+
+def test_the_names_are_those_that_work() -> None:
+    assert tuple(FUNCTIONS) == SOLVERS
+    for fit in FITS:
+        assert fit in (inspect.getdoc(fit_image) or ""), "each is explained"
+
+
+def test_no_torch_is_needed() -> None:
+    code = "import sys, kontext_core.edit_settings; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
