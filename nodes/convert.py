@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..kontext_core.config import VAEConfig
-from ..kontext_core.images import Placement, check_image, undo_fit
+from ..kontext_core.images import Placement, check_image, scale_mask, undo_fit
 from ..kontext_core.latents import LATENT_PX
 from .types import Latent
 
@@ -110,12 +110,28 @@ def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame:
 
 
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
-    """A MASK (B, H, W) in pixels as (B, 1, h, w) for `denoise`, 1 where the LATENT may change."""
-    if mask.numel() == 0 or not bool(torch.isfinite(mask).all()):
-        raise ValueError(f"the mask {tuple(mask.shape)} is empty or holds numbers that are not finite")
-    flat = mask.reshape(-1, 1, *mask.shape[-2:]).float()
-    scaled = F.interpolate(flat, size=latent["samples"].shape[-2:], mode="bilinear", antialias=True)
-    return pad_to_even(scaled.clamp(0, 1))
+    """A MASK (B, H, W) in pixels as (B, 1, h, w) for `denoise`, 1 where the LATENT may change.
+
+    Whole tokens of 2 x 2 latents change or are kept, by the most that the mask allows in them: half a token that is kept
+    ruins the other half.
+
+    Raises: ValueError if it is empty, not finite, or not a MASK.
+    """
+    if mask.ndim == 4 and mask.shape[1] == 1:  # ComfyUI's noise_mask has a channel
+        mask = mask[:, 0]
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim != 3 or mask.numel() == 0:
+        raise ValueError(f"the mask {tuple(mask.shape)} must be (batch, height, width)")
+    if not bool(torch.isfinite(mask).all()):
+        raise ValueError(f"the mask {tuple(mask.shape)} holds numbers that are not finite (NaN or infinity)")
+    height, width = (side + side % 2 for side in latent["samples"].shape[-2:])
+    canvas = (latent["samples"].shape[-2] * LATENT_PX, latent["samples"].shape[-1] * LATENT_PX)
+    pixels = scale_mask(mask[:, None].float().clamp(0, 1), canvas)
+    marked = F.max_pool2d(pixels, LATENT_PX)
+    marked = F.pad(marked, (0, marked.shape[-1] % 2, 0, marked.shape[-2] % 2), mode="replicate")
+    tokens = F.max_pool2d(marked, 2)
+    return F.interpolate(tokens, size=(height, width), mode="nearest-exact")
 
 
 def pad_to_even(latents: Tensor) -> Tensor:

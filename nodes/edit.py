@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..kontext_core.latents import size_px
-from ..kontext_core.masks import edit_mask
+from ..kontext_core.masks import canvas_mask, sampler_mask
 from . import convert, host, inputs
 from ._api import io
 from .preview import progress
@@ -85,9 +85,7 @@ class KontextEdit(io.ComfyNode):
         with host.heard() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())
-            start, where = None, None
-            if mask is not None:
-                start, where = before, edit_mask(mask, size_px(before), place, feather)
+            allowed = None if mask is None else canvas_mask(mask, size_px(before), place)
             latents = model.sample(
                 model.encode_prompt(instruction),
                 [before, *others],
@@ -95,12 +93,17 @@ class KontextEdit(io.ComfyNode):
                 guidance=guidance,
                 seed=seed,
                 layout=None if layout == "auto" else layout,
-                start=start,
-                mask=where,
+                start=None if allowed is None else before,
+                mask=None if allowed is None else sampler_mask(allowed, feather),
                 approximate=inputs.way(approximate, approximate_number),
                 callback=progress(model),
             )
-            picture = frame.cut(model.decode(latents))
+            if allowed is None:
+                picture = model.decode(latents)
+            else:
+                canvas = model.canvas_of(before if own.picture is None else own.picture, fit)
+                picture, latents = model.put_into(canvas, before, latents, allowed, feather)
+            picture = frame.cut(picture)
             host.stop_if_asked()
         return io.NodeOutput(
             picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)

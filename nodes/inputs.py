@@ -86,7 +86,7 @@ def mask(**options: Any) -> Any:
     return io.Mask.Input(
         "mask",
         optional=True,
-        tooltip="Where the picture may change (white); elsewhere it is kept as it is.",
+        tooltip="Where the picture may change (white); elsewhere every pixel stays as it is.",
         **options,
     )
 
@@ -99,7 +99,7 @@ def feather() -> Any:
         default=FEATHER_PX,
         min=0,
         max=1024,
-        tooltip="How many pixels inside the mask's edge the change fades in over. 0: a hard edge. Nothing without a mask.",
+        tooltip="How many pixels outside the mask's edge the change fades out over. 0: a hard edge. Nothing without a mask.",
     )
 
 

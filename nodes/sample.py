@@ -59,7 +59,7 @@ class KontextSampler(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the start may change (white); elsewhere it is kept as it is.",
+                    tooltip="Where the start may change (white), by whole tokens of 16 px; elsewhere its latent is kept.",
                 ),
                 io.Int.Input(
                     "width", default=0, min=0, max=16384, step=16, tooltip=f"Width in pixels. {_SIDE}"

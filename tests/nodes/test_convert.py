@@ -129,3 +129,16 @@ def test_masks_of_any_form(convert: Any, shape: tuple[int, ...]) -> None:
     assert made.shape == (3 if shape[0] == 3 else 1, 1, 4, 6)
     assert made[0, 0, :, 0].tolist() == [1.0] * 4
     assert made[0, 0, :, -1].tolist() == [0.0] * 4
+
+
+def test_whole_tokens_are_masked_by_the_most_that_is_in_them(convert: Any) -> None:
+    mask = torch.zeros(1, 32, 40)
+    mask[:, 17, 38], mask[:, 3, 3] = 0.25, 1
+    made = convert.latent_mask(mask, {"samples": torch.zeros(1, 16, 4, 5)})[0, 0]
+    assert made.tolist() == [[1, 1, 0, 0, 0, 0]] * 2 + [[0, 0, 0, 0, 0.25, 0.25]] * 2
+
+
+@pytest.mark.parametrize("shape", [(1, 32, 32, 1), (2, 3, 32, 32), (0, 32, 32), (32,)])
+def test_what_is_no_mask_is_refused(convert: Any, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must be \\(batch, height, width\\)"):
+        convert.latent_mask(torch.ones(shape), {"samples": torch.zeros(1, 16, 4, 4)})

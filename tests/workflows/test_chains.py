@@ -218,7 +218,7 @@ def test_chains_do_not_pile_up_in_memory(client: Client, server: Server) -> None
 
 
 def test_a_script_edits_inside_a_mask(client: Client) -> None:
-    """Latents outside it are kept to the last bit; pixels nearly, because the decoder's norms see the whole picture."""
+    """Pixels outside it are kept to the last bit; latents, but for a token around it."""
     side = {"width": 128, "height": 128}
     prompt = graph(
         white=node("SolidMask", value=1.0, **side),
@@ -242,7 +242,7 @@ def test_a_script_edits_inside_a_mask(client: Client) -> None:
     begun, ended = (
         load(client.view(result.outputs[name]["latents"][0]))["latent_tensor"] for name in ("begun", "ended")
     )
-    assert torch.equal(begun[..., :8], ended[..., :8])
+    assert torch.equal(begun[..., :6], ended[..., :6]), "what the sampler may change is wider by a token"
     assert (begun - ended)[..., 12:, 8:12].abs().mean() > 0.1
     (listed,) = result.images("compare")
     before, after = np.split(
@@ -251,7 +251,7 @@ def test_a_script_edits_inside_a_mask(client: Client) -> None:
     change = np.abs(before[:, :128] - after[:, -128:]).mean(axis=2)
     circle = change[96:, 64:96].mean()
     assert circle > 50
-    assert change[:, :48].mean(axis=0).max() < 0.1 * circle
+    assert change[:, :64].max() == 0
 
 
 def test_a_chain_or_a_stack_fed_into_itself_is_refused(client: Client) -> None:

@@ -138,7 +138,8 @@ def test_a_mask_keeps_the_rest_through_every_turn(pipeline: Pipeline, pictures: 
     first, last = start.last.latents, chain.last.latents
     assert first is not None
     assert last is not None
-    assert torch.allclose(last[..., :4], first[..., :4], atol=1e-6)
+    assert torch.equal(chain.last.image[:, :, :32], start.last.image[:, :, :32])
+    assert torch.equal(last[..., :2], first[..., :2]), "what the sampler may change is wider by a token"
     assert not torch.allclose(last[..., 4:], first[..., 4:], atol=0.1)
     assert chain.last.settings["masked"] is True
 
@@ -198,7 +199,7 @@ def test_what_a_mask_keeps_has_no_marks(pipeline: Pipeline, pictures: Pictures) 
     plain = start.edit(pipeline, "make it red", steps=2, mask=mask).last
     assert made.latents is not None
     assert plain.latents is not None
-    assert torch.allclose(made.latents[..., :4], start.last.latents[..., :4], atol=1e-6)
+    assert torch.equal(made.image[:, :, :32], start.last.image[:, :, :32])
     assert not torch.allclose(made.latents[..., 4:], plain.latents[..., 4:], atol=1e-3), "they were seen"
 
 
