@@ -1,10 +1,13 @@
 """What an edit depends on besides pictures, instruction and model: each value with its range, checked once."""
 
+import logging
 from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
 from .config import FITS, LAYOUTS, SOLVERS
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,25 @@ class EditSettings:
 
 # What a setting may be, by its name.
 ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
+
+
+def clean_prompt(prompt: Any) -> str:
+    """Words as tokenizers take them: without white space around them, and without halves of characters.
+
+    A text that was cut off, or that no UTF-8 stood behind, may hold a half of a surrogate pair, which no tokenizer and no
+    file takes. It is left out, which the log says.
+
+    Raises: ValueError if it is no text.
+    """
+    if not isinstance(prompt, str):
+        raise ValueError(f"a prompt must be a text, and this one is {_short(prompt)}")
+    raw = prompt.encode("utf-16", "surrogatepass")
+    whole = raw.decode("utf-16", "ignore")  # two halves that meet are one character
+    if halves := (len(raw) - len(whole.encode("utf-16"))) // 2:
+        log.warning(
+            "%d half of a character in the prompt is left out, as of an emoji that was cut off", halves
+        )
+    return whole.strip()
 
 
 def _short(value: Any) -> str:

@@ -12,8 +12,11 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
+from .edit_settings import clean_prompt
+
 log = logging.getLogger(__name__)
 
+_MOST_SHOWN = 200  # characters of what a prompt loses
 _PROMPTS_KEPT = 16  # 4 MiB each at the published sizes in bfloat16
 
 
@@ -53,9 +56,9 @@ class TextEncoders(nn.Module):
     def tokenize(self, prompts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Token ids (B, text_length) for T5 and (B, clip_length) for CLIP, padded and cut.
 
-        White space around a prompt is nothing.
+        White space around a prompt is nothing, see `edit_settings.clean_prompt`.
         """
-        stripped = [prompt.strip() for prompt in prompts]
+        stripped = [clean_prompt(prompt) for prompt in prompts]
         return (
             _ids(self.t5_tokenizer, stripped, self.text_length),
             _ids(self.clip_tokenizer, stripped, self.clip_length),
@@ -76,8 +79,12 @@ class TextEncoders(nn.Module):
 
     @torch.no_grad()
     def encode(self, prompts: str | Sequence[str]) -> tuple[Tensor, Tensor]:
-        """`txt` and `pooled` of prompts. The last ones used are kept; what is cut off is logged."""
-        texts = [prompt.strip() for prompt in ([prompts] if isinstance(prompts, str) else prompts)]
+        """`txt` and `pooled` of prompts. The last ones used are kept; what is cut off is logged.
+
+        Raises: ValueError if one is no text.
+        """
+        listed = prompts if isinstance(prompts, Sequence) and not isinstance(prompts, str) else [prompts]
+        texts = [clean_prompt(prompt) for prompt in listed]
         if (state := self._state()) != self._kept_state:
             self._kept.clear()
             self._kept_state = state
@@ -105,13 +112,20 @@ class TextEncoders(nn.Module):
     def _lost_text(self, prompt: str) -> list[str]:
         """For each encoder that cannot hold the whole prompt, a sentence that says what it loses."""
         return [
-            f"the prompt is too long for the {length} tokens of {name}, which loses: {lost!r}"
+            f"the prompt is too long for the {length} tokens of {name}, which loses: {_beginning(lost)}"
             for name, tokenizer, length in (
                 ("T5", self.t5_tokenizer, self.text_length),
                 ("CLIP", self.clip_tokenizer, self.clip_length),
             )
             if (lost := _lost_text(tokenizer, prompt, length))
         ]
+
+
+def _beginning(text: str) -> str:
+    """A text in a message: as it is, or how it begins and how long it is."""
+    if len(text) <= _MOST_SHOWN:
+        return repr(text)
+    return f"{text[:_MOST_SHOWN]!r} and {len(text) - _MOST_SHOWN:,} characters more"
 
 
 def _ids(tokenizer: Any, prompts: list[str], length: int) -> Tensor:

@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
-from ..kontext_core.edit_settings import EditSettings
+from ..kontext_core.edit_settings import EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explained_memory
 from ..kontext_core.references import ReferenceLatents
@@ -72,6 +72,7 @@ class HostedEditor(Editor):
         return lines
 
     def encode_prompt(self, prompt: str) -> Text:
+        prompt = clean_prompt(prompt)
         if prompt not in self._prompts:
             with explained_memory("the text encoders", "choose smaller ones"):
                 found = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))

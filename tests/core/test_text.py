@@ -174,5 +174,38 @@ def test_a_word_that_is_cut_in_two_is_named_whole(encoders: TextEncoders, caplog
     assert losses == ["'unheard of'", "'unheard of'"]
 
 
+def test_a_long_loss_is_shown_by_its_beginning(encoders: TextEncoders, caplog):
+    encoders.encode(WORDS + " x" * 500_000)
+    for record in caplog.records:
+        message = record.getMessage()
+        assert "characters more" in message
+        assert len(message) < 400
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cleaned"),
+    [
+        ("make it red \ud83c", "make it red"),
+        ("caf\udce9 red", "caf red"),
+        ("\udf08 red \ud83c\udf08", "red \U0001f308"),
+    ],
+    ids=["cut off", "not UTF-8", "halves"],
+)
+def test_halves_of_characters_are_left_out(encoders: TextEncoders, caplog, prompt: str, cleaned: str):
+    expected = encoders.encode(cleaned)
+    assert not caplog.records
+    for part, wanted in zip(encoders.encode(prompt), expected, strict=True):
+        assert torch.equal(part, wanted)
+    for part, wanted in zip(encoders.tokenize([prompt]), encoders.tokenize([cleaned]), strict=True):
+        assert torch.equal(part, wanted)
+    assert "1 broken characters" in caplog.records[0].getMessage()
+
+
+@pytest.mark.parametrize("prompt", [None, 5, b"red", ["red", 5]])
+def test_a_prompt_is_text(encoders: TextEncoders, prompt):
+    with pytest.raises(ValueError, match="a prompt must be a text, and this one is"):
+        encoders.encode(prompt)
+
+
 def test_tiny_models_are_small(encoders: TextEncoders):
     assert sum(parameter.numel() for parameter in encoders.parameters()) < 1_500_000
