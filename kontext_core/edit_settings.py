@@ -120,9 +120,7 @@ def clean_prompt(prompt: Any) -> str:
     raw = prompt.encode("utf-16", "surrogatepass")
     whole = raw.decode("utf-16", "ignore")  # two halves that meet are one character
     if halves := (len(raw) - len(whole.encode("utf-16"))) // 2:
-        log.warning(
-            "%d half of a character in the prompt is left out, as of an emoji that was cut off", halves
-        )
+        log.warning("left out of the prompt: %d broken characters, such as half of an emoji", halves)
     return whole.strip()
 
 

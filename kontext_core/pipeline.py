@@ -245,7 +245,7 @@ class Pipeline(Editor):
     def encode_prompt(self, prompt: str) -> Text:
         """`txt` and `pooled` of one prompt; the last ones used are kept."""
         with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"), self._visit():
-            return self.text.encode(prompt)
+            return self.text.encode([prompt])
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:

@@ -83,7 +83,7 @@ class TextEncoders(nn.Module):
 
         Raises: ValueError if one is no text.
         """
-        listed = prompts if isinstance(prompts, Sequence) and not isinstance(prompts, str) else [prompts]
+        listed = [prompts] if isinstance(prompts, str) else prompts
         texts = [clean_prompt(prompt) for prompt in listed]
         if (state := self._state()) != self._kept_state:
             self._kept.clear()
