@@ -152,18 +152,10 @@ class Editor(ABC):
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         EditSettings(
-            height_px=height_px,
-            width_px=width_px,
-            fit=fit,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            layout=layout,
-            negative_prompt=negative_prompt,
-            cfg_scale=cfg_scale,
-            feather_px=feather_px,
+            height_px=height_px, width_px=width_px, fit=fit, steps=steps, guidance=guidance, seed=seed,
+            layout=layout, negative_prompt=negative_prompt, cfg_scale=cfg_scale, feather_px=feather_px,
             approximate=approximate,
-        )
+        )  # fmt: skip
         if mask is not None and kept is None:
             if not references:
                 raise ValueError(
@@ -259,19 +251,10 @@ class Editor(ABC):
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         EditSettings(
-            height_px=height_px,
-            width_px=width_px,
-            batch=batch,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            mu=mu,
-            layout=layout,
-            cfg_scale=cfg_scale,
-            strength=strength,
-            solver=solver,
+            height_px=height_px, width_px=width_px, batch=batch, steps=steps, guidance=guidance, seed=seed,
+            mu=mu, layout=layout, cfg_scale=cfg_scale, strength=strength, solver=solver,
             approximate=approximate,
-        )
+        )  # fmt: skip
         shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
         given = shown if start is None else [start, *shown]
         height, width = self.target_size(height_px, width_px, given)
