@@ -4,7 +4,7 @@
 
 Chains on scenes never trained on, once for each way to make their turns: plain, the first picture riding along
 (`anchor`), slow changes of colour taken back (`align`), one noise for all turns in place of fresh noise, and pictures
-carried in place of latents. For each: the share of chains right up to each turn, and the PSNR of the cells that no turn
+carried in place of latents. For each: the share of chains right up to each turn, with its interval, and the PSNR of the cells that no turn
 was to change, after the last one. Printed, and written to benchmarks/results/tiny/drift.json and drift.png.
 """
 
@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kontext_core.chain import Chain
+from kontext_core.eval.intervals import rate_text, rounded
 from kontext_core.pipeline import Pipeline
 from kontext_core.world import draw, psnr, right, sample_chain, untouched_cells
 
@@ -75,13 +76,14 @@ def measure(pipeline: Pipeline, count: int, turns: int) -> dict[str, dict[str, A
     found: dict[str, dict[str, Any]] = {}
     for name, way in WAYS.items():
         made = [follow(pipeline, number, turns, way) for number in range(count)]
-        still = torch.tensor([verdicts for verdicts, _ in made]).cumprod(dim=1).float()
+        still = torch.tensor([verdicts for verdicts, _ in made]).cumprod(dim=1).sum(dim=0).tolist()
         kept = [value for _, value in made if value is not None]
         found[name] = {
-            "right_up_to_turn": [round(rate, 4) for rate in still.mean(dim=0).tolist()],
+            "right_up_to_turn": [round(right / count, 4) for right in still],
+            "intervals": rounded(still, count),
             "untouched_psnr": round(sum(kept) / len(kept), 2),
         }
-        rates = ", ".join(f"{rate:.0%}" for rate in found[name]["right_up_to_turn"])
+        rates = ", ".join(rate_text(right, count) for right in still)
         print(f"{name:24} right up to each turn {rates}; untouched {found[name]['untouched_psnr']:.1f} dB")
     return found
 

@@ -2,7 +2,7 @@
 
     python -m benchmarks.few_steps [--count 50] [--model tiny] [--kinds recolour,remove,add,background]
 
-Success rate of each kind of edit at 4, 8, 12, 20 and 28 steps, on scenes never trained on, printed, and written to
+Success rate of each kind of edit at 4, 8, 12, 20 and 28 steps, with its interval, on scenes never trained on, printed, and written to
 benchmarks/results/tiny/few_steps.json and few_steps.png.
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from kontext_core.eval.intervals import rate_text, rounded
 from kontext_core.eval.score import QUICK_KINDS, SEED, score_kind
 from kontext_core.pipeline import Pipeline
 
@@ -38,15 +39,15 @@ def main() -> None:
     parser.add_argument("--kinds", default=",".join(QUICK_KINDS))
     arguments = parser.parse_args()
     pipeline = Pipeline.load(arguments.model)
+    count = arguments.count
     rates: dict[str, list[float]] = {}
+    intervals: dict[str, list[list[float]]] = {}
     for kind in arguments.kinds.split(","):
-        rates[kind] = [score_kind(pipeline, kind, arguments.count, steps=steps).rate for steps in STEPS]
-        print(
-            f"{kind:16}",
-            *(f"{steps} steps {rate:4.0%}" for steps, rate in zip(STEPS, rates[kind], strict=True)),
-        )
+        right = [score_kind(pipeline, kind, count, steps=steps).count_right for steps in STEPS]
+        rates[kind], intervals[kind] = [one / count for one in right], rounded(right, count)
+        print(f"{kind:16}", *(f"{n} steps {rate_text(k, count)};" for n, k in zip(STEPS, right, strict=True)))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    result = {"steps": STEPS, "count": arguments.count, "seed": SEED, "rates": rates}
+    result = {"steps": STEPS, "count": count, "seed": SEED, "rates": rates, "intervals": intervals}
     (RESULTS / "few_steps.json").write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
     plot(rates, RESULTS / "few_steps.png")
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from ..disk import make_folder, whole
 from ..pipeline import Pipeline
 from ..world import KINDS, draw
+from .intervals import rate_text, rounded
 from .score import SEED, ChainOutcome, Outcome, Report, score_chains, score_kind
 
 SHOWN = 4  # samples of a kind in the grid
@@ -30,27 +31,34 @@ def score_all(
 ) -> tuple[dict[str, Any], dict[str, Outcome]]:
     """Every kind, kinds of several references in layouts `index` and `offset`, and five-turn chains.
 
+    Each rate has its interval, see `intervals.wilson`.
+
     Returns: what goes into scores.json, with each sample's verdict, and the outcomes by kind for `grid`.
     """
     outcomes: dict[str, Outcome] = {}
     rates: dict[str, float] = {}
     ceilings: dict[str, float] = {}
     flags: dict[str, str] = {}
+    intervals: dict[str, list[float]] = {}
+
+    def counted(name: str, outcome: Outcome, more: str = "") -> None:
+        rates[name] = round(outcome.rate, 4)
+        (intervals[name],) = rounded([outcome.count_right], count)
+        report(f"{name:16} {rate_text(outcome.count_right, count)}{more}")
+
     for kind in kinds:
         outcome = outcomes[kind] = score_kind(pipeline, kind, count, steps=steps)
-        rates[kind], flags[kind] = round(outcome.rate, 4), outcome.flags
-        ceilings[kind] = round(outcome.ceiling, 4)
-        report(f"{kind:16} {outcome.rate:6.1%}   the truth through the autoencoder {outcome.ceiling:6.1%}")
+        flags[kind], ceilings[kind] = outcome.flags, round(outcome.ceiling, 4)
+        counted(kind, outcome, f"   the truth through the autoencoder {outcome.ceiling:.1%}")
         if len(outcome.samples[0].references) > 1:
-            offset = score_kind(pipeline, kind, count, steps=steps, layout="offset")
-            rates[f"{kind}/offset"] = round(offset.rate, 4)
-            report(f"{kind + '/offset':16} {rates[f'{kind}/offset']:6.1%}")
+            counted(f"{kind}/offset", score_kind(pipeline, kind, count, steps=steps, layout="offset"))
     scores: dict[str, Any] = {
         "steps": steps,
         "count": count,
         "seed": SEED,
         "commit": _commit(),
         "rates": rates,
+        "intervals": intervals,
         "ceilings": ceilings,
         "right": flags,
     }
@@ -105,11 +113,14 @@ def _pil(image: Tensor) -> Image.Image:
 
 
 def _chain_line(name: str, outcome: ChainOutcome, report: Report) -> dict[str, Any]:
-    report(
-        f"chains, {name} carried: right up to each turn {', '.join(f'{rate:.1%}' for rate in outcome.rates)}"
-    )
+    for turn, right in enumerate(outcome.right, start=1):
+        report(f"chains, {name} carried: right up to turn {turn} {rate_text(right, outcome.count)}")
     report(f"chains, {name} carried: {outcome.psnr:.1f} dB where no turn changed anything")
-    return {"right_up_to_turn": outcome.rates, "untouched_psnr": outcome.psnr}
+    return {
+        "right_up_to_turn": [round(rate, 4) for rate in outcome.rates],
+        "intervals": rounded(outcome.right, outcome.count),
+        "untouched_psnr": outcome.psnr,
+    }
 
 
 def _commit() -> str | None:

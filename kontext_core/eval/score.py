@@ -40,6 +40,10 @@ class Outcome:
         return self.right.float().mean().item()
 
     @property
+    def count_right(self) -> int:
+        return int(self.right.sum())
+
+    @property
     def ceiling(self) -> float:
         return self.kept.float().mean().item()
 
@@ -51,10 +55,22 @@ class Outcome:
 
 @dataclass(frozen=True)
 class ChainOutcome:
-    """rates[i]: share of chains that are right in every turn up to i. psnr: of cells no turn touched, in dB."""
+    """Chains of edits.
 
-    rates: list[float]
+    Args:
+        count: how many there were.
+        right: how many of them are right in every turn up to each.
+        psnr: of cells no turn touched, in dB.
+    """
+
+    count: int
+    right: list[int]
     psnr: float
+
+    @property
+    def rates(self) -> list[float]:
+        """The shares that are right up to each turn."""
+        return [right / self.count for right in self.right]
 
 
 def score_kind(
@@ -93,7 +109,7 @@ def score_chains(
     """
     chains = [sample_chain(random.Random(f"chain/{SEED}/{i}"), turns) for i in range(count)]
     still_right = torch.ones(count, dtype=torch.bool)
-    rates: list[float] = []
+    counts: list[int] = []
     starts = [chain.start for chain in chains]
     current = _encoded(pipeline, starts)
     images = draw(starts)
@@ -114,8 +130,8 @@ def score_chains(
         images = torch.cat(pictures)
         current = torch.cat(latents) if carry_latents else _encode(pipeline, (images * 255).round() / 255)
         still_right &= right(images, draw([chain.turns[turn].truth for chain in chains]))
-        rates.append(still_right.float().mean().item())
-    return ChainOutcome(rates, _untouched_psnr(chains, images))
+        counts.append(int(still_right.sum()))
+    return ChainOutcome(count, counts, _untouched_psnr(chains, images))
 
 
 def quick_rates(pipeline: Pipeline, count: int = 16, steps: int = 12) -> dict[str, float]:

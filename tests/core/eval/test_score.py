@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from torch import Tensor
 
 from kontext_core.eval import report, score
+from kontext_core.eval.intervals import rate_text, wilson
 from kontext_core.pipeline import Pipeline
 from kontext_core.world import draw, right, sample
 
@@ -69,11 +71,44 @@ def test_report_has_rates_and_verdicts_of_both_layouts(pipeline: Pipeline, answe
     answers["truths"] = truths("remove", 4) + truths("character", 4) * 2
     scores, outcomes = report.score_all(pipeline, count=4, chains=0, kinds=("remove", "character"))
     assert scores["rates"] == {"remove": 1.0, "character": 1.0, "character/offset": 1.0}
+    assert scores["intervals"]["remove"] == [round(end, 4) for end in wilson(4, 4)]
     assert scores["ceilings"] == {"remove": 0.75, "character": 0.75}
     assert scores["right"] == {"remove": "1111", "character": "1111"}
     assert [call[2] for call in answers["calls"]] == [None, None, "offset"]
     sheet = report.grid(outcomes)
     assert sheet.width > 4 * 3 * 128
+
+
+def test_chains_are_counted_turn_by_turn(tiny: Pipeline) -> None:
+    said: list[str] = []
+    scores, _ = report.score_all(tiny, count=1, chains=2, steps=1, kinds=("none",), report=said.append)
+    for way in ("latents", "pictures"):
+        chains = scores["chains"][way]
+        assert len(chains["right_up_to_turn"]) == len(chains["intervals"]) == 5
+        for rate, interval in zip(chains["right_up_to_turn"], chains["intervals"], strict=True):
+            assert interval == [round(end, 4) for end in wilson(round(2 * rate), 2)]
+    assert sum("of 2 (" in line for line in said) == 10
+
+
+@pytest.mark.parametrize(
+    ("right_ones", "count", "low", "high"),
+    [(10, 10, 0.7225, 1.0), (0, 20, 0.0, 0.1611), (18, 24, 0.5510, 0.8800), (187, 200, 0.8920, 0.9617)],
+)
+def test_intervals_are_wilsons(right_ones: int, count: int, low: float, high: float) -> None:
+    """Against scipy's."""
+    expected = binomtest(right_ones, count).proportion_ci(method="wilson")
+    assert wilson(right_ones, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
+    assert wilson(right_ones, count) == pytest.approx((low, high), abs=1e-4)
+
+
+def test_a_rate_is_shown_with_its_count() -> None:
+    assert rate_text(187, 200) == "93.5 % of 200 (89.2 to 96.2)"
+
+
+@pytest.mark.parametrize(("right_ones", "count"), [(1, 0), (3, 2), (-1, 5)])
+def test_what_is_no_rate(right_ones: int, count: int) -> None:
+    with pytest.raises(ValueError, match=f"{right_ones} of {count} is no rate"):
+        wilson(right_ones, count)
 
 
 def test_the_noise_of_a_few_is_that_of_many() -> None:
