@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -126,6 +127,32 @@ def test_what_no_chain_is_made_of() -> None:
     place = Placement((32, 32), 0, 0, 16, 32, (16, 32))
     with pytest.raises(ValueError, match=r"do not lie on the canvas"):
         Turn(torch.zeros(1, 16, 32, 3), torch.zeros(1, 16, 2, 2), place)
+
+
+def test_no_turn_costs_more_than_the_first(
+    pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the chain is: one reference, one decoding and no encoding a turn."""
+    work: list[tuple[str, int]] = []
+
+    def counted(name: str, size: Callable[..., int]) -> None:
+        whole = getattr(Pipeline, name)
+
+        def count(self: Pipeline, *arguments: Any, **options: Any) -> Any:
+            work.append((name, size(*arguments, **options)))
+            return whole(self, *arguments, **options)
+
+        monkeypatch.setattr(Pipeline, name, count)
+
+    counted("encode", lambda image: image.numel())
+    counted("decode", lambda latents: latents.numel())
+    counted("denoise", lambda *_, references, **options: sum(one.numel() for one in references))
+    chain = Chain.start(pipeline, pictures(64, 64, seed=2020))  # which no other test has encoded
+    assert work == [("encode", 64 * 64 * 3)]
+    work.clear()
+    for turn in range(20):
+        chain = chain.edit(pipeline, "make it red", seed=turn, steps=1)
+    assert work == [("denoise", 16 * 8 * 8), ("decode", 16 * 8 * 8)] * 20
 
 
 def test_a_mask_keeps_the_rest_through_every_turn(pipeline: Pipeline, pictures: Pictures) -> None:
