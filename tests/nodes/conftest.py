@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tests.stock import Stock, stock_parts
 from tools import comfyui
+from tools.boot import standins
 from tools.paths import ROOT
 
 PACK = str(ROOT).replace(".", "_x_")  # as ComfyUI names it
@@ -36,22 +37,10 @@ def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def comfy_models(comfy_base: Path) -> None:
-    """ComfyUI's model code can be imported too. It needs torchvision, which a stand-in may be, as in tools/boot."""
-    from transformers.utils import import_utils
-
-    missing = importlib.util.find_spec("torchvision") is None
-    if missing:
-        import_utils.is_torchvision_available()  # transformers takes note that there is none
-        import_utils.is_torchvision_v2_available()
-        sys.path.append(str(ROOT / "tools" / "boot" / "standin"))
-    try:
+    """ComfyUI's model code can be imported too, with stand-ins for what it needs of torchvision and torchaudio."""
+    with standins.installed():
         for name in ("comfy.model_base", "comfy.sd", "comfy.sample", "latent_preview"):
             importlib.import_module(name)
-    finally:
-        if missing:
-            sys.path.remove(str(ROOT / "tools" / "boot" / "standin"))
-            for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
-                del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

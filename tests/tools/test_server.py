@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tools import server as module
+from tools.boot.standins import PACKAGES
 from tools.console import ToolError
 from tools.server import BOOT, HOST, Server, answers, check_port, free_port
 
@@ -104,8 +105,9 @@ def test_taken_port_is_one_sentence() -> None:
 
 
 def test_ends_when_its_starter_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "torchvision").mkdir()
-    (tmp_path / "torchvision" / "__init__.py").touch()
+    for name in PACKAGES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").touch()
     path = os.pathsep.join([str(BOOT), str(tmp_path)])
     environment = {**os.environ, "PYTHONPATH": path, "KONTEXT_END_WITH_STDIN": "1"}
     with subprocess.Popen(
