@@ -1,4 +1,5 @@
-"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoders, llama.cpp's of T5.
+"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoders, ComfyUI's
+of norms, llama.cpp's of T5.
 
 Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of both.
 """
@@ -16,7 +17,7 @@ from .checkpoint import LazyTensor, Weights, first_few
 
 @dataclass(frozen=True)
 class Rule:
-    """One published parameter, from one or several of diffusers'.
+    """One published parameter, from one or several of diffusers' or of another program's.
 
     Args:
         sources: concatenated along the first axis.
@@ -122,6 +123,16 @@ def transformer_rules(depth: int, depth_single_blocks: int) -> list[Rule]:
     return rules
 
 
+def comfyui_norm_rules(depth: int, depth_single_blocks: int) -> list[Rule]:
+    """The scales of norms as ComfyUI 0.14 and later call them, in models and in what its nodes save; all else is published.
+
+    Source: ComfyUI comfy/supported_models.py, Flux.process_unet_state_dict.
+    """
+    names = (rule.published for rule in transformer_rules(depth, depth_single_blocks))
+    scales = [name for name in names if name.endswith("_norm.scale")]
+    return [Rule(name, (f"{name.removesuffix('scale')}weight",)) for name in scales]
+
+
 def vae_rules(levels: int, num_res_blocks: int) -> list[Rule]:
     rules: list[Rule] = []
     for half in ("encoder.", "decoder."):
@@ -166,12 +177,14 @@ def preview_rules() -> list[Rule]:
 def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:
     """Weights under the published names. What no rule knows keeps its name: strict loading will report it.
 
-    Raises: CheckpointError if only some of the parameters that make up a published one are there.
+    Raises: CheckpointError if only some of the parameters that make up a published one are there, or it is there as well.
     """
     left = dict(weights)
     renamed: Weights = {}
     for rule in rules:
         sources = [left.pop(key) for key in rule.sources if key in left]
+        if sources and rule.published in left:
+            raise CheckpointError(f"{rule.published} is there twice, the second time as {rule.sources[0]}")
         if len(sources) == len(rule.sources):
             renamed[rule.published] = _joined(rule, sources)
         elif sources:

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..packed.schemes import BYTES
 from . import bitsandbytes, fp8, torchao
 from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
-from .keys import count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
+from .keys import comfyui_norm_rules, count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
 from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.
@@ -281,6 +281,10 @@ def _read_transformer(
         names = "diffusers' names"
         depths = count(weights, "transformer_blocks.{}."), count(weights, "single_transformer_blocks.{}.")
         weights = rename(weights, transformer_rules(*depths))
+    elif any(key.endswith("_norm.weight") for key in weights):
+        names = "published names, norms as in ComfyUI 0.14"
+        depths = count(weights, "double_blocks.{}."), count(weights, "single_blocks.{}.")
+        weights = rename(weights, comfyui_norm_rules(*depths))
     inputs = shape_of(weights, "img_in.weight", 2)[1]
     outputs = shape_of(weights, "final_layer.linear.weight", 2)[0]
     if inputs != outputs:

@@ -64,6 +64,17 @@ def test_a_single_file(transformer, config, velocity, write, caplog, assert_clos
     assert re.search(said, caplog.text)
 
 
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+def test_norms_as_comfyui_saves_them(transformer, config, write, prefix: str):
+    tensors = {
+        prefix + key.replace("_norm.scale", "_norm.weight"): t for key, t in transformer.state_dict().items()
+    }
+    path = write("saved_00001_.safetensors", tensors, config)
+    _same_weights(load_transformer(path), transformer.state_dict())
+    report, _ = find(path, "transformer")
+    assert report.format == "published names, norms as in ComfyUI 0.14"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_dtypes(transformer, config, write, dtype: torch.dtype):
     path = write(

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kontext_core.errors import CheckpointError
-from kontext_core.loading.keys import Rule, rename, transformer_rules, vae_rules
+from kontext_core.loading.keys import Rule, comfyui_norm_rules, rename, transformer_rules, vae_rules
 
 
 def to_diffusers(published: dict[str, Tensor], rules: list[Rule], hidden_size: int) -> dict[str, Tensor]:
@@ -86,6 +86,30 @@ def test_vae_names_are_those_of_diffusers(vae_as_diffusers):
     )  # fmt: skip
     shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
     assert {key: tensor.shape for key, tensor in vae_as_diffusers.items()} == shapes
+
+
+def test_norm_table_of_comfyui_inverts_exactly(transformer, lazy):
+    """All four norms of a double block and both of a single block, and nothing else."""
+    published = transformer.state_dict()
+    as_comfyui = {
+        f"{key.removesuffix('scale')}weight" if key.endswith("_norm.scale") else key: tensor
+        for key, tensor in published.items()
+    }
+    rules = comfyui_norm_rules(2, 3)
+    assert len(rules) == 2 * 4 + 3 * 2
+    assert {source for rule in rules for source in rule.sources} == set(as_comfyui) - set(published)
+    _assert_round_trip(published, rename(lazy(as_comfyui), rules))
+    back = {rule.published: rule.sources[0] for rule in rules}
+    assert {back.get(key, key) for key in published} == set(as_comfyui)
+
+
+def test_one_parameter_under_two_names_is_refused(lazy):
+    key = "double_blocks.0.img_attn.norm.query_norm"
+    both = {f"{key}.scale": torch.ones(2), f"{key}.weight": torch.zeros(2)}
+    with pytest.raises(
+        CheckpointError, match=rf"{key}\.scale is there twice, the second time as {key}\.weight"
+    ):
+        rename(lazy(both), comfyui_norm_rules(1, 0))
 
 
 def test_what_no_rule_knows_keeps_its_name(lazy):
