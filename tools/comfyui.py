@@ -45,10 +45,16 @@ def get(python: Path | str = sys.executable) -> ComfyUI:
 
     Raises: ToolError if none can be had, with every reason.
     """
-    chosen = os.environ.get("COMFYUI_PATH")
-    found = _named(Path(chosen).expanduser().resolve()) if chosen else _cached_or_fetched(python)
+    folder = named()
+    found = _cached_or_fetched(python) if folder is None else _named(folder)
     logger.info("ComfyUI: %s", found.source)
     return found
+
+
+def named() -> Path | None:
+    """The folder in COMFYUI_PATH, if there is one."""
+    chosen = os.environ.get("COMFYUI_PATH")
+    return Path(chosen).expanduser().resolve() if chosen else None
 
 
 def is_comfyui(folder: Path) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import zipfile
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from .packages import pip
@@ -16,14 +16,21 @@ OWN = "1.32.9"
 NEWEST = "1.58.1"
 
 
+def installed_version() -> str | None:
+    """The version of the installed front end, if there is one."""
+    try:
+        return distribution(PACKAGE).version
+    except PackageNotFoundError:
+        return None
+
+
 def get(version: str) -> Path:
     """The static folder of a front end, fit for `Server(front_end=...)`.
 
     Raises: ToolError if it is neither installed, nor in the cache, nor to be had from pip.
     """
-    installed = distribution(PACKAGE)
-    if installed.version == version:
-        return Path(str(installed.locate_file("comfyui_frontend_package/static")))
+    if installed_version() == version:
+        return Path(str(distribution(PACKAGE).locate_file("comfyui_frontend_package/static")))
     cache = cache_folder()
     folder = cache / f"frontend-{version}"
     if not folder.exists():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import socket
@@ -13,13 +14,13 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from . import comfyui
+from . import comfyui, frontend, host_packages
 from .console import ToolError
 from .paths import ROOT
 from .place import PACK, link_or_copy
@@ -27,6 +28,7 @@ from .torch_build import nvidia_gpu
 
 HOST = "127.0.0.1"
 BOOT = Path(__file__).parent / "boot"
+logger = logging.getLogger(__name__)
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -35,7 +37,8 @@ class Server:
 
     Args: base, the folder for its models, input, output and user files (None: a temporary one, removed at the end);
     packs, the custom nodes to load by folder name; port (None: a free one); front_end, the static folder of another
-    front end than the installed one; timeout, seconds until it must answer.
+    front end than the one that this ComfyUI was released with; options, further words of its command line; timeout,
+    seconds until it must answer.
     Raises: ToolError if the port is taken, or ComfyUI does not come up (with the end of its log).
     """
 
@@ -46,12 +49,15 @@ class Server:
         packs: Mapping[str, Path] | None = None,
         port: int | None = None,
         front_end: Path | None = None,
+        options: Sequence[str] = (),
         timeout: float = 600,
     ) -> None:
         self.port = port
         self.source = ""
         self._packs = {PACK: ROOT} if packs is None else dict(packs)
         self._front_end = front_end
+        self._options = tuple(options)
+        self._folder: Path | None = None
         self._timeout = timeout
         self._temporary = base is None
         temporary = Path(tempfile.gettempdir()) / f"kontext-comfyui-{uuid.uuid4().hex[:12]}"
@@ -85,7 +91,7 @@ class Server:
             self.port = free_port() if self.port is None else check_port(self.port)
             self._place_packs()
             found = comfyui.get()
-            self.source = found.source
+            self._folder, self.source = found
             self._spawn(found.folder)
             self._wait()
         except BaseException:
@@ -141,8 +147,10 @@ class Server:
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *self._packs]
         if not _has_cuda():
             command.append("--cpu")
-        if self._front_end is not None:
-            command += ["--front-end-root", str(self._front_end)]
+        front_end = self._front_end or released_front_end(folder)
+        if front_end is not None:
+            command += ["--front-end-root", str(front_end)]
+        command += self._options
         environment = {
             **os.environ,
             "PYTHONPATH": str(BOOT),
@@ -169,7 +177,11 @@ class Server:
         while time.monotonic() < end:
             if self._process is None or self._process.poll() is not None:
                 code = self._process.returncode if self._process else None
-                raise ToolError(f"ComfyUI ended with code {code} before it answered.\n{self._tail()}")
+                advice = "" if self._folder is None else host_packages.advice(self._folder)
+                message = " ".join(
+                    filter(None, (f"ComfyUI ended with code {code} before it answered.", advice))
+                )
+                raise ToolError(f"{message}\n{self._tail()}")
             if answers(self.url):
                 return
             time.sleep(0.2)
@@ -177,6 +189,18 @@ class Server:
 
     def _tail(self, lines: int = 30) -> str:
         return "The end of its log:\n" + "\n".join(self.log.splitlines()[-lines:])
+
+
+def released_front_end(folder: Path) -> Path | None:
+    """The static folder of the front end that a ComfyUI was released with; None: the installed one, which may be it."""
+    version = host_packages.front_end_version(folder)
+    if version is None or version == frontend.installed_version():
+        return None
+    try:
+        return frontend.get(version)
+    except ToolError as reason:
+        logger.warning("Front end %s is not used, but the installed one: %s", version, reason)
+        return None
 
 
 def free_port() -> int:

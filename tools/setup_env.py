@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chromium, comfyui, torch_build, transformers5, triton_interpreter, web_checks
+from . import chromium, comfyui, host_packages, torch_build, transformers5, triton_interpreter, web_checks
 from .console import ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, venv_python
@@ -85,11 +85,8 @@ def install_torch(venv: Path) -> str:
 def install_packages(venv: Path) -> str:
     """Install everything else under the constraints, mend what an interrupted run left, then set the stamp."""
     python, log = venv_python(venv), _log(venv)
-    torch_stays = venv / "torch-constraint.txt"
-    torch_stays.write_text(f"torch=={_torch_version(python)}\n")
     wanted = [option for name in REQUIREMENTS for option in ("-r", str(ROOT / name))]
-    limits = ["-c", str(ROOT / CONSTRAINTS), "-c", str(torch_stays)]
-    pip(python, ["install", *wanted, *limits], what="the packages", log=log)
+    pip(python, ["install", *wanted, *_limits(venv)], what="the packages", log=log)
     damaged = _damaged(python)
     if damaged:
         say(f"      installing again what lacks files: {', '.join(damaged)}")
@@ -102,6 +99,12 @@ def install_packages(venv: Path) -> str:
     return "installed"
 
 
+def install_host_packages(venv: Path) -> str:
+    """Install what the ComfyUI that COMFYUI_PATH names asks for; says what that was."""
+    python = venv_python(venv)
+    return host_packages.install(python, comfyui.get(python).folder, _limits(venv), _log(venv))
+
+
 def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
     """All steps, each with one line to say what became of it."""
     ready = is_current(venv)
@@ -109,8 +112,10 @@ def set_up(venv: Path = VENV, *, with_chromium: bool) -> None:
         ("Python environment", lambda: "there already" if ready else ensure_venv(venv)),
         ("PyTorch", lambda: "there already" if ready else install_torch(venv)),
         ("Packages", lambda: "there already" if ready else install_packages(venv)),
-        (f"ComfyUI {comfyui.VERSION}", lambda: comfyui.get(venv_python(venv)).source),
+        ("ComfyUI", lambda: comfyui.get(venv_python(venv)).source),
     ]
+    if comfyui.named():
+        steps.append(("Packages of that ComfyUI", lambda: install_host_packages(venv)))
     if with_chromium:
         steps.append(("Chromium", lambda: str(chromium.ensure())))
         steps.append(("Checks of web/js", lambda: web_checks.install(venv)))
@@ -132,6 +137,13 @@ def main() -> None:
         help="for tests: a Chromium too, what checks web/js, transformers 5 and Triton",
     )
     set_up(with_chromium=parser.parse_args().chromium)
+
+
+def _limits(venv: Path) -> list[str]:
+    """pip's options that keep torch as it is, and other packages at the versions that were tested."""
+    torch_stays = venv / "torch-constraint.txt"
+    torch_stays.write_text(f"torch=={_torch_version(venv_python(venv))}\n")
+    return ["-c", str(ROOT / CONSTRAINTS), "-c", str(torch_stays)]
 
 
 def _stamp(venv: Path) -> Path:

@@ -78,6 +78,21 @@ def test_failure_shows_the_end_of_the_log(main: Path, pack: Path) -> None:
         Server(packs={"kontext": pack}).start()
 
 
+def test_failure_names_what_is_not_installed(main: Path, pack: Path) -> None:
+    main.write_text("import absent_one")
+    (main.parent / "requirements.txt").write_text("absent-one==2\n")
+    with pytest.raises(
+        ToolError, match=r"(?s)answered\. It asks for absent-one==2, .*No module named 'absent_one'"
+    ):
+        Server(packs={"kontext": pack}).start()
+
+
+@pytest.mark.usefixtures("main")
+def test_further_words_reach_the_command_line(pack: Path) -> None:
+    with Server(packs={"kontext": pack}, options=["--preview-method", "none"]) as server:
+        assert "'--preview-method', 'none'" in server.log
+
+
 def test_time_out_is_one_sentence_and_leaves_nothing(main: Path, pack: Path) -> None:
     main.write_text("import time; time.sleep(60)")
     server = Server(packs={"kontext": pack}, timeout=1)
