@@ -22,9 +22,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
+from . import versions
 from ._api import ui
 
-PREVIEW_PX = 512
 MOST_ASKED = 65_536  # bytes of a question from the page
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
@@ -210,13 +210,6 @@ def stop_if_asked() -> None:
     management.throw_exception_if_processing_interrupted()
 
 
-def asked_for_rough_previews() -> bool:
-    """Whether ComfyUI was started with --preview-method latent2rgb."""
-    from comfy.cli_args import LatentPreviewMethod, args  # pyright: ignore[reportMissingImports]
-
-    return args.preview_method == LatentPreviewMethod.Latent2RGB
-
-
 def colours() -> tuple[Tensor, Tensor]:
     """ComfyUI's rough colours of FLUX.1 latents, for previews: matrix (16, 3) and bias (3,)."""
     from comfy.latent_formats import Flux  # pyright: ignore[reportMissingImports]
@@ -228,10 +221,11 @@ def colours() -> tuple[Tensor, Tensor]:
 class Progress:
     """A callback for the sampling loop: the bar and the picture in the running node, and the stop button.
 
-    Args: preview makes a picture of latents; it is called so seldom that it takes a fifth of the time at most.
+    Args: preview makes a picture of latents, None: no pictures; it is called so seldom that it takes a fifth of the time at
+    most.
     """
 
-    def __init__(self, preview: Callable[[Tensor], Image.Image]) -> None:
+    def __init__(self, preview: Callable[[Tensor], Image.Image] | None) -> None:
         self._preview = preview
         self._bar: Any = None
         self._next_preview = 0.0
@@ -242,8 +236,8 @@ class Progress:
             self._bar = comfy.utils.ProgressBar(steps)
         start = time.monotonic()
         shown = None
-        if start >= self._next_preview or step + 1 == steps:
-            shown = ("JPEG", self._preview(latents), PREVIEW_PX)
+        if self._preview is not None and (start >= self._next_preview or step + 1 == steps):
+            shown = ("JPEG", self._preview(latents), versions.preview_size())
             end = time.monotonic()
             self._next_preview = end + max(4 * (end - start), 0.1)
         self._bar.update_absolute(step + 1, steps, shown)

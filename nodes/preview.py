@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..kontext_core.errors import TooLittleMemoryError, explained_memory
 from ..kontext_core.images import to_pil
-from . import files, host
+from . import files, host, versions
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
     """The first picture of (B, 16, h, w): as the model shows it where that is quick, else by taef1, else in rough colours."""
     shown = model.thumbnail(latents)
-    if shown is None and not host.asked_for_rough_previews():
+    if shown is None and versions.preview_method() != "latent2rgb":
         shown = _by_taef1(latents[:1])
     if shown is not None:
         return shown
@@ -67,5 +67,6 @@ def _say_once(sentence: str) -> None:
 
 
 def progress(model: Editor) -> host.Progress:
-    """The callback that shows a run of this model in the node."""
-    return host.Progress(functools.partial(thumbnail, model))
+    """The callback that shows a run of this model in the node; without pictures where the user wants none."""
+    pictures = versions.preview_method() != "none"
+    return host.Progress(functools.partial(thumbnail, model) if pictures else None)

@@ -204,17 +204,17 @@ def test_progress_and_stop_button(run: Run, hosted: Any, monkeypatch: pytest.Mon
 
     seen: list[tuple[int, Any]] = []
 
-    def press(value: int, _total: int, preview: Any, node_id: Any) -> None:
+    def press(_bar: Any, value: int, _total: int, preview: Any) -> None:
         seen.append((value, preview))
         if value == 2:
             management.interrupt_current_processing()
 
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", press)
+    monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", press)
     with pytest.raises(management.InterruptProcessingException):
         sampled(run, hosted, steps=20)
     assert [value for value, _ in seen] == [1, 2]
     assert seen[0][1][1].size == (12, 8), "a pixel a latent"
-    monkeypatch.setattr(comfy.utils, "PROGRESS_BAR_HOOK", None)
+    monkeypatch.undo()
     assert sampled(run, hosted, steps=1).isfinite().all()
 
 

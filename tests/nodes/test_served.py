@@ -211,7 +211,9 @@ def test_preview_and_progress(client: Client) -> None:
     values = [
         event.data["value"] for event in events if event.kind == "progress" and event.data["node"] == "5"
     ]
-    assert values == list(range(1, 21))
+    assert values[0] == 1
+    assert values[-1] == 20
+    assert values == sorted(set(values)), "those between may be passed over"
 
 
 def test_interrupt_stops_and_the_next_run_works(client: Client) -> None:

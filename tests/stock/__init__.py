@@ -27,6 +27,7 @@ def stock_parts(pipeline: Any) -> Stock:
 
 def stock_model(pipeline: Any, **changes: Any) -> Any:
     """A ModelPatcher with `comfy.model_base.Flux`. Args: changes: of its configuration."""
+    import comfy.ldm.flux.model as flux
     import comfy.model_base
     import comfy.model_patcher
     import comfy.supported_models
@@ -36,12 +37,17 @@ def stock_model(pipeline: Any, **changes: Any) -> Any:
         del config[name]
     config |= {"image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2}
     config |= {"axes_dim": list(config["axes_dim"]), "dtype": torch.float32} | changes
+    if (
+        "txt_ids_dims" in flux.FluxParams.__dataclass_fields__
+    ):  # newer ones count the words, where a model has it so
+        config["txt_ids_dims"] = []
     known = comfy.supported_models.Flux(config)
     known.latent_format.scale_factor = pipeline.vae.config.scale_factor
     known.latent_format.shift_factor = pipeline.vae.config.shift_factor
     with torch.inference_mode(False):
         base = comfy.model_base.Flux(known, device=torch.device("cpu"))
-        base.diffusion_model.load_state_dict(pipeline.transformer.state_dict(), strict=not changes)
+        weights = known.process_unet_state_dict(pipeline.transformer.state_dict())  # by its own names
+        base.diffusion_model.load_state_dict(weights, strict=not changes)
     cpu = torch.device("cpu")
     return comfy.model_patcher.ModelPatcher(base, load_device=cpu, offload_device=cpu)
 
