@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import host
+from . import host, versions
 from ._api import io
 from .types import CATEGORY, ChainSocket
 
@@ -19,10 +19,11 @@ class KontextPickTurn(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextPickTurn",
             display_name="Kontext Pick Turn",
             category=CATEGORY,
+            search_aliases=["edit history", "undo", "go back", "branch"],
             description="Goes back to an earlier turn. Go on from there, and you have a branch.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns so far."),
@@ -48,10 +49,11 @@ class KontextCompare(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextCompare",
             display_name="Kontext Compare",
             category=CATEGORY,
+            search_aliases=["image compare", "difference", "before and after"],
             description="Two turns side by side, and what differs between them, in numbers and as a picture.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The chain of the first picture."),
@@ -96,10 +98,11 @@ class KontextChainSheet(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextChainSheet",
             display_name="Kontext Chain Sheet",
             category=CATEGORY,
+            search_aliases=["contact sheet", "edit history", "image grid"],
             description="All turns of a chain on one sheet, each with its instruction.",
             inputs=[ChainSocket.Input("chain", tooltip="The turns to show.")],
             outputs=[io.Image.Output("IMAGE", display_name="sheet", tooltip="The sheet, for Save Image.")],

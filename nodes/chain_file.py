@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..kontext_core.world.examples import CHAIN_FILE
-from . import host
+from . import host, versions
 from ._api import io
 from .types import CATEGORY, ChainSocket
 
@@ -21,10 +21,11 @@ class KontextSaveChain(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextSaveChain",
             display_name="Kontext Save Chain",
             category=CATEGORY,
+            search_aliases=["save image", "save history"],
             description="Saves the last picture as a PNG that remembers every turn before it, and the whole graph.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns to save."),
@@ -62,10 +63,11 @@ class KontextLoadChain(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextLoadChain",
             display_name="Kontext Load Chain",
             category=CATEGORY,
+            search_aliases=["load image", "load history", "resume"],
             description="The chain in a PNG of Kontext Save Chain, to go on with it.",
             inputs=[
                 io.Combo.Input(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kontext_core.images import Placement
 from ..kontext_core.references import ReferenceLatents
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .reference import encoded
 from .types import (
@@ -58,10 +58,12 @@ class KontextToConditioning(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextToConditioning",
             display_name="Kontext To Conditioning",
             category=CATEGORY,
+            search_aliases=["conditioning", "ksampler", "reference latent"],
+            advanced=("layout",),
             description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers and nodes.",
             inputs=[
                 Model.Input(
@@ -130,10 +132,11 @@ class KontextFromConditioning(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextFromConditioning",
             display_name="Kontext From Conditioning",
             category=CATEGORY,
+            search_aliases=["conditioning", "clip text encode"],
             description="Takes CONDITIONING of ComfyUI's nodes as the prompt, with the references and the guidance in it.",
             inputs=[
                 io.Conditioning.Input(

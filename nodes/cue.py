@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..kontext_core.cues import draw_marks, parse_marks
-from . import convert, host
+from . import convert, host, versions
 from ._api import io
 from .types import CATEGORY
 
@@ -17,10 +17,12 @@ class KontextVisualCue(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextVisualCue",
             display_name="Kontext Visual Cue",
             category=CATEGORY,
+            search_aliases=["draw", "annotate", "bounding box", "arrow", "visual prompt"],
+            has_intermediate_output=True,
             description="Draws ellipses, boxes, arrows, lines or words upon a picture, so that an instruction can speak "
             "of them: 'make the thing in the red ellipse blue'.",
             inputs=[

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..kontext_core.latents import size_px
 from ..kontext_core.masks import canvas_mask, sampler_mask
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .preview import progress
 from .reference import encoded, latents_of
@@ -23,10 +23,13 @@ class KontextEdit(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextEdit",
             display_name="Kontext Edit",
             category=CATEGORY,
+            search_aliases=["edit image", "image to image", "inpaint", "instruct", "flux kontext"],
+            advanced=("layout", "feather", "approximate", "approximate_number"),
+            essentials_category="Image Tools",
             description="Changes a picture as the instruction says. Wire one after another for several turns: "
             "image to image, or latent to latent, which loses nothing on the way.",
             inputs=[

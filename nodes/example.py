@@ -1,6 +1,7 @@
 """Pictures to try the pack on, in a fresh install without any file."""
 
 from ..kontext_core.world import examples
+from . import versions
 from ._api import io, ui
 from .types import CATEGORY
 
@@ -10,10 +11,11 @@ class KontextExample(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextExample",
             display_name="Kontext Example Picture",
             category=CATEGORY,
+            search_aliases=["sample image", "test image"],
             description="A picture from the world that the tiny model knows, so that workflows run out of the box. "
             "Put Load Image in its place for a picture of yours.",
             inputs=[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import host
+from . import host, versions
 from ._api import io
 from .types import CATEGORY, Model
 
@@ -14,10 +14,11 @@ class KontextFromComfyUI(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextFromComfyUI",
             display_name="Kontext From ComfyUI",
             category=CATEGORY,
+            search_aliases=["model clip vae", "stock loader", "gguf", "nunchaku"],
             description="Takes FLUX.1 Kontext from ComfyUI's loaders, with all LoRAs on it, for all other Kontext nodes.",
             inputs=[
                 io.Model.Input(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .types import CATEGORY, Latent, Model
 
@@ -19,10 +19,11 @@ class KontextEncode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextEncode",
             display_name="Kontext Encode",
             category=CATEGORY,
+            search_aliases=["vae encode"],
             description="Turns a picture into a latent with the model's autoencoder.",
             inputs=[
                 Model.Input(
@@ -51,10 +52,11 @@ class KontextDecode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextDecode",
             display_name="Kontext Decode",
             category=CATEGORY,
+            search_aliases=["vae decode"],
             description="Turns a latent into a picture with the model's autoencoder.",
             inputs=[
                 Model.Input(

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from . import files, host
+from . import files, host, versions
 from ._api import io
 from .types import CATEGORY, Model
 
@@ -32,10 +32,12 @@ class KontextLoadModel(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextLoadModel",
             display_name="Kontext Load Model",
             category=CATEGORY,
+            search_aliases=["flux kontext", "load diffusion model", "load checkpoint", "unet loader"],
+            advanced=("dtype", "device", "memory", "speed", "attention"),
             description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and says what it found.",
             inputs=[
                 io.Combo.Input(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import files, host
+from . import files, host, versions
 from ._api import io
 from .types import CATEGORY, Model
 
@@ -22,10 +22,12 @@ class KontextLora(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextLora",
             display_name="Kontext LoRA",
             category=CATEGORY,
+            search_aliases=["lora loader", "load lora", "style"],
+            advanced=("start_percent", "end_percent", "apply"),
             description="Puts a LoRA upon the model and says what of it fits. Wire one after another for several.",
             inputs=[
                 Model.Input(

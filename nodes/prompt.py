@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import host, inputs
+from . import host, inputs, versions
 from ._api import io
 from .types import CATEGORY, Model, Prompt, PromptSocket
 
@@ -17,10 +17,11 @@ class KontextEncodePrompt(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextEncodePrompt",
             display_name="Kontext Prompt",
             category=CATEGORY,
+            search_aliases=["text encode", "clip text encode", "instruction"],
             description="The instruction, in plain words: what to change in the picture, or what the picture shows.",
             inputs=[
                 Model.Input(

@@ -11,7 +11,7 @@ from ..kontext_core.config import PREFERRED_SIZES
 from ..kontext_core.images import Placement, canvas_size, on_canvas
 from ..kontext_core.latents import TOKEN_PX, size_px
 from ..kontext_core.references import ReferenceLatents, region_tokens
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
 
@@ -24,10 +24,12 @@ class KontextReference(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextReference",
             display_name="Kontext Reference",
             category=CATEGORY,
+            search_aliases=["reference image", "reference latent", "image prompt"],
+            advanced=("max_tokens", "place"),
             description="A picture for the model to look at. Chain several to show several; the first one sets the size.",
             inputs=[
                 inputs.fit("crop"),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..kontext_core.images import stitch
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .reference import describe
 from .types import CATEGORY, Model, Reference, ReferencesSocket
@@ -26,10 +26,11 @@ class KontextReferenceGrid(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextReferenceGrid",
             display_name="Kontext Reference Grid",
             category=CATEGORY,
+            search_aliases=["multiple references", "image stitch", "combine images"],
             description="Up to four inputs of pictures at once, each a picture, a batch or a list: as references in a row, "
             "stitched into one, or one result for each.",
             inputs=[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..kontext_core.solvers import SOLVERS
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .conditioning import Wanted
 from .preview import progress
@@ -38,10 +38,12 @@ class KontextSampler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextSampler",
             display_name="Kontext Sampler",
             category=CATEGORY,
+            search_aliases=["ksampler", "text to image", "denoise"],
+            advanced=("cfg", "layout", "shift", "solver", "approximate", "approximate_number"),
             description="Makes a picture from words alone, or edits by instruction what the references show.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..kontext_core.cues import parse_marks
-from . import convert, host, inputs
+from . import convert, host, inputs, versions
 from ._api import io
 from .preview import progress
 from .reference import encoded
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 100
 SEEDS = ("same", "one more each turn")
+_FOLDED = ("layout", "anchor", "feather", "align")
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
@@ -74,10 +75,13 @@ class KontextTurn(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextTurn",
             display_name="Kontext Turn",
             category=CATEGORY,
+            search_aliases=["edit chain", "multi-turn edit", "iterative edit", "conversation"],
+            advanced=_FOLDED,
+            has_intermediate_output=True,
             description="One edit of many: takes a picture or the chain so far, and hands on the chain with one turn "
             "more. Change a turn, and only that turn and those behind it run again.",
             inputs=[
@@ -156,10 +160,12 @@ class KontextScript(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return versions.schema(
             node_id="KontextScript",
             display_name="Kontext Script",
             category=CATEGORY,
+            search_aliases=["edit chain", "list of instructions", "batch prompts"],
+            advanced=_FOLDED,
             description="Many turns in one box: every line is an instruction, made to the result of the line before.",
             inputs=[
                 Model.Input(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-import inspect
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.options  # pyright: ignore[reportMissingImports]
@@ -18,16 +18,23 @@ from ._api import io
 NEWER = ("search_aliases", "essentials_category", "has_intermediate_output")
 
 
-def schema(**fields: Any) -> Any:
-    """`io.Schema`, without those of the `NEWER` fields that this ComfyUI does not know."""
+def schema(*, advanced: Sequence[str] = (), **fields: Any) -> Any:
+    """`io.Schema`, without those of the `NEWER` fields that this ComfyUI does not know.
+
+    Args:
+        advanced: names of the inputs that a newcomer does not need, which the page may fold away.
+        fields: the schema's own.
+    """
     known = {field.name for field in dataclasses.fields(io.Schema)}
-    return io.Schema(**{name: value for name, value in fields.items() if name in known or name not in NEWER})
-
-
-def advanced() -> dict[str, Any]:
-    """What makes a widget one of those that the page may fold away; how it is said changed with 0.10."""
-    known = "advanced" in inspect.signature(io.Int.Input.__init__).parameters
-    return {"advanced": True} if known else {"extra_dict": {"advanced": True}}
+    made = io.Schema(**{name: value for name, value in fields.items() if name in known or name not in NEWER})
+    inputs = {entry.id: entry for entry in made.inputs}
+    for name in advanced:
+        entry = inputs[name]
+        if hasattr(entry, "advanced"):  # since 0.10
+            entry.advanced = True
+        else:
+            entry.extra_dict["advanced"] = True
+    return made
 
 
 def preview_method() -> str | None:

@@ -23,7 +23,7 @@ FOLDED = {
     "KontextEdit": {"layout", "feather", "approximate", "approximate_number"},
     "KontextTurn": {"layout", "anchor", "feather", "align"},
     "KontextScript": {"layout", "anchor", "feather", "align"},
-    "KontextReference": {"strength", "max_tokens", "place"},
+    "KontextReference": {"max_tokens", "place"},
     "KontextLora": {"start_percent", "end_percent", "apply"},
     "KontextToConditioning": {"layout"},
 }
@@ -46,22 +46,25 @@ class NewerSchema(OlderSchema):
     has_intermediate_output: bool = False
 
 
-class OlderInt:
+class OlderInput:
     """As up to 0.9."""
 
-    class Input:
-        def __init__(self, id: str, extra_dict: dict[str, Any] | None = None) -> None:
-            self.options = extra_dict or {}
+    id = "steps"
+
+    def __init__(self) -> None:
+        self.extra_dict = {"rawLink": True}
+
+    def as_dict(self) -> dict[str, Any]:
+        return dict(self.extra_dict)
 
 
-class NewerInt:
+class NewerInput(OlderInput):
     """As from 0.10 on."""
 
-    class Input:
-        def __init__(
-            self, id: str, extra_dict: dict[str, Any] | None = None, advanced: bool | None = None
-        ) -> None:
-            self.options = (extra_dict or {}) | {"advanced": advanced}
+    advanced: bool | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {"advanced": self.advanced}
 
 
 @pytest.fixture
@@ -70,21 +73,24 @@ def versions(part: Callable[[str], Any]) -> Any:
 
 
 def test_a_schema_says_what_the_version_knows(versions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"node_id": "A", "inputs": [1], "search_aliases": ["b"], "has_intermediate_output": True}
+    given = {"node_id": "A", "inputs": [], "search_aliases": ["b"], "has_intermediate_output": True}
     monkeypatch.setattr(versions, "io", SimpleNamespace(Schema=OlderSchema))
-    assert versions.schema(**given) == OlderSchema("A", [1])
+    assert versions.schema(**given) == OlderSchema("A", [])
     monkeypatch.setattr(versions, "io", SimpleNamespace(Schema=NewerSchema))
-    assert versions.schema(**given) == NewerSchema("A", [1], ["b"], None, True)
+    assert versions.schema(**given) == NewerSchema("A", [], ["b"], None, True)
     with pytest.raises(TypeError, match="misspelt"):
         versions.schema(node_id="A", misspelt=True)
 
 
-@pytest.mark.parametrize("kind", [OlderInt, NewerInt])
+@pytest.mark.parametrize("kind", [OlderInput, NewerInput])
 def test_a_widget_is_folded_away_on_any_version(
     versions: Any, monkeypatch: pytest.MonkeyPatch, kind: Any
 ) -> None:
-    monkeypatch.setattr(versions, "io", SimpleNamespace(Int=kind))
-    assert kind.Input("steps", **versions.advanced()).options == {"advanced": True}
+    monkeypatch.setattr(versions, "io", SimpleNamespace(Schema=OlderSchema))
+    [entry] = versions.schema(node_id="A", inputs=[kind()], advanced=("steps",)).inputs
+    assert entry.as_dict() == {"rawLink": True, "advanced": True}
+    with pytest.raises(KeyError):
+        versions.schema(node_id="A", inputs=[kind()], advanced=("misspelt",))
 
 
 def test_which_widgets_may_be_folded_away(node_list: list[Any]) -> None:
@@ -237,7 +243,7 @@ def test_previews_of_both_kinds_of_model_follow_it(
     kind: str,
 ) -> None:
     monkeypatch.setattr(versions, "preview_method", lambda: method)
-    run("KontextEdit", model=request.getfixturevalue(kind), image=image, steps=2, layout="offset")
+    run("KontextEdit", model=request.getfixturevalue(kind), image=image, steps=2, fit="none", layout="offset")
     assert throttled[-1] == (2, method != "none")
     assert any(picture for _, picture in throttled) == (method != "none")
 
