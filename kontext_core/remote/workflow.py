@@ -68,7 +68,9 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
         str(id): {
             "inputs": _inputs(node, object_info[node["type"]], wires, running, rng or random.Random()),
             "class_type": node["type"],
-            "_meta": {"title": node.get("title") or object_info[node["type"]].get("display_name")},
+            "_meta": {
+                "title": node.get("title") or object_info[node["type"]].get("display_name") or node["type"]
+            },
         }
         for id, node in running.items()
     }

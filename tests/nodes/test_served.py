@@ -235,6 +235,38 @@ def test_interrupt_stops_and_the_next_run_works(client: Client) -> None:
     assert client.run(turns("make it white")).images("6")
 
 
+def test_cancelling_one_graph_leaves_the_other(client: Client) -> None:
+    """The one that waits; then the one that runs."""
+    long = turns("make it brown")
+    long["5"]["inputs"]["steps"] = 1000
+    running, waiting = client.queue(long), client.queue(turns("make it orange"))
+    left: list[list[str]] = []
+
+    def cancel(event: Event) -> None:
+        if event.kind == "progress" and event.data["node"] == "5" and not left:
+            client.cancel(waiting)
+            state = asked(client, "/queue")
+            left.append([one[1] for one in (*state["queue_running"], *state["queue_pending"])])
+            client.cancel(running)
+
+    assert client.wait(running, cancel).interrupted
+    assert left == [[running]]
+    assert client.history(waiting) == {}
+
+
+@pytest.mark.parametrize("method", ["none", "latent2rgb"])
+def test_previews_as_the_page_wants_them(client: Client, method: str) -> None:
+    """On a ComfyUI as well whose own nodes do not know of the setting."""
+    client.run(turns())  # which also connects
+    graph = turns(f"make it {method}")
+    body = {"client_id": client.id, "prompt": graph, "extra_data": {"preview_method": method}}
+    events: list[Event] = []
+    client.wait(asked(client, "/prompt", body)["prompt_id"], events.append)
+    sizes = [Image.open(io.BytesIO(event.image)).size for event in events if event.image is not None]
+    assert bool(sizes) == (method != "none")
+    assert [event.data["value"] for event in events if event.kind == "progress"][-1] == EDIT["steps"]
+
+
 def failing(client: Client, graph: dict[str, Any]) -> dict[str, Any]:
     with pytest.raises(ExecutionFailed) as caught:
         client.run(graph)

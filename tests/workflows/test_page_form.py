@@ -53,12 +53,21 @@ def queued(page: Page, workflow: Json) -> tuple[Json, Json]:
     return made["output"], made["saved"]
 
 
+def plain(prompt: Json, workflow: Json) -> Json:
+    """A graph without the titles that nobody gave: they are ComfyUI's and its page's, which may be of different years."""
+    named = {str(node["id"]) for node in workflow["nodes"] if node.get("title")}
+    return {
+        id: {key: value for key, value in node.items() if key != "_meta" or id in named}
+        for id, node in prompt.items()
+    }
+
+
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_conversion_equals_the_page(page: Page, object_info: Json, path: Path) -> None:
     workflow = read_workflow(path)
     prompt, saved = queued(page, workflow)
-    assert to_api_form(workflow, object_info) == prompt
-    assert to_api_form(saved, object_info) == prompt
+    for form in (workflow, saved):
+        assert plain(to_api_form(form, object_info), workflow) == plain(prompt, workflow)
     for node in prompt.values():
         given = object_info[node["class_type"]]["input"]
         known = {**given.get("required", {}), **given.get("optional", {})}
@@ -68,6 +77,8 @@ def test_conversion_equals_the_page(page: Page, object_info: Json, path: Path) -
 
 def test_conversion_equals_the_page_for_odd_graphs(page: Page, object_info: Json) -> None:
     prompt, saved = queued(page, ODD["workflow"])
-    assert prompt == ODD["prompt"]
-    assert to_api_form(ODD["workflow"], object_info) == prompt
-    assert to_api_form(saved, object_info) == prompt
+    workflow = ODD["workflow"]
+    wanted = plain(ODD["prompt"], workflow)
+    assert plain(prompt, workflow) == wanted
+    for form in (workflow, saved):
+        assert plain(to_api_form(form, object_info), workflow) == wanted

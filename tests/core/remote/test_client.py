@@ -160,3 +160,21 @@ def test_upload_and_cancel(client: Client, stand_in: Any, tmp_path: Path) -> Non
         ("/queue", {"delete": ["p"]}),
         ("/interrupt", {"prompt_id": "p"}),
     ]
+
+
+@pytest.mark.parametrize("cancelled", [True, False])  # false: it has ended already
+def test_cancel_in_one_step_where_comfyui_can(client: Client, stand_in: Any, cancelled: bool) -> None:
+    stand_in.answers["/api/jobs/p/cancel"] = (200, {"cancelled": cancelled})
+    client.cancel("p")
+    assert stand_in.asked == [("/api/jobs/p/cancel", b"{}")]
+
+
+@pytest.mark.parametrize("status", [404, 405])  # as versions before 0.26 answer
+def test_cancel_where_comfyui_knows_no_such_step(client: Client, stand_in: Any, status: int) -> None:
+    stand_in.answers |= {
+        "/api/jobs/p/cancel": (status, b"not found"),
+        "/queue": (200, b""),
+        "/interrupt": (200, b""),
+    }
+    client.cancel("p")
+    assert [path for path, _ in stand_in.asked] == ["/api/jobs/p/cancel", "/queue", "/interrupt"]

@@ -103,4 +103,5 @@ def test_stopped_here_takes_it_off_the_queue(speaking: Callable[..., Client], st
 
     with pytest.raises(KeyboardInterrupt):
         execute(speaking(END), GRAPH, on_event=stop)
-    assert [path for path, _ in stand_in.asked] == ["/prompt", "/queue", "/interrupt"]
+    asked = [path for path, _ in stand_in.asked]
+    assert asked == ["/prompt", "/api/jobs/p/cancel", "/queue", "/interrupt"]

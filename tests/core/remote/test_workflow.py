@@ -45,6 +45,13 @@ def test_conversion_leaves_the_workflow_alone(saved: Json) -> None:
     assert saved == before
 
 
+def test_a_node_without_any_title_is_called_by_its_type() -> None:
+    """As those of ComfyUI 0.18 that have no display name."""
+    workflow = {"nodes": [{"id": 1, "type": "A", "inputs": [], "widgets_values": []}], "links": []}
+    [node] = to_api_form(workflow, {"A": {"input": {}, "display_name": None}}).values()
+    assert node == {"inputs": {}, "class_type": "A", "_meta": {"title": "A"}}
+
+
 def test_links_as_objects(saved: Json) -> None:
     names = ("id", "origin_id", "origin_slot", "target_id", "target_slot", "type")
     workflow = saved["workflow"]
