@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 import zipfile
@@ -14,6 +15,17 @@ from .paths import cache_folder
 PACKAGE = "comfyui-frontend-package"
 OWN = "1.32.9"
 NEWEST = "1.58.1"
+MATRIX = (
+    "1.27.10",
+    OWN,
+    "1.49.6",
+    NEWEST,
+)  # those that ComfyUI 0.3.64, 0.3.75 and 0.33.0 were released with, and the newest
+
+
+def chosen() -> tuple[str, ...]:
+    """The front ends that FRONT_ENDS names, as in 'make test-matrix FRONT_ENDS="1.27.10 1.49.6"'; () where it does not."""
+    return tuple(os.environ.get("FRONT_ENDS", "").split())
 
 
 def installed_version() -> str | None:

@@ -11,6 +11,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from kontext_core.remote.client import Client
+from tests import front_ends
 from tools import frontend
 from tools.page import open_browser, open_page
 from tools.server import Server
@@ -25,15 +26,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module")
 def comfyui() -> Iterator[Server]:
-    """A running ComfyUI with its own front end."""
+    """A running ComfyUI with the front end of its release."""
     with Server() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def newest_comfyui() -> Iterator[Server]:
-    """A running ComfyUI with the newest front end."""
-    with Server(front_end=frontend.get(frontend.NEWEST)) as server:
         yield server
 
 
@@ -44,10 +38,11 @@ def client(comfyui: Server) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
-def each_front_end(request: pytest.FixtureRequest) -> Server:
-    """`comfyui`, then `newest_comfyui`: a test that uses it runs on both."""
-    return request.getfixturevalue("comfyui" if request.param == frontend.OWN else "newest_comfyui")
+@pytest.fixture(scope="module", params=front_ends.params())
+def each_front_end(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A running ComfyUI with one front end after the other."""
+    with Server(front_end=frontend.get(request.param)) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

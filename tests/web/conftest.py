@@ -1,4 +1,4 @@
-"""A real ComfyUI with each of two front ends, and a real Chromium.
+"""A real ComfyUI with each of several front ends, and a real Chromium.
 
 Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. The browser lives
 no longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one. The
@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from kontext_core.remote.client import Client
+from tests import front_ends
 from tools import frontend
 from tools.page import open_browser, open_page
 from tools.server import Server
@@ -19,7 +20,8 @@ from tools.server import Server
 from .editor import QUIET, Editor, forget
 from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
-# Files whose tests run on both front ends with 'make test'; those of all others run on the older one with 'make test-matrix'.
+# Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one, and all of them
+# on others, with 'make test-matrix'.
 ON_BOTH = ("test_page.py", "test_turns.py")
 
 _servers: dict[str, Server] = {}
@@ -28,9 +30,11 @@ _servers: dict[str, Server] = {}
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what 'make test' leaves to 'make test-matrix'."""
     for item in items:
-        ours = Path(__file__).parent in item.path.parents and item.path.name not in ON_BOTH
-        call = getattr(item, "callspec", None)
-        if ours and call is not None and call.params.get("server") == frontend.OWN:
+        if Path(__file__).parent not in item.path.parents:
+            continue
+        usual = front_ends.USUAL if item.path.name in ON_BOTH else (frontend.NEWEST,)
+        version = getattr(item, "callspec", None) and item.callspec.params.get("server")
+        if version and front_ends.in_matrix(version, usual):
             item.add_marker("matrix")
 
 
@@ -42,9 +46,9 @@ def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
             _servers.popitem()[1].stop()
 
 
-@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
+@pytest.fixture(scope="module", params=front_ends.versions())
 def server(request: pytest.FixtureRequest) -> Server:
-    """A running ComfyUI with its own front end, then one with the newest: no settings, and nothing has run."""
+    """A running ComfyUI with one front end after the other: no settings, and nothing has run."""
     server = _servers.get(request.param)
     if server is None:
         server = _servers[request.param] = Server(front_end=frontend.get(request.param)).start()
@@ -75,7 +79,7 @@ def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]
 def panel(
     request: pytest.FixtureRequest, browser: Browser, server: Server, tmp_path: Path
 ) -> Iterator[Panel]:
-    """The page with its chain panel open: the older front end draws nodes on the canvas, the newest with Vue."""
+    """The page with its chain panel open: older front ends draw nodes on the canvas, the newest with Vue."""
     newest = request.node.callspec.params["server"] == frontend.NEWEST
     vue = getattr(request, "param", newest)
     with Client(server.url) as client:

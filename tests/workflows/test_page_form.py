@@ -9,6 +9,7 @@ from playwright.sync_api import Page
 
 from kontext_core.remote.client import Client, Json
 from kontext_core.remote.workflow import read_workflow, to_api_form
+from tests import front_ends
 from tools import frontend
 from tools.page import open_browser, open_page
 from tools.paths import ROOT
@@ -29,7 +30,7 @@ _QUEUED = """async (workflow) => {
 }"""
 
 
-@pytest.fixture(scope="module", params=[frontend.OWN, frontend.NEWEST])
+@pytest.fixture(scope="module", params=front_ends.params())
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with Server(front_end=frontend.get(request.param)) as server:
         yield server

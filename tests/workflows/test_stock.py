@@ -1,13 +1,16 @@
 """Beside ComfyUI's own nodes, on a real ComfyUI: each does what the other would, with one picture for all ways there."""
 
+import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from kontext_core.loading.folders import TINY
 from kontext_core.remote.client import Client, ExecutionFailed, Json, Result
 from kontext_core.world import examples
 from tools.paths import ROOT
@@ -159,6 +162,28 @@ def test_every_way_to_one_picture(client: Client, server: Server) -> None:
     shown, stock = (tensor(client.view(result.images(name)[0])) for name in ("show", "stock_show"))
     assert torch.allclose(shown, stock, atol=1.5 / 255)
     assert shown.std() > 0.01, "the picture is blank"
+
+
+def test_a_model_that_comfyui_saved_is_the_same(client: Client, server: Server) -> None:
+    """Save Model's file in place of the tiny model's; since 0.14 ComfyUI gives the norms another name."""
+    saved = node("ModelSave", model=["stock", 0], filename_prefix="diffusion_models/saved")
+    client.run({"stock": node("LoadTinyStock"), "save": saved})
+    folder = server.base / "models" / "diffusion_models" / "again"
+    shutil.copytree(TINY, folder)
+    [saved_file] = (server.base / "output" / "diffusion_models").glob("saved*.safetensors")
+    name = "flux1-kontext-dev.safetensors"
+    with safe_open(TINY / name, "pt") as own:  # a model of this size cannot be told from its shapes alone
+        save_file(load_file(saved_file), folder / name, own.metadata())
+    inputs: Json = {"prompt": ["words", 0], "references": ["reference", 0]}
+    prompt = graph(
+        again=node("KontextLoadModel", **(LOADER | {"model": "again/"})),
+        first=node("KontextExample", picture=PICTURES[0]),
+        ours=sampler(model=["own", 0], **inputs),
+        theirs=sampler(model=["again", 0], **inputs),
+    )
+    result = client.run(prompt)
+    assert torch.equal(latents(server, result, "ours"), latents(server, result, "theirs"))
+    assert "it cannot be used" not in result.outputs["again"]["text"][0]
 
 
 def test_a_script_of_turns_on_a_model_of_comfyui(client: Client) -> None:

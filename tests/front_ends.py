@@ -1,0 +1,24 @@
+"""The front ends that tests of the page run on: with 'make test' the usual ones, with 'make test-matrix' all."""
+
+import pytest
+from _pytest.mark.structures import ParameterSet
+
+from tools import frontend
+
+USUAL = (frontend.OWN, frontend.NEWEST)
+
+
+def in_matrix(version: str, usual: tuple[str, ...] = USUAL) -> bool:
+    """Whether tests on a front end are left to 'make test-matrix', which may be told which ones to take."""
+    chosen = frontend.chosen()
+    return version in chosen if chosen else version not in usual
+
+
+def versions() -> tuple[str, ...]:
+    """All of them, the usual ones first."""
+    return frontend.chosen() or (*USUAL, *(one for one in frontend.MATRIX if one not in USUAL))
+
+
+def params() -> list[ParameterSet]:
+    """The same for a fixture."""
+    return [pytest.param(one, marks=pytest.mark.matrix if in_matrix(one) else ()) for one in versions()]
