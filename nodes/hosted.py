@@ -25,7 +25,6 @@ from ..kontext_core.sampler import Callback, Text, check_inputs, check_text, des
 from .conditioning import plain, read, write
 
 _PROMPTS_KEPT = 16
-_OTHERS = ("Flux2", "Chroma", "ChromaRadiance")  # kinds of Flux that are not FLUX.1
 
 
 class HostedEditor(Editor):
@@ -214,8 +213,7 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
 
 def _check_model(model: Any) -> None:
     base = model.model
-    others = tuple(getattr(model_base, name) for name in _OTHERS if hasattr(model_base, name))
-    if not isinstance(base, model_base.Flux) or isinstance(base, others):
+    if not isinstance(base, model_base.Flux) or any(_is_another_flux(kind) for kind in type(base).__mro__):
         raise ValueError(
             f"this MODEL is of the kind {type(base).__name__} and FLUX.1 is needed: load FLUX.1 Kontext with Load Diffusion "
             "Model or the like"
@@ -226,6 +224,15 @@ def _check_model(model: Any) -> None:
             f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, and Kontext takes {FLUX_VAE.z_channels}: "
             "load FLUX.1 Kontext"
         )
+
+
+def _is_another_flux(kind: type) -> bool:
+    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for a model that is another.
+
+    Their number grows: Chroma, FLUX.2, LongCat. Those of other packs run FLUX.1.
+    """
+    own = kind.__module__ == model_base.__name__
+    return own and issubclass(kind, model_base.Flux) and kind is not model_base.Flux
 
 
 def _check_vae(vae: Any) -> None:

@@ -14,6 +14,11 @@ def in_matrix(version: str, usual: tuple[str, ...] = USUAL) -> bool:
     return version in chosen if chosen else version not in usual
 
 
+def number(version: str) -> tuple[int, ...]:
+    """A version to compare with others."""
+    return tuple(int(part) for part in version.split("."))
+
+
 def versions() -> tuple[str, ...]:
     """All of them, the usual ones first."""
     return frontend.chosen() or (*USUAL, *(one for one in frontend.MATRIX if one not in USUAL))

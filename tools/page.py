@@ -24,7 +24,7 @@ FLAGS = (
 )
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Workflow.ShowMissingNodesWarning": False}
 NO_BANNER = "localStorage.setItem('vueNodesBannerDismissed', 'true')"
-READY = "() => Boolean(window.app?.graph && window.app?.extensionManager)"
+READY = "() => Boolean(window.app?.graph && window.app.extensionManager?.workflow?.activeWorkflow)"
 
 
 @contextmanager

@@ -241,6 +241,14 @@ def test_other_models_are_refused(run: Run, stock: Stock, own: Any) -> None:
     chroma = SimpleNamespace(model=object.__new__(comfy.model_base.Chroma))
     with pytest.raises(ValueError, match=r"of the kind Chroma and FLUX\.1 is needed"):
         run("KontextFromComfyUI", **stock._replace(model=chroma)._asdict())
+    future = type("ModelOfTheFuture", (comfy.model_base.Flux,), {"__module__": "comfy.model_base"})
+    for kind in (future, type("Wrapped", (future,), {})):
+        derived = SimpleNamespace(model=object.__new__(kind))
+        with pytest.raises(ValueError, match=rf"of the kind {kind.__name__} and FLUX\.1 is needed"):
+            run("KontextFromComfyUI", **stock._replace(model=derived)._asdict())
+    wrapped = stock_model(own)
+    wrapped.model.__class__ = type("FluxOfAnotherPack", (comfy.model_base.Flux,), {})
+    assert run("KontextFromComfyUI", **stock._replace(model=wrapped)._asdict())[0].model is wrapped
     fill = SimpleNamespace(model=stock_model(own).model)
     fill.model.model_config.unet_config["in_channels"] = 96
     with pytest.raises(ValueError, match="takes 96 channels, as Fill, Depth and Canny do"):

@@ -27,15 +27,21 @@ ON_BOTH = ("test_page.py", "test_turns.py")
 _servers: dict[str, Server] = {}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what 'make test' leaves to 'make test-matrix'."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark what 'make test' leaves to 'make test-matrix', and leave out what an older front end cannot do."""
+    absent: list[pytest.Item] = []
     for item in items:
-        if Path(__file__).parent not in item.path.parents:
+        version = getattr(item, "callspec", None) and item.callspec.params.get("server")
+        if Path(__file__).parent not in item.path.parents or version is None:
             continue
         usual = front_ends.USUAL if item.path.name in ON_BOTH else (frontend.NEWEST,)
-        version = getattr(item, "callspec", None) and item.callspec.params.get("server")
-        if version and front_ends.in_matrix(version, usual):
+        if front_ends.in_matrix(version, usual):
             item.add_marker("matrix")
+        first = item.get_closest_marker("since_front_end")
+        if first is not None and front_ends.number(version) < front_ends.number(first.args[0]):
+            absent.append(item)
+    config.hook.pytest_deselected(items=absent)
+    items[:] = [item for item in items if item not in absent]
 
 
 @pytest.hookimpl(trylast=True)

@@ -197,6 +197,7 @@ def vue_editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Edi
             client.settings({"Comfy.VueNodes.Enabled": False})
 
 
+@pytest.mark.since_front_end("1.32")  # which has nodes of Vue
 def test_vue_nodes_show_it_too(vue_editor: Editor) -> None:
     vue_editor.open("two_references")
     page = vue_editor.page

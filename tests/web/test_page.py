@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import json
+import re
 
 import pytest
 import torch
@@ -24,6 +25,7 @@ pytestmark = pytest.mark.comfy
 SEEDS = itertools.count(1000)  # a graph with a seed of its own is not in ComfyUI's cache
 
 
+@pytest.mark.since_front_end("1.32")  # the first one tried that opens an address with a template
 def test_template_opens_without_dialogs(editor: Editor) -> None:
     workflow = read_workflow(ROOT / "workflows" / "three_turn_edit.json")
     page = editor.page
@@ -61,7 +63,7 @@ def test_node_is_dragged_from_the_library_and_wired(editor: Editor) -> None:
     page.get_by_label("Node Library (n)").first.click()
 
     def drag(display_name: str, x: int, y: int, node: str) -> str:
-        page.get_by_placeholder("Search Nodes...").first.fill(display_name)
+        page.get_by_placeholder(re.compile(r"^Search( Nodes)?\.\.\.$")).first.fill(display_name)
         entry = page.locator("[draggable=true]:not(.workflow-tab)", has_text=display_name).first
         expect(entry).to_be_visible(timeout=PATIENCE_MS)
         entry.drag_to(page.locator("#graph-canvas"), target_position={"x": x, "y": y}, timeout=PATIENCE_MS)
@@ -71,8 +73,8 @@ def test_node_is_dragged_from_the_library_and_wired(editor: Editor) -> None:
         (id,) = editor.ids(node)
         return id
 
-    model = drag("Kontext Load Model", 560, 200, "KontextLoadModel")
-    edit = drag("Kontext Edit", 1080, 200, "KontextEdit")
+    model = drag("Kontext Load Model", 760, 300, "KontextLoadModel")
+    edit = drag("Kontext Edit", 1180, 300, "KontextEdit")
     left = editor.slot(model, "outputs", "model")
     assert 400 < left[0] < editor.slot(edit, "inputs", "model")[0], "they lie where they were dropped"
     editor.wire((model, "model"), (edit, "model"))
@@ -93,7 +95,9 @@ def test_queue_shows_progress_preview_and_picture(editor: Editor) -> None:
     editor.wait_for("execution_success")
     assert editor.seen("execution_error") == []
     steps = editor.seen("progress", edit)
-    assert [step["value"] for step in steps] == list(range(1, 21))
+    values = [step["value"] for step in steps]
+    assert (values[0], values[-1]) == (1, 20)
+    assert values == sorted(set(values)), "those between may be passed over"
     assert {step["max"] for step in steps} == {20}
     assert any(edit in state["nodes"] for state in editor.seen("progress_state"))
     previews = editor.seen("b_preview_with_metadata", edit)
