@@ -26,15 +26,17 @@ def schema(*, advanced: Sequence[str] = (), **fields: Any) -> Any:
         fields: the schema's own.
     """
     known = {field.name for field in dataclasses.fields(io.Schema)}
-    made = io.Schema(**{name: value for name, value in fields.items() if name in known or name not in NEWER})
-    inputs = {entry.id: entry for entry in made.inputs}
+    result = io.Schema(
+        **{name: value for name, value in fields.items() if name in known or name not in NEWER}
+    )
+    inputs = {entry.id: entry for entry in result.inputs}
     for name in advanced:
         entry = inputs[name]
         if hasattr(entry, "advanced"):  # since 0.10
             entry.advanced = True
         else:
             entry.extra_dict["advanced"] = True
-    return made
+    return result
 
 
 def preview_method() -> str | None:

@@ -21,9 +21,12 @@ def number(version: str) -> tuple[int, ...]:
 
 def versions() -> tuple[str, ...]:
     """All of them, the usual ones first."""
-    return frontend.chosen() or (*USUAL, *(one for one in frontend.MATRIX if one not in USUAL))
+    return frontend.chosen() or (*USUAL, *(version for version in frontend.MATRIX if version not in USUAL))
 
 
 def params() -> list[ParameterSet]:
     """The same for a fixture."""
-    return [pytest.param(one, marks=pytest.mark.matrix if in_matrix(one) else ()) for one in versions()]
+    return [
+        pytest.param(version, marks=pytest.mark.matrix if in_matrix(version) else ())
+        for version in versions()
+    ]

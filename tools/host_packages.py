@@ -32,8 +32,8 @@ _FRONT_END = re.compile(r"^comfyui-frontend-package==(\S+)", re.MULTILINE)
 
 def front_end_version(folder: Path) -> str | None:
     """The front end that a ComfyUI was released with; None where it does not say."""
-    found = _FRONT_END.search(_requirements(folder))
-    return found[1] if found else None
+    match = _FRONT_END.search(_requirements(folder))
+    return match[1] if match else None
 
 
 def missing(folder: Path) -> list[str]:
@@ -56,14 +56,14 @@ def install(python: Path, folder: Path, limits: list[str], log: Path) -> str:
         folder: the ComfyUI's.
         limits: options of pip that keep other packages, torch among them, as they are.
         log: the file for all that pip says.
-    Raises: DiskFull. What cannot be had otherwise is only said, for much of it ComfyUI can do without.
+    Raises: DiskFull. What cannot be had is only said: ComfyUI may do without it.
     """
-    wanted = missing_in(python, folder)
-    if not wanted:
+    requirements = missing_in(python, folder)
+    if not requirements:
         return "there already"
-    names = ", ".join(wanted)
+    names = ", ".join(requirements)
     try:
-        pip(python, ["install", *wanted, *limits], what=names, log=log)
+        pip(python, ["install", *requirements, *limits], what=names, log=log)
     except DiskFull:
         raise
     except ToolError as error:
@@ -73,11 +73,11 @@ def install(python: Path, folder: Path, limits: list[str], log: Path) -> str:
 
 def advice(folder: Path) -> str:
     """What may help a ComfyUI that did not start, in a sentence; "" where nothing is missing."""
-    wanted = missing(folder)
-    if not wanted:
+    requirements = missing(folder)
+    if not requirements:
         return ""
     return (
-        f"It asks for {', '.join(wanted)}, and that is not installed here: 'COMFYUI_PATH={folder} python3 -m "
+        f"It asks for {', '.join(requirements)}, and that is not installed here: 'COMFYUI_PATH={folder} python3 -m "
         "tools.setup_env' does that."
     )
 

@@ -90,9 +90,8 @@ class Server:
         try:
             self.port = free_port() if self.port is None else check_port(self.port)
             self._place_packs()
-            found = comfyui.get()
-            self._folder, self.source = found
-            self._spawn(found.folder)
+            self._folder, self.source = comfyui.get()
+            self._spawn(self._folder)
             self._wait()
         except BaseException:
             self.stop()

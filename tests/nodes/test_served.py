@@ -246,7 +246,7 @@ def test_cancelling_one_graph_leaves_the_other(client: Client) -> None:
         if event.kind == "progress" and event.data["node"] == "5" and not left:
             client.cancel(waiting)
             state = asked(client, "/queue")
-            left.append([one[1] for one in (*state["queue_running"], *state["queue_pending"])])
+            left.append([entry[1] for entry in (*state["queue_running"], *state["queue_pending"])])
             client.cancel(running)
 
     assert client.wait(running, cancel).interrupted

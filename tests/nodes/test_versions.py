@@ -73,11 +73,11 @@ def versions(part: Callable[[str], Any]) -> Any:
 
 
 def test_a_schema_says_what_the_version_knows(versions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = {"node_id": "A", "inputs": [], "search_aliases": ["b"], "has_intermediate_output": True}
+    fields = {"node_id": "A", "inputs": [], "search_aliases": ["b"], "has_intermediate_output": True}
     monkeypatch.setattr(versions, "io", SimpleNamespace(Schema=OlderSchema))
-    assert versions.schema(**given) == OlderSchema("A", [])
+    assert versions.schema(**fields) == OlderSchema("A", [])
     monkeypatch.setattr(versions, "io", SimpleNamespace(Schema=NewerSchema))
-    assert versions.schema(**given) == NewerSchema("A", [], ["b"], None, True)
+    assert versions.schema(**fields) == NewerSchema("A", [], ["b"], None, True)
     with pytest.raises(TypeError, match="misspelt"):
         versions.schema(node_id="A", misspelt=True)
 
@@ -96,7 +96,7 @@ def test_a_widget_is_folded_away_on_any_version(
 def test_which_widgets_may_be_folded_away(node_list: list[Any]) -> None:
     """The rest a newcomer needs. A widget that says so says nothing else than before."""
     folded = {
-        schema.node_id: {one.id for one in schema.inputs if one.as_dict().get("advanced")}
+        schema.node_id: {entry.id for entry in schema.inputs if entry.as_dict().get("advanced")}
         for schema in (node.GET_SCHEMA() for node in node_list)
     }
     assert {node: names for node, names in folded.items() if names} == FOLDED

@@ -39,9 +39,9 @@ def test_what_is_missing_but_never_torch(folder: Path) -> None:
     assert host_packages.missing(folder) == [
         "NumPy>=99", "absent-one==0.2.31", 'absent_four~=2.0; python_version >= "3"',
     ]  # fmt: skip
-    said = host_packages.advice(folder)
-    assert said.startswith("It asks for NumPy>=99, absent-one==0.2.31, absent_four~=2.0")
-    assert said.endswith(f"'COMFYUI_PATH={folder} python3 -m tools.setup_env' does that.")
+    message = host_packages.advice(folder)
+    assert message.startswith("It asks for NumPy>=99, absent-one==0.2.31, absent_four~=2.0")
+    assert message.endswith(f"'COMFYUI_PATH={folder} python3 -m tools.setup_env' does that.")
 
 
 def test_who_asks_for_nothing(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_what_cannot_be_had_is_said_in_a_line(folder: Path, monkeypatch: pytest.
     errors: list[ToolError] = [ToolError("No network."), DiskFull()]
     monkeypatch.setattr(host_packages, "missing_in", lambda *_: ["absent-one"])
     monkeypatch.setattr(host_packages, "pip", fail)
-    said = host_packages.install(Path("python"), folder, limits=[], log=folder / "log")
-    assert said == "it asks for absent-one, and that is not installed. No network."
+    message = host_packages.install(Path("python"), folder, limits=[], log=folder / "log")
+    assert message == "it asks for absent-one, and that is not installed. No network."
     with pytest.raises(DiskFull):
         host_packages.install(Path("python"), folder, limits=[], log=folder / "log")
 

@@ -79,7 +79,7 @@ def test_conversion_equals_the_page(page: Page, object_info: Json, path: Path) -
 def test_conversion_equals_the_page_for_odd_graphs(page: Page, object_info: Json) -> None:
     prompt, saved = queued(page, ODD["workflow"])
     workflow = ODD["workflow"]
-    wanted = plain(ODD["prompt"], workflow)
-    assert plain(prompt, workflow) == wanted
+    queued_before = plain(ODD["prompt"], workflow)
+    assert plain(prompt, workflow) == queued_before
     for form in (workflow, saved):
-        assert plain(to_api_form(form, object_info), workflow) == wanted
+        assert plain(to_api_form(form, object_info), workflow) == queued_before
