@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from .attention_backends import ask_cudnn
 from .blocks import Modulation
 from .kernels.float8 import Float8Linear
+from .streaming import own_mode
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,13 @@ def lay_out_for_cpu(transformer: Transformer) -> int:
     count = 0
     for module in transformer.modules():
         if type(module) is nn.Linear and _is_small(module.weight):
-            module.weight.data = module.weight.data.t().contiguous().t()
+            with own_mode(module.weight):
+                module.weight.data = module.weight.data.t().contiguous().t()
             count += 1
     return count
 
 
+@torch.inference_mode(False)  # its weights are used in any mode
 def multiply_in_float8(transformer: Transformer, device: torch.device | None = None) -> int:
     """Put a `Float8Linear` in the place of the blocks' linears that can be one, but for the modulation's.
 

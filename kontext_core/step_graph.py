@@ -34,9 +34,9 @@ def velocity(
         return _graphs.setdefault(network, StepGraph()).velocity(network, tokens, prepared, table, step)
 
 
-def release_graphs() -> None:
-    """Give the memory of all graphs back."""
-    for graph in _graphs.values():
+def release_graphs(*networks: Transformer) -> None:
+    """Give the memory of these networks' graphs back; of all graphs where none is named."""
+    for graph in [_graphs[one] for one in networks if one in _graphs] if networks else list(_graphs.values()):
         graph.release()
 
 

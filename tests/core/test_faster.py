@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
 from kontext_core.faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
-from kontext_core.kernels import Wishes, wishes, wishing
+from kontext_core.kernels import Wishes, pictures, wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.latents import noise
 from kontext_core.pipeline import Pipeline
@@ -70,6 +70,42 @@ def test_wishes_of_a_pipeline() -> None:
         with wishing(Wishes(kernels="plain")):
             made.denoise(noise(1, 4, 4, 0), text, sigmas(1, 4), callback=look)
     assert asked == [wished, wished, Wishes(kernels="plain")]
+
+
+def test_wishes_reach_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The autoencoder there and back, the text encoders, and the preview of a step."""
+    asked: dict[str, set[str]] = {"autoencoder": set(), "T5": set(), "CLIP": set()}
+    fuses = pictures._fuses
+
+    def look(*given: Any) -> bool:
+        asked["autoencoder"].add(wishes().attention)
+        return fuses(*given)
+
+    monkeypatch.setattr(pictures, "_fuses", look)
+    loaded = Pipeline.load(device="cpu", wishes=Wishes(attention="torch"))
+    for name, part in (("T5", loaded.text.t5), ("CLIP", loaded.text.clip)):
+        part.register_forward_pre_hook(lambda *_, name=name: asked[name].add(wishes().attention))
+    loaded.encode_prompt("make the circle blue")
+    latents = loaded.encode(torch.rand(1, 32, 32, 3))
+    loaded.decode(latents)
+    assert asked == {"autoencoder": {"torch"}, "T5": {"torch"}, "CLIP": {"torch"}}
+    asked["autoencoder"].clear()
+    loaded.thumbnail(latents)
+    with wishing(Wishes(kernels="plain")):
+        Pipeline.load(device="cpu").decode(latents)
+    assert asked["autoencoder"] == {"torch", "auto"}
+
+
+@pytest.mark.parametrize(
+    ("attention", "said"), [("auto", False), ("torch", False), ("sage", True), ("flash3", True)]
+)
+def test_attention_that_compiled_blocks_leave_out_is_said(
+    attention: str, said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipelines, "compile_blocks", lambda _: None)
+    for compiled in (False, True):
+        Pipeline.load(device="cpu", compile=compiled, wishes=Wishes(attention=attention))
+        assert (f"torch's own attention and not '{attention}'" in caplog.text) == (said and compiled)
 
 
 def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -465,3 +465,25 @@ def test_a_result_that_is_not_finite_names_the_weights(part: str, weight: str) -
         ValueError, match=rf"are not finite \(NaN or infinite\), as weights are: {weight}; get their file"
     ):
         broken.edit("make it night", [torch.rand(1, 128, 128, 3)], steps=1)
+
+
+def test_what_is_kept_waits_in_the_host_s_memory(
+    fresh: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts and encoded pictures: a card that the model leaves is left by them too. Here a card is stood in for."""
+
+    class OnCard(Tensor):
+        def cpu(self, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+            return self.as_subclass(Tensor)
+
+    embed, encode = fresh.text.embed, fresh.vae.encode
+    monkeypatch.setattr(
+        fresh.text, "embed", lambda *ids: tuple(part.as_subclass(OnCard) for part in embed(*ids))
+    )
+    monkeypatch.setattr(fresh.vae, "encode", lambda image: encode(image).as_subclass(OnCard))
+    fresh.text._kept.clear()
+    expected = fresh.edit(PROMPT, [pictures(64, 64)], **FAST).latents
+    kept = [*fresh._kept.values(), *(part for entry in fresh.text._kept.values() for part in entry[:2])]
+    assert len(kept) == 3
+    assert not any(isinstance(part, OnCard) for part in kept)
+    assert torch.equal(fresh.edit(PROMPT, [pictures(64, 64)], **FAST).latents, expected)
