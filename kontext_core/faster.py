@@ -1,11 +1,16 @@
 """What makes a loaded transformer faster and takes its time first, or changes the picture: off unless chosen."""
 
 import logging
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import FunctionType
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
 
+from .attention import KeyWeights
 from .attention_backends import ask_cudnn
 from .blocks import Modulation
 from .kernels.float8 import Float8Linear
@@ -15,13 +20,18 @@ from .transformer import Transformer
 log = logging.getLogger(__name__)
 
 FLOAT8_CARDS = (8, 9)  # and later: those that multiply float8 with factors by rows
+SHAPES = 4  # that are compiled each for itself, of a kind of block
 SMALL_WEIGHT = 2**20  # numbers; larger products gain nothing, or lose
 
 
 def compile_blocks(transformer: Transformer, **options: Any) -> None:
-    """Have `torch.compile` make one program of each block, at its first call, for each shape of tokens anew.
+    """Have `torch.compile` make programs of the blocks, at their first calls, see `Programs`.
 
-    Blocks that a LoRA replaces later run as they are. Args: options: of `torch.compile`.
+    Blocks that a LoRA replaces later run as they are.
+
+    Args:
+        transformer: for training too.
+        options: of `torch.compile`, but for `dynamic`.
     Raises: ValueError if weights visit the device, which a compiled block cannot wait for.
     """
     blocks = _blocks(transformer)
@@ -30,8 +40,78 @@ def compile_blocks(transformer: Transformer, **options: Any) -> None:
             "blocks whose weights visit the device cannot be compiled; allow more memory, or do not compile"
         )
     ask_cudnn()
+    programs: dict[object, Programs] = {}
     for block in blocks:
-        block.compile(dynamic=False, **options)
+        kind = programs.setdefault(_structure(block), Programs(options))
+        # where `nn.Module.compile` puts its own, and copies and state dicts leave it out
+        block._compiled_call_impl = partial(kind, ref(block))  # pyright: ignore[reportPrivateUsage]
+
+
+class Programs:
+    """Compiled calls of blocks that are built alike.
+
+    The first few shapes have a program each, which is the fastest; all others share one for any shape. Torch counts the
+    programs of a function and, beyond some, runs it as it is: so each here is compiled from a function of its own.
+
+    Args:
+        options: of `torch.compile`.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._by_shape: dict[object, dict[object, Callable[..., Any]]] = {}
+        self._for_any_shape: dict[object, Callable[..., Any]] = {}
+
+    def __call__(self, block: ref[nn.Module], *inputs: Any, wanted: slice | None = None) -> Any:
+        start, stop = (None, None) if wanted is None else (wanted.start, wanted.stop)
+        module = block()
+        assert module is not None
+        kinds, shapes = zip(*(_kind_and_shape(value) for value in inputs), strict=True)
+        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), module.training, wanted is None
+        program = self._program((modes, kinds), (shapes, start, stop))
+        return program(module, start, stop, *inputs)
+
+    def _program(self, state: object, shape: object) -> Callable[..., Any]:
+        by_shape = self._by_shape.setdefault(state, {})
+        if shape in by_shape:
+            return by_shape[shape]
+        if len(by_shape) < SHAPES:
+            by_shape[shape] = self._compiled(dynamic=False)
+            return by_shape[shape]
+        if state not in self._for_any_shape:
+            log.info("more than %d shapes of tokens: blocks are compiled once more, for any", SHAPES)
+            self._for_any_shape[state] = self._compiled(dynamic=True)
+        return self._for_any_shape[state]
+
+    def _compiled(self, dynamic: bool) -> Callable[..., Any]:
+        call = FunctionType(_call.__code__.replace(), _call.__globals__)
+        return torch.compile(call, dynamic=dynamic, **self._options)
+
+
+def _call(block: nn.Module, start: int | None, stop: int | None, *inputs: Any) -> Any:
+    """What is compiled: a block with its hooks. Torch takes numbers of any size, but not slices."""
+    if start is None:
+        return block._call_impl(*inputs)  # pyright: ignore[reportPrivateUsage]
+    return block._call_impl(*inputs, wanted=slice(start, stop))  # pyright: ignore[reportPrivateUsage]
+
+
+def _kind_and_shape(value: Tensor | KeyWeights | None) -> tuple[object, object]:
+    if value is None:
+        return None, None
+    if isinstance(value, KeyWeights):
+        return (KeyWeights, value.query.dtype), (value.query.shape, value.key.shape)
+    return (value.dtype, value.device, value.requires_grad), value.shape
+
+
+def _structure(block: nn.Module) -> object:
+    """Blocks of which this is equal can share programs."""
+    modules = tuple((name, type(module)) for name, module in block.named_modules())
+    tensors = tuple(
+        (name, tensor.shape, tensor.dtype, tensor.stride())
+        for name, tensor in (*block.named_parameters(), *block.named_buffers())
+    )
+    hooks = tuple(block._forward_hooks)  # pyright: ignore[reportPrivateUsage]
+    return modules, tensors, hooks
 
 
 def lay_out_for_cpu(transformer: Transformer) -> int:

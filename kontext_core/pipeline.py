@@ -100,7 +100,7 @@ class Pipeline(Editor):
                 None keeps all weights on the device.
             waits: where weights wait that visit: in the host's "memory", or in their mapped "file", from which they are read
                 at each visit, for which they have to be stored as they are used. "auto" is in memory if they fit there.
-            compile: have each block of the transformer compiled at its first call, see `faster.compile_blocks`.
+            compile: have the blocks of the transformer compiled at their first calls, see `faster.compile_blocks`.
             float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
             wishes: how steps are computed, see `kernels.Wishes`; None is as `kernels.wishing` around an edit says.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
