@@ -138,7 +138,7 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
     What is stored in float8 keeps its numbers; what is stored otherwise packed stays as it is.
     Args: device: where it computes; None is where it is.
     Returns: how many there are now.
-    Raises: ValueError if the card has no float8 products.
+    Raises: ValueError if the card has no float8 products, or PyTorch none for it; then nothing is changed.
     """
     device = device or transformer.device
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CARDS:
@@ -146,6 +146,8 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
             f"{torch.cuda.get_device_name(device)} does not multiply in float8; take a card of compute capability "
             "8.9 or later, or weights of another form"
         )
+    if device.type == "cuda":
+        try_float8(device, transformer.dtype)
     count = 0
     for block in _blocks(transformer):
         beside = {
@@ -158,6 +160,30 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
                 count += 1
     log.info("%d linears multiply in float8", count)
     return count
+
+
+@torch.no_grad()
+def try_float8(device: torch.device, dtype: torch.dtype) -> None:
+    """Multiply a few rows in float8, so that what cannot be done is known before an edit begins.
+
+    Raises: ValueError in one sentence.
+    """
+    linear = Float8Linear.of(nn.Linear(128, 64).to(device, dtype))
+    assert linear is not None
+    for rows in (1, 46, 512):
+        x = torch.ones(1, rows, linear.in_features, dtype=dtype, device=device)
+        try:
+            finite = bool(linear.multiply_on_card(x).isfinite().all())
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0]
+        else:
+            if finite:
+                continue
+            reason = "its products are not finite"
+        raise ValueError(
+            f"float8 products with a factor for each row do not run here, on {device} with PyTorch {torch.__version__} "
+            f"({reason}): leave float8 out, or take a newer PyTorch"
+        )
 
 
 def _is_small(weight: Tensor) -> bool:

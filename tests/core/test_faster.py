@@ -223,6 +223,42 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
         multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))
 
 
+@pytest.mark.parametrize("fails", ["raises", "is not finite"])
+def test_a_float8_product_is_tried_before_it_is_put_in(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card may have the units and this PyTorch no product for it. On a CPU torch multiplies so too, in its own way."""
+    from kontext_core.kernels import float8
+
+    card, cpu = torch.device("cuda", 0), torch.device("cpu")
+    faster.try_float8(cpu, torch.bfloat16)
+    tried: list[torch.device] = []
+    try_float8 = faster.try_float8
+    monkeypatch.setattr(
+        faster, "try_float8", lambda device, dtype: tried.append(device) or try_float8(cpu, dtype)
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (12, 0))
+    model = built(lambda: Transformer(replace(SMALL, hidden_size=64, num_heads=2, axes_dim=(8, 12, 12))))
+    with monkeypatch.context() as broken:
+
+        def product(rows: Any, *_: Any) -> Tensor:
+            if fails == "raises":
+                raise RuntimeError("Only multiplication of row-major matrices is supported\nmore of it")
+            return torch.full((1, 1), torch.nan)
+
+        broken.setattr(float8, "card_product", product)
+        reason = (
+            "Only multiplication of row-major matrices is supported"
+            if fails == "raises"
+            else "are not finite"
+        )
+        with pytest.raises(
+            ValueError, match=rf"do not run here, on cpu with PyTorch .*{reason}\): leave float8 out"
+        ):
+            multiply_in_float8(model, card)
+    assert tried == [card]
+    assert not any(isinstance(module, Float8Linear) for module in model.modules())
+    assert multiply_in_float8(model, card) == 2 * 8 + 2 * 2
+
+
 @torch.inference_mode()
 def test_weights_laid_out_for_a_cpu(inputs: Callable[..., dict[str, Tensor]]) -> None:
     """Other strides, the same shapes, the same numbers, the same parameters."""

@@ -1,6 +1,7 @@
 """Who visits when memory is short: T5 first, then the modulation, then blocks; LoRAs and packed weights count too."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kontext_core.blocks import Modulation
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import GIB, Beside, beside_of, residency, usual_working_bytes
+from kontext_core.residency import GIB, Beside, Residency, beside_of, residency, usual_working_bytes
 from kontext_core.streaming import Streaming, tensors_of
 from kontext_core.transformer import Transformer
 
@@ -94,6 +96,39 @@ def test_t5_leaves_first_then_the_modulation_then_blocks(
     assert least.needed_bytes <= budget + whole // 100
     kept = residency(transformer, whole, working_bytes=0, beside=beside, least=least)
     assert kept.visitors == least.visitors, "who visits goes on doing so"
+
+
+def test_the_plan_counts_what_visits_take(resident: Pipeline) -> None:
+    """Two buffers of the largest block that visits, for one computes while the next comes; or the largest modulation alone."""
+    transformer = resident.transformer
+    every = sum(tensor.nbytes for tensor in tensors_of(transformer))
+    blocks = [*transformer.double_blocks, *transformer.single_blocks]
+    sizes = [sum(tensor.nbytes for tensor in tensors_of(block, Modulation)) for block in blocks]
+    rare = [
+        sum(one.nbytes for one in tensors_of(m)) for m in transformer.modules() if isinstance(m, Modulation)
+    ]
+    plans = {where.blocks: where for where in plans_of(transformer, every)}
+    assert set(plans) >= {0, 2, len(blocks)}
+    for count, where in plans.items():
+        if not where.modulation:
+            continue
+        leaving = sizes[len(sizes) - count :]
+        buffers = max(2 * max(leaving, default=0), max(rare))
+        assert where.resident_bytes == every - sum(rare) - sum(leaving) + buffers
+    carousel = Streaming(copy.deepcopy(transformer), CPU, blocks=2).carousel
+    assert carousel is not None
+    slots = [carousel._slot() for _ in range(2)]
+    aligned = 256 * len(tensors_of(blocks[-1]))
+    assert sum(slot.memory.nbytes for slot in slots) <= 2 * max(sizes[-2:]) + 2 * aligned
+
+
+def plans_of(transformer: Transformer, every: int) -> Iterator[Residency]:
+    """From all resident to all visiting."""
+    for percent in range(100, 0, -1):
+        try:
+            yield residency(transformer, int(1.05 * every * percent / 100), working_bytes=0)
+        except TooLittleMemoryError:
+            return
 
 
 def test_all_stays_where_there_is_room(resident: Pipeline) -> None:
