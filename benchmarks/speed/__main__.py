@@ -20,6 +20,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ class Bench:
     def edits(self, case: Case, contestants: Mapping[str, Contestant], steps: int) -> dict[str, Any]:
         """Seconds of a whole edit by the wall: the second of two, the first has what happens once."""
         vae = random_vae(self.configuration.vae, self.device, self.dtype)
-        vaes, asked = (vae, their_vae(vae)), question(self.config, case, self.device, self.dtype)
+        theirs = their_vae(vae) if find_spec("diffusers") else None
+        vaes, asked = (vae, theirs), question(self.config, case, self.device, self.dtype)
         found: dict[str, Any] = {}
         for name, contestant in contestants.items():
             model = self.models.get(name, self.ours if name in APPROXIMATIONS else None)
@@ -123,8 +125,9 @@ class Bench:
 
     def _expect(self, cases: Sequence[Case]) -> None:
         """Velocities in float32, before anything else takes memory."""
-        base = PEERS[BASE]
-        model = copy.deepcopy(their_transformer(self.ours)).float()
+        base = PEERS[BASE] if find_spec("diffusers") else MODES["ours, plain"]
+        network = their_transformer(self.ours) if find_spec("diffusers") else self.ours
+        model = copy.deepcopy(network).float()
         for case in cases:
             asked = question(self.config, case, self.device, torch.float32)
             if case.image_tokens <= MOST_FLOAT32_TOKENS:
