@@ -190,6 +190,52 @@ def test_a_lora_for_which_there_is_no_room(resident: Pipeline, lora: Path) -> No
     assert torch.equal(made(guest), made(resident)), "as if nothing had been"
 
 
+def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: Pipeline, lora: Path) -> None:
+    """Before and after a LoRA came upon the model; buffers are there while something is computed and not between."""
+    guest = Pipeline.load("tiny", device="cpu", memory_gib=gib_at(resident, 2))
+    seen: list[int] = []
+    counts: list[int] = []
+
+    def slots() -> int:
+        assert guest._guests is not None
+        streamed = [guest._guests._words, guest._guests._steps and guest._guests._steps.carousel]
+        return sum(len(carousel.slots) for carousel in streamed if carousel)
+
+    for loras in ([], [Lora(lora)]):
+        view = guest.with_loras(loras)
+        view.edit(WORDS, [picture()], steps=1, callback=lambda *_: seen.append(slots()))
+        assert slots() == 0
+        view.encode_prompt(f"other words {len(seen)}")
+        assert slots() == 0
+        where, guests = guest.residency, guest._guests
+        assert where is not None
+        assert guests is not None
+        assert guests._steps is not None
+        assert guests._steps.carousel is not None
+        counts.append(len(guests._steps.carousel.packets))
+        visiting = sum(tensor.nbytes for packet in guests.packets for tensor in packet.tensors)
+        assert visiting == where.visiting_bytes
+    assert seen == [2, 2]
+    assert counts[1] > counts[0], "what a LoRA takes is taken from the blocks"
+    assert guest.residency is not None
+    assert counts[1] == guest.residency.blocks
+
+
+def test_t5_s_visits_are_over_before_an_edit_begins(resident: Pipeline) -> None:
+    """So the room to work is the greater of both."""
+    transformer = resident.transformer
+    for words, room in (((100,) * 3, 5000), ((4000,) * 3, 8000)):
+        where = residency(
+            transformer,
+            10**12,
+            5000,
+            Beside(0, words),
+            least=replace(residency(transformer, 10**12), words=True),
+        )
+        assert where.words
+        assert where.working_bytes == room
+
+
 def test_streaming_goes_on_with_its_packets(make_transformer: Callable[..., Transformer]) -> None:
     """Weights that are in the host's memory already are not copied there again."""
     transformer = make_transformer(depth=2, depth_single_blocks=3)

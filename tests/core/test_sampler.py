@@ -526,3 +526,18 @@ def test_a_graph_that_teacache_leaves_out_is_said(
         with wishing(Wishes(graph=graph)):
             denoise(pipeline.transformer, latents(*SIZE), *text, LEVELS, approximate=way)
         assert ("no graph is taken" in caplog.text) == (graph and way is not None)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_noise_levels_may_end_before_all_noise_is_gone(
+    solver: str, transformer: Transformer, run: Callable[..., Tensor]
+) -> None:
+    """As those of the first part of a whole way; a solver may ask for the velocity at the last level, of the last network."""
+    levels = sigmas(6, 24)
+    first = run(sigmas=levels[:4], solver=solver)
+    assert first.isfinite().all()
+    stages = [(0.0, transformer), (0.5, transformer)]
+    assert torch.equal(run(sigmas=levels[:4], solver=solver, transformer=stages), first)
+    if solver != "dpmpp_2m":  # which remembers the step before
+        noise_left = levels[3]
+        assert (first - run(sigmas=levels, solver=solver)).norm() > 0.1 * noise_left
