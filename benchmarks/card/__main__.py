@@ -195,6 +195,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     result = run_all(options, path)
     _say("\n".join(lines(result["targets"])))
+    if options.rehearse:
+        _say("a rehearsal: its figures are a CPU's, of the least model, and say nothing of a card")
     _say(f"{result['seconds']:.0f} s; written to {path}")
 
 
