@@ -97,7 +97,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     if weights is not None:
         q, k = _longer(q, weights.query), _longer(k, weights.key)
         v = F.pad(v, (0, ADDED_CHANNELS))
-    out = call(chosen_backend(q), q, k, v, dim**-0.5)
+    out = call(chosen_backend(q, k, q.shape[-1] - dim), q, k, v, dim**-0.5)
     return out[..., :dim].flatten(2)
 
 

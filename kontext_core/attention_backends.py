@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 Capability = tuple[int, int]  # of a CUDA card
 
-# cuDNN before it reads beyond its inputs where queries are no whole tiles, and knows no heads wider than 128.
+# cuDNN before it reads beyond its inputs where queries or keys are no whole tiles, and knows no heads wider than 128.
 # Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp, check_cudnn_tensor_shapes.
 _TILE, _ANY_LENGTH, _ANY_WIDTH = 128, 91501, 92201
 _compiled_for = _ANY_WIDTH  # the version that `ask_cudnn` found
@@ -53,6 +53,7 @@ BACKENDS = {
     "sage": Backend(lambda card, dim: card >= (8, 0) and dim in (64, 96, 128), "sageattention", exact=False),
     "torch": Backend(lambda card, dim: True),
 }
+COMPILED_ATTENTION = ("auto", "torch", "cudnn", "flash2")  # wishes that compiled blocks do not go against
 _PACKAGES = frozenset(backend.package for backend in BACKENDS.values() if backend.package is not None)
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -104,24 +105,51 @@ def choose(
     return wish
 
 
-def chosen_backend(q: Tensor) -> str:
-    """For queries (B, L, H, D). Where gradients are wanted, or blocks compiled, it is torch's own."""
+def chosen_backend(q: Tensor, k: Tensor | None = None, added: int = 0) -> str:
+    """Choose a backend. Where gradients are wanted, or blocks compiled, it is torch's own.
+
+    Where keys have weights, a wish counts only for what is exact and knows heads with their channels: what is coarse would
+    not see the weights, and they are part of the picture.
+
+    Args:
+        q: queries (B, L_q, H, D).
+        k: keys (B, L, H, D); None: as many as queries.
+        added: how many of the D channels are those of weights on keys.
+    """
+    dim, lengths = q.shape[-1], (q.shape[1], (q if k is None else k).shape[1])
     if torch.compiler.is_compiling():
         if not q.is_cuda:
             return "torch"
         # whatever the card: torch goes on to the next in order
-        return "cudnn" if cudnn_fits(_compiled_for, q.shape[-1], q.shape[1]) else "flash2"
-    if torch.is_grad_enabled() or not (q.is_cuda or wishes().attention != "auto"):
+        return "cudnn" if cudnn_fits(_compiled_for, dim, *lengths) else "flash2"
+    wish = wishes().attention
+    if torch.is_grad_enabled() or not (q.is_cuda or wish != "auto"):
         return "torch"
-    cudnn = cudnn_fits(_version_of_cudnn(), q.shape[-1], q.shape[1])
-    return _chosen(q.device, q.dtype, q.shape[-1], wishes().attention, cudnn)
+    cudnn = cudnn_fits(_version_of_cudnn(), dim, *lengths)
+    if not added:
+        return _chosen(q.device, q.dtype, dim, wish, cudnn)
+    name = _chosen(q.device, q.dtype, dim - added, wish, cudnn)
+    if BACKENDS[name].exact:
+        try:
+            return _chosen(q.device, q.dtype, dim, wish, cudnn)
+        except ValueError:  # it knows the model's own heads, and not these
+            pass
+    exact = _chosen(q.device, q.dtype, dim, "auto", cudnn)
+    _say_other(name, exact)
+    return exact
 
 
-def cudnn_fits(version: int, head_dim: int, n_queries: int) -> bool:
-    """Whether this cuDNN attends soundly. Args: version: as torch says it, 91501 for 9.15.1."""
+def cudnn_fits(version: int, head_dim: int, *lengths: int) -> bool:
+    """Tell whether this cuDNN attends soundly.
+
+    Args:
+        version: as torch says it, 91501 for 9.15.1.
+        head_dim: channels of a head.
+        lengths: of queries and of keys.
+    """
     if head_dim > 128 and version < _ANY_WIDTH:
         return False
-    return version >= _ANY_LENGTH or n_queries % _TILE == 0
+    return version >= _ANY_LENGTH or all(length % _TILE == 0 for length in lengths)
 
 
 def ask_cudnn() -> None:
@@ -177,6 +205,16 @@ def _chosen(device: torch.device, dtype: torch.dtype, head_dim: int, wish: str, 
     name = choose(card, _installed(), dtype, head_dim, wish, cudnn)
     log.info("attention on %s, %s, heads of %d: %s", device, dtype, head_dim, name)
     return name
+
+
+@cache
+def _say_other(wish: str, name: str) -> None:
+    """Log it once, and not at each step."""
+    log.warning(
+        "a reference has a strength other than 1, which attention %r does not compute exactly: %s does, in edits with one",
+        wish,
+        name,
+    )
 
 
 @cache

@@ -353,12 +353,13 @@ class Editor(ABC):
             fit = "stretch"  # scaled down
         canvas, placement = fit_image(image, size, fit)
         key = (_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
-        if key not in self._kept:
-            self._kept[key] = self.encode(canvas)
-        self._kept.move_to_end(key)
+        latents = self._kept.pop(key, None)
+        if latents is None:
+            latents = self.encode(canvas).cpu()  # a device that the model leaves is left by these too
+        self._kept[key] = latents
         while len(self._kept) > _REFERENCES_KEPT:
             self._kept.popitem(last=False)
-        return self._kept[key].clone(), placement
+        return latents.clone(), placement
 
     def target_size(
         self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]

@@ -6,7 +6,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN.
+# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN; and where a tensor that
+# the memory would hold has more numbers than a kernel can index, which is mended in the same way.
 _SIGNS = (
     "not enough memory",
     "out of memory",
@@ -14,6 +15,8 @@ _SIGNS = (
     "ALLOC_FAILED",
     "could not create a primitive",
     "could not create a memory object",
+    "INT_MAX",
+    "canUse32BitIndexMath",
 )
 
 

@@ -1,16 +1,18 @@
 """A model of this package's parts: transformer, autoencoder and text encoders, found, loaded and run."""
 
 import copy
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+import logging
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal, Self, Unpack
+from typing import Literal, Self, Unpack, cast
 from weakref import WeakKeyDictionary
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from .attention_backends import COMPILED_ATTENTION
 from .config import Layout, VAEConfig
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
@@ -25,11 +27,12 @@ from .loading.fitting import AUTO, fit
 from .loading.folders import TINY as TINY
 from .loading.folders import find
 from .lora import Attached, Lora, LoraReport, with_loras
+from .model_lock import lock_of
 from .packed.schemes import checked
 from .residency import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
-from .sampler import Options, Text, denoise
+from .sampler import Callback, Options, Text, denoise
 from .step_graph import release_graphs
-from .streaming import tensors_of
+from .streaming import own_mode, tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
@@ -43,11 +46,16 @@ KINDS = {
     "text_encoder_2": "t5",
 }  # of weights
 
+log = logging.getLogger(__name__)
+
 _QUICK = 5_000_000  # parameters of a decoder that is no burden at every step
 
 
 class Pipeline(Editor):
-    """A transformer, an autoencoder and the text encoders, on one device."""
+    """A transformer, an autoencoder and the text encoders, on one device.
+
+    Threads may share it: one computes at a time, and the others wait for the end of its edit or for its next callback.
+    """
 
     def __init__(self, transformer: Transformer, vae: VAE, text: TextEncoders) -> None:
         super().__init__()
@@ -57,6 +65,7 @@ class Pipeline(Editor):
         self.text = text.eval()
         self.loras: tuple[Lora, ...] = ()
         self.wishes: Wishes | None = None
+        self._lock = lock_of(transformer)  # copies with LoRAs share it, as they share the weights
         self._attached: Attached | None = None
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
         self._guests: Guests | None = None
@@ -91,7 +100,7 @@ class Pipeline(Editor):
                 None keeps all weights on the device.
             waits: where weights wait that visit: in the host's "memory", or in their mapped "file", from which they are read
                 at each visit, for which they have to be stored as they are used. "auto" is in memory if they fit there.
-            compile: have each block of the transformer compiled at its first call, see `faster.compile_blocks`.
+            compile: have the blocks of the transformer compiled at their first calls, see `faster.compile_blocks`.
             float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
             wishes: how steps are computed, see `kernels.Wishes`; None is as `kernels.wishing` around an edit says.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
@@ -142,6 +151,10 @@ class Pipeline(Editor):
                 made._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
             if compile:
                 compile_blocks(transformer)
+                if wishes is not None and wishes.attention not in COMPILED_ATTENTION:
+                    log.warning(
+                        "blocks are compiled, with torch's own attention and not %r", wishes.attention
+                    )
         return made
 
     @property
@@ -160,16 +173,17 @@ class Pipeline(Editor):
         Raises: CheckpointError in one sentence about a file that cannot be used; ValueError; TooLittleMemoryError.
         """
         bare = self.without_loras()
-        made = copy.copy(bare)  # what was encoded by the same autoencoder is shared too
-        made._bare = bare
-        made.loras = (*self.loras, *loras)
-        with explained_memory("the LoRAs", "take fewer of them, or let them run beside the weights"):
-            made._attached = with_loras(bare.transformer, bare.text, made.loras)
-            bare._views[made._attached] = bare._added_by(made._attached)
+        view = copy.copy(bare)  # what was encoded by the same autoencoder is shared too
+        view._bare = bare
+        view.loras = (*self.loras, *loras)
+        advice = "take fewer of them, or let them run beside the weights"
+        with self._lock, explained_memory("the LoRAs", advice):
+            attached = view._attached = with_loras(bare.transformer, bare.text, view.loras)
+            bare._views[attached] = bare._added_by(attached)
             if bare._guests is not None:
                 bare._guests.make_room(sum(tensor.nbytes for tensor in bare._added()))
-        made.transformer, made.text = made._attached.stages[0][1], made._attached.text
-        return made
+        view.transformer, view.text = attached.stages[0][1], attached.text
+        return view
 
     @property
     def resident_bytes(self) -> int:
@@ -178,23 +192,28 @@ class Pipeline(Editor):
 
     def leave(self) -> None:
         """Move all weights to the host's memory. To be used again, they have to `come_home`."""
-        if self._guests is not None:
-            self._guests.close()
-        release_graphs()
-        self._move(torch.device("cpu"))
+        with self._lock.idle():
+            if self._guests is not None:
+                self._guests.close()
+            release_graphs(*self._networks())
+            self._move(torch.device("cpu"))
 
     def come_home(self) -> None:
         """Move the weights back to the device, but for those that visit it. Raises: TooLittleMemoryError."""
-        with explained_memory(
-            f"the weights on {self.home}", "let the model take less, or weights of fewer bits"
-        ):
+        advice = "let the model take less, or weights of fewer bits"
+        with self._lock, explained_memory(f"the weights on {self.home}", advice):
             self._move(self.home)
 
-    @torch.inference_mode(False)
+    def _networks(self) -> list[Transformer]:
+        """Return the transformer as it was loaded, and with all LoRAs that are in use somewhere."""
+        bare = self.without_loras()
+        return [bare.transformer, *(network for view in bare._views for _, network in view.stages)]
+
     def _move(self, device: torch.device) -> None:
         for tensor in self._staying():
             if tensor.device != device:
-                tensor.data = tensor.data.to(device)
+                with own_mode(tensor):
+                    tensor.data = tensor.data.to(device)
 
     def _staying(self) -> list[Tensor]:
         """Weights that do not visit, and what LoRAs have put beside them."""
@@ -244,13 +263,13 @@ class Pipeline(Editor):
 
     def encode_prompt(self, prompt: str) -> Text:
         """`txt` and `pooled` of one prompt; the last ones used are kept."""
-        with explained_memory("the text encoders", "choose a smaller dtype, or the CPU"), self._visit():
+        with self._computing("the text encoders", "choose a smaller dtype, or the CPU"), self._visit():
             return self.text.encode([prompt])
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
         """Latents of pictures (B, H, W, 3) in [0, 1], H and W multiples of 16."""
-        with explained_memory(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
+        with self._computing(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
             weight = self.vae.encoder.conv_in.weight
             centred = (
                 image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
@@ -260,9 +279,8 @@ class Pipeline(Editor):
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         """Pictures (B, H, W, 3) in [0, 1] on the CPU, from latents (B, 16, h, w)."""
-        with explained_memory(
-            f"decoding {latents.shape[-1] * 8} x {latents.shape[-2] * 8} px", "use a smaller picture"
-        ):
+        size = f"{latents.shape[-1] * 8} x {latents.shape[-2] * 8} px"
+        with self._computing(f"decoding {size}", "use a smaller picture"):
             placed = latents.to(self.vae.decoder.conv_in.weight.device)
             image = decode_with_room(self.vae, placed, self._room())
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
@@ -271,8 +289,29 @@ class Pipeline(Editor):
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
-        with self._visit(), nullcontext() if self.wishes is None else wishing(self.wishes):
+        callback = options.get("callback")
+
+        def outside(step: int, steps: int, clean: Tensor) -> None:
+            with self._lock.lent():
+                cast("Callback", callback)(step, steps, clean)
+
+        if callback is not None:
+            options["callback"] = outside
+        with self._computing(), self._visit():
             return denoise(network, noise, *text, sigmas, **options)
+
+    @contextmanager
+    def _computing(self, attempt: str = "", advice: str = "") -> Generator[None]:
+        """Hold the model for this thread, and compute as it was wished.
+
+        Args:
+            attempt: for `explained_memory`; "" leaves that to who calls.
+            advice: likewise.
+        """
+        explained = explained_memory(attempt, advice) if attempt else nullcontext()
+        wished = nullcontext() if self.wishes is None else wishing(self.wishes)
+        with self._lock, explained, wished:
+            yield
 
     def _visit(self) -> AbstractContextManager[object]:
         """At its end, the memory that visiting weights took is given back."""

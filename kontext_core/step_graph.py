@@ -7,6 +7,7 @@ Source: pytorch.org, CUDA semantics, CUDA Graphs.
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -34,9 +35,9 @@ def velocity(
         return _graphs.setdefault(network, StepGraph()).velocity(network, tokens, prepared, table, step)
 
 
-def release_graphs() -> None:
-    """Give the memory of all graphs back."""
-    for graph in _graphs.values():
+def release_graphs(*networks: Transformer) -> None:
+    """Give the memory of these networks' graphs back; of all graphs where none is named."""
+    for graph in [_graphs[one] for one in networks if one in _graphs] if networks else list(_graphs.values()):
         graph.release()
 
 
@@ -136,17 +137,33 @@ class StepGraph:
 
 
 def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """Two runs to warm up on a stream beside, of the current device, and one that is recorded there."""
-    beside = torch.cuda.Stream()
-    beside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(beside):
-        for _ in range(2):
-            run()
-    torch.cuda.current_stream().wait_stream(beside)
-    graph = torch.cuda.CUDAGraph()
+    """Run it twice to warm up on a stream beside, of the current device, and record it there.
+
+    Where recording fails, all is as it was before: torch itself would stay on that stream, refuse random numbers, and keep
+    its allocator from giving memory back.
+    """
+    main, beside, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+    beside.wait_stream(main)
+    try:
+        with torch.cuda.stream(beside):
+            for _ in range(2):
+                run()
+    finally:
+        main.wait_stream(beside)
+    graph, device = torch.cuda.CUDAGraph(), torch.cuda.current_device()
+    generator = torch.cuda.default_generators[device]
+    random_state = generator.clone_state()
     # other threads may go on with what a recording forbids
-    with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
-        result = run()
+    recording = torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local")
+    try:
+        with torch.cuda.stream(beside), recording:
+            result = run()
+    except BaseException:
+        generator.graphsafe_set_state(random_state)
+        with suppress(RuntimeError):  # of a recording that came to its end
+            torch._C._cuda_endAllocateToPool(device, pool)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            torch._C._cuda_releasePool(device, pool)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        raise
     return result, graph.replay
 
 

@@ -10,7 +10,7 @@ block through the small buffers of `staging` while one computes.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -315,10 +315,15 @@ def stream_blocks(
 def move_others(model: nn.Module, device: torch.device, packets: Sequence[Packet]) -> None:
     """Move to the device what is in no packet."""
     visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
-    with torch.inference_mode(False):
-        for tensor in tensors_of(model):
-            if id(tensor) not in visiting:
+    for tensor in tensors_of(model):
+        if id(tensor) not in visiting:
+            with own_mode(tensor):
                 tensor.data = tensor.data.to(device)
+
+
+def own_mode(tensor: Tensor) -> AbstractContextManager[object]:
+    """Be in or outside of inference mode, as when the tensor was made: only data of that mode can become its own."""
+    return torch.inference_mode(tensor.is_inference())
 
 
 def tensors_of(module: nn.Module, without: type[nn.Module] | None = None) -> list[Tensor]:

@@ -91,7 +91,9 @@ class TextEncoders(nn.Module):
         found: list[tuple[Tensor, Tensor]] = []
         for text in texts:  # one at a time: a prompt's bits must not depend on its neighbours
             if text not in self._kept:
-                self._kept[text] = (*self.embed(*self.tokenize([text])), self._lost_text(text))
+                txt, pooled = self.embed(*self.tokenize([text]))
+                # a device that the model leaves is left by these too
+                self._kept[text] = txt.cpu(), pooled.cpu(), self._lost_text(text)
             self._kept.move_to_end(text)
             txt, pooled, warnings = self._kept[text]
             for warning in warnings:  # each time: who asks again has not seen the first answer

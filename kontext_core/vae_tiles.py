@@ -21,6 +21,9 @@ from .vae import VAE, AttnBlock, Decoder, Encoder, Level, Middle, ResnetBlock
 log = logging.getLogger(__name__)
 
 TILE = 512  # positions a side, at each level's own resolution; even
+INDEXED = (
+    2**31 - 1
+)  # numbers of a layer that kernels of a card index; upsampling refuses more (UpSampleNearest2d.cu)
 _QUERIES = 1024
 _LIVE = 5  # so many times the largest layer lies in memory at once: 3.4 to 6.2 times by `python -m benchmarks.cpu_parts`
 
@@ -29,8 +32,8 @@ _Pointwise = Callable[[Tensor], Tensor]
 
 def encode_with_room(vae: VAE, image: Tensor, room: int | None = None) -> Tensor:
     """`VAE.encode`; where the memory is too little for that, in tiles. Args: room: see `decode_with_room`."""
-    needed = work_bytes(vae, image.shape[-2], image.shape[-1])
-    return _with_room(lambda: vae.encode(image), lambda one: encode_in_tiles(vae, one), image, needed, room)
+    size = image.shape[-2], image.shape[-1]
+    return _with_room(vae, vae.encode, lambda one: encode_in_tiles(vae, one), image, size, room)
 
 
 def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tensor:
@@ -39,10 +42,8 @@ def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tens
     Args: room: bytes that are left for it; None where nobody knows, and an attempt tells.
     Raises: ValueError if numbers of the result are not finite, and those of the latents are.
     """
-    needed = work_bytes(vae, 8 * latents.shape[-2], 8 * latents.shape[-1])
-    image = _with_room(
-        lambda: vae.decode(latents), lambda one: decode_in_tiles(vae, one), latents, needed, room
-    )
+    size = 8 * latents.shape[-2], 8 * latents.shape[-1]
+    image = _with_room(vae, vae.decode, lambda one: decode_in_tiles(vae, one), latents, size, room)
     if bool(latents.isfinite().all()):
         check_finite(image, "the picture", vae)
     return image
@@ -77,18 +78,35 @@ def decode_in_tiles(vae: VAE, latents: Tensor, tile: int = TILE) -> Tensor:
     return _Tiles(vae.decoder.conv_in.weight, tile).decode(vae.decoder, latents)
 
 
+def whole_at_once(config: VAEConfig, height_px: int, width_px: int) -> int:
+    """Count the pictures whose largest layer a card's kernels can number with 32 bits; 0 if one alone is too large."""
+    return INDEXED // largest_layer(config, height_px, width_px)
+
+
 def _with_room(
-    whole: Callable[[], Tensor], tiled: _Pointwise, x: Tensor, needed: int, room: int | None
+    vae: VAE, whole: _Pointwise, tiled: _Pointwise, x: Tensor, size_px: tuple[int, int], room: int | None
 ) -> Tensor:
-    """Args: needed: bytes for each picture whole."""
-    if room is None or needed * len(x) <= room:
+    """Run pictures whole where that is possible, else in tiles.
+
+    Args:
+        vae: what runs them.
+        whole: for some of them at once.
+        tiled: for one.
+        x: (B, ...).
+        size_px: (height, width).
+        room: see `decode_with_room`.
+    """
+    needed = work_bytes(vae, *size_px)
+    at_once = len(x) if x.device.type == "cpu" else whole_at_once(vae.config, *size_px)
+    if at_once and (room is None or needed * len(x) <= room):
         try:
             with explained_memory("the pictures whole", ""):
-                return whole()
+                return torch.cat([whole(some) for some in x.split(at_once)])
         except TooLittleMemoryError:
-            if x.device.type == "cuda":
-                torch.cuda.empty_cache()  # what the attempt has left is in pieces of the wrong size
-    log.info("the autoencoder works in tiles: %d pictures whole do not fit the memory", len(x))
+            pass
+        # here and not above: there the error still held what the attempt had made
+        torch.cuda.empty_cache()  # what it has left is in pieces of the wrong size
+    log.info("the autoencoder works in tiles: %d pictures are too large to be taken whole", len(x))
     return torch.cat([tiled(one) for one in x.split(1)])
 
 

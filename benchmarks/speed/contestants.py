@@ -1,4 +1,4 @@
-"""Who runs: our modes and diffusers', one line each in `MODES` and `PEERS`."""
+"""Who runs: our modes, diffusers' and ComfyUI's, one line each in `MODES` and `PEERS`."""
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import Any
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -19,14 +18,11 @@ from kontext_core.step_graph import velocity as one_step
 from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 
+from .comfyui import ComfyFlux, UnavailableError, comfyui
 from .models import Question, same_weights, their_transformer
 
 Scope = Callable[[], AbstractContextManager[Any]]
 Step = Callable[[], Tensor]
-
-
-class UnavailableError(Exception):
-    """A contestant that cannot run here. The message says why."""
 
 
 @dataclass(frozen=True)
@@ -80,43 +76,59 @@ def cudnn() -> AbstractContextManager[Any]:
     )
 
 
-def their_cudnn(model: Transformer) -> FluxTransformer2DModel:
-    _needs_cuda(model, "cuDNN is for CUDA only")
+def theirs(model: Transformer) -> Any:
+    """diffusers' own."""
+    if find_spec("diffusers") is None:
+        raise UnavailableError("diffusers is not installed")
     return their_transformer(model)
 
 
-def their_compiled_blocks(model: Transformer) -> FluxTransformer2DModel:
+def their_cudnn(model: Transformer) -> Any:
+    _needs_cuda(model, "cuDNN is for CUDA only")
+    return theirs(model)
+
+
+def their_compiled_blocks(model: Transformer) -> Any:
     _needs_cuda(model, "compiled blocks pay on CUDA only (benchmarks/training_notes.md)")
-    theirs = their_transformer(model)
-    theirs.compile_repeated_blocks(fullgraph=True, dynamic=False)
-    return theirs
+    network = theirs(model)
+    network.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    return network
 
 
 def their_compiled_whole(model: Transformer) -> Any:
     _needs_cuda(model, "compiling pays on CUDA only (benchmarks/training_notes.md)")
-    theirs = their_transformer(model)
-    theirs.fuse_qkv_projections()
-    theirs.compile(mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False)
-    return theirs
+    network = theirs(model)
+    network.fuse_qkv_projections()
+    network.compile(mode="max-autotune-no-cudagraphs", fullgraph=True, dynamic=False)
+    return network
 
 
-def their_float8(model: Transformer) -> FluxTransformer2DModel:
+def their_float8(model: Transformer) -> Any:
     """torchao's float8 with a factor for each row, blocks compiled."""
     _needs_float8(model)
     if find_spec("torchao") is None:
         raise UnavailableError("torchao is not installed")
     from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_
 
-    theirs = their_transformer(model)
+    network = theirs(model)
     quantize_(
-        theirs,
+        network,
         Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()),
         filter_fn=lambda module, name: (
             isinstance(module, nn.Linear) and "blocks" in name and "norm" not in name
         ),
     )
-    theirs.compile_repeated_blocks(fullgraph=True, dynamic=False)
-    return theirs
+    network.compile_repeated_blocks(fullgraph=True, dynamic=False)
+    return network
+
+
+def comfyui_compiled(model: Transformer) -> ComfyFlux:
+    """Block by block, as its users compile it."""
+    _needs_cuda(model, "compiled blocks pay on CUDA only (benchmarks/training_notes.md)")
+    network = comfyui(model)
+    for block in (*network.network.double_blocks, *network.network.single_blocks):
+        block.compile(dynamic=False)
+    return network
 
 
 def as_loaded(model: Transformer) -> Transformer:
@@ -192,11 +204,13 @@ APPROXIMATIONS: dict[str, Contestant] = {
     f"ours, {name}": Contestant(False, _same, denoise={"approximate": name}) for name in METHODS
 }
 PEERS: dict[str, Contestant] = {
-    "diffusers": Contestant(True, their_transformer),
+    "diffusers": Contestant(True, theirs),
     "diffusers, cuDNN": Contestant(True, their_cudnn, cudnn),
     "diffusers, compiled": Contestant(True, their_compiled_blocks, cudnn),
     "diffusers, compiled whole": Contestant(True, their_compiled_whole, cudnn, slow=True),
     "diffusers, torchao fp8": Contestant(False, their_float8, cudnn),
+    "ComfyUI": Contestant(True, comfyui),
+    "ComfyUI, compiled": Contestant(True, comfyui_compiled),
 }
 
 
@@ -213,9 +227,11 @@ def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
                 return one_step(model, asked.tokens, prepared, table, 0)
 
         return ours
+    if isinstance(model, ComfyFlux):
+        return model.step(asked, contestant.scope)
     img = asked.img.to(asked.txt.dtype)
 
-    def theirs() -> Tensor:
+    def their_step() -> Tensor:
         with contestant.scope():
             velocity = model(
                 hidden_states=img,
@@ -229,7 +245,7 @@ def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
             )[0]
         return velocity[:, : asked.tokens.shape[1]]
 
-    return theirs
+    return their_step
 
 
 def weights_gib(model: nn.Module) -> float:

@@ -1,10 +1,9 @@
 """One whole edit: pictures through the autoencoder, all steps, and back. The prompt's states are given on both sides."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
 from torch import Tensor
 
 from kontext_core.latents import noise, pack
@@ -14,14 +13,18 @@ from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
 
 from .cases import Case
+from .comfyui import ComfyFlux
 from .contestants import Contestant, UnavailableError
 from .models import Question
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 def edit_of(
     contestant: Contestant,
     model: Any,
-    vaes: tuple[VAE, AutoencoderKL],
+    vaes: tuple[VAE, "AutoencoderKL | None"],
     asked: Question,
     case: Case,
     steps: int,
@@ -32,6 +35,8 @@ def edit_of(
     pictures = [torch.rand(1, 3, side, side, generator=generator).to(asked.txt) for _ in asked.references]
     if isinstance(model, Transformer):
         return _ours(contestant, model, vaes[0], asked, side, steps, pictures)
+    if isinstance(model, ComfyFlux):
+        raise UnavailableError("ComfyUI's module is measured by steps")
     if len(pictures) > 1:
         raise UnavailableError("diffusers' pipeline takes one reference")
     return _theirs(contestant, model, vaes[1], asked, side, steps, pictures)
@@ -65,12 +70,14 @@ def _ours(
 def _theirs(
     contestant: Contestant,
     model: Any,
-    vae: AutoencoderKL,
+    vae: "AutoencoderKL | None",
     asked: Question,
     side: int,
     steps: int,
     pictures: Sequence[Tensor],
 ) -> Callable[[], Tensor]:
+    from diffusers import FlowMatchEulerDiscreteScheduler, FluxKontextPipeline
+
     pipeline = FluxKontextPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(
             use_dynamic_shifting=True,

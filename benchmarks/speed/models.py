@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import AutoencoderKL, FluxTransformer2DModel
 from torch import Tensor, nn
 
 from kontext_core.config import TransformerConfig, VAEConfig
@@ -16,6 +15,9 @@ from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
 
 from .cases import Case
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, FluxTransformer2DModel
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,10 @@ def same_weights(model: Transformer) -> Transformer:
     return other.eval()
 
 
-def their_transformer(model: Transformer) -> FluxTransformer2DModel:
+def their_transformer(model: Transformer) -> "FluxTransformer2DModel":
     """diffusers' model on the same memory; the last layer's modulation alone is a copy, its halves swapped."""
+    from diffusers import FluxTransformer2DModel
+
     config = model.config
     with torch.device("meta"):
         theirs = FluxTransformer2DModel(
@@ -71,7 +75,9 @@ def their_transformer(model: Transformer) -> FluxTransformer2DModel:
     return _theirs(theirs, model.state_dict(), rules)
 
 
-def their_vae(model: VAE) -> AutoencoderKL:
+def their_vae(model: VAE) -> "AutoencoderKL":
+    from diffusers import AutoencoderKL
+
     config = model.config
     with torch.device("meta"):
         theirs = AutoencoderKL(

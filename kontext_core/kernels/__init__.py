@@ -91,7 +91,7 @@ def chosen(x: Tensor) -> Kernels:
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return plain
     form = _wishes.get().kernels
-    if form == "fused" or (form == "auto" and x.is_cuda and runs_fused(x.device)):
+    if form == "fused" or (form == "auto" and x.is_cuda and runs_fused(x.device, x.dtype)):
         return _fused()
     if form == "auto" and x.device.type == "cpu" and x.dtype == torch.float32:
         return cpu
@@ -99,17 +99,22 @@ def chosen(x: Tensor) -> Kernels:
 
 
 @cache
-def runs_fused(device: torch.device) -> bool:
-    """Whether Triton is there, compiles for this device, and gives what plain torch gives. Looked at once."""
+def runs_fused(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> bool:
+    """Tell whether Triton is there, compiles for this device, and gives what plain torch gives in these numbers.
+
+    Looked at once for each.
+    """
     try:
         from .check import difference
 
-        error = difference(_fused(), device)
+        error = difference(_fused(), device, dtype)
     except Exception as reason:  # a compiler can fail in its own ways, and the plain form needs none
-        log.info("no fused kernels on %s, plain torch in their place: %s", device, reason)
+        log.info("no fused kernels on %s in %s, plain torch in their place: %s", device, dtype, reason)
         return False
     if not error < 0.01:
-        log.warning("fused kernels on %s are off by %.1e, plain torch in their place", device, error)
+        log.warning(
+            "fused kernels on %s in %s are off by %.1e, plain torch in their place", device, dtype, error
+        )
         return False
     return True
 

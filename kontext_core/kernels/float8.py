@@ -90,6 +90,11 @@ class Float8Linear(PackedLinear):
     def forward(self, x: Tensor | Rows) -> Tensor:
         return self._product(x if isinstance(x, Rows) else _kernels(x).packed(x), slice(None))
 
+    def multiply_on_card(self, x: Tensor) -> Tensor:
+        """Compute `forward` by the card's own products, wherever x is."""
+        weight, bias = cast("Float8", self.pieces[0]), cast("Tensor | None", self.bias)
+        return card_product(pack_rows(x), weight.stored, cast("Tensor", weight.factor), bias)
+
     def in_parts(self, x: Tensor | Rows, first: int, wanted: slice) -> tuple[Tensor, Tensor]:
         rows = x if isinstance(x, Rows) else _kernels(x).packed(x)
         # products read factors from aligned memory, and where the wanted ones begin may lie anywhere

@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 # Positions from which on a CPU's group norm is our own. Torch's adds each channel up in one float32 number where channels
 # lie side by side: its error is 0.0002 of a deviation at 512 px, 0.12 at 4096 px (benchmarks.cpu_parts).
 _MANY = 2**14
+_FAR = 100.0  # mean^2 over variance, from which a mean is taken from a picture before it is squared
 
 
 def laid_out(x: Tensor) -> Tensor:
@@ -40,17 +41,27 @@ def swished(norm: nn.GroupNorm, x: Tensor) -> Tensor:
 
 
 def by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
-    """The group norm of a picture (B, C, H, W) from sums of its rows, which are summed in float64: exact at any size."""
+    """Compute the group norm of a picture from sums of its rows, which are summed in float64.
+
+    At any size and for any mean its error is PyTorch's for small contiguous pictures, or below it.
+
+    Args:
+        x: (B, C, H, W).
+    """
     rows = x.permute(0, 2, 3, 1)
     sums = rows.sum(2, dtype=torch.float32).double().sum(1)
     squares = torch.linalg.vector_norm(rows, dim=2, dtype=torch.float32).double().square().sum(1)
     count = x.numel() // (x.shape[0] * norm.num_groups)
-    mean, power = (one.unflatten(1, (norm.num_groups, -1)).sum(2) / count for one in (sums, squares))
-    factor = ((power - mean.square()).clamp(min=0) + norm.eps).rsqrt()
-    factor, mean = (one.repeat_interleave(norm.num_channels // norm.num_groups, 1) for one in (factor, mean))
+    mean, power = (total.unflatten(1, (norm.num_groups, -1)).sum(2) / count for total in (sums, squares))
+    variance = (power - mean.square()).clamp(min=0) + norm.eps
+    width = norm.num_channels // norm.num_groups
+    if bool((mean.square() > _FAR * variance).any()):  # their difference has lost digits
+        centre = mean.float().repeat_interleave(width, 1)[..., None, None]
+        return by_rows(norm, x.float() - centre).to(x.dtype)
+    factor, mean = (values.repeat_interleave(width, 1) for values in (variance.rsqrt(), mean))
     factor = factor * norm.weight
     shift = norm.bias - mean * factor
-    factor, shift = (one[..., None, None].float() for one in (factor, shift))
+    factor, shift = (values[..., None, None].float() for values in (factor, shift))
     return torch.addcmul(shift, x.float(), factor).to(x.dtype)
 
 
@@ -73,23 +84,25 @@ def difference(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> flo
 def _fuses(x: Tensor, norm: nn.GroupNorm | None = None) -> bool:
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or wishes().kernels == "plain":
         return False
-    if not (wishes().kernels == "fused" or (x.is_cuda and _runs(x.device))):
+    if not (wishes().kernels == "fused" or (x.is_cuda and _runs(x.device, x.dtype))):
         return False
     return norm is None or (type(norm) is nn.GroupNorm and norm.affine and _kernel().fits(norm))
 
 
 @cache
-def _runs(device: torch.device) -> bool:
+def _runs(device: torch.device, dtype: torch.dtype) -> bool:
     """Looked at once, as `runs_fused` is."""
-    if not runs_fused(device):
+    if not runs_fused(device, dtype):
         return False
     try:
-        error = difference(device)
+        error = difference(device, dtype)
     except Exception as reason:  # a compiler can fail in its own ways
-        log.info("no fused group norm on %s: %s", device, reason)
+        log.info("no fused group norm on %s in %s: %s", device, dtype, reason)
         return False
     if not error < 0.01:
-        log.warning("the fused group norm on %s is off by %.1e, torch's in its place", device, error)
+        log.warning(
+            "the fused group norm on %s in %s is off by %.1e, torch's in its place", device, dtype, error
+        )
     return error < 0.01
 
 

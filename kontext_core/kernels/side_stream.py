@@ -22,10 +22,12 @@ def both(x: Tensor, first: Callable[[], First], second: Callable[[], Second]) ->
         return first(), second()
     main, side = torch.cuda.current_stream(x.device), _side(x.device)
     side.wait_stream(main)
-    with torch.cuda.stream(side):
-        smaller = second()
-    larger = first()
-    main.wait_stream(side)
+    try:
+        with torch.cuda.stream(side):
+            smaller = second()
+        larger = first()
+    finally:  # also where one fails: what they have taken is free for the main stream then
+        main.wait_stream(side)
     return larger, smaller
 
 

@@ -1,4 +1,7 @@
-"""The transformer and the autoencoder from their files."""
+"""The transformer and the autoencoder from their files.
+
+Weights are made outside of inference mode, whatever mode loads them: those that are made in it can be used nowhere else.
+"""
 
 import logging
 import time
@@ -35,6 +38,7 @@ T5_BLOCKS = ("encoder.block.",)
 _HIGH_PRECISION = ("img_mod", "txt_mod", "modulation")
 
 
+@torch.inference_mode(False)
 def load_transformer(
     path: str | Path,
     *,
@@ -60,6 +64,7 @@ def load_transformer(
     )
 
 
+@torch.inference_mode(False)
 def load_vae(
     path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> VAE:
@@ -70,6 +75,7 @@ def load_vae(
     return fill(model, report, weights, dtype, device)
 
 
+@torch.inference_mode(False)
 def load_preview(
     path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> PreviewDecoder:

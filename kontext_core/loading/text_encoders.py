@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 _VOCABULARY_MULTIPLE = 128  # T5's embedding has 32128 rows for 32100 tokens
 
 
+@torch.inference_mode(False)  # as in `models`
 def load_text_encoders(
     path: str | Path | Mapping[str, str | Path],
     *,

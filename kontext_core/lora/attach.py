@@ -77,6 +77,7 @@ class Attached:
     files: tuple[LoraFile, ...]
 
 
+@torch.inference_mode(False)  # its weights are used in any mode
 def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lora]) -> Attached:
     """A view of a model with LoRAs upon it, in order. What a file cannot give is logged as a warning.
 

@@ -128,7 +128,7 @@ class FlowTraining:
             paper's own distribution hardly visits such times in a small picture.
         reuse: how often a drawn scene is noised.
         seed: of scenes, noise and times. None takes a new one for each run that the weights have behind them.
-        compile: `torch.compile` of the blocks, a minute or more at the start for each number of references.
+        compile: `torch.compile` of the blocks, a minute or more at the start for each of the first shapes of batches.
     """
 
     minutes: float = 90.0

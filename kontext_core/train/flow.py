@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Layout
+from ..faster import compile_blocks
 from ..latents import pack
 from ..positions import layout_ids, target_ids, text_ids
 from ..text import TextEncoders
@@ -67,8 +68,7 @@ def train_flow(
     config = transformer.config
     model = FlowModel(transformer, text).to(device).train()
     if training.compile:
-        for block in (*transformer.double_blocks, *transformer.single_blocks):
-            block.compile(dynamic=False)
+        compile_blocks(transformer)
     matrices, scales, others = split_parameters(transformer)
     others += model.alignment.parameters()
     small = [{"params": others}, {"params": scales, "lr": training.lr_adam * training.scales_rate}]

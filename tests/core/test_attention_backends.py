@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import ProfilerActivity, profile
 
-from kontext_core import attention_backends
-from kontext_core.attention import attention
+from kontext_core import attention, attention_backends
 from kontext_core.attention_backends import BACKENDS, call, choose
 from kontext_core.kernels import Wishes, wishing
 from tests.conftest import relative_error
@@ -58,20 +57,23 @@ def test_table(
 
 
 @pytest.mark.parametrize(
-    ("version", "head_dim", "n_queries", "fits"),
+    ("version", "head_dim", "n_queries", "n_keys", "fits"),
     [
-        (91500, 128, 8704, True),  # 1024 x 1024 px with one reference
-        (91500, 128, 8624, False),  # 1248 x 832
-        (91501, 128, 8624, True),
-        (91501, 136, 8704, False),
-        (92201, 136, 8624, True),
-        (0, 128, 5, False),
+        (91500, 128, 8704, 8704, True),  # 1024 x 1024 px with one reference
+        (91500, 128, 8624, 8624, False),  # 1248 x 832
+        (91500, 128, 4096, 4097, False),  # the last block, with an odd number of keys
+        (91500, 128, 4097, 8704, False),
+        (91501, 128, 8624, 8624, True),
+        (91501, 128, 4096, 4097, True),
+        (91501, 136, 8704, 8704, False),
+        (92201, 136, 8624, 8624, True),
+        (0, 128, 5, 5, False),
     ],
 )
 def test_what_cudnn_is_trusted_with(
-    version: int, head_dim: int, n_queries: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+    version: int, head_dim: int, n_queries: int, n_keys: int, fits: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert attention_backends.cudnn_fits(version, head_dim, n_queries) == fits
+    assert attention_backends.cudnn_fits(version, head_dim, n_queries, n_keys) == fits
     assert choose(HOPPER, frozenset(), BF16, head_dim, "auto", fits) == ("cudnn" if fits else "flash2")
     assert choose(HOPPER, frozenset(), BF16, head_dim, "cudnn", fits) == "cudnn", "asked for"
 
@@ -79,9 +81,84 @@ def test_what_cudnn_is_trusted_with(
     monkeypatch.setattr(attention_backends, "_compiled_for", 99999)
     monkeypatch.setattr(attention_backends, "_version_of_cudnn", lambda: version)
     attention_backends.ask_cudnn()
-    monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
-    q: Any = SimpleNamespace(is_cuda=True, shape=(1, n_queries, 24, head_dim))
-    assert attention_backends.chosen_backend(q) == ("cudnn" if fits else "flash2")
+    q, k = (_on_a_card(length, head_dim) for length in (n_queries, n_keys))
+    with monkeypatch.context() as compiling:
+        compiling.setattr(torch.compiler, "is_compiling", lambda: True)
+        assert attention_backends.chosen_backend(q, k) == ("cudnn" if fits else "flash2")
+    with torch.no_grad():
+        asked: list[bool] = []
+        monkeypatch.setattr(attention_backends, "_chosen", lambda *given: asked.append(given[-1]) or "torch")
+        attention_backends.chosen_backend(q, k)
+    assert asked == [fits]
+
+
+def _on_a_card(length: int, head_dim: int) -> Any:
+    return SimpleNamespace(
+        is_cuda=True, shape=(1, length, 24, head_dim), device=torch.device("cuda", 0), dtype=BF16
+    )
+
+
+@pytest.mark.parametrize(
+    ("card", "package", "wish", "alone", "weighted"),
+    [
+        (HOPPER, SAGE, "sage", "sage", "cudnn"),
+        (ADA, SAGE, "sage", "sage", "flash2"),
+        (HOPPER, FLASH3, "flash3_fp8", "flash3_fp8", "flash3"),
+        (BLACKWELL, FLASH4, "flash4", "flash4", "cudnn"),
+        (HOPPER, FLASH3, "flash3", "flash3", "flash3"),
+        (HOPPER, FLASH3, "cudnn", "cudnn", "cudnn"),
+        (HOPPER, FLASH3, "auto", "flash3", "flash3"),
+        (AMPERE, SAGE, "flash2", "flash2", "flash2"),
+        (HOPPER, SAGE, "torch", "torch", "torch"),
+    ],
+)
+def test_weighted_keys_are_attended_exactly(
+    card: tuple[int, int],
+    package: str,
+    wish: str,
+    alone: str,
+    weighted: str,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Whatever was wished: 136 channels are not for all, and coarse numbers would lose what the last eight hold."""
+
+    def chosen(device: object, dtype: torch.dtype, head_dim: int, asked: str, cudnn: bool) -> str:
+        return choose(card, frozenset({package}), BF16, head_dim, asked, cudnn)
+
+    used: list[str] = []
+
+    def called(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
+        used.append(backend)
+        assert backend == "torch" or BACKENDS[backend].fits(card, q.shape[-1])
+        return call("torch", q, k, v, scale)
+
+    monkeypatch.setattr(attention_backends, "_chosen", chosen)
+    monkeypatch.setattr(attention_backends, "_version_of_cudnn", lambda: 92201)
+    monkeypatch.setattr(attention, "call", called)
+    attention_backends._say_other.cache_clear()
+    q, k, v = torch.randn(3, 1, 12, 2, 128, generator=torch.Generator().manual_seed(0)).unbind()
+    weights = attention.key_weights(4, [8], [0.5], 128)
+    with torch.no_grad():
+        expected = attention.attention(q, k, v, weights)
+        used.clear()
+        with wishing(Wishes(attention=wish)):
+            assert attention_backends.chosen_backend(_on_a_card(12, 128)) == alone
+            assert attention_backends.chosen_backend(_on_a_card(12, 136), None, 8) == weighted
+            found = [attention.attention(q, k, v, weights) for _ in range(2)]
+    assert used == [weighted if wish != "auto" else "torch"] * 2
+    assert torch.equal(found[0], expected)
+    assert caplog.text.count("strength other than 1") == (alone != weighted)
+
+
+def test_a_wish_that_cannot_be_had_is_refused_with_weights_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    q = torch.randn(1, 12, 2, 128)
+    with (
+        torch.no_grad(),
+        wishing(Wishes(attention="sage")),
+        pytest.raises(ValueError, match="'sage' cannot be had"),
+    ):
+        attention.attention(q, q, q, attention.key_weights(4, [8], [0.5], 128))
 
 
 def test_only_what_is_exact_comes_unasked() -> None:
@@ -113,9 +190,9 @@ def test_what_cannot_be_had(
 def test_a_wish_is_heard() -> None:
     q = torch.randn(1, 4, 2, 16)
     with torch.no_grad(), wishing(Wishes(attention="flash2")), pytest.raises(ValueError, match="choose auto"):
-        attention(q, q, q)
+        attention.attention(q, q, q)
     with torch.no_grad(), wishing(Wishes(attention="torch")):
-        attention(q, q, q)
+        attention.attention(q, q, q)
 
 
 @pytest.mark.parametrize("backend", ["flash3", "flash4", "sage", "cudnn", "flash2"])
@@ -185,9 +262,9 @@ def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 def test_the_kernel_that_runs() -> None:
     """By its name, on the card at hand."""
     q = torch.randn(1, 512, 24, 128, device="cuda", dtype=BF16)
-    attention(q, q, q)
+    attention.attention(q, q, q)
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:
-        attention(q, q, q)
+        attention.attention(q, q, q)
         torch.cuda.synchronize()
     names = " ".join(event.key.lower() for event in recorded.key_averages())
     expected = {"cudnn": "cudnn", "flash2": "flash", "flash3": "flash", "flash4": "flash", "torch": ""}

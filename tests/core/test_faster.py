@@ -2,23 +2,31 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from kontext_core import faster
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
 from kontext_core.faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
-from kontext_core.kernels import Wishes, wishes, wishing
+from kontext_core.kernels import Wishes, pictures, wishes, wishing
 from kontext_core.kernels.float8 import Float8Linear
 from kontext_core.latents import noise
+from kontext_core.lora import Lora
+from kontext_core.packed.layer import PackedLinear, Whole
 from kontext_core.pipeline import Pipeline
+from kontext_core.references import ReferenceLatents
+from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 from tests.core.conftest import SMALL, built
+from tests.core.test_residency import lora_file, made
 
 
 @torch.no_grad()
@@ -38,6 +46,105 @@ def test_blocks_compile_in_one_piece(inputs: Callable[..., dict[str, Tensor]]) -
     assert traced == 2
     with exchanging(lambda k, v: (k, v * 0)):
         assert not torch.allclose(model(**given), expected), "keys and values of other devices are seen"
+    torch._dynamo.reset()
+
+
+class Counted:
+    """A backend of `torch.compile` that keeps the trace, and counts what it is asked for."""
+
+    def __init__(self) -> None:
+        self.compiled = self.called = 0
+
+    def __call__(self, graph: Any, _: object) -> Callable[..., object]:
+        self.compiled += 1
+
+        def run(*values: object) -> object:
+            self.called += 1
+            return graph.forward(*values)
+
+        return run
+
+
+@torch.no_grad()
+def test_blocks_are_compiled_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many sizes, several references, lengths of prompts and batches: torch alone counts eight for all blocks together."""
+    monkeypatch.setattr(faster, "SHAPES", 2)
+    model, plain = (
+        built(lambda: Transformer(replace(SMALL, depth=1, depth_single_blocks=3))) for _ in range(2)
+    )
+    counted = Counted()
+    compile_blocks(model, backend=counted)
+
+    def check(height: int, batch: int = 1, length: int = 5, count: int = 1, strength: float = 1.0) -> int:
+        """How many programs were made for it."""
+        generator, before = torch.Generator().manual_seed(height), counted.compiled
+        references = [
+            ReferenceLatents(torch.randn(1, 16, height, 6, generator=generator), strength)
+            for _ in range(count)
+        ]
+        txt = torch.randn(batch, length, SMALL.context_in_dim, generator=generator)
+        pooled = torch.randn(batch, SMALL.vec_in_dim, generator=generator)
+        given = (noise(batch, 4, 6, 0), txt, pooled, [1.0, 0.0])
+        found, expected = (denoise(network, *given, references=references) for network in (model, plain))
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+        assert counted.called == 4, "each of the blocks"
+        counted.called = 0
+        return counted.compiled - before
+
+    # for a double block, a single one and the last
+    assert [check(height) for height in range(2, 24, 2)] == [3, 3, 3] + [0] * 8
+    assert check(8, batch=2) <= 3
+    assert check(12, batch=3, length=7, count=2) <= 3
+    assert check(6, batch=2, length=9) + check(10, batch=3, length=6, count=3) == 0
+    assert check(8, strength=0.5) == 3
+    torch._dynamo.reset()
+
+
+def test_modes_and_training_have_programs_of_their_own(inputs: Callable[..., dict[str, Tensor]]) -> None:
+    model, counted = built(lambda: Transformer(SMALL)), Counted()
+    compile_blocks(model, backend=counted)
+    for mode in (torch.no_grad, torch.inference_mode, torch.enable_grad) * 2:
+        with mode():
+            model(**inputs())
+        assert counted.called == 4
+        counted.called = 0
+    compiled = counted.compiled
+    model.requires_grad_(True).train()
+    model(**inputs()).sum().backward()
+    assert model.single_blocks[0].linear1.weight.grad is not None
+    assert counted.compiled > compiled
+    torch._dynamo.reset()
+
+
+def test_blocks_of_other_weights_share_no_program_and_die_with_the_model() -> None:
+    """A packed one among plain ones, one with a hook; and a compiled model is freed when nobody holds it."""
+    model, counted = built(lambda: Transformer(replace(SMALL, depth=1, depth_single_blocks=4))), Counted()
+    linear = model.single_blocks[1].linear1
+    model.single_blocks[1].linear1 = PackedLinear([Whole(linear.weight.detach())], linear.bias)
+    seen: list[Tensor] = []
+    model.single_blocks[2].register_forward_hook(lambda *given: seen.append(given[2]))
+    compile_blocks(model, backend=counted)
+    programs = [block._compiled_call_impl.func for block in model.single_blocks]
+    assert len(set(programs)) == 3
+    assert programs[0] is programs[3]
+    x, pe = torch.randn(1, 7, 32), torch.ones(1, 7, 8, dtype=torch.complex64)
+    with torch.no_grad():
+        for block in model.single_blocks:
+            block(x, pe, torch.randn(1, 3, 1, 32))
+    assert (counted.called, len(seen)) == (4, 1)
+    gone = [ref(block) for block in model.single_blocks]
+    del model, block, linear, seen[:]
+    assert [one() for one in gone] == [None] * 4
+    torch._dynamo.reset()
+
+
+def test_a_lora_on_compiled_blocks_acts(tmp_path: Path) -> None:
+    plain, compiled = (Pipeline.load(device="cpu") for _ in range(2))
+    loras = [Lora(lora_file(plain, 4, tmp_path), 0.7)]
+    compile_blocks(compiled.transformer, backend="eager")
+    expected = made(plain.with_loras(loras))
+    torch.testing.assert_close(made(compiled.with_loras(loras)), expected, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(made(compiled), expected)
     torch._dynamo.reset()
 
 
@@ -66,10 +173,46 @@ def test_wishes_of_a_pipeline() -> None:
 
     loaded = Pipeline.load(device="cpu", wishes=wished)
     text = loaded.encode_prompt("make the circle blue")
-    for made in (loaded, loaded.with_loras([]), Pipeline.load(device="cpu")):
+    for model in (loaded, loaded.with_loras([]), Pipeline.load(device="cpu")):
         with wishing(Wishes(kernels="plain")):
-            made.denoise(noise(1, 4, 4, 0), text, sigmas(1, 4), callback=look)
+            model.denoise(noise(1, 4, 4, 0), text, sigmas(1, 4), callback=look)
     assert asked == [wished, wished, Wishes(kernels="plain")]
+
+
+def test_wishes_reach_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The autoencoder there and back, the text encoders, and the preview of a step."""
+    asked: dict[str, set[str]] = {"autoencoder": set(), "T5": set(), "CLIP": set()}
+    fuses = pictures._fuses
+
+    def look(*given: Any) -> bool:
+        asked["autoencoder"].add(wishes().attention)
+        return fuses(*given)
+
+    monkeypatch.setattr(pictures, "_fuses", look)
+    loaded = Pipeline.load(device="cpu", wishes=Wishes(attention="torch"))
+    for name, part in (("T5", loaded.text.t5), ("CLIP", loaded.text.clip)):
+        part.register_forward_pre_hook(lambda *_, name=name: asked[name].add(wishes().attention))
+    loaded.encode_prompt("make the circle blue")
+    latents = loaded.encode(torch.rand(1, 32, 32, 3))
+    loaded.decode(latents)
+    assert asked == {"autoencoder": {"torch"}, "T5": {"torch"}, "CLIP": {"torch"}}
+    asked["autoencoder"].clear()
+    loaded.thumbnail(latents)
+    with wishing(Wishes(kernels="plain")):
+        Pipeline.load(device="cpu").decode(latents)
+    assert asked["autoencoder"] == {"torch", "auto"}
+
+
+@pytest.mark.parametrize(
+    ("attention", "said"), [("auto", False), ("torch", False), ("sage", True), ("flash3", True)]
+)
+def test_attention_that_compiled_blocks_leave_out_is_said(
+    attention: str, said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pipelines, "compile_blocks", lambda _: None)
+    for compiled in (False, True):
+        Pipeline.load(device="cpu", compile=compiled, wishes=Wishes(attention=attention))
+        assert (f"torch's own attention and not '{attention}'" in caplog.text) == (said and compiled)
 
 
 def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,6 +221,42 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
     with pytest.raises(ValueError, match="Card does not multiply in float8; take a card"):
         multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))
+
+
+@pytest.mark.parametrize("fails", ["raises", "is not finite"])
+def test_a_float8_product_is_tried_before_it_is_put_in(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A card may have the units and this PyTorch no product for it. On a CPU torch multiplies so too, in its own way."""
+    from kontext_core.kernels import float8
+
+    card, cpu = torch.device("cuda", 0), torch.device("cpu")
+    faster.try_float8(cpu, torch.bfloat16)
+    tried: list[torch.device] = []
+    try_float8 = faster.try_float8
+    monkeypatch.setattr(
+        faster, "try_float8", lambda device, dtype: tried.append(device) or try_float8(cpu, dtype)
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (12, 0))
+    model = built(lambda: Transformer(replace(SMALL, hidden_size=64, num_heads=2, axes_dim=(8, 12, 12))))
+    with monkeypatch.context() as broken:
+
+        def product(rows: Any, *_: Any) -> Tensor:
+            if fails == "raises":
+                raise RuntimeError("Only multiplication of row-major matrices is supported\nmore of it")
+            return torch.full((1, 1), torch.nan)
+
+        broken.setattr(float8, "card_product", product)
+        reason = (
+            "Only multiplication of row-major matrices is supported"
+            if fails == "raises"
+            else "are not finite"
+        )
+        with pytest.raises(
+            ValueError, match=rf"do not run here, on cpu with PyTorch .*{reason}\): leave float8 out"
+        ):
+            multiply_in_float8(model, card)
+    assert tried == [card]
+    assert not any(isinstance(module, Float8Linear) for module in model.modules())
+    assert multiply_in_float8(model, card) == 2 * 8 + 2 * 2
 
 
 @torch.inference_mode()

@@ -1,3 +1,4 @@
+import copy
 import logging
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 import kontext_core.editor as module
+from kontext_core import pipeline as pipelines
 from kontext_core.errors import CheckpointError, TooLittleMemoryError
 from kontext_core.images import fit_image, from_pil, undo_fit
 from kontext_core.latents import noise
@@ -465,3 +467,60 @@ def test_a_result_that_is_not_finite_names_the_weights(part: str, weight: str) -
         ValueError, match=rf"are not finite \(NaN or infinite\), as weights are: {weight}; get their file"
     ):
         broken.edit("make it night", [torch.rand(1, 128, 128, 3)], steps=1)
+
+
+def test_what_is_kept_waits_in_the_host_s_memory(
+    fresh: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts and encoded pictures: a card that the model leaves is left by them too. Here a card is stood in for."""
+
+    class OnCard(Tensor):
+        def cpu(self, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]
+            return self.as_subclass(Tensor)
+
+    embed, encode = fresh.text.embed, fresh.vae.encode
+    monkeypatch.setattr(
+        fresh.text, "embed", lambda *ids: tuple(part.as_subclass(OnCard) for part in embed(*ids))
+    )
+    monkeypatch.setattr(fresh.vae, "encode", lambda image: encode(image).as_subclass(OnCard))
+    fresh.text._kept.clear()
+    expected = fresh.edit(PROMPT, [pictures(64, 64)], **FAST).latents
+    kept = [*fresh._kept.values(), *(part for entry in fresh.text._kept.values() for part in entry[:2])]
+    assert len(kept) == 3
+    assert not any(isinstance(part, OnCard) for part in kept)
+    assert torch.equal(fresh.edit(PROMPT, [pictures(64, 64)], **FAST).latents, expected)
+
+
+def test_what_is_encoded_anew_when_the_model_moves_or_computes_otherwise(
+    pipeline: Pipeline, pictures: Pictures, encodings: list[tuple[int, ...]], fresh: Pipeline
+) -> None:
+    """Encodings that are kept are of the numbers, and of the device, that made them."""
+    image = pictures(64, 64)
+    exact, _ = fresh.encode_reference(image)
+    vae = copy.deepcopy(pipeline.vae).to(torch.bfloat16)
+    del vae.encode  # of the one that is watched
+    half = Pipeline(fresh.transformer, vae, fresh.text)
+    half._kept = fresh._kept  # as views of one model share it
+    assert not torch.equal(half.encode_reference(image)[0], exact)
+    assert torch.equal(fresh.encode_reference(image)[0], exact)
+    assert len(encodings) == 1
+    fresh.home = torch.device("cuda", 0)
+    fresh.encode_reference(image)
+    assert len(encodings) == 2
+
+
+def test_room_is_the_users_budget_and_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever is less; where nothing visits and nobody says what is free, there is no number."""
+    limited, unlimited = (
+        Pipeline.load("tiny", device="cpu", memory_gib=1),
+        Pipeline.load("tiny", device="cpu"),
+    )
+    left = 2**30 - limited.resident_bytes
+    for free, rooms in (
+        (None, (left, None)),
+        (left - 1, (left - 1, left - 1)),
+        (2**40, (left, 2**40)),
+        (0, (0, 0)),
+    ):
+        monkeypatch.setattr(pipelines, "free_bytes", lambda _, free=free: free)
+        assert (limited._room(), unlimited._room()) == rooms

@@ -1,6 +1,7 @@
 """Who visits when memory is short: T5 first, then the modulation, then blocks; LoRAs and packed weights count too."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from kontext_core.blocks import Modulation
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import GIB, Beside, beside_of, residency, usual_working_bytes
+from kontext_core.residency import GIB, Beside, Residency, beside_of, residency, usual_working_bytes
 from kontext_core.streaming import Streaming, tensors_of
 from kontext_core.transformer import Transformer
 
@@ -96,6 +98,39 @@ def test_t5_leaves_first_then_the_modulation_then_blocks(
     assert kept.visitors == least.visitors, "who visits goes on doing so"
 
 
+def test_the_plan_counts_what_visits_take(resident: Pipeline) -> None:
+    """Two buffers of the largest block that visits, for one computes while the next comes; or the largest modulation alone."""
+    transformer = resident.transformer
+    every = sum(tensor.nbytes for tensor in tensors_of(transformer))
+    blocks = [*transformer.double_blocks, *transformer.single_blocks]
+    sizes = [sum(tensor.nbytes for tensor in tensors_of(block, Modulation)) for block in blocks]
+    rare = [
+        sum(one.nbytes for one in tensors_of(m)) for m in transformer.modules() if isinstance(m, Modulation)
+    ]
+    plans = {where.blocks: where for where in plans_of(transformer, every)}
+    assert set(plans) >= {0, 2, len(blocks)}
+    for count, where in plans.items():
+        if not where.modulation:
+            continue
+        leaving = sizes[len(sizes) - count :]
+        buffers = max(2 * max(leaving, default=0), max(rare))
+        assert where.resident_bytes == every - sum(rare) - sum(leaving) + buffers
+    carousel = Streaming(copy.deepcopy(transformer), CPU, blocks=2).carousel
+    assert carousel is not None
+    slots = [carousel._slot() for _ in range(2)]
+    aligned = 256 * len(tensors_of(blocks[-1]))
+    assert sum(slot.memory.nbytes for slot in slots) <= 2 * max(sizes[-2:]) + 2 * aligned
+
+
+def plans_of(transformer: Transformer, every: int) -> Iterator[Residency]:
+    """From all resident to all visiting."""
+    for percent in range(100, 0, -1):
+        try:
+            yield residency(transformer, int(1.05 * every * percent / 100), working_bytes=0)
+        except TooLittleMemoryError:
+            return
+
+
 def test_all_stays_where_there_is_room(resident: Pipeline) -> None:
     roomy = Pipeline.load("tiny", device="cpu", memory_gib=64)
     where = roomy.residency
@@ -153,6 +188,52 @@ def test_a_lora_for_which_there_is_no_room(resident: Pipeline, lora: Path) -> No
     with pytest.raises(TooLittleMemoryError, match="even when all blocks visit"):
         guest.with_loras([Lora(lora)])
     assert torch.equal(made(guest), made(resident)), "as if nothing had been"
+
+
+def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: Pipeline, lora: Path) -> None:
+    """Before and after a LoRA came upon the model; buffers are there while something is computed and not between."""
+    guest = Pipeline.load("tiny", device="cpu", memory_gib=gib_at(resident, 2))
+    seen: list[int] = []
+    counts: list[int] = []
+
+    def slots() -> int:
+        assert guest._guests is not None
+        streamed = [guest._guests._words, guest._guests._steps and guest._guests._steps.carousel]
+        return sum(len(carousel.slots) for carousel in streamed if carousel)
+
+    for loras in ([], [Lora(lora)]):
+        view = guest.with_loras(loras)
+        view.edit(WORDS, [picture()], steps=1, callback=lambda *_: seen.append(slots()))
+        assert slots() == 0
+        view.encode_prompt(f"other words {len(seen)}")
+        assert slots() == 0
+        where, guests = guest.residency, guest._guests
+        assert where is not None
+        assert guests is not None
+        assert guests._steps is not None
+        assert guests._steps.carousel is not None
+        counts.append(len(guests._steps.carousel.packets))
+        visiting = sum(tensor.nbytes for packet in guests.packets for tensor in packet.tensors)
+        assert visiting == where.visiting_bytes
+    assert seen == [2, 2]
+    assert counts[1] > counts[0], "what a LoRA takes is taken from the blocks"
+    assert guest.residency is not None
+    assert counts[1] == guest.residency.blocks
+
+
+def test_t5_s_visits_are_over_before_an_edit_begins(resident: Pipeline) -> None:
+    """So the room to work is the greater of both."""
+    transformer = resident.transformer
+    for words, room in (((100,) * 3, 5000), ((4000,) * 3, 8000)):
+        where = residency(
+            transformer,
+            10**12,
+            5000,
+            Beside(0, words),
+            least=replace(residency(transformer, 10**12), words=True),
+        )
+        assert where.words
+        assert where.working_bytes == room
 
 
 def test_streaming_goes_on_with_its_packets(make_transformer: Callable[..., Transformer]) -> None:

@@ -9,8 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from kontext_core import sampler
 from kontext_core.attention import key_weights
+from kontext_core.kernels import Wishes, wishing
 from kontext_core.latents import pack, unpack
+from kontext_core.pipeline import Pipeline
 from kontext_core.positions import layout_ids, target_ids, text_ids
 from kontext_core.sampler import denoise, descend
 from kontext_core.schedule import sigmas
@@ -475,3 +478,66 @@ def to_meta(what: Any) -> Any:
     if isinstance(what, torch.nn.Module):
         return copy.deepcopy(what).to("meta")
     return replace(what, **{key: to_meta(one) for key, one in vars(what).items()})
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_many_steps_take_their_modulation_in_pieces(
+    solver: str,
+    transformer: Transformer,
+    run: Callable[..., Tensor],
+    prompts: Prompts,
+    latents: Latents,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In place of one table, which for a thousand steps takes 2 GB of the published model; with true CFG too.
+
+    Products of so few rows as here may be rounded otherwise; those of 64 have the bits of larger ones.
+    """
+    options: dict[str, Any] = {
+        "sigmas": sigmas(11, 24),
+        "solver": solver,
+        "references": [latents(4, 6, seed=5)],
+    }
+    options |= {"negative": prompts(seed=7), "cfg_scale": 2.0}
+    expected = run(**options)
+    sizes: list[int] = []
+    modulation = Transformer.modulation
+
+    def watched(self: Transformer, timesteps: Tensor, *given: Any) -> Any:
+        sizes.append(len(timesteps))
+        return modulation(self, timesteps, *given)
+
+    monkeypatch.setattr(Transformer, "modulation", watched)
+    monkeypatch.setattr(sampler, "TABLE_STEPS", 4)
+    torch.testing.assert_close(run(**options), expected, rtol=1e-4, atol=1e-5)
+    assert sorted(sizes) == [3, 3, 4, 4, 4, 4]
+    sizes.clear()
+    monkeypatch.setattr(sampler, "TABLE_STEPS", 64)
+    run(**options)
+    assert sizes == [11, 11]
+
+
+def test_a_graph_that_teacache_leaves_out_is_said(
+    pipeline: Pipeline, latents: Latents, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = pipeline.encode_prompt("make the red circle blue")
+    for graph, way in ((True, "teacache"), (True, None), (False, "teacache")):
+        caplog.clear()
+        with wishing(Wishes(graph=graph)):
+            denoise(pipeline.transformer, latents(*SIZE), *text, LEVELS, approximate=way)
+        assert ("no graph is taken" in caplog.text) == (graph and way is not None)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_noise_levels_may_end_before_all_noise_is_gone(
+    solver: str, transformer: Transformer, run: Callable[..., Tensor]
+) -> None:
+    """As those of the first part of a whole way; a solver may ask for the velocity at the last level, of the last network."""
+    levels = sigmas(6, 24)
+    first = run(sigmas=levels[:4], solver=solver)
+    assert first.isfinite().all()
+    stages = [(0.0, transformer), (0.5, transformer)]
+    assert torch.equal(run(sigmas=levels[:4], solver=solver, transformer=stages), first)
+    if solver != "dpmpp_2m":  # which remembers the step before
+        noise_left = levels[3]
+        assert (first - run(sigmas=levels, solver=solver)).norm() > 0.1 * noise_left

@@ -1,6 +1,7 @@
 """The bookkeeping of recorded steps, with a recorder that runs the step again in place of a CUDA graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import pytest
@@ -182,3 +183,92 @@ def test_a_real_graph(make_transformer: Callable[..., Transformer]) -> None:
                 found = step_graph.velocity(network, tokens.cuda(), prepared, table, 1)
             torch.testing.assert_close(found, expected)
     step_graph.release_graphs()
+
+
+class Card:
+    """What of torch.cuda a recording touches, with what it leaves behind where it fails."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, ends: bool) -> None:
+        self.stream, self.ends, self.waits = "main", ends, []
+        self.generator_state, self.pools = "free", ["others"]
+        for name in ("current_stream", "current_device", "graph_pool_handle"):
+            value = {"current_stream": self, "current_device": 0, "graph_pool_handle": "pool"}[name]
+            monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: self.Side(self))
+        monkeypatch.setattr(torch.cuda, "stream", self.on)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "graph", self.graph)
+        monkeypatch.setattr(torch.cuda, "default_generators", (self,), raising=False)
+        monkeypatch.setattr(
+            torch._C, "_cuda_endAllocateToPool", lambda _, pool: self.end(pool), raising=False
+        )
+        monkeypatch.setattr(torch._C, "_cuda_releasePool", lambda _, pool: None, raising=False)
+
+    class Side:
+        def __init__(self, card: "Card") -> None:
+            self.card = card
+
+        def wait_stream(self, _: object) -> None:
+            self.card.waits.append("beside for main")
+
+    def wait_stream(self, _: object) -> None:
+        self.waits.append("main for beside")
+
+    @contextmanager
+    def on(self, _: object) -> Iterator[None]:
+        before, self.stream = self.stream, "beside"
+        try:
+            yield
+        finally:
+            self.stream = before
+
+    @contextmanager
+    def graph(self, *_: object, **options: object) -> Iterator[None]:
+        assert options["pool"] == "pool"
+        self.generator_state = "recording"
+        self.pools.append("pool")
+        try:
+            yield
+        finally:
+            if not self.ends:
+                self.stream = "torch's own"
+                raise RuntimeError("operation failed due to a previous error during capture")
+            self.generator_state = "free"
+            self.end("pool")
+
+    def clone_state(self) -> str:
+        return self.generator_state
+
+    def graphsafe_set_state(self, state: str) -> None:
+        self.generator_state = state
+
+    def end(self, pool: str) -> None:
+        if pool not in self.pools:
+            raise RuntimeError("not recording to it")
+        self.pools.remove(pool)
+
+    def replay(self) -> None: ...
+
+
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("fails_at", [None, 0, 2])
+def test_a_recording_that_fails_leaves_the_card_as_it_was(
+    ends: bool, fails_at: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it warms up, in the recorded run, and when torch ends it."""
+    card, runs = Card(monkeypatch, ends), 0
+
+    def run() -> Tensor:
+        nonlocal runs
+        runs += 1
+        if runs - 1 == fails_at:
+            raise RuntimeError("no room")
+        return torch.zeros(1)
+
+    if fails_at is None and ends:
+        step_graph.record_on_cuda(run)
+    else:
+        with pytest.raises(RuntimeError):
+            step_graph.record_on_cuda(run)
+    assert (card.stream, card.generator_state, card.pools) == ("main", "free", ["others"])
+    assert card.waits == ["beside for main", "main for beside"]

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from kontext_core import streaming
 from kontext_core.blocks import Modulation
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
@@ -20,6 +22,7 @@ from kontext_core.pipeline import Pipeline
 from kontext_core.residency import GIB, residency, usual_working_bytes
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
+from kontext_core.staging import Staging
 from kontext_core.streaming import Slot, Streaming, tensors_of
 from kontext_core.transformer import Transformer
 
@@ -268,3 +271,68 @@ def test_copies_wait_for_what_the_memory_was_before(
         last = max(i for i, one in enumerate(said[:number]) if one == ("recorded", event, "main"))
         assert last not in awaited, "the main stream said anew that the buffer is free"
         awaited.add(last)
+
+
+def test_a_copy_that_fails_claims_no_block(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies in its buffer then is neither the block that was there nor the one that was to come."""
+    carousel = Streaming(transformer, CPU, blocks=5).carousel
+    assert carousel is not None
+    slots = carousel.slots = [carousel._slot() for _ in range(2)]
+    carousel.fetch(0, slots[0])
+    carousel.fetch(1, slots[1])
+    assert [slot.holds for slot in slots] == [0, 1]
+
+    def fail(memory: Tensor) -> None:
+        memory.fill_(0xFF)  # half-way through
+        raise OSError("the copy failed")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(carousel.packets[2], "send", fail)
+        with pytest.raises(OSError, match="the copy failed"):
+            carousel.fetch(2, slots[0])
+    assert [slot.holds for slot in slots] == [None, 1]
+
+
+def test_a_reader_that_fails_claims_no_block(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where another thread reads, that is known when somebody waits for the block."""
+    carousel = Streaming(transformer, CPU, blocks=5, staging=Staging(CPU)).carousel
+    assert carousel is not None
+    slot = carousel._slot()
+    carousel.slots = [slot]
+
+    def fail(memory: Tensor) -> None:
+        raise OSError("the disk is gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(carousel.packets[2], "send", fail)
+        carousel.fetch(2, slot)
+        with pytest.raises(OSError, match="the disk is gone"):
+            carousel._await(slot)
+    assert (slot.holds, slot.read) == (None, None)
+    carousel.fetch(2, slot)
+    carousel._await(slot)
+    assert slot.holds == 2
+    carousel.stop()
+
+
+def test_a_buffer_is_given_back_when_nothing_is_on_its_way_to_it(
+    transformer: Transformer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither from the disk nor from the host's memory: streams in the place of real ones."""
+    carousel = Streaming(transformer, CPU, blocks=3).carousel
+    assert carousel is not None
+    said: list[str] = []
+
+    class Stream:
+        def synchronize(self) -> None:
+            said.append("copied" if carousel.slots else "too late")
+
+    slot = carousel._slot()
+    slot.read = Future()
+    carousel.slots, carousel._stream = [slot], Stream()
+    monkeypatch.setattr(streaming, "wait", lambda reads: said.append(f"{len(reads)} read"))
+    carousel.release()
+    assert said == ["1 read", "copied"]
+    assert carousel.slots == []

@@ -1,10 +1,15 @@
 """The autoencoder in tiles against the autoencoder whole."""
 
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor
 
+from kontext_core import vae_tiles
+from kontext_core.config import FLUX_VAE
 from kontext_core.loading import load_vae
 from kontext_core.loading.folders import TINY
 from kontext_core.pipeline import Pipeline
@@ -97,3 +102,70 @@ def test_what_the_user_lets_a_model_take_holds_for_its_pictures(monkeypatch: pyt
     monkeypatch.setattr("kontext_core.host_memory.free_host_bytes", lambda: 1000)
     pipeline.decode(latents)
     assert rooms[1] == 1000, "nor is more there than is free"
+
+
+def test_more_numbers_than_kernels_of_a_card_index_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole pictures as many at once as can be, one that is too large in tiles. A card is stood in for by `meta`."""
+    assert [vae_tiles.whole_at_once(FLUX_VAE, side, side) for side in (1024, 2048, 2896, 2912)] == [
+        7,
+        1,
+        1,
+        0,
+    ]
+    vae = load_vae(TINY, dtype=torch.float32)
+    calls: list[tuple[str, int]] = []
+
+    def whole(x: Tensor) -> Tensor:
+        calls.append(("whole", len(x)))
+        return x
+
+    def tiled(x: Tensor) -> Tensor:
+        calls.append(("tiled", len(x)))
+        return x
+
+    latents, size = torch.empty(8, 16, 12, 12, device="meta"), (96, 96)
+    numbers = vae_tiles.largest_layer(vae.config, *size)
+    for indexed, expected in (
+        (8 * numbers, [("whole", 8)]),
+        (3 * numbers, [("whole", 3), ("whole", 3), ("whole", 2)]),
+        (numbers - 1, [("tiled", 1)] * 8),
+    ):
+        monkeypatch.setattr(vae_tiles, "INDEXED", indexed)
+        calls.clear()
+        assert vae_tiles._with_room(vae, whole, tiled, latents, size, None).shape == latents.shape
+        assert calls == expected
+    calls.clear()
+    vae_tiles._with_room(vae, whole, tiled, latents.new_empty(latents.shape, device="cpu"), size, None)
+    assert calls == [("whole", 8)], "a CPU indexes with 64 bits"
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "upsample_nearest2d_nhwc only supports output tensors with less than INT_MAX elements",
+        "Expected canUse32BitIndexMath(input) && canUse32BitIndexMath(output) to be true, but got false.",
+        "CUDA out of memory. Tried to allocate 8.00 GiB",
+    ],
+)
+def test_memory_of_an_attempt_is_given_back_before_tiles(
+    message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that it had made is gone by then: an error that is still handled would hold it."""
+    vae = load_vae(TINY, dtype=torch.float32)
+    made: list[weakref.ref[Tensor]] = []
+    emptied: list[bool] = []
+
+    def fail(x: Tensor) -> Tensor:
+        activations = x + 1
+        made.append(weakref.ref(activations))
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(made[0]() is None))
+    latents = torch.randn(1, 16, 4, 4)
+    gc.disable()
+    try:
+        found = vae_tiles._with_room(vae, fail, lambda one: one, latents, (32, 32), None)
+    finally:
+        gc.enable()
+    assert torch.equal(found, latents)
+    assert emptied == [True]

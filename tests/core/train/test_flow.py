@@ -1,17 +1,24 @@
+import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kontext_core import faster
 from kontext_core.latents import pack
 from kontext_core.pipeline import Pipeline
 from kontext_core.positions import layout_ids, target_ids, text_ids
+from kontext_core.text import TextEncoders
+from kontext_core.train import flow
 from kontext_core.train.config import FlowTraining
 from kontext_core.train.data import Batch
 from kontext_core.train.flow import FlowModel, change_weights, initialised, train_flow
+from kontext_core.train.objective import training_times
 from kontext_core.transformer import Transformer
 
 LAYOUTS = ("offset", "index", "diagonal")
@@ -105,3 +112,61 @@ def test_training_changes_the_transformer_alone(pipeline: Pipeline, tmp_path: Pa
         assert all(torch.equal(tensor, before[name][key]) for key, tensor in part.state_dict().items())
     assert not any(block._forward_hooks for block in transformer.modules())
     assert (tmp_path / "log.csv").exists()
+
+
+def test_times_are_shifted_by_the_size_of_a_picture(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first preferred size of this model is 64 x 64 px: 16 tokens, and as many a picture in its batches."""
+    shifted: list[int] = []
+
+    def times(count: int, n_target_tokens: int, *given: Any, **options: Any) -> Tensor:
+        shifted.append(n_target_tokens)
+        return training_times(count, n_target_tokens, *given, **options)
+
+    monkeypatch.setattr(flow, "training_times", times)
+    sizes = (((64, 64), 16), ((128, 128), 64))
+    for number, (size, tokens) in enumerate(sizes):
+        config = replace(pipeline.transformer.config, preferred_sizes=(size,))
+        training = FlowTraining(minutes=0.001, tokens_per_step=100, reuse=1, mix={"recolour": 1.0})
+        shifted.clear()
+        monkeypatch.setattr(flow, "Pool", Pictures)
+        train_flow(Transformer(config), pipeline.text, pipeline.vae, training, tmp_path / str(number))
+        assert shifted
+        assert set(shifted) == {tokens}
+        assert Pictures.asked == tokens
+
+
+class Pictures:
+    """In the place of a pool: one batch of noise, of the tokens that it is asked for."""
+
+    asked = 0
+
+    def __init__(self, vae: Any, text: TextEncoders, *_: Any, **__: Any) -> None:
+        self.text = text
+
+    def batch(self, rng: random.Random, tokens_per_step: int, tokens_per_picture: int) -> Batch:
+        Pictures.asked = tokens_per_picture
+        side = 2 * round(tokens_per_picture**0.5)
+        latents = torch.randn(2, 2, 16, side, side)
+        labels = torch.zeros(2, 2, 16, 7, dtype=torch.long)
+        return Batch(latents, labels, *self.text.embed(*self.text.tokenize(["one", "two"])))
+
+
+def test_training_compiles_as_edits_do(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same function, which asks for the version of cuDNN first, and trains to the same weights."""
+    asked: list[str] = []
+    monkeypatch.setattr(faster, "ask_cudnn", lambda: asked.append("cudnn"))
+    monkeypatch.setattr(
+        flow,
+        "compile_blocks",
+        lambda one: (asked.append("compiled"), faster.compile_blocks(one, backend="eager")),
+    )
+    transformer = Transformer(pipeline.transformer.config)
+    training = FlowTraining(minutes=0.001, tokens_per_step=200, reuse=1, mix={"recolour": 1.0}, compile=True)
+    model = train_flow(transformer, pipeline.text, pipeline.vae, training, tmp_path)
+    assert asked == ["compiled", "cudnn"]
+    assert all(tensor.isfinite().all() for tensor in model.transformer.parameters())
+    torch._dynamo.reset()
