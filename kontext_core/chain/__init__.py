@@ -3,7 +3,7 @@
 from .compare import Comparison, compare
 from .file import load_chain, save_chain
 from .latents_file import latents_path
-from .sheet import Tile, chain_sheet, contact_sheet
+from .sheet import Tile, chain_sheet, chain_sheets, contact_sheet
 from .turns import Chain, Turn
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Tile",
     "Turn",
     "chain_sheet",
+    "chain_sheets",
     "compare",
     "contact_sheet",
     "latents_path",
