@@ -143,6 +143,19 @@ def test_nothing_written_is_no_mark() -> None:
     assert torch.equal(draw_marks(WHITE, ()), WHITE)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_points_reach_one_picture_beyond_each_edge_and_no_further(axis: int) -> None:
+    def parsed(place: float) -> tuple[Mark, ...]:
+        return parse_marks(
+            marks({"kind": "box", "points": [[0.5, 0.5], [place, 0] if axis == 0 else [0, place]]})
+        )
+
+    assert [parsed(place)[0].points[1][axis] for place in (-1, 2)] == [-1, 2]
+    for place in (-1.001, 2.001):
+        with pytest.raises(ValueError, match="numbers from -1 to 2"):
+            parsed(place)
+
+
 def test_half_a_letter_of_a_mark_is_replaced() -> None:
     [mark] = parse_marks(marks({"kind": "text", "points": [[0, 0]], "text": "a\ud83d"}))
     assert mark.text == "a\ufffd"

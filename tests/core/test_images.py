@@ -18,6 +18,7 @@ from kontext_core.images import (
     nearest_size,
     on_canvas,
     resize,
+    scale_mask,
     stitch,
     undo_fit,
 )
@@ -269,6 +270,13 @@ def test_where_no_fit_lays_a_picture_is_none(changes: dict[str, Any], sentence: 
     check_placement(place)
     with pytest.raises(ValueError, match=sentence):
         check_placement(replace(place, **changes))
+
+
+@pytest.mark.parametrize("size", [(33, 49), (64, 48), (7, 5), (14, 10), (3, 4), (200, 1)], ids=str)
+def test_a_mask_on_a_canvas_is_scaled_as_any_mask_is(size: tuple[int, int]) -> None:
+    mask = torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
+    covered = on_canvas(mask, Placement(size, 0, 0, *size, size))
+    assert torch.equal(covered, scale_mask(mask[None, None], size)[0, 0])
 
 
 def test_a_mask_over_a_long_picture_that_is_cropped_is_made_where_it_is_seen_only() -> None:
