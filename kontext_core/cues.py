@@ -5,7 +5,6 @@ height are fractions of the shorter side. So a mark means the same on every size
 Source: arXiv:2506.15742 section 5, prompting with visual cues.
 """
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .images import Placement, check_image, undo_fit
+from .json_values import listing, number, read_json, shown, words
 from .lettering import text_cover
 
 VERSION = 1
@@ -54,26 +54,27 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
     if not text.strip():
         return ()
     try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        document = read_json(text)
+    except ValueError as error:
         raise ValueError(f"the marks are not JSON: {error}") from error
-    if not isinstance(given, dict) or not isinstance(given.get("marks"), list):
+    if not isinstance(document, dict) or not isinstance(document.get("marks"), list):
         raise ValueError('the marks must be {"version": 1, "marks": [...]}')
-    if given.get("version") != VERSION:
+    version = document.get("version")
+    if isinstance(version, bool) or version != VERSION:
         raise ValueError(
-            f"the marks have version {given.get('version')} and this pack reads {VERSION}; update the pack"
+            f"the marks have version {shown(version)} and this pack reads {VERSION}; update the pack"
         )
-    return marks_from(given["marks"])
+    return marks_from(document["marks"])
 
 
-def marks_from(given: Any) -> tuple[Mark, ...]:
+def marks_from(marks: Any) -> tuple[Mark, ...]:
     """Marks from what `marks_to` made of them. Raises: ValueError in one sentence that names the mark."""
-    if not isinstance(given, list):
+    if not isinstance(marks, list):
         raise ValueError("the marks are no list")
-    found = cast("list[Any]", given)
-    if len(found) > MOST_MARKS:
-        raise ValueError(f"there are {len(found)} marks and {MOST_MARKS} is the most")
-    return tuple(_mark(i, one) for i, one in enumerate(found, start=1))
+    entries = cast("list[Any]", marks)
+    if len(entries) > MOST_MARKS:
+        raise ValueError(f"there are {len(entries)} marks and {MOST_MARKS} is the most")
+    return tuple(_mark(i, entry) for i, entry in enumerate(entries, start=1))
 
 
 def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
@@ -102,44 +103,44 @@ def draw_on_canvas(canvas: Tensor, marks: tuple[Mark, ...], place: Placement | N
     return drawn
 
 
-def _mark(number: int, given: Any) -> Mark:
+def _mark(place: int, entry: Any) -> Mark:
     def wrong(what: str) -> ValueError:
-        return ValueError(f"mark {number}: {what}")
+        return ValueError(f"mark {place}: {what}")
 
-    if not isinstance(given, dict):
+    if not isinstance(entry, dict):
         raise wrong("it must be an object with 'kind' and 'points'")
-    one = cast("Mapping[str, Any]", given)
-    kind = one.get("kind")
+    values = cast("Mapping[str, Any]", entry)
+    kind = values.get("kind")
     if kind not in KINDS:
-        raise wrong(f"kind {kind!r} is not known; choose one of {', '.join(KINDS)}")
-    points = one.get("points")
+        raise wrong(f"kind {shown(kind)} is not known; choose one of {', '.join(KINDS)}")
+    points = values.get("points")
     least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
     if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:
         raise wrong(f"its points must be {least if least == most else f'{least} to {most}'} pairs [x, y]")
-    pairs = [_point(point) for point in cast("list[Any]", points)]
-    if None in pairs:
-        raise wrong("its points must be pairs [x, y] of numbers from -1 to 2, where 0 to 1 is the picture")
-    colour, width, text = one.get("colour", COLOUR), one.get("width", WIDTH), one.get("text", "")
+    try:
+        pairs = tuple(_point(point) for point in cast("list[Any]", points))
+    except ValueError as error:
+        raise wrong(
+            "its points must be pairs [x, y] of numbers from -1 to 2, where 0 to 1 is the picture: "
+            + str(error)
+        ) from error
+    colour, width, text = values.get("colour", COLOUR), values.get("width", WIDTH), values.get("text", "")
     if not isinstance(colour, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        raise wrong(f"colour {colour!r} must be written #rrggbb")
-    if not _is_number(width) or not 0 < width <= 1:
-        raise wrong(f"width {width!r} must be a fraction of the picture, above 0 and up to 1")
+        raise wrong(f"colour {shown(colour)} must be written #rrggbb")
+    try:
+        stroke = number(width, 0, 1)
+    except ValueError:
+        stroke = 0.0
+    if stroke == 0:
+        raise wrong(f"width {shown(width)} must be a fraction of the picture, above 0 and up to 1")
     if not isinstance(text, str) or len(text) > MOST_LETTERS or (kind == "text" and not text.strip()):
         raise wrong(f"its text must have 1 to {MOST_LETTERS} letters")
-    return Mark(
-        kind=kind, points=tuple(pair for pair in pairs if pair), colour=colour, width=float(width), text=text
-    )
+    return Mark(kind=kind, points=pairs, colour=colour, width=stroke, text=words(text, MOST_LETTERS))
 
 
-def _point(given: Any) -> Point | None:
-    if not isinstance(given, list) or len(cast("list[Any]", given)) != 2:
-        return None
-    x, y = cast("list[Any]", given)
-    return (float(x), float(y)) if all(_is_number(part) and -1 <= part <= 2 for part in (x, y)) else None
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _point(entry: Any) -> Point:
+    x, y = listing(entry, 2, least=2)
+    return number(x, -1, 2), number(y, -1, 2)
 
 
 def _line_cover(mark: Mark, height: int, width: int) -> Tensor:

@@ -1,5 +1,7 @@
 """The errors that a caller may want to tell apart from ordinary `ValueError`s."""
 
+import struct
+import zlib
 from collections.abc import Generator
 from contextlib import contextmanager
 
@@ -17,6 +19,22 @@ _SIGNS = (
     "could not create a memory object",
     "INT_MAX",
     "canUse32BitIndexMath",
+)
+
+# What Pillow raises over damaged pictures: errors of its own, and those of its arithmetic and look-ups.
+DAMAGED: tuple[type[Exception], ...] = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
 )
 
 

@@ -1,20 +1,20 @@
-"""Pictures in and out: sizes, fitting to a size, and the exact undo. Pictures are float (B, H, W, C) in [0, 1]."""
+"""Sizes of pictures, fitting to a size, and the exact undo. Pictures are float (B, H, W, C) in [0, 1]."""
 
-import struct
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
-from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 from torch.nn import functional as F
 
 from .config import FITS
 from .latents import TOKEN_PX
+from .picture_files import (
+    from_bytes as from_bytes,
+)  # pictures in and out, in one place for whoever looks here
+from .picture_files import from_file as from_file
+from .picture_files import from_pil as from_pil
+from .picture_files import to_pil as to_pil
 from .references import budget_size
 
 Size = tuple[int, int]  # (height, width) in pixels
@@ -88,7 +88,7 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
     if fit == "crop":
         # cut before scaling, so that a very long picture needs no giant copy
         rows, columns = (
-            min(round(side / ratio), have) for side, have in zip(size, (height, width), strict=True)
+            min(max(round(side / ratio), 1), have) for side, have in zip(size, (height, width), strict=True)
         )
         y, x = (height - rows) // 2, (width - columns) // 2
         return resize(image[:, y : y + rows, x : x + columns], size), place
@@ -109,20 +109,75 @@ def undo_fit(image: Tensor, place: Placement) -> Tensor:
     return image[:, place.top : place.top + place.height, place.left : place.left + place.width]
 
 
+def check_placement(place: Placement) -> None:
+    """Check that a picture can lie so: within its canvas or over all of it, scaled as a whole or filling it.
+
+    Raises: ValueError in one sentence if it cannot.
+    """
+    sides = (*place.canvas, place.height, place.width, *place.original)
+    if min(sides) < 1:
+        raise ValueError(f"a placement has a side of {min(sides)} px; 1 is the least")
+    axes = (
+        (place.top, place.height, place.canvas[0]),
+        (place.left, place.width, place.canvas[1]),
+    )
+    within = all(start >= 0 and start + side <= whole for start, side, whole in axes)
+    over = all(start <= 0 and start + side >= whole for start, side, whole in axes)
+    if not (within or over):
+        raise ValueError(
+            f"a picture of {place.width} x {place.height} px at ({place.left}, {place.top}) lies neither "
+            f"within its canvas of {place.canvas[1]} x {place.canvas[0]} px nor over all of it"
+        )
+    if (place.height, place.width) != place.canvas and not _scaled_as_a_whole(place):
+        raise ValueError(
+            f"a picture of {place.original[1]} x {place.original[0]} px cannot be placed as "
+            f"{place.width} x {place.height} px: its sides are not scaled alike"
+        )
+
+
+def _scaled_as_a_whole(place: Placement) -> bool:
+    """Whether one factor, each side rounded and at least 1, makes the placed size of the original one."""
+    sides = list(zip((place.height, place.width), place.original, strict=True))
+    least = max((side - 0.5) / own if side > 1 else 0.0 for side, own in sides)
+    most = min((side + 0.5) / own for side, own in sides)
+    return least <= most
+
+
 def on_canvas(mask: Tensor, place: Placement) -> Tensor:
-    """A mask (H, W) over a picture, of any size, as one over the canvas that the picture lies on; 0 beside it."""
+    """Bring a mask (H, W) over a picture, of any size, onto the canvas that the picture lies on; 0 beside it.
+
+    Only its visible part is made: a long picture that is cropped reaches far beyond the canvas.
+    """
     canvas = torch.zeros(place.canvas)
-    scaled = scale_mask(mask.float()[None, None], (place.height, place.width))[0, 0]
+    marked = _shrunk(mask.float()[None, None], (place.height, place.width))[0, 0]
     top, left = max(place.top, 0), max(place.left, 0)
-    seen = scaled[top - place.top :, left - place.left :][: place.canvas[0] - top, : place.canvas[1] - left]
-    canvas[top : top + seen.shape[0], left : left + seen.shape[1]] = seen
+    rows = _nearest(marked.shape[0], place.height, top - place.top, place.canvas[0] - top)
+    columns = _nearest(marked.shape[1], place.width, left - place.left, place.canvas[1] - left)
+    canvas[top : top + len(rows), left : left + len(columns)] = marked[rows][:, columns]
     return canvas
 
 
 def scale_mask(mask: Tensor, size: Size) -> Tensor:
     """A mask (B, C, H, W) at another size: what is marked stays marked, however thin it is."""
-    smaller = min(size[0], mask.shape[-2]), min(size[1], mask.shape[-1])
-    return F.interpolate(F.adaptive_max_pool2d(mask, smaller), size=size, mode="nearest-exact")
+    return F.interpolate(_shrunk(mask, size), size=size, mode="nearest-exact")
+
+
+def _shrunk(mask: Tensor, size: Size) -> Tensor:
+    """A mask (B, C, H, W) no larger than a size, each value the largest of those it stands for."""
+    return F.adaptive_max_pool2d(mask, (min(size[0], mask.shape[-2]), min(size[1], mask.shape[-1])))
+
+
+def _nearest(own: int, scaled: int, start: int, most: int) -> Tensor:
+    """Find the source of each pixel of a line that is scaled from `own` to `scaled` px.
+
+    As torch's `nearest-exact`, in whole numbers: rounding decides nothing where two sources are equally near.
+
+    Args:
+        start: the first pixel asked for.
+        most: how many, where the line is that long.
+    """
+    places = torch.arange(start, min(start + most, scaled))
+    return (2 * places + 1) * own // (2 * scaled)
 
 
 def stitched_size(sizes: Sequence[Size]) -> tuple[int, list[int]]:
@@ -171,55 +226,6 @@ def check_image(image: Tensor) -> None:
         raise ValueError(
             "this picture holds numbers that are not finite (NaN or infinity); look at the node that made it"
         )
-
-
-def from_file(path: Path) -> Tensor:
-    """Any picture file as (1, H, W, 3) in [0, 1], see `from_pil`.
-
-    Raises: ValueError in one sentence if it cannot be read.
-    """
-    if not path.is_file():
-        raise ValueError(f"there is no file {path}")
-    return _opened(path, str(path))
-
-
-def from_bytes(data: bytes, name: str) -> Tensor:
-    """The same of a picture file's bytes. Args: name: what a fault calls it."""
-    return _opened(BytesIO(data), name)
-
-
-def _opened(file: Path | BytesIO, name: str) -> Tensor:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(file) as picture:
-                return from_pil(picture)
-    except Image.DecompressionBombError as error:
-        raise ValueError(f"{name} is too large a picture; make it smaller first") from error
-    except MemoryError as error:
-        raise ValueError(f"{name} does not fit into memory; make it smaller first") from error
-    except (OSError, ValueError, SyntaxError, EOFError, struct.error) as error:
-        raise ValueError(f"{name} is not a picture that can be read ({error})") from error
-
-
-def from_pil(picture: Image.Image) -> Tensor:
-    """Any PIL picture as (1, H, W, 3) in [0, 1]: turned as EXIF says, transparency on white, 16 bit kept apart."""
-    picture = ImageOps.exif_transpose(picture)
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        grey = np.asarray(picture, dtype=np.float32)
-        top = 65535.0 if picture.mode != "F" or grey.max(initial=0.0) > 1.0 else 1.0
-        return torch.from_numpy(grey / top).clamp(0, 1)[None, ..., None].expand(-1, -1, -1, 3).contiguous()
-    if picture.mode == "PA" or "transparency" in picture.info or "A" in picture.getbands():
-        picture = picture.convert("RGBA")
-        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    pixels = np.asarray(picture.convert("RGB"), dtype=np.float32) / 255.0
-    return torch.from_numpy(pixels)[None]
-
-
-def to_pil(image: Tensor) -> Image.Image:
-    """The first picture of (B, H, W, 3) in [0, 1], rounded to 8 bit."""
-    pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
-    return Image.fromarray(pixels)
 
 
 def _rounded_up(height_px: int, width_px: int) -> Size:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
+
 from . import host, versions
 from ._api import io
 from .types import CATEGORY, ChainSocket
@@ -87,6 +89,7 @@ class KontextCompare(io.ComfyNode):
         found = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
         shared = chain.shared_turns(second)
         lines = [f"{found.changed:.1%} of the picture differs, {found.psnr:.1f} dB"]
+        lines += [found.note] if found.note else []
         if other is not None:
             lines.append(f"they part after turn {shared - 1}" if shared else "they share no turn")
         said = host.shown(found.side_by_side, *lines, cls=cls)
@@ -103,17 +106,35 @@ class KontextChainSheet(io.ComfyNode):
             display_name="Kontext Chain Sheet",
             category=CATEGORY,
             search_aliases=["contact sheet", "edit history", "image grid"],
-            description="All turns of a chain on one sheet, each with its instruction.",
-            inputs=[ChainSocket.Input("chain", tooltip="The turns to show.")],
-            outputs=[io.Image.Output("IMAGE", display_name="sheet", tooltip="The sheet, for Save Image.")],
+            description="All turns of a chain on one sheet, each with its instruction; a batch of sheets "
+            "where they are many.",
+            inputs=[
+                ChainSocket.Input("chain", tooltip="The turns to show."),
+                io.Int.Input(
+                    "first",
+                    default=0,
+                    min=-10_000,
+                    max=10_000,
+                    optional=True,
+                    tooltip=f"The turn to begin with. {_TURN} So -40 shows the last 40 turns.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(
+                    "IMAGE",
+                    display_name="sheet",
+                    tooltip="The sheet, for Save Image; of more than 40 pictures a batch of sheets.",
+                )
+            ],
             is_output_node=True,
         )
 
     @classmethod
     @host.explained
-    def execute(cls, chain: Chain) -> io.NodeOutput:
-        from ..kontext_core.chain import chain_sheet
+    def execute(cls, chain: Chain, first: int = 0) -> io.NodeOutput:
+        from ..kontext_core.chain import chain_sheets
         from ..kontext_core.images import from_pil
 
-        sheet = from_pil(chain_sheet(chain))
-        return io.NodeOutput(sheet, ui=host.shown(sheet, cls=cls))
+        sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(chain, first)])
+        lines = (f"{len(sheets)} sheets",) if len(sheets) > 1 else ()
+        return io.NodeOutput(sheets, ui=host.shown(sheets, *lines, cls=cls))

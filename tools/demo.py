@@ -9,14 +9,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from kontext_core.chain.sheet import Tile, contact_sheet
-from kontext_core.images import from_file, from_pil, to_pil
+from kontext_core.picture_files import from_bytes, from_file, to_pil, write_png
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
 from kontext_core.remote.run import execute
@@ -145,7 +144,7 @@ def queue(client: Client, todo: Task, line: Line) -> tuple[Json, Result]:
     prompt = with_instructions(to_api_form(workflow, client.object_info()), todo.instructions)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "kontext_demo.png"
-        todo.picture.save(file)
+        write_png(todo.picture, file)
         prompt = with_input(prompt, client.upload(file))
     called = names(prompt)
     unchanged = todo.is_example and todo.instructions == EXAMPLES[NAME].instructions
@@ -162,17 +161,17 @@ def write(client: Client, todo: Task, prompt: Json, result: Result, folder: Path
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("turn_*.png"):
         old.unlink()
-    todo.picture.save(folder / "input.png")
+    write_png(todo.picture, folder / "input.png")
     tiles = [Tile(todo.picture, "the picture")]
     for number, ((_, save), instruction, truth) in enumerate(
         zip(turn_nodes(prompt), todo.instructions, todo.truths, strict=True), start=1
     ):
         data = client.view(result.images(save)[0])
         (folder / f"turn_{number}.png").write_bytes(data)
-        made = Image.open(BytesIO(data))
-        right = None if truth is None else is_right(from_pil(made), truth)
-        tiles.append(Tile(made, f"{number}. {instruction or '(no instruction)'}", right))
-    contact_sheet(tiles).save(folder / "sheet.png")
+        image = from_bytes(data, f"the result of turn {number}")
+        right = None if truth is None else is_right(image, truth)
+        tiles.append(Tile(to_pil(image), f"{number}. {instruction or '(no instruction)'}", right))
+    write_png(contact_sheet(tiles), folder / "sheet.png")
     return [tile.right for tile in tiles[1:]]
 
 

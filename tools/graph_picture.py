@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from io import BytesIO
 from pathlib import Path
 
 from PIL import Image
@@ -13,7 +12,7 @@ from kontext_core.remote.client import Client, RemoteError
 
 from . import frontend
 from .console import run, say
-from .page import open_browser, open_page
+from .page import open_browser, open_page, screenshot
 from .paths import ROOT
 from .place import PACK
 from .server import Server
@@ -41,7 +40,7 @@ def take(page: Page) -> Image.Image:
     page.evaluate("app.queuePrompt(0, 1)")
     page.wait_for_function(DONE, timeout=600_000)
     page.wait_for_timeout(2_000)  # the last picture is drawn, toasts are gone
-    picture = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    picture = screenshot(page)
     bottom = int(page.evaluate(LOWEST_PX)) + MARGIN_PX
     return picture.crop((0, 0, picture.width, min(bottom, picture.height)))
 

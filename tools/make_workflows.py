@@ -10,11 +10,11 @@ import json
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
-from io import BytesIO
 
 from PIL import Image
 from playwright.sync_api import Page
 
+from kontext_core.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError
 from kontext_core.remote.run import as_prompt, execute
 
@@ -121,7 +121,11 @@ def thumbnail(client: Client, name: str) -> None:
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     prompt = as_prompt(workflow, client.object_info())
     result = execute(client, prompt, workflow)
-    pictures = [Image.open(BytesIO(client.view(one))) for id in showing(prompt) for one in result.images(id)]
+    pictures = [
+        to_pil(from_bytes(client.view(listed), f"the result of {name}"))
+        for id in showing(prompt)
+        for listed in result.images(id)
+    ]
     sheet = Image.new("RGB", (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX))
     for i, picture in enumerate(pictures):
         sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (i * THUMBNAIL_PX, 0))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from io import BytesIO
 
 from PIL import Image
 from playwright.sync_api import Page
@@ -14,7 +13,7 @@ from . import frontend
 from .console import ToolError, run, say
 from .graph_picture import NO_MINIMAP
 from .make_workflows import build
-from .page import open_browser, open_page
+from .page import open_browser, open_page, screenshot
 from .panel_picture import VUE_NODES
 from .paths import ROOT
 from .server import Server
@@ -89,7 +88,7 @@ def shows(page: Page, kind: str) -> Image.Image:
     assert box is not None, "it is on the screen"
     left, top = box["x"] - SPACE_PX, box["y"] - SPACE_PX
     right, bottom = left + box["width"] + 2 * SPACE_PX, top + box["height"] + 2 * SPACE_PX
-    whole = Image.open(BytesIO(page.screenshot())).convert("RGB")
+    whole = screenshot(page)
     return whole.crop((round(left), round(top), round(right), round(bottom)))
 
 

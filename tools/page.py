@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from kontext_core.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client
 
 from . import chromium
@@ -62,3 +64,8 @@ def open_page(browser: Browser, url: str, path: str = "/") -> Generator[Page]:
         yield page
     finally:
         context.close()
+
+
+def screenshot(page: Page) -> Image.Image:
+    """What the page shows."""
+    return to_pil(from_bytes(page.screenshot(), "the screenshot"))

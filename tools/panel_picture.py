@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
 from PIL import Image
 from playwright.sync_api import Page
 
@@ -12,7 +10,7 @@ from kontext_core.remote.client import Client, RemoteError
 from . import frontend
 from .console import run, say
 from .graph_picture import NO_MINIMAP
-from .page import open_browser, open_page
+from .page import open_browser, open_page, screenshot
 from .paths import ROOT
 from .place import PACK
 from .server import Server
@@ -43,7 +41,7 @@ def take(page: Page) -> Image.Image:
     for _ in range(TO_THE_LEFT):
         page.get_by_role("slider", name="Before and after").press("ArrowLeft")
     page.wait_for_timeout(2_000)  # toasts are gone
-    return Image.open(BytesIO(page.screenshot())).convert("RGB")
+    return screenshot(page)
 
 
 def main() -> None:

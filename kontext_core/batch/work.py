@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..images import from_bytes, to_pil
 from ..lora import Lora
+from ..picture_files import write_png
 from ..pipeline import Edit, Pipeline
 
 FAULTS = OSError, ValueError, RuntimeError  # what is said in one sentence; anything else is a mistake of ours
@@ -65,7 +66,7 @@ def make(
             edit = pipeline.edit(instruction, [*current, *shown[1:]], **job["settings"])
             current = [edit]
             picture, file = to_pil(edit.image), BytesIO()
-            picture.save(file, "PNG")
+            write_png(picture, file)
             made.append(file.getvalue())
             sizes.append([picture.width, picture.height])
         return {"sizes": sizes}, made

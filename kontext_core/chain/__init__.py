@@ -1,8 +1,9 @@
 """Edit chains: turns on a picture, branches of them, and the PNG that keeps how a picture came to be."""
 
 from .compare import Comparison, compare
-from .file import latents_path, load_chain, save_chain
-from .sheet import Tile, chain_sheet, contact_sheet
+from .file import load_chain, save_chain
+from .latents_file import latents_path
+from .sheet import Tile, chain_sheet, chain_sheets, contact_sheet
 from .turns import Chain, Turn
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "Tile",
     "Turn",
     "chain_sheet",
+    "chain_sheets",
     "compare",
     "contact_sheet",
     "latents_path",

@@ -103,6 +103,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
     from ..disk import make_folder, whole
     from ..images import from_file, to_pil
     from ..kernels import Wishes
+    from ..picture_files import write_png
     from ..pipeline import Edit, Pipeline
 
     if options.approximate is not None:
@@ -149,7 +150,7 @@ def _edit_here(options: argparse.Namespace, over: "Callable[[Pipeline], Pipeline
         current = edit
         path = options.output / f"{options.picture.stem}_turn{number}.png"
         with whole(path) as (partial,):
-            to_pil(edit.image).save(partial, "PNG")
+            write_png(to_pil(edit.image), partial)
         say(f"\rturn {number}: {instruction or '(no instruction)'} -> {path}")
 
 

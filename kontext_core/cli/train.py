@@ -71,6 +71,7 @@ def _train(options: argparse.Namespace) -> None:
 def _score(options: argparse.Namespace) -> None:
     from ..disk import make_folder, whole
     from ..eval.report import grid, save_scores, score_all
+    from ..picture_files import write_png
     from ..pipeline import TINY, Pipeline
     from ..train.tiny import recorded_training
     from ..world import KINDS
@@ -89,5 +90,5 @@ def _score(options: argparse.Namespace) -> None:
     if options.output:
         save_scores(scores, options.output / "scores.json")
         with whole(options.output / "grid.png") as (partial,):
-            grid(outcomes).save(partial, "PNG")
+            write_png(grid(outcomes), partial)
         say(f"wrote {options.output / 'scores.json'} and {options.output / 'grid.png'}")

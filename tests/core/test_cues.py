@@ -124,6 +124,13 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         (marks({"kind": "text", "points": [[0, 0]], "text": "x" * 201}), "its text must have 1 to 200"),
         ('{"version": 1, "marks": [{"kind": "box", "points": [[NaN, 0], [1, 1]]}]}', "must be pairs"),
         ("[" * 100_000, "the marks are not JSON"),
+        ('{"version": true, "marks": []}', "the marks have version True and this pack reads 1"),
+        (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 10**400}), "mark 1: width a number of about 400 digits must"),
+        (marks({"kind": "box", "points": [[0, 10**400], [1, 1]]}), "mark 1: its points must be pairs .*about 400 digits"),
+        (marks({"kind": "box", "points": [[0, True], [1, 1]]}), "mark 1: its points must be pairs .*True is no number"),
+        (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 1e999}), "mark 1: width inf must be a fraction"),
+        (marks({"kind": "box" * 999, "points": []}), r"mark 1: kind 'boxbox[a-z]*\.\.\. is not known"),
+        (f'{{"version": {"9" * 5000}, "marks": []}}', "the marks have version inf and this pack reads 1"),
     ],
 )  # fmt: skip
 def test_marks_that_are_none(text: str, sentence: str) -> None:
@@ -134,3 +141,22 @@ def test_marks_that_are_none(text: str, sentence: str) -> None:
 def test_nothing_written_is_no_mark() -> None:
     assert parse_marks(" \n") == ()
     assert torch.equal(draw_marks(WHITE, ()), WHITE)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_points_reach_one_picture_beyond_each_edge_and_no_further(axis: int) -> None:
+    def parsed(place: float) -> tuple[Mark, ...]:
+        return parse_marks(
+            marks({"kind": "box", "points": [[0.5, 0.5], [place, 0] if axis == 0 else [0, place]]})
+        )
+
+    assert [parsed(place)[0].points[1][axis] for place in (-1, 2)] == [-1, 2]
+    for place in (-1.001, 2.001):
+        with pytest.raises(ValueError, match="numbers from -1 to 2"):
+            parsed(place)
+
+
+def test_half_a_letter_of_a_mark_is_replaced() -> None:
+    [mark] = parse_marks(marks({"kind": "text", "points": [[0, 0]], "text": "a\ud83d"}))
+    assert mark.text == "a\ufffd"
+    draw_marks(WHITE, (mark,))

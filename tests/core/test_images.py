@@ -1,9 +1,9 @@
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from kontext_core.config import PREFERRED_SIZES
@@ -12,14 +12,14 @@ from kontext_core.images import (
     Placement,
     canvas_size,
     check_image,
+    check_placement,
     fit_image,
-    from_pil,
     legal_size,
     nearest_size,
     on_canvas,
     resize,
+    scale_mask,
     stitch,
-    to_pil,
     undo_fit,
 )
 
@@ -205,92 +205,6 @@ def test_unusable_pictures(image: Tensor, sentence: str) -> None:
         fit_image(image, (16, 16))
 
 
-def coloured(mode: str, colour: object, size: tuple[int, int] = (4, 2)) -> Image.Image:
-    return Image.new(mode, size, colour)
-
-
-def palette(transparent: bool) -> Image.Image:
-    """Index 0 red, index 1 blue; the left half is 0, which may be transparent."""
-    picture = Image.new("P", (4, 2), 1)
-    picture.putpalette([255, 0, 0, 0, 0, 255])
-    picture.paste(0, (0, 0, 2, 2))
-    if transparent:
-        picture.info["transparency"] = 0
-    return picture
-
-
-@pytest.mark.parametrize(
-    ("picture", "colour"),
-    [
-        (coloured("RGB", (255, 0, 51)), (1.0, 0.0, 0.2)),
-        (coloured("L", 51), (0.2, 0.2, 0.2)),
-        (coloured("1", 1), (1.0, 1.0, 1.0)),
-        (coloured("RGBA", (255, 0, 0, 255)), (1.0, 0.0, 0.0)),
-        (coloured("RGBA", (255, 0, 0, 0)), (1.0, 1.0, 1.0)),
-        (coloured("RGBA", (0, 0, 0, 51)), (0.8, 0.8, 0.8)),
-        (coloured("LA", (0, 0)), (1.0, 1.0, 1.0)),
-        (coloured("LA", (51, 255)), (0.2, 0.2, 0.2)),
-        (coloured("CMYK", (0, 255, 255, 0)), (1.0, 0.0, 0.0)),
-        (coloured("YCbCr", (255, 128, 128)), (1.0, 1.0, 1.0)),
-        (palette(transparent=False), (1.0, 0.0, 0.0)),
-        (palette(transparent=True), (1.0, 1.0, 1.0)),
-        (coloured("I", 65535), (1.0, 1.0, 1.0)),
-        (coloured("I", 13107), (0.2, 0.2, 0.2)),
-        (coloured("F", 0.2), (0.2, 0.2, 0.2)),
-        (coloured("F", 13107.0), (0.2, 0.2, 0.2)),
-    ],
-    ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
-)
-def test_every_mode_of_pil(picture: Image.Image, colour: tuple[float, float, float]) -> None:
-    """The first pixel; transparency lies on white."""
-    image = from_pil(picture)
-    assert image.shape == (1, 2, 4, 3)
-    assert image.dtype == torch.float32
-    assert image[0, 0, 0].tolist() == pytest.approx(colour, abs=1e-6)
-
-
-def test_a_palette_keeps_what_is_not_transparent() -> None:
-    assert from_pil(palette(transparent=True))[0, 0, 3].tolist() == [0.0, 0.0, 1.0]
-
-
-def test_sixteen_bit_grey_keeps_its_steps() -> None:
-    """As PNG holds it: not cut to 8 bit, not clipped to white."""
-    grey = np.array([[0, 300, 301, 65535]], dtype=np.uint16)
-    picture = Image.fromarray(grey)
-    assert picture.mode == "I;16"
-    assert from_pil(picture)[0, 0, :, 0].tolist() == pytest.approx([0, 300 / 65535, 301 / 65535, 1])
-
-
-def test_sixteen_bit_png(tmp_path_factory: pytest.TempPathFactory) -> None:
-    path = tmp_path_factory.mktemp("png") / "grey.png"
-    Image.fromarray(np.full((2, 4), 13107, dtype=np.uint16)).save(path)
-    with Image.open(path) as picture:
-        assert from_pil(picture)[0, 0, 0].tolist() == pytest.approx([0.2] * 3)
-
-
-@pytest.mark.parametrize(
-    ("orientation", "corner"),
-    [(1, (0, 0)), (2, (0, 3)), (3, (1, 3)), (4, (1, 0)), (5, (0, 0)), (6, (0, 1)), (7, (3, 1)), (8, (3, 0))],
-)
-def test_turned_as_exif_says(orientation: int, corner: tuple[int, int]) -> None:
-    """Where the stored picture's upper left pixel is to be seen."""
-    picture = coloured("RGB", "black")
-    picture.putpixel((0, 0), (255, 255, 255))
-    picture.getexif()[0x0112] = orientation
-    image = from_pil(picture)
-    assert image.shape == ((1, 2, 4, 3) if orientation <= 4 else (1, 4, 2, 3))
-    assert image[0, *corner].tolist() == [1.0, 1.0, 1.0]
-    assert image.sum() == 3
-
-
-def test_out_to_pil_and_back(pictures: Pictures) -> None:
-    image = (pictures(5, 7, batch=2) * 255).round() / 255
-    picture = to_pil(image)
-    assert (picture.mode, picture.size) == ("RGB", (7, 5))
-    torch.testing.assert_close(from_pil(picture), image[:1])
-    assert to_pil(torch.tensor([[[[-1.0, 0.5, 2.0]]]])).getpixel((0, 0)) == (0, 128, 255)
-
-
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch", "none"])
 @pytest.mark.parametrize("size", [(48, 80), (96, 40), (64, 64)])
 def test_a_mask_lies_on_the_canvas_as_its_picture_does(fit: str, size: tuple[int, int]) -> None:
@@ -324,3 +238,53 @@ def test_a_batch_is_stitched_to_one_picture_or_its_like(pictures: Pictures) -> N
         stitch([batch, batch[:2]])
     with pytest.raises(ValueError, match="no picture"):
         stitch([])
+
+
+@pytest.mark.parametrize("fit", FITS)
+@pytest.mark.parametrize(
+    "shape", [(1, 1), (2, 300), (300, 2), (17, 31), (64, 64), (1, 40), (90, 200)], ids=str
+)
+@pytest.mark.parametrize("size", [(64, 64), (96, 32), (16, 208)], ids=str)
+def test_where_a_fit_lays_a_picture_is_a_placement(
+    shape: tuple[int, int], size: tuple[int, int], fit: str
+) -> None:
+    check_placement(fit_image(torch.zeros(1, *shape, 3), size, fit)[1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"height": 0}, "has a side of 0 px; 1 is the least"),
+        ({"canvas": (64, -16)}, "has a side of -16 px"),
+        ({"original": (0, 10)}, "has a side of 0 px"),
+        ({"top": 17}, "neither within its canvas of 64 x 64 px nor over all of it"),
+        ({"top": -1}, "neither within its canvas"),
+        ({"left": 10**9}, "neither within its canvas"),
+        ({"left": -10, "width": 80}, "neither within its canvas"),
+        ({"top": -10, "height": 84, "left": -(10**8), "width": 10**9}, "its sides are not scaled alike"),
+        ({"height": 40}, "its sides are not scaled alike"),
+    ],
+)
+def test_where_no_fit_lays_a_picture_is_none(changes: dict[str, Any], sentence: str) -> None:
+    place = Placement((64, 64), 8, 0, 48, 64, (30, 40))
+    check_placement(place)
+    with pytest.raises(ValueError, match=sentence):
+        check_placement(replace(place, **changes))
+
+
+@pytest.mark.parametrize("size", [(33, 49), (64, 48), (7, 5), (14, 10), (3, 4), (200, 1)], ids=str)
+def test_a_mask_on_a_canvas_is_scaled_as_any_mask_is(size: tuple[int, int]) -> None:
+    mask = torch.rand(7, 5, generator=torch.Generator().manual_seed(0))
+    covered = on_canvas(mask, Placement(size, 0, 0, *size, size))
+    assert torch.equal(covered, scale_mask(mask[None, None], size)[0, 0])
+
+
+def test_a_mask_over_a_long_picture_that_is_cropped_is_made_where_it_is_seen_only() -> None:
+    """The whole of it would be a million pixels wide: 2.6 GB."""
+    _, place = fit_image(torch.zeros(1, 10, 20_000, 3), (672, 1568))
+    mask = torch.zeros(10, 20_000)
+    mask[:, 10_000:] = 1.0
+    covered = on_canvas(mask, place)
+    assert covered[:, : 1568 // 2 - 68].sum() == 0
+    assert covered[:, 1568 // 2 + 68 :].min() == 1
+    assert place.width > 10**6

@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kontext_core.chain.file import latents_path
+from tools.paths import ROOT
 
 from .conftest import picture
 
@@ -168,6 +169,49 @@ def test_the_sheet_has_every_turn(run: Run, two: Any) -> None:
     sheet = run("KontextChainSheet", chain=two)[0]
     assert sheet.shape[0] == 1
     assert sheet.shape[2] == 16 + 3 * 272, "three tiles in a row"
+
+
+def test_a_long_chain_is_a_batch_of_sheets(run: Run, two: Any, part: Callable[[str], Any]) -> None:
+    turns = part("kontext_core.chain")
+    chain = turns.Chain(tuple(turns.Turn(two.last.image, instruction=str(i)) for i in range(90)))
+    made = run("KontextChainSheet", chain=chain)
+    assert made[0].shape[0] == 3
+    assert made[0].shape[2] == 16 + 4 * 272
+    assert made.ui["text"] == ("3 sheets",)
+    assert run("KontextChainSheet", chain=chain, first=-40)[0].shape[0] == 1
+    endless = turns.Chain((turns.Turn(two.last.image),) * 641)
+    with pytest.raises(ValueError, match="from turn 0 on this chain has 641 pictures and 16 sheets show 640"):
+        run("KontextChainSheet", chain=endless)
+
+
+def test_comparing_other_sizes_says_so(run: Run, two: Any, part: Callable[[str], Any]) -> None:
+    turns = part("kontext_core.chain")
+    other = two.extended(turns.Turn(picture(64, 96)))
+    lines = run("KontextCompare", chain=two, turn=0, other=other).ui["text"][0].splitlines()
+    assert lines[1].startswith(
+        "the second picture is 96 x 64 px and is stretched to the 128 x 128 px of the first"
+    )
+    assert lines[2] == "they part after turn 2"
+
+
+def test_disable_metadata_leaves_out_the_graph_and_not_the_chain(
+    run: Run, node_list: list[Any], two: Any, folders: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the help page says: the chain is what the node is for."""
+    import comfy.cli_args
+
+    hidden = SimpleNamespace(prompt={"1": {}}, extra_pnginfo={"workflow": {}})
+    node = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextSaveChain")
+    monkeypatch.setattr(node, "hidden", hidden, raising=False)
+    texts = []
+    for disabled in (False, True):
+        monkeypatch.setattr(comfy.cli_args.args, "disable_metadata", disabled)
+        name = node.execute(two, "kept", latents=False).ui["images"][0]["filename"]
+        with Image.open(folders.output / name) as saved:
+            texts.append(set(saved.text))
+    assert texts == [{"prompt", "workflow", "kontext_chain"}, {"kontext_chain"}]
+    help_page = (ROOT / "web" / "docs" / "KontextSaveChain.md").read_text(encoding="utf-8")
+    assert "--disable-metadata" in help_page
 
 
 def test_saved_and_loaded_it_goes_on_as_before(

@@ -76,7 +76,7 @@ INPUTS = {
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
-    "KontextChainSheet": ["chain"],
+    "KontextChainSheet": ["chain", "first"],
     "KontextSaveChain": ["chain", "filename_prefix", "latents"],
     "KontextLoadChain": ["file"],
     "KontextVisualCue": ["image", "marks"],

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-import io
 
 import pytest
 import torch
-from PIL import Image
 from playwright.sync_api import Locator
 
 from kontext_core.cues import Mark, parse_marks
-from kontext_core.images import from_pil
+from kontext_core.picture_files import from_bytes
 from kontext_core.remote.client import Client
 from tools import frontend
 
@@ -103,7 +101,7 @@ def picture(url: str) -> torch.Tensor:
 
 def picture_of(data: bytes) -> torch.Tensor:
     """A picture file's pixels, (1, H, W, 3)."""
-    return from_pil(Image.open(io.BytesIO(data)).convert("RGB"))
+    return from_bytes(data, "a picture of the page")
 
 
 def differing(one: torch.Tensor, other: torch.Tensor) -> float:

@@ -1,17 +1,15 @@
 """Every shared workflow runs on a real ComfyUI with the tiny model, and the LATENTs on the way are ComfyUI's own."""
 
-import io
 import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor
 
+from kontext_core.picture_files import from_bytes
 from kontext_core.pipeline import Pipeline
 from kontext_core.remote.client import Client, Json, Result
 from kontext_core.remote.workflow import read_workflow, to_api_form
@@ -52,7 +50,7 @@ def pictures(client: Client, prompt: Json, result: Result) -> list[Tensor]:
 
 def tensor(data: bytes) -> Tensor:
     """A picture file as an IMAGE."""
-    return torch.from_numpy(np.asarray(Image.open(io.BytesIO(data)).convert("RGB")) / np.float32(255))[None]
+    return from_bytes(data, "a result")
 
 
 def below(prompt: Json, id: str) -> set[str]:

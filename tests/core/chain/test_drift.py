@@ -32,6 +32,25 @@ def test_an_edit_stays_and_the_rest_is_aligned(first: Tensor) -> None:
     assert (aligned - first)[..., 16:, 16:].abs().max() < 0.02
 
 
+def test_around_an_edit_two_places_count_as_edited(first: Tensor) -> None:
+    """Its soft rim changes less than `CHANGED`, and is neither aligned nor counted as drift."""
+    edited = first + 0.2
+    edited[..., 8:12, 8:12] += 2.0
+    aligned = align_to(edited, first)
+    kept = (aligned == edited).all(dim=1)[0]
+    rows, columns = kept.nonzero(as_tuple=True)
+    assert kept.sum() == 8 * 8
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (6, 13, 6, 13)
+
+
+def test_the_rim_of_an_edit_is_no_drift_elsewhere(first: Tensor) -> None:
+    edited = first.clone()
+    edited[..., 8:12, 8:12] += 2.0
+    edited[..., 7, 7:13] += 0.4  # below what counts as edited by itself
+    aligned = align_to(edited, first)
+    assert torch.equal(aligned, edited), "nothing drifted"
+
+
 def test_an_edit_of_everything_stays(first: Tensor) -> None:
     assert torch.equal(align_to(first + 1.0, first), first + 1.0)
 

@@ -11,7 +11,7 @@ from PIL import Image, PngImagePlugin
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kontext_core.chain import Chain, file, latents_path, load_chain, save_chain
+from kontext_core.chain import Chain, file, latents_file, latents_path, limits, load_chain, record, save_chain
 from kontext_core.cues import Mark
 from kontext_core.editor import UsedLora
 from kontext_core.lora import Lora
@@ -58,7 +58,7 @@ def test_without_latents_it_goes_on_from_the_picture(
     loaded = load_chain(path)
     assert loaded.last.latents is None
     assert loaded.last.placement is None
-    assert max(loaded.turns[0].image.shape) <= file.THUMBNAIL_PX
+    assert max(loaded.turns[0].image.shape) <= limits.THUMBNAIL_PX
     assert loaded.edit(pipeline, "", steps=1).last.image.shape == (1, 32, 96, 3)
 
 
@@ -88,13 +88,13 @@ def test_marks_are_kept_with_their_turn_and_repeat_bit_for_bit(
 def test_files_of_the_first_version_load_and_are_still_written_where_there_are_no_marks(
     tmp_path: Path, chain: Chain, pipeline: Pipeline
 ) -> None:
-    old = file.to_json(chain)
+    old = record.to_json(chain)
     assert old["version"] == 1
     assert all("marks" not in turn for turn in old["turns"])
     loaded = load_chain(written(tmp_path / "a.png", json.dumps(old)))
     assert [turn.marks for turn in loaded.turns] == [()] * 3
     drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
-    assert file.to_json(drawn)["version"] == 2, "which an older pack refuses in a sentence"
+    assert record.to_json(drawn)["version"] == 2, "which an older pack refuses in a sentence"
 
 
 def test_loras_are_kept_with_their_turn_and_missed(
@@ -102,10 +102,12 @@ def test_loras_are_kept_with_their_turn_and_missed(
 ) -> None:
     """A chain without any is written as ever, and by one of the second version nothing changes."""
     drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
-    assert file.to_json(drawn)["version"] == 2
-    assert all("loras" not in turn for turn in file.to_json(drawn)["turns"])
+    assert record.to_json(drawn)["version"] == 2
+    assert all("loras" not in turn for turn in record.to_json(drawn)["turns"])
     assert (
-        file.to_json(load_chain(written(tmp_path / "old.png", json.dumps(file.to_json(drawn)))))["version"]
+        record.to_json(load_chain(written(tmp_path / "old.png", json.dumps(record.to_json(drawn)))))[
+            "version"
+        ]
         == 2
     )
     width = pipeline.transformer.config.hidden_size
@@ -119,8 +121,8 @@ def test_loras_are_kept_with_their_turn_and_missed(
     made = drawn.edit(styled, "as paper", steps=1)
     assert made.last.loras == (UsedLora("style.safetensors", 0.75),)
     save_chain(made, tmp_path / "a.png")
-    assert str(tmp_path) not in json.dumps(file.to_json(made)), "no folder of anybody's"
-    assert file.to_json(made)["version"] == 3
+    assert str(tmp_path) not in json.dumps(record.to_json(made)), "no folder of anybody's"
+    assert record.to_json(made)["version"] == 3
     loaded = load_chain(tmp_path / "a.png")
     assert [turn.loras for turn in loaded.turns] == [turn.loras for turn in made.turns]
     assert "LoRA" not in caplog.text
@@ -143,7 +145,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(file, "save_file", full)
+    monkeypatch.setattr(latents_file, "save_file", full)
     with pytest.raises(
         OSError, match=r"picture\.png could not be written, and is what it was before: No space left"
     ):
@@ -161,11 +163,11 @@ def written(path: Path, text: str | None) -> Path:
 
 
 def lineage(chain: Chain, **changes: Any) -> str:
-    return json.dumps(file.to_json(chain) | changes)
+    return json.dumps(record.to_json(chain) | changes)
 
 
 def with_turn(chain: Chain, **changes: Any) -> str:
-    made = file.to_json(chain)
+    made = record.to_json(chain)
     made["turns"][0] |= changes
     return json.dumps(made)
 
@@ -176,14 +178,14 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: None, r"a\.png holds no edit chain: it was not saved by Kontext Save Chain"),
         (lambda _: "no json", r"the edit chain in a\.png is damaged"),
         (lambda _: "[" * 100_000, r"is damaged"),
-        (lambda _: "[]", r"is damaged: it is no JSON object"),
+        (lambda _: "[]", r"is damaged: the list of 0 is no JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
         (lambda chain: lineage(chain, version=4), r"has version 4 and this pack reads up to 3; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),
-        (lambda chain: with_turn(chain, seed="7"), r"is damaged at turn 0: '7' is no int"),
-        (lambda chain: with_turn(chain, settings={"a": [1]}), r"is damaged at turn 0: a setting is list"),
+        (lambda chain: with_turn(chain, seed="7"), r"is damaged at turn 0: '7' is no whole number"),
+        (lambda chain: with_turn(chain, settings={"a": [1]}), r"is damaged at turn 0: the setting 'a' is list"),
         (lambda chain: with_turn(chain, thumbnail="%%%"), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, thumbnail="aGVsbG8="), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, references=["aGVsbG8="]), r"is damaged at turn 0"),
@@ -191,7 +193,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are no list"),
         (lambda chain: with_turn(chain, loras="all"), r"is damaged at turn 0: 'all' is no list"),
         (lambda chain: with_turn(chain, loras=[{"name": "a", "strength": True}]), r"turn 0: the strength of a LoRA is True"),
-        (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: 'name'"),
+        (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: it lacks 'name'"),
     ],
 )  # fmt: skip
 def test_lineage_that_is_not_to_be_used(
@@ -213,8 +215,8 @@ def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain) -> None:
         load_chain(path)
     path.write_bytes(whole)
     with path.open("r+b") as giant:
-        giant.truncate(200 * 2**20)  # of which nothing is on the disk
-    with pytest.raises(ValueError, match=r"a\.png is 200 MiB; pictures with a chain are read up to 100 MiB"):
+        giant.truncate(300 * 2**20)  # of which nothing is on the disk
+    with pytest.raises(ValueError, match=r"a\.png is 300 MiB; pictures with a chain are read up to 256 MiB"):
         load_chain(path)
 
 
