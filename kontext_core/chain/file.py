@@ -7,7 +7,6 @@ safetensors file of the same name beside the picture, a loaded chain goes on bit
 import base64
 import io
 import json
-import math
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -23,6 +22,8 @@ from ..cues import marks_from, marks_to
 from ..disk import whole
 from ..editor import UsedLora
 from ..images import Placement, from_pil, to_pil
+from ..lora.strength import ANY as ANY_STRENGTH
+from ..lora.strength import checked_strength
 from .turns import Chain, Turn
 
 KEY = "kontext_chain"  # of the text in the PNG
@@ -219,10 +220,7 @@ def _size(given: object) -> tuple[int, int]:
 
 
 def _lora(given: _Json) -> UsedLora:
-    name, strength = _typed(given["name"], str), given["strength"]
-    if type(strength) not in (int, float) or not math.isfinite(strength):
-        raise ValueError(f"the strength of a LoRA is {strength!r:.40}")
-    return UsedLora(name, float(strength))
+    return UsedLora(_typed(given["name"], str), float(checked_strength(given["strength"], ANY_STRENGTH)))
 
 
 def _settings(given: object) -> dict[str, str | int | float | bool | None]:

@@ -191,6 +191,10 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are no list"),
         (lambda chain: with_turn(chain, loras="all"), r"is damaged at turn 0: 'all' is no list"),
         (lambda chain: with_turn(chain, loras=[{"name": "a", "strength": True}]), r"turn 0: the strength of a LoRA is True"),
+        (
+            lambda chain: with_turn(chain, loras=[{"name": "a", "strength": 10**400}]),
+            r"turn 0: the strength of a LoRA is 10+\.\.\. and must be a number that is finite",
+        ),
         (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: 'name'"),
     ],
 )  # fmt: skip
