@@ -4,7 +4,6 @@ A checkpoint is one file, safetensors or GGUF, or a folder of transformers or di
 Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..packed import PackedWeight
+from ..strict_json import parse_object, read_object
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
@@ -100,13 +100,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises: CheckpointError if it is not there or is not one."""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    return _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
-
-
 def _open_folder(folder: Path) -> Checkpoint:
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     files = _shards(indexes[0]) if indexes else [_only_file(folder)]
@@ -118,21 +111,23 @@ def _open_folder(folder: Path) -> Checkpoint:
             raise CheckpointError(f"{folder}: {len(double)} tensors are in two shards: {first_few(double)}")
         weights |= shard_weights
         metadata |= shard_metadata
-    if indexes and (absent := set(read_json(indexes[0])["weight_map"]) - set(weights)):
+    if indexes and (absent := set(read_object(indexes[0])["weight_map"]) - set(weights)):
         raise CheckpointError(
             f"{folder}: {len(absent)} tensors of {indexes[0].name} are in no shard: {first_few(absent)}"
         )
     beside = folder / "config.json"
-    config = read_json(beside) if beside.is_file() else _header_config(folder, metadata)
+    config = read_object(beside) if beside.is_file() else _header_config(folder, metadata)
     return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config)
 
 
 def _header_config(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    return _parse(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
+    return (
+        parse_object(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
+    )
 
 
 def _shards(index: Path) -> list[Path]:
-    mapped = read_json(index).get("weight_map")
+    mapped = read_object(index).get("weight_map")
     names = list(mapped.values()) if isinstance(mapped, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name or not name for name in names):
         raise CheckpointError(
@@ -230,7 +225,7 @@ def _read_header(path: Path) -> dict[str, Any]:
                 f"{path} is damaged: its header would be {length} bytes, and {_MAX_HEADER} are allowed"
             )
         file.seek(8)
-        header = _parse(file.read(length).decode("utf-8", errors="replace"), f"the header of {path}")
+        header = parse_object(file.read(length), f"the header of {path}")
 
     if not isinstance(header.setdefault("__metadata__", {}), dict):
         raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
@@ -284,25 +279,6 @@ def _what_it_is(start: bytes) -> str:
     if first_line.isprintable() and "\ufffd" not in first_line:
         return f"text, which begins with {first_line[:40]!r}"
     return "something else, by its first bytes"
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text, object_pairs_hook=lambda pairs: _without_doubles(pairs, where))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise CheckpointError(f"{where} is not a JSON object")
-    return parsed
-
-
-def _without_doubles(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise CheckpointError(f"{where} names {double!r} twice")
-    return made
 
 
 def first_few(names: Any, count: int = 4) -> str:

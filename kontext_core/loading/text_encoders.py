@@ -21,7 +21,7 @@ from ..text import TextEncoders
 from .folders import find
 from .models import T5_BLOCKS, fill, own_dtype
 from .tokenizers import FILES as TOKENIZERS
-from .tokenizers import find_tokenizer
+from .tokenizers import check_files, find_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -119,14 +119,22 @@ def _check_filled(model: nn.Module) -> None:
 
 
 def _load_tokenizer(kind: Any, folder: Path) -> Any:
+    check_files(folder)
     try:
         return kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises nothing more special
+    except BaseException as error:  # the tokenizers library raises nothing more special, or panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
 def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) -> None:
     """A tokenizer of another model would give a picture of something else, and no error."""
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= vocabulary:
+        raise CheckpointError(
+            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows {vocabulary}"
+        )
     padded = -len(tokenizer) % _VOCABULARY_MULTIPLE + len(tokenizer)
     if vocabulary not in (len(tokenizer), padded):
         raise CheckpointError(

@@ -110,7 +110,7 @@ def test_a_header_nested_without_end(tmp_path: Path):
     header = b'{"a":' + b"[" * 100_000
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(CheckpointError, match="is not valid JSON"):
+    with pytest.raises(CheckpointError, match=r"the header of .* is nested deeper than 64 levels"):
         open_checkpoint(path)
 
 

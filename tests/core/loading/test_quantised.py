@@ -189,7 +189,7 @@ _STATE = f"{_KEY}.quant_state.bitsandbytes__nf4"
         ({_KEY: torch.zeros(5, 1, dtype=torch.uint8)}, rf"{_KEY} has 5 entries; .* it needs 8192"),
         ({_KEY: torch.zeros(8192, 1)}, r"must be stored as bytes, not as torch\.float32"),
         ({_KEY: None}, rf"{_KEY} is missing, beside what says how it is packed"),
-        ({_STATE: torch.zeros(4, dtype=torch.uint8)}, r"\(quant_state\) cannot be read"),
+        ({_STATE: torch.zeros(4, dtype=torch.uint8)}, r"\(quant_state\) is not valid JSON"),
         ({_STATE: torch.zeros(70_000, dtype=torch.uint8)}, r"\(quant_state\) cannot be read"),
         (
             {_STATE: torch.tensor(list(b'{"shape": [2, -2], "blocksize": 64}'), dtype=torch.uint8)},
