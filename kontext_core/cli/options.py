@@ -40,7 +40,7 @@ def file_and_strength(text: str) -> tuple[Path, float]:
     try:
         strength = float(last)
     except ValueError:
-        colon = ""
+        return Path(text), 1.0
     if not colon:
         return Path(text), 1.0
     try:
