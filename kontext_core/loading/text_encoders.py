@@ -130,16 +130,16 @@ def _load_tokenizer(kind: Any, folder: Path) -> Any:
 
 def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) -> None:
     """A tokenizer of another model would give a picture of something else, and no error."""
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= vocabulary:
-        raise CheckpointError(
-            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows {vocabulary}"
-        )
     padded = -len(tokenizer) % _VOCABULARY_MULTIPLE + len(tokenizer)
     if vocabulary not in (len(tokenizer), padded):
         raise CheckpointError(
             f"the tokenizer in {folder} knows {len(tokenizer)} tokens and its text encoder {vocabulary}; "
             "they do not belong together, or a file is missing from the folder"
+        )
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= vocabulary:
+        raise CheckpointError(
+            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows {vocabulary}"
         )
     if tokenizer.eos_token_id != end:
         raise CheckpointError(
