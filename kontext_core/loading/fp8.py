@@ -22,6 +22,7 @@ from ..packed import PackedWeight
 from ..packed.float8 import FLOAT8, Float8
 from ..strict_json import parse_object
 from .checkpoint import LazyTensor, Weights, first_few
+from .foreign import TAKE
 
 _MARKER = "scaled_fp8"
 _FACTORS = (".scale_weight", ".weight_scale")
@@ -42,7 +43,7 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     declared = _declared_formats(weights, metadata)
     if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
         raise CheckpointError(
-            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}"
+            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}; {TAKE}"
         )
 
     factors = {key.removesuffix(end): key for end in _FACTORS for key in weights if key.endswith(end)}
@@ -68,7 +69,7 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
 def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
     if not weight.dtype.is_floating_point:
         raise CheckpointError(
-            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported"
+            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported; {TAKE}"
         )
     if factor.numel not in (1, weight.shape[0]):
         raise CheckpointError(

@@ -10,7 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from ..packed.gguf import BLOCKS
-from .checkpoint import AGAIN, first_few
+from .checkpoint import first_few
+from .foreign import AGAIN
 
 # Tensor types: number in the file, name; and what a block of each is: numbers, bytes. Source: ggml.h, enum ggml_type.
 TYPES: dict[int, str] = {

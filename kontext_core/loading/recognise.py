@@ -13,7 +13,8 @@ from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
 from ..errors import CheckpointError
 from ..packed.schemes import BYTES
 from . import bitsandbytes, fp8, torchao
-from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
+from .checkpoint import Checkpoint, LazyTensor, Weights, first_few, open_checkpoint
+from .foreign import METHODS, TAKE, packed_as
 from .keys import count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
 from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
@@ -71,6 +72,16 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
+# What names begin with that belong to a model, in whatever form its weights are.
+_PACKED_KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "transformer",
+        "a transformer",
+        ("transformer_blocks.0.", "single_transformer_blocks.0.", "double_blocks.0.", "single_blocks.0."),
+    ),
+    ("t5", "a T5 text encoder", ("encoder.block.0.",)),
+)
+
 _NUMBER = re.compile(r"(?<=[.])\d+(?=[.])")
 _MOST_SAID, _LONGEST_SAID = 24, 160  # lines and letters of the metadata
 
@@ -88,7 +99,7 @@ class FileReport:
         config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, of "preview" the latent channels; or None where the
             sizes are not known.
         dtypes: how many tensors of each. packed_parameters: numbers that can stay in fewer bits than are computed with.
-        refusal: why it cannot be used, "" if it can. layers: how many tensors of each dtype, by the kind of layer, its
+        refusal: why it cannot be used, "" if it can. instead: what to take in its place, "" where that is not known. layers: how many tensors of each dtype, by the kind of layer, its
             numbers left out. metadata: the header's strings, without what it says of single tensors.
     """
 
@@ -102,6 +113,7 @@ class FileReport:
     size: int  # bytes on disk
     notes: tuple[str, ...] = ()
     refusal: str = ""
+    instead: str = ""
     packed_parameters: int = 0
     layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
@@ -189,6 +201,19 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
     for keys, title in _OTHERS:
         if all(key in known for key in keys):
             return replace(report, title=title, refusal=f"it is {title}"), weights
+    if form := packed_as(weights) or METHODS.get(_method(checkpoint), ""):
+        kind, title = next(
+            (
+                (kind, title)
+                for kind, title, names in _PACKED_KINDS
+                if any(key.startswith(names) for key in weights)
+            ),
+            ("unknown", "a file of weights"),
+        )
+        refusal = f"it is packed as {form}, which programs of its own alone can read; {TAKE}"
+        return replace(
+            report, kind=kind, title=f"{title} packed as {form}", refusal=refusal, instead=TAKE
+        ), weights
     if any(key.endswith(_LORA_ENDS) for key in weights):
         return replace(report, kind="lora", title="a LoRA", refusal=_LORA), weights
 
@@ -199,6 +224,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
             try:
                 weights, forms = _unpack(weights, checkpoint)
                 report, weights = read(report, weights, said)
+                _check_numbers(weights)
             except CheckpointError as error:
                 return replace(report, refusal=str(error)), weights
             names = ", ".join(filter(None, (report.format, *forms)))
@@ -215,13 +241,9 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
 
 def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str]]:
     """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
-    said = checkpoint.config.get("quantization_config")
-    method = said.get("quant_method") if isinstance(said, dict) else None
-    if method not in (None, "bitsandbytes", "torchao"):
-        raise CheckpointError(
-            f"it is quantised by {method!r}, whose files have no settled layout; use the bf16 files, which can be "
-            "quantised when they are loaded, or GGUF, fp8 or NF4"
-        )
+    method = _method(checkpoint)
+    if method not in ("", "bitsandbytes", "torchao"):
+        raise CheckpointError(f"it is quantised by {method!r:.40}, which is not known here; {TAKE}")
     if method == "torchao" and torchao.NAMES not in checkpoint.metadata:
         raise CheckpointError(
             "it is quantised by 'torchao', and its header does not say how; save it again as safetensors with torchao 0.16 "
@@ -231,6 +253,23 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
     weights, four_bits = bitsandbytes.unpack(weights)
     weights, eight_bits = fp8.unpack(weights, checkpoint.metadata)
     return weights, ["GGUF" if "GGUF.version" in checkpoint.metadata else "", tiles, four_bits, eight_bits]
+
+
+def _method(checkpoint: Checkpoint) -> str:
+    """What a configuration says that the weights are quantised by; "" where it says nothing."""
+    said = checkpoint.config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    return "" if method is None else str(method)
+
+
+def _check_numbers(weights: Weights) -> None:
+    """Raises: CheckpointError if there are whole numbers in the place of weights, and nothing says what they stand for."""
+    whole = [key for key, tensor in weights.items() if not tensor.dtype.is_floating_point]
+    if whole:
+        kinds = ", ".join(sorted({str(weights[key].dtype).removeprefix("torch.") for key in whole}))
+        raise CheckpointError(
+            f"{len(whole)} of its tensors hold {kinds} and nothing says what they stand for ({first_few(whole)}); {TAKE}"
+        )
 
 
 def _parts(weights: Weights) -> dict[str, Weights]:

@@ -18,6 +18,7 @@ from ..packed.float8 import FLOAT8, Float8
 from ..packed.tiles import Tiles
 from ..strict_json import parse, parse_object
 from .checkpoint import LazyTensor, Weights
+from .foreign import TAKE
 
 NAMES = "tensor_names"
 _PART = "._weight_"
@@ -50,7 +51,7 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
             continue
         if said["_type"] not in _KINDS:
             raise CheckpointError(
-                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are supported"
+                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are supported; {TAKE}"
             )
         start = f"{name.removesuffix('.weight')}{_PART}"
         parts = {part: plain.pop(start + part, None) for part in said["_tensor_data_names"]}

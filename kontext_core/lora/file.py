@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..loading.checkpoint import LazyTensor, open_checkpoint
+from ..loading.foreign import packed_as
 from .deltas import Delta, Hadamard, Kronecker, LowRank, WholeDifference
 from .peft_config import CONFIG_FILE, PeftConfig, read_configs
 from .roles import BESIDE, split
@@ -309,6 +310,8 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 def _open(path: Path) -> LoraFile:
     checkpoint = open_checkpoint(path)
+    if form := packed_as(checkpoint.weights):
+        raise CheckpointError(f"{path} is no LoRA: it holds weights that are packed as {form}")
     parts = {key: split(key) for key in checkpoint.weights}
     adapters = _in_order({part.adapter for part in parts.values() if part.role in _OF_ADAPTERS})
     modules: dict[str, dict[str, LazyTensor]] = {}
