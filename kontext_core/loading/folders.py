@@ -12,7 +12,8 @@ from .checkpoint import (
     open_checkpoint,
     others_in,
 )
-from .recognise import FileReport, recognise
+from .recognise import recognise
+from .report import FileReport
 
 TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
 

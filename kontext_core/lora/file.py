@@ -26,6 +26,8 @@ _OF_ADAPTERS = {"down", "up", "up_bias", *_HADAMARD, *(role for side in _SIDES f
 
 _MOST_SCALE = 1e6  # beyond, training has failed
 
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 _CPU = torch.device("cpu")
 
 
@@ -178,11 +180,14 @@ class LoraFile:
 
     def _scale(self, module: str, delta: Delta) -> float:
         if "alpha" in self.modules[module]:
-            tensor = self._tensor(module, "alpha", torch.float32, _CPU)
-            if tensor.numel() != 1:
+            lazy = self.modules[module]["alpha"]
+            if lazy.numel != 1:
                 raise CheckpointError(
-                    f"{self.path}: alpha of {module} is {tensor.numel()} numbers and must be one"
+                    f"{self.path}: alpha of {module} is {lazy.numel} numbers and must be one"
                 )
+            if lazy.dtype in _WHOLE:  # some trainers keep the number that they were given
+                return int(lazy.read().item()) / delta.rank if delta.rank else 1.0
+            tensor = self._tensor(module, "alpha", torch.float32, _CPU)
             return tensor.item() / delta.rank if delta.rank else 1.0
         for config in self.configs:
             if module.startswith(config.prefix):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import KONTEXT_DEV
-from ..errors import CheckpointError
+from ..errors import CheckpointError, printable
 from ..loading.checkpoint import first_few
 from .file import LoraFile, open_lora
 from .keys import PARTS, TITLES, Hit, Names, find, published_names
@@ -60,7 +60,7 @@ class LoraReport:
             said.append(
                 f"of {len(self.adapters)} adapters in it {used} acts and not {others}, as PEFT has one act at a time"
             )
-        return f"{self.path.name} is used in part: {'; '.join(said)}" if said else ""
+        return printable(f"{self.path.name} is used in part: {'; '.join(said)}") if said else ""
 
     def describe(self) -> str:
         """A few lines for people."""
@@ -72,7 +72,7 @@ class LoraReport:
             f"{self.path.name}: a LoRA in {' and '.join(self.formats)}, {self.size / 2**20:.2f} MiB",
             f"{kinds}{rank if self.ranks else ''}; modules: {parts}",
         ]
-        return "\n".join([*lines, *filter(None, (self.missed,)), *self.notes])
+        return "\n".join(map(printable, [*lines, *filter(None, (self.missed,)), *self.notes]))
 
 
 def match(file: LoraFile, names: Names) -> tuple[Matches, LoraReport]:

@@ -86,6 +86,23 @@ def test_damaged_files(transformer: Transformer, write: Write, tensors: Tensors,
     assert said in refused(transformer, write(tensors))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.float16, torch.float64])
+def test_alpha_of_any_dtype(transformer: Transformer, write: Write, dtype: torch.dtype) -> None:
+    """Whole numbers too, as some trainers save it."""
+    made = viewed(transformer, Lora(write(GOOD | {f"{QKV}.alpha": torch.tensor(6, dtype=dtype)})))
+    assert made.double_blocks[0].img_attn.qkv.changes[0].scale == 2
+    assert "'alpha' of" in refused(
+        transformer, write(GOOD | {f"{QKV}.alpha": torch.tensor(True)}, "bool.safetensors")
+    )
+
+
+def test_names_that_would_move_the_cursor(transformer: Transformer, write: Write) -> None:
+    tensors = GOOD | low_rank("what\x1b[2J\nis\u202ethis", 4, 4)
+    (report,) = attached(transformer, Lora(write(tensors))).reports
+    assert r"(what\x1b[2J\nis\u202ethis)" in report.missed
+    assert len(report.describe().splitlines()) == 3
+
+
 def test_a_bad_module_among_good_ones(transformer: Transformer, write: Write) -> None:
     tensors = GOOD | low_rank("lora_unet_single_blocks_0_linear2", 32, 31)
     assert "lora_unet_single_blocks_0_linear2 is (down (3, 31)" in refused(transformer, write(tensors))
