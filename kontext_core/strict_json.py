@@ -1,4 +1,4 @@
-"""JSON out of files that strangers wrote: read within bounds, and refused in one sentence that names the file."""
+"""JSON in files that strangers wrote: read within bounds, or refused in one sentence that names the file."""
 
 import json
 import math
@@ -54,7 +54,7 @@ def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
 
 
 def parse(text: str | bytes, where: str) -> Any:
-    """Parse any JSON value: no key twice, no NaN or infinity, no number beyond all measure, no endless nesting.
+    """Parse any JSON value: no key twice, no NaN, no number beyond measure, no endless nesting.
 
     Args:
         text: as for `parse_object`.

@@ -161,7 +161,8 @@ def _only_file(folder: Path) -> Path:
     if len(files) != 1:
         found = f"holds several: {first_few([file.name for file in files])}; name one"
         raise CheckpointError(
-            f"a safetensors file is wanted in {folder}, which {found if files else others_in(folder) or 'holds none'}"
+            f"a safetensors file is wanted in {folder}, which "
+            f"{found if files else others_in(folder) or 'holds none'}"
         )
     return files[0]
 
@@ -178,7 +179,8 @@ def others_in(folder: Path) -> str:
         kinds.setdefault(what, []).append(file.name)
     kinds.pop("", None)
     if PICKLED in kinds:
-        return f"holds {first_few(kinds[PICKLED])}: {PICKLED}; save the model again as safetensors where it came from"
+        names = first_few(kinds[PICKLED])
+        return f"holds {names}: {PICKLED}; save the model again as safetensors where it came from"
     return "; ".join(f"holds {first_few(names)}: {what}" for what, names in kinds.items())
 
 

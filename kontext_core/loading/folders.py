@@ -52,7 +52,8 @@ def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     report, weights = _in_folder(path, part) if path.is_dir() else recognise(open_checkpoint(path), part)
     if report.kind != part:
         raise CheckpointError(
-            f"{report.path} is {report.title} and not the {name} of FLUX.1; {report.instead or f'wanted: {wanted}'}"
+            f"{report.path} is {report.title} and not the {name} of FLUX.1; "
+            f"{report.instead or f'wanted: {wanted}'}"
         )
     if report.refusal:
         raise CheckpointError(f"{report.path} cannot be used as the {name}: {report.refusal}")

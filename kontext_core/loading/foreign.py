@@ -14,6 +14,7 @@ LOOKED_AT = 1024  # bytes at the beginning of a file
 
 _LOGIN = "the download may need a login or an accepted licence"
 _EXPORTED = f"exported for other programs; {TAKE}"
+_POINTS = "and not the weights; run"
 _ARCHIVE = "a compressed archive; unpack it, and take what is in it"
 
 # Beginnings of files and what they are. The first row that fits counts.
@@ -24,8 +25,8 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"PK\x03\x04", _ARCHIVE),
         (rb"\x80[\x02-\x05]", PICKLED),
         (rb"\x1f\x8b|7z\xbc\xaf|Rar!\x1a|\x28\xb5\x2f\xfd|BZh[1-9]|\xfd7zXZ", _ARCHIVE),
-        (rb"version https://git-lfs", "a Git LFS pointer and not the weights; run 'git lfs pull' where it came from"),
-        (rb"# xet version", "a Xet pointer and not the weights; run 'git xet' or download it from where it came from"),
+        (rb"version https://git-lfs", f"a Git LFS pointer {_POINTS} 'git lfs pull' where it came from"),
+        (rb"# xet version", f"a Xet pointer {_POINTS} 'git xet' where it came from"),
         (rb"\s*<\?xml.*<net\s", f"an OpenVINO model, {_EXPORTED}"),
         (rb"\s*<\?xml.*<Error>", f"an error message of a server, saved in place of the weights; {_LOGIN}"),
         (rb"\s*<", f"a web page, saved in place of the weights; {_LOGIN}"),
@@ -67,8 +68,8 @@ def what_file_is(start: bytes) -> str:
     return "something else, by its first bytes"
 
 
-# The parts in which programs pack a weight, by the last words of their names; all of a row must be there. The first row
-# that fits counts. Source: what each program writes.
+# The parts in which programs pack a weight, by the last words of their names; all of a row must be there. The
+# first row that fits counts. Source: what each program writes.
 _PACKED: tuple[tuple[tuple[str, ...], str], ...] = (
     (("qweight", "wscales", "lora_down"), "nunchaku's SVDQuant"),
     (("qweight", "wscales", "proj_down"), "nunchaku's SVDQuant"),
@@ -98,9 +99,10 @@ _PACKED: tuple[tuple[tuple[str, ...], str], ...] = (
 
 # What the same programs call themselves in a configuration.
 METHODS = {
-    "svdquant": "nunchaku's SVDQuant", "nunchaku": "nunchaku's SVDQuant", "quanto": "quanto's form", "gptq": "GPTQ",
-    "awq": "AWQ", "hqq": "HQQ", "sdnq": "SDNQ of SD.Next", "exl2": "EXL2 of ExLlama", "exl3": "EXL3 of ExLlama",
-    "compressed-tensors": "compressed-tensors", "modelopt": "NVIDIA's ModelOpt", "aqlm": "AQLM", "vptq": "VPTQ",
+    "svdquant": "nunchaku's SVDQuant", "nunchaku": "nunchaku's SVDQuant", "quanto": "quanto's form",
+    "gptq": "GPTQ", "awq": "AWQ", "hqq": "HQQ", "sdnq": "SDNQ of SD.Next", "exl2": "EXL2 of ExLlama",
+    "exl3": "EXL3 of ExLlama", "compressed-tensors": "compressed-tensors", "modelopt": "NVIDIA's ModelOpt",
+    "aqlm": "AQLM", "vptq": "VPTQ",
 }  # fmt: skip
 
 

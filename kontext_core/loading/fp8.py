@@ -43,7 +43,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     declared = _declared_formats(weights, metadata)
     if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
         raise CheckpointError(
-            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}; {TAKE}"
+            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}; "
+            f"{TAKE}"
         )
 
     factors = {key.removesuffix(end): key for end in _FACTORS for key in weights if key.endswith(end)}
@@ -69,7 +70,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
 def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
     if not weight.dtype.is_floating_point:
         raise CheckpointError(
-            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported; {TAKE}"
+            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported; "
+            f"{TAKE}"
         )
     if factor.numel not in (1, weight.shape[0]):
         raise CheckpointError(

@@ -13,19 +13,21 @@ from ..packed.gguf import BLOCKS
 from .checkpoint import first_few
 from .foreign import AGAIN
 
-# Tensor types: number in the file, name; and what a block of each is: numbers, bytes. Source: ggml.h, enum ggml_type.
+# Tensor types: number in the file, name; and what a block of each is: numbers, bytes. Source: ggml.h, enum
+# ggml_type.
 TYPES: dict[int, str] = {
-    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K",
-    13: "Q5_K", 14: "Q6_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S",
-    23: "IQ4_XS", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4",
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 6: "Q5_0", 7: "Q5_1", 8: "Q8_0", 10: "Q2_K", 11: "Q3_K",
+    12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL",
+    21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0",
+    39: "MXFP4", 40: "NVFP4",
 }  # fmt: skip
 SIZES: dict[str, tuple[int, int]] = {"F64": (1, 8), "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), **BLOCKS}
 
-# Types that have a name and no use for weights here: old ones, those of activations, whole numbers, and those that are
-# another order of one that is read.
+# Types that have a name and no use for weights here: old ones, those of activations, whole numbers, and those
+# that are another order of one that is read.
 _OTHER_TYPES = {
-    4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 31: "Q4_0_4_4", 32: "Q4_0_4_8",
-    33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8", 41: "Q1_0",
+    4: "Q4_2", 5: "Q4_3", 9: "Q8_1", 15: "Q8_K", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 31: "Q4_0_4_4",
+    32: "Q4_0_4_8", 33: "Q4_0_8_8", 36: "IQ4_NL_4_4", 37: "IQ4_NL_4_8", 38: "IQ4_NL_8_8", 41: "Q1_0",
 }  # fmt: skip
 
 # Value types: number in the file, and how `struct` writes it.
@@ -229,8 +231,8 @@ def _tensor(header: _Header) -> Stored:
     if kind not in TYPES:
         title = f"{_OTHER_TYPES[kind]} (GGUF type {kind})" if kind in _OTHER_TYPES else f"GGUF type {kind}"
         raise CheckpointError(
-            f"{header.path}: {name!r} is stored as {title}, which is not supported; take a file in Q8_0, Q6_K, Q5_K, Q4_K or "
-            f"another of {first_few(TYPES.values(), len(TYPES))}"
+            f"{header.path}: {name!r} is stored as {title}, which is not supported; take a file in Q8_0, "
+            f"Q6_K, Q5_K, Q4_K or another of {first_few(TYPES.values(), len(TYPES))}"
         )
     numbers, size = SIZES[TYPES[kind]]
     if shape[0] % numbers:

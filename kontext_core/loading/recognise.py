@@ -35,8 +35,8 @@ _T5_GGUF_KEY = "enc.blk.0.attn_q.weight"
 _PREVIEW_KEY = "18.conv.0.weight"
 _PREVIEW_DIFFUSERS_KEY = "decoder.layers.17.conv.0.weight"
 _LORA_KEY = re.compile(
-    r"(?:\.lora_(?:A|down)(?:\.[^.]+)?(?:\.weight)?|[._]lora[12]?(?:_linear_layer)?\.down\.weight|\.diff|\.diff_b"
-    r"|\.(?:lokr_w1|lokr_w1_a|hada_w1_a)(?:\.[^.]+)?)$"
+    r"(?:\.lora_(?:A|down)(?:\.[^.]+)?(?:\.weight)?|[._]lora[12]?(?:_linear_layer)?\.down\.weight"
+    r"|\.diff(?:_b)?|\.(?:lokr_w1|lokr_w1_a|hada_w1_a)(?:\.[^.]+)?)$"
 )
 _LORA = "a LoRA goes upon a model: put it there with Kontext LoRA, or with 'kontext edit --lora'"
 
@@ -182,12 +182,13 @@ def _method(checkpoint: Checkpoint) -> str:
 
 
 def _check_numbers(weights: Weights) -> None:
-    """Raises: CheckpointError if there are whole numbers in the place of weights, and nothing says what they stand for."""
+    """Raises: CheckpointError if there are whole numbers where weights should be, unexplained."""
     whole = [key for key, tensor in weights.items() if not tensor.dtype.is_floating_point]
     if whole:
         kinds = ", ".join(sorted({str(weights[key].dtype).removeprefix("torch.") for key in whole}))
         raise CheckpointError(
-            f"{len(whole)} of its tensors hold {kinds} and nothing says what they stand for ({first_few(whole)}); {TAKE}"
+            f"{len(whole)} of its tensors hold {kinds} and nothing says what they stand for "
+            f"({first_few(whole)}); {TAKE}"
         )
 
 

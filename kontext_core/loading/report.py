@@ -23,13 +23,21 @@ class FileReport:
     """What a file is and whether it can be used.
 
     Args:
-        kind: "transformer", "vae", "clip", "t5", "preview", "lora" or "unknown". title: what it is, in words.
+        path: of the file, or of its folder.
+        kind: "transformer", "vae", "clip", "t5", "preview", "lora" or "unknown".
+        title: what it is, in words.
         format: whose parameter names it has, and how it is quantised.
-        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, of "preview" the latent channels; or None where the
-            sizes are not known.
-        dtypes: how many tensors of each. packed_parameters: numbers that can stay in fewer bits than are computed with.
-        refusal: why it cannot be used, "" if it can. instead: what to take in its place, "" where that is not known. layers: how many tensors of each dtype, by the kind of layer, its
-            numbers left out. metadata: the header's strings, without what it says of single tensors.
+        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, of "preview" the latent channels; or
+            None where the sizes are not known.
+        dtypes: how many tensors of each.
+        parameters: how many numbers.
+        size: bytes on disk.
+        notes: what else to say.
+        refusal: why it cannot be used, "" if it can.
+        instead: what to take in its place, "" where that is not known.
+        packed_parameters: numbers that can stay in fewer bits than are computed with.
+        layers: how many tensors of each dtype, by the kind of layer, its numbers left out.
+        metadata: the header's strings, without what it says of single tensors.
     """
 
     path: Path
@@ -61,7 +69,8 @@ class FileReport:
         """A few lines for people."""
         lines = [
             f"{self.path.name}: {self.title}",
-            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: {_counts(self.dtypes)}",
+            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: "
+            f"{_counts(self.dtypes)}",
         ]
         if len({name for kinds in self.layers.values() for name in kinds}) > 1:
             lines.append(f"by layer: {'; '.join(self._groups())}")

@@ -116,7 +116,8 @@ def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
     values = {**beyond_shapes, **said}
     if hidden % values["num_attention_heads"]:
         raise CheckpointError(
-            f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is no multiple"
+            f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is "
+            "no multiple"
         )
     return _built(CLIPTextConfig, values, sizes)
 
@@ -152,20 +153,23 @@ _MOST_TOKENS = 16_384  # of a prompt
 
 # What is read of a config.json, and what it may be: the range of a number, or words.
 _CLIP_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
-    "vocab_size": (1, 2**24), "hidden_size": (1, 2**16), "intermediate_size": (1, 2**20), "projection_dim": (1, 2**16),
-    "num_hidden_layers": (1, 2**10), "num_attention_heads": (1, 2**10), "max_position_embeddings": (1, _MOST_TOKENS),
-    "bos_token_id": (0, 2**24), "eos_token_id": (0, 2**24), "pad_token_id": (-1, 2**24),
-    "layer_norm_eps": (0.0, 1.0), "attention_dropout": (0.0, 1.0), "hidden_act": ("quick_gelu", "gelu", "gelu_new", "relu"),
+    "vocab_size": (1, 2**24), "hidden_size": (1, 2**16), "intermediate_size": (1, 2**20),
+    "projection_dim": (1, 2**16), "num_hidden_layers": (1, 2**10), "num_attention_heads": (1, 2**10),
+    "max_position_embeddings": (1, _MOST_TOKENS), "bos_token_id": (0, 2**24), "eos_token_id": (0, 2**24),
+    "pad_token_id": (-1, 2**24), "layer_norm_eps": (0.0, 1.0), "attention_dropout": (0.0, 1.0),
+    "hidden_act": ("quick_gelu", "gelu", "gelu_new", "relu"),
 }  # fmt: skip
 _T5_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
-    "vocab_size": (1, 2**24), "d_model": (1, 2**16), "d_kv": (1, 2**16), "d_ff": (1, 2**20), "num_layers": (1, 2**10),
-    "num_heads": (1, 2**10), "relative_attention_num_buckets": (1, 2**16), "relative_attention_max_distance": (1, 2**20),
-    "eos_token_id": (0, 2**24), "pad_token_id": (-1, 2**24), "dropout_rate": (0.0, 1.0), "layer_norm_epsilon": (0.0, 1.0),
+    "vocab_size": (1, 2**24), "d_model": (1, 2**16), "d_kv": (1, 2**16), "d_ff": (1, 2**20),
+    "num_layers": (1, 2**10), "num_heads": (1, 2**10), "relative_attention_num_buckets": (1, 2**16),
+    "relative_attention_max_distance": (1, 2**20), "eos_token_id": (0, 2**24), "pad_token_id": (-1, 2**24),
+    "dropout_rate": (0.0, 1.0), "layer_norm_epsilon": (0.0, 1.0),
     "feed_forward_proj": ("gated-gelu", "gated-silu", "relu", "gelu", "silu"),
 }  # fmt: skip
 _OUR_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
-    "theta": (2, 1e9), "text_length": (1, _MOST_TOKENS), "axes_dim": (0, 2**16), "preferred_sizes": (16, 2**16),
-    "resolution": (1, 2**20), "norm_groups": (1, 2**16), "scale_factor": (1e-6, 1e6), "shift_factor": (-1e6, 1e6),
+    "theta": (2, 1e9), "text_length": (1, _MOST_TOKENS), "axes_dim": (0, 2**16),
+    "preferred_sizes": (16, 2**16), "resolution": (1, 2**20), "norm_groups": (1, 2**16),
+    "scale_factor": (1e-6, 1e6), "shift_factor": (-1e6, 1e6),
 }  # fmt: skip
 
 

@@ -139,7 +139,8 @@ def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) ->
     highest = max(tokenizer.get_vocab().values(), default=0)
     if highest >= vocabulary:
         raise CheckpointError(
-            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows {vocabulary}"
+            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows "
+            f"{vocabulary}"
         )
     if tokenizer.eos_token_id != end:
         raise CheckpointError(

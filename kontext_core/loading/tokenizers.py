@@ -18,7 +18,8 @@ _MOST_TOKENS = 2**20  # the largest vocabularies that are known have a quarter o
 
 # What transformers reads of a tokenizer's folder.
 _JSON = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "config.json",
 )  # fmt: skip
 
 # Published repositories with the same tokenizers, and the folder in them.
@@ -56,8 +57,8 @@ def check_files(folder: Path) -> None:
     """Look over the files of a tokenizer that transformers is going to parse.
 
     Raises:
-        CheckpointError: in one sentence that names the file, where its JSON cannot be used, or a number in it would
-            fill the memory.
+        CheckpointError: in one sentence that names the file, where its JSON cannot be used, or a number in it
+            would fill the memory.
     """
     for name in _JSON:
         path = folder / name

@@ -51,7 +51,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
             continue
         if said["_type"] not in _KINDS:
             raise CheckpointError(
-                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are supported; {TAKE}"
+                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are "
+                f"supported; {TAKE}"
             )
         start = f"{name.removesuffix('.weight')}{_PART}"
         parts = {part: plain.pop(start + part, None) for part in said["_tensor_data_names"]}

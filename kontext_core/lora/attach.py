@@ -70,8 +70,8 @@ def _check(path: object, merged: object, shares: tuple[object, object]) -> None:
     start, end = (share if _is_number(share) else math.nan for share in shares)
     if not 0.0 <= start < end <= 1.0:
         raise ValueError(
-            f"a LoRA acts from {shown(shares[0])} to {shown(shares[1])} of the steps; both must lie in [0, 1] and the start "
-            "before the end"
+            f"a LoRA acts from {shown(shares[0])} to {shown(shares[1])} of the steps; both must lie in "
+            "[0, 1] and the start before the end"
         )
 
 
@@ -223,7 +223,7 @@ def _changes(
 def _of_linear(
     use: _Use, module: str, target: Target, layer: nn.Module, where: tuple[torch.dtype, torch.device]
 ) -> list[Change]:
-    """What a module of a file changes: the weight by factors, and its bias; the weight by a whole difference."""
+    """What a module of a file changes: a weight by factors, its bias, and a weight by a whole difference."""
     width = cast("int", layer.in_features)
     rows = target.rows(width, cast("int", layer.out_features))
     out = sum(stop - start for start, stop in rows)
@@ -242,7 +242,10 @@ def _of_linear(
 
 
 def _bias(file: LoraFile, module: str, layer: nn.Module, rows: Rows, scale: float) -> Tensor | None:
-    """What a module adds to a bias, in float32: PEFT's with the factors, others' as it is, and a whole one's difference."""
+    """What a module adds to a bias, in float32.
+
+    PEFT's is scaled as the factors are, others are added as they are, a whole one takes the layer's place.
+    """
     own = cast("Tensor | None", layer.bias)
     if own is not None:
         own = torch.cat([own.detach()[start:stop].float() for start, stop in rows])

@@ -85,8 +85,8 @@ class LoraFile:
             return None
         if _matrix(tensor.shape) != shape:
             raise CheckpointError(
-                f"{self.path}: the difference of {module} has the shape {tensor.shape}, and the layer here {shape}: this "
-                "LoRA belongs to another model"
+                f"{self.path}: the difference of {module} has the shape {tensor.shape}, and the layer here "
+                f"{shape}: this LoRA belongs to another model"
             )
         key = (module, "diff", dtype, device)
         return self._once(
@@ -110,8 +110,8 @@ class LoraFile:
             return None
         if tensor.numel != size or max(tensor.shape, default=0) != size:
             raise CheckpointError(
-                f"{self.path}: '{role}' of {module} has the shape {tensor.shape}, and the layer here ({size},): this LoRA "
-                "belongs to another model"
+                f"{self.path}: '{role}' of {module} has the shape {tensor.shape}, and the layer here "
+                f"({size},): this LoRA belongs to another model"
             )
         return self._tensor(module, role, torch.float32, device).flatten()
 
@@ -121,7 +121,8 @@ class LoraFile:
         for role in self.modules[module]:
             if role not in possible:
                 raise CheckpointError(
-                    f"{self.path}: {module} is a norm here, which has no '{role}': this LoRA belongs to another model"
+                    f"{self.path}: {module} is a norm here, which has no '{role}': this LoRA belongs to "
+                    "another model"
                 )
 
     def magnitude(
@@ -224,8 +225,8 @@ class LoraFile:
             if role not in tensors:
                 there = other if other in tensors else next(iter(tensors))
                 raise CheckpointError(
-                    f"{self.path}: {module} has a tensor '{there}' and no '{role}' that belongs to it: the file is not "
-                    "complete, get it again"
+                    f"{self.path}: {module} has a tensor '{there}' and no '{role}' that belongs to it: the "
+                    "file is not complete, get it again"
                 )
         inner, outer = _matrix(tensors[down].shape), _matrix(tensors[up].shape)
         said = f"{self.path}: {module} is ({down} {tensors[down].shape}, {up} {tensors[up].shape})"
@@ -335,7 +336,7 @@ def _open(path: Path) -> LoraFile:
 
 
 def _in_order(adapters: set[str]) -> tuple[str, ...]:
-    """The one that acts first: PEFT and diffusers let one act at a time, and PEFT calls the first one "default"."""
+    """The one that acts first: PEFT lets one act at a time, and calls the one made first "default"."""
     return tuple(sorted(adapters, key=lambda name: (name != "", name != "default", name))) or ("",)
 
 

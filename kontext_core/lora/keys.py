@@ -1,8 +1,9 @@
 """Which layer of the model a module of a LoRA file belongs to.
 
-A module's name is a prefix and a name that the model's layers have in some program, joined by dots or by underscores:
-`transformer.` `single_transformer_blocks.0.proj_mlp`. The name is looked for wherever it begins, so that a prefix need
-not be known; wrappers that programs leave in a name (torch.compile, FSDP, DDP) are passed over.
+A module's name is a prefix and a name that the model's layers have in some program, joined by dots or by
+underscores: `transformer.` `single_transformer_blocks.0.proj_mlp`. The name is looked for wherever it begins,
+so that a prefix need not be known; wrappers that programs leave in a name (torch.compile, FSDP, DDP) are
+passed over.
 """
 
 import re
@@ -115,7 +116,8 @@ _USUAL = {
 
 # What is wrapped around a module leaves its name in the path: torch.compile, FSDP, checkpointing, PEFT; DDP.
 _WRAPPERS = re.compile(
-    r"(?:(?<![^._])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)|(?<![^.])(?:base_layer|module))(?:[._]|$)"
+    r"(?:(?<![^._])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)"
+    r"|(?<![^.])(?:base_layer|module))(?:[._]|$)"
 )
 _UP_TO_NUMBER = re.compile(r".+?\.\d+(?=\.|$)|.+")
 _NUMBERED = re.compile(r"(?:^|[._])\d+[._]")
@@ -142,8 +144,8 @@ _CLIP_LAYER = (
     "layer_norm1", "layer_norm2",
 )  # fmt: skip
 _T5_LAYER = (
-    *(f"0.SelfAttention.{name}" for name in "qkvo"), *(f"1.DenseReluDense.{name}" for name in ("wi_0", "wi_1", "wo")),
-    "0.layer_norm", "1.layer_norm",
+    *(f"0.SelfAttention.{name}" for name in "qkvo"),
+    *(f"1.DenseReluDense.{name}" for name in ("wi_0", "wi_1", "wo")), "0.layer_norm", "1.layer_norm",
 )  # fmt: skip
 
 
@@ -193,7 +195,7 @@ class Hit:
 
 
 def find(module: str, names: Names) -> Hit | None:
-    """Where a module belongs; None where its name is no layer's, or the prefix cannot be one of a whole model."""
+    """Find where a module belongs; None where its name is no layer's, or its prefix is no whole model's."""
     plain = _WRAPPERS.sub("", module)
     hits = (
         _hit(plain[: begin.start(1)], begin[1].rstrip("._"), names) for begin in names.heads.finditer(plain)
@@ -224,7 +226,7 @@ def _title(prefix: str, kind: str, joint: str) -> str:
 
 
 def _can_be_prefix(prefix: str, kind: str, joint: str) -> bool:
-    """Whether a whole model may be under a prefix that nobody is known to write, and not a part of another model."""
+    """Whether a whole model may be under an unknown prefix, and not a part of another model."""
     words = prefix.split(".") if joint == "." else re.split(r"[._]", prefix)
     if any(word.isdigit() for word in words) or _OF_A_PART.search(prefix):  # down_blocks.1., or joint_
         return False
@@ -304,7 +306,7 @@ def _joined(table: Mapping[str, Target], joint: str) -> dict[str, Target]:
 
 
 def _heads(names: Iterable[str]) -> re.Pattern[str]:
-    """What tells where in a text a name begins: its words up to the first number, or all where there is none."""
+    """What names begin with: their words up to the first number, or all where there is none."""
     words = {tuple(re.split(r"[._]", _UP_TO_NUMBER.findall(name)[0])) for name in names}
     heads = sorted({"[._]".join(r"\d+" if word.isdigit() else word for word in head) for head in words})
     return re.compile(rf"(?:(?<=^)|(?<=[._]))(?=((?:{'|'.join(heads)})(?:[._].*)?)\Z)", re.DOTALL)

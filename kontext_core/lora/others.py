@@ -20,7 +20,8 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), title)
     for pattern, title in (
         (r"(?:double|single)_stream_modulation|attn[._]to_qkv_mlp_proj", "FLUX.2"),
-        (r"ff(?:_context)?[._]linear_(?:in|out)$|single_transformer_blocks[._]\d+[._]attn[._]to_out$", "FLUX.2"),
+        (r"ff(?:_context)?[._]linear_(?:in|out)$", "FLUX.2"),
+        (r"single_transformer_blocks[._]\d+[._]attn[._]to_out$", "FLUX.2"),
         (r"(?:visual|text)_transformer_blocks[._]\d", "Kandinsky 5"),
         (r"joint_transformer_blocks[._]\d", "AuraFlow"),
         (r"blocks[._]\d+[._](?:self|cross)_attn[._](?:q|k|v|output)_proj", "Cosmos"),
@@ -38,7 +39,7 @@ _OTHERS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         (r"(?<!single_)transformer_blocks[._]\d+[._](?:img|txt)_(?:mlp|mod)[._]", "Qwen-Image"),
         (r"caption_projection[._]\d+[._]linear", "BRIA FIBO"),
         (r"layers[._]\d+[._](?:attention|attn|feed_forward|adaLN_modulation)[._]", "Lumina or Z-Image"),
-        (r"transformer_blocks[._]\d+[._](?:qkv_proj|mlp_(?:context_)?fc\d)", "nunchaku's packed models alone"),
+        (r"transformer_blocks[._]\d+[._](?:qkv_proj|mlp_(?:context_)?fc\d)", "nunchaku's models alone"),
         (r"(?:^|[._])controlnet[._]", "a ControlNet"),
         (r"(?:^|[._])(?:vision_model|image_encoder)[._]", "an image encoder"),
         (r"model[._]layers[._]\d+[._](?:self_attn|mlp)[._]", "a language model"),
@@ -52,11 +53,11 @@ _DOUBLE = re.compile(r"(?:^|(?<!single)[._])(?:transformer|double)_blocks[._](\d
 _SINGLE = re.compile(r"(?:^|[._])single_(?:transformer_)?blocks[._](\d+)(?:[._]|$)")
 _QWEN_BLOCKS = 60
 
-# Width of the streams of models whose layers have FLUX.1's names, and how many double blocks there are at the most.
-# Source: the published config.json files.
+# Width of the streams of models whose layers have FLUX.1's names, and how many double blocks there are at the
+# most. Source: the published config.json files.
 _WIDTHS = {
-    1536: ("Stable Diffusion 3", 24), 2048: ("HunyuanVideo 1.5", 54), 2432: ("Stable Diffusion 3.5 Large", 38),
-    4096: ("FLUX.2 klein", 8), 6144: ("FLUX.2 dev", 8),
+    1536: ("Stable Diffusion 3", 24), 2048: ("HunyuanVideo 1.5", 54),
+    2432: ("Stable Diffusion 3.5 Large", 38), 4096: ("FLUX.2 klein", 8), 6144: ("FLUX.2 dev", 8),
 }  # fmt: skip
 _READS_STREAM = re.compile(r"(?:_mod|modulation)\.lin$|_attn\.(?:qkv|proj)$|_mlp\.0$|linear1$")
 _FLUX2 = {

@@ -1,8 +1,8 @@
 """Regular expressions out of a file, matched in a time that nobody can drive up.
 
-Python's `re` tries one way after the other and may need for ever; here all ways are followed at once (Thompson's
-construction), so that the time grows with the length of the expression times that of the text. What depends on the
-order of ways (groups that are referred to, looks ahead and behind, flags) is refused.
+Python's `re` tries one way after the other and may need for ever; here all ways are followed at once
+(Thompson's construction), so that the time grows with the length of the expression times that of the text.
+What depends on the order of ways (groups that are referred to, looks ahead and behind, flags) is refused.
 Source: K. Thompson, Regular Expression Search Algorithm, CACM 11(6), 1968.
 """
 
@@ -14,7 +14,8 @@ _LONGEST = 2_000  # letters of an expression
 _MOST_STATES = 5_000  # {low,high} written out
 _DEEPEST = 40  # groups in each other
 
-# Where one way would have to know of another, or a letter is written by its number: none of it is in use for names.
+# Where one way would have to know of another, or a letter is written by its number: none of it is in use for
+# names.
 _QUANTIFIER = re.compile(r"\*|\+|\?|\{(\d*)(,?)(\d*)\}")
 _LETTER = re.compile(r"\\[dDwWsStnrfv]|\\[^0-9A-Za-z]|\\x[0-9a-fA-F]{2}|[^\\]", re.DOTALL)
 _PLACES: dict[str, Callable[[str, int], bool]] = {
@@ -37,7 +38,7 @@ class _State(NamedTuple):
 
 
 class NamePattern:
-    """An expression that a module's name, or its end from some dot on, has to fit whole, as PEFT matches them.
+    """An expression for a module's whole name, or for its end from some dot on, as PEFT matches them.
 
     Args:
         text: as PEFT's `re.match(rf"(.*\\.)?({text})$", name)` takes it.

@@ -90,8 +90,9 @@ def _config(where: str, prefix: str, values: dict[str, Any]) -> PeftConfig:
     begin = values.get("init_lora_weights")
     if isinstance(begin, str) and begin.lower().startswith(_CHANGES_WEIGHTS):
         raise CheckpointError(
-            f"{where} says init_lora_weights {begin!r:.40}, which changes the model's own weights too, and those are not in "
-            "the file: save it with PEFT's path_initial_model_for_weight_conversion, which makes a plain LoRA of it"
+            f"{where} says init_lora_weights {begin!r:.40}, which changes the model's own weights too, and "
+            "those are not in the file: save it with PEFT's path_initial_model_for_weight_conversion, which "
+            "makes a plain LoRA of it"
         )
     patterns = (_patterns(where, name, values.get(name)) for name in ("alpha_pattern", "rank_pattern"))
     return PeftConfig(where, prefix, values, *patterns)

@@ -58,7 +58,8 @@ class LoraReport:
             used = f"the adapter {self.adapters[0]!r}" if self.adapters[0] else "the one without a name"
             others = first_few(map(repr, self.adapters[1:]))
             said.append(
-                f"of {len(self.adapters)} adapters in it {used} acts and not {others}, as PEFT has one act at a time"
+                f"of {len(self.adapters)} adapters in it {used} acts and not {others}, as PEFT has one act "
+                "at a time"
             )
         return printable(f"{self.path.name} is used in part: {'; '.join(said)}") if said else ""
 
@@ -134,7 +135,8 @@ def _once(hits: Matches) -> tuple[Matches, list[str]]:
 def _report(file: LoraFile, matches: Matches, twice: Sequence[str]) -> LoraReport:
     places = Counter(hit.target.part for hit in matches.values())
     notes = [
-        f"names of {count} modules begin with {prefix!r}, which no known program writes; behind it they are {title}"
+        f"names of {count} modules begin with {prefix!r}, which no known program writes; behind it they are "
+        f"{title}"
         for (prefix, title), count in Counter(
             (hit.prefix, hit.title) for hit in matches.values() if not hit.usual
         ).items()

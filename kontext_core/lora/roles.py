@@ -1,7 +1,7 @@
 """What a tensor of a LoRA file is in its module, by the end of its key.
 
-A key is the name of a module and the role of a tensor in it; between or behind the role's words, PEFT's own state dict
-has the name of the adapter: `transformer_blocks.0.attn.to_q` `.lora_A.style.weight`.
+A key is the name of a module and the role of a tensor in it; between or behind the role's words, PEFT's own
+state dict has the name of the adapter: `transformer_blocks.0.attn.to_q` `.lora_A.style.weight`.
 """
 
 import re
@@ -31,7 +31,7 @@ _ENDS: tuple[tuple[str, str], ...] = (
     ("diff", r"\.w_norm"),  # LyCORIS, of a norm
     ("diff_bias", r"\.diff_b"),
     ("diff_bias", r"\.b_norm"),
-    ("bias", r"(?:\.base_layer)?\.bias"),  # PEFT's bias="all" and "lora_only": in the place of the layer's own
+    ("bias", r"(?:\.base_layer)?\.bias"),  # PEFT, bias="all" or "lora_only": in the place of the layer's own
 )  # fmt: skip
 _PATTERNS = tuple((role, re.compile(f"{end.replace('@', _ADAPTER)}$")) for role, end in _ENDS)
 
@@ -41,17 +41,17 @@ BESIDE = frozenset({"alpha", "magnitude", "bias"})
 # Ends of keys that are known and of no use here, and what they are.
 UNUSABLE = {
     ".lora_mid.weight": "LoCon with a core between (Tucker)", ".lokr_t2": "LoKr with a core (Tucker)",
-    ".hada_t1": "LoHa with a core (Tucker)", ".hada_t2": "LoHa with a core (Tucker)",
-    ".oft_blocks": "OFT", ".oft_diag": "OFT", ".oft_R.weight": "OFT", ".oft_r": "OFT", ".boft_R": "BOFT",
-    ".boft_s": "BOFT", ".ia3_l": "IA3", ".a1.weight": "GLoRA", ".a2.weight": "GLoRA", ".b1.weight": "GLoRA",
+    ".hada_t1": "LoHa with a core (Tucker)", ".hada_t2": "LoHa with a core (Tucker)", ".oft_blocks": "OFT",
+    ".oft_diag": "OFT", ".oft_R.weight": "OFT", ".oft_r": "OFT", ".boft_R": "BOFT", ".boft_s": "BOFT",
+    ".ia3_l": "IA3", ".a1.weight": "GLoRA", ".a2.weight": "GLoRA", ".b1.weight": "GLoRA",
     ".b2.weight": "GLoRA", ".set_weight": "whole weights", ".modules_to_save.weight": "whole weights",
     ".reshape_weight": "another shape for a layer", ".lora_A.bias": "biases of a LoRA's first factor",
     ".lora_down.bias": "biases of a LoRA's first factor", ".lora_E": "AdaLoRA",
     ".lora_embedding_A": "LoRA of an embedding", ".lora_embedding_B": "LoRA of an embedding",
     ".vera_lambda_b": "VeRA", ".vera_lambda_d": "VeRA", ".hra_u": "HRA", ".vblora_logits_A": "VB-LoRA",
     ".vblora_logits_B": "VB-LoRA", ".fourierft_spectrum": "FourierFT", ".randlora_lambda": "RandLoRA",
-    ".randlora_gamma": "RandLoRA", ".c3a_kernel": "C3A", ".shira_weight": "SHiRA", ".bias_values": "sparse biases",
-    ".bias_indices": "sparse biases", ".bias_size": "sparse biases",
+    ".randlora_gamma": "RandLoRA", ".c3a_kernel": "C3A", ".shira_weight": "SHiRA",
+    ".bias_values": "sparse biases", ".bias_indices": "sparse biases", ".bias_size": "sparse biases",
 }  # fmt: skip
 _UNUSABLE = sorted(UNUSABLE, key=len, reverse=True)
 

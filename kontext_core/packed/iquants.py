@@ -1,7 +1,7 @@
-"""Blocks of GGUF's smaller types: i-quants, ternary ones, and 4-bit floats with a factor each 16 or 32 numbers.
+"""Blocks of GGUF's smaller types: i-quants, ternary ones, and 4-bit floats in groups of 16 or 32.
 
-An i-quant holds in place of numbers the places of whole points, of 4 or 8 numbers each, in a table ("grid"), and which
-of them are below zero. The tables are those of the gguf package, which whoever opened the file has.
+An i-quant holds in place of numbers the places of whole points, of 4 or 8 numbers each, in a table ("grid"),
+and which of them are below zero. The tables are those of the gguf package, which whoever opened the file has.
 Source: ggml-org/ggml ggml-common.h (block_iq2_xxs ... block_tq2_0, block_mxfp4) and ggml-quants.c. N blocks.
 """
 
@@ -71,7 +71,7 @@ def _scaled(scale: Tensor, numbers: Tensor) -> Tensor:
 
 
 def _iq1_s(blocks: Tensor) -> Tensor:
-    """8 groups of 4 points; each has 3 upper bits of a point's place, a scale of 3 bits, and which way it is shifted."""
+    """8 groups of 4 points; each has upper bits of their places, a scale of 3 bits, and a shift's sign."""
     high = word(blocks[:, 34:50].view(-1, 8, 2), 2)
     scale = half(blocks, 0) * (2 * (high >> 12 & 7) + 1).float()
     shift = _SHIFT - 2 * _SHIFT * (high >> 15).float()
@@ -81,7 +81,7 @@ def _iq1_s(blocks: Tensor) -> Tensor:
 
 
 def _iq1_m(blocks: Tensor) -> Tensor:
-    """16 groups of 2 points; the block's scale is in four pieces of 4 bits, and a point has a shift of its own."""
+    """16 groups of 2 points; the block's scale is in four pieces of 4 bits, and each point has a shift."""
     scales = word(blocks[:, 48:56].view(-1, 4, 2), 2)
     pieces = (scales & 0xF000) >> 12 - 4 * _four(blocks)
     whole = pieces.sum(dim=-1, keepdim=True).to(torch.int16).view(torch.float16).float()
@@ -132,7 +132,15 @@ def _quarter(words: Tensor) -> Tensor:
 
 
 def _with_seven_signs(kind: str, scale: Tensor, places: Tensor, words: Tensor, factor: float) -> Tensor:
-    """Args: scale (N, 8). places (N, 8, points of a group). words (N, 8, k): the last four bytes hold signs of 7 bits."""
+    """Multiply out 8 groups whose signs are 7 bits for each 8 numbers.
+
+    Args:
+        kind: of the grid.
+        scale: (N, 8).
+        places: (N, 8, points of a group), in the grid.
+        words: (N, 8, k), the last four bytes hold the signs.
+        factor: of all.
+    """
     index = (word(words[..., -4:], 4)[..., None] >> 7 * _four(words) & 127).flatten(1)
     return _scaled(scale * factor, _points(kind, places)) * _signs(_seven_signs(words.device)[index])
 
@@ -191,7 +199,7 @@ def _nvfp4(blocks: Tensor) -> Tensor:
 
 
 READERS: dict[str, Callable[[Tensor], Tensor]] = {
-    "IQ1_S": _iq1_s, "IQ1_M": _iq1_m, "IQ2_XXS": _iq2_xxs, "IQ2_XS": _iq2_xs, "IQ2_S": _iq2_s, "IQ3_XXS": _iq3_xxs,
-    "IQ3_S": _iq3_s, "IQ4_NL": _iq4_nl, "IQ4_XS": _iq4_xs, "TQ1_0": _tq1_0, "TQ2_0": _tq2_0, "MXFP4": _mxfp4,
-    "NVFP4": _nvfp4,
+    "IQ1_S": _iq1_s, "IQ1_M": _iq1_m, "IQ2_XXS": _iq2_xxs, "IQ2_XS": _iq2_xs, "IQ2_S": _iq2_s,
+    "IQ3_XXS": _iq3_xxs, "IQ3_S": _iq3_s, "IQ4_NL": _iq4_nl, "IQ4_XS": _iq4_xs, "TQ1_0": _tq1_0,
+    "TQ2_0": _tq2_0, "MXFP4": _mxfp4, "NVFP4": _nvfp4,
 }  # fmt: skip

@@ -11,7 +11,8 @@ from kontext_core.strict_json import parse, parse_object, read_object
 REFUSED = {
     "digits": ('{"a": ' + "1" * 5000 + "}", "holds a number of 5,000 digits, and 100 are allowed"),
     "digits below zero": ('{"a": [-' + "1" * 101 + "]}", "holds a number of 101 digits, and 100 are allowed"),
-    "digits and a point": ('{"a": ' + "1" * 5000 + ".5}", "holds a number that begins with 11111111111111111111 and is too"),
+    "digits and a point": ('{"a": ' + "1" * 5000 + ".5}", "holds a number that begins with "
+    "11111111111111111111 and is too"),
     "an exponent": ('{"a": -1e400}', "holds a number that begins with -1e400 and is too large"),
     "NaN": ('{"a": NaN}', "holds NaN, which is no number in JSON"),
     "Infinity": ('{"a": [Infinity]}', "holds Infinity, which is no number in JSON"),

@@ -1,4 +1,5 @@
-"""LoRAs for the models that diffusers has: every linear of each, or its attention alone, is never taken for FLUX.1's."""
+"""LoRAs for the models that diffusers has: every linear of each, or its attention alone,
+is never taken for FLUX.1's."""
 
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from kontext_core.lora.keys import published_names
 from kontext_core.lora.report import match
 from kontext_core.transformer import Transformer
 
-# Classes at the sizes that they are published with (diffusers' defaults, but for what is given), and what is said.
+# Classes at the sizes that they are published with (diffusers' defaults, but for what is given), and what is
+# said.
 LIKE_LTX = "LTX-Video, CogVideoX, Mochi, PixArt, Sana or the like"
 MODELS: dict[str, tuple[dict[str, Any], str]] = {
     "SD3Transformer2DModel": (
-        {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pos_embed_max_size": 8},
+        {"num_layers": 24, "num_attention_heads": 24, "caption_projection_dim": 1536, "pos_embed_max_size":
+        8},
         "a model whose layers are 1536 wide, as Stable Diffusion 3's are",
     ),
     "QwenImageTransformer2DModel": ({}, "Qwen-Image"),

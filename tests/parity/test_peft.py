@@ -27,21 +27,26 @@ CONFIGS = {
     "alpha by expressions": LoraConfig(
         **PLAIN,
         alpha_pattern={
-            r"single_transformer_blocks\.\d+\.attn\.to_[qk]": 32, r".*\.proj_mlp": 2, "norm1.linear|to_v": 9, "to_out.0": 1,
+            r"single_transformer_blocks\.\d+\.attn\.to_[qk]": 32, r".*\.proj_mlp": 2, "norm1.linear|to_v": 9,
+            "to_out.0": 1,
         },
     ),
     "the first that fits counts, and not the longest": LoraConfig(
-        **PLAIN, alpha_pattern={"attn.to_q": 24, "single_transformer_blocks.0.attn.to_q": 2, r"^transformer_blocks\.0\..*": 12},
+        **PLAIN, alpha_pattern={"attn.to_q": 24, "single_transformer_blocks.0.attn.to_q": 2,
+        r"^transformer_blocks\.0\..*": 12},
     ),
     "ranks by expressions": LoraConfig(
-        **PLAIN, rank_pattern={r"transformer_blocks\.[01]\.ff\..+": 2, "^single_transformer_blocks.1.proj_mlp": 8}, use_rslora=True,
+        **PLAIN, rank_pattern={r"transformer_blocks\.[01]\.ff\..+": 2,
+        "^single_transformer_blocks.1.proj_mlp": 8}, use_rslora=True,
     ),
     "LoKr by expressions": LoKrConfig(
-        r=4, alpha=3, target_modules=ALL, alpha_pattern={r"(?:attn|ff)\.to_.*": 8}, rank_pattern={r".*proj_(?:mlp|out)": 2},
+        r=4, alpha=3, target_modules=ALL, alpha_pattern={r"(?:attn|ff)\.to_.*": 8},
+        rank_pattern={r".*proj_(?:mlp|out)": 2},
     ),
     "biases of LoRA": LoraConfig(**PLAIN, lora_bias=True),
     "biases in the layers' place": LoraConfig(**PLAIN, bias="lora_only"),
-    "all biases": LoraConfig(**(PLAIN | {"target_modules": ["to_q", "proj_mlp", "norm_out.linear"]}), bias="all"),
+    "all biases": LoraConfig(**(PLAIN | {"target_modules": ["to_q", "proj_mlp", "norm_out.linear"]}),
+    bias="all"),
 }  # fmt: skip
 
 
@@ -76,8 +81,8 @@ def test_folders(
 
 # What expressions are put together of; `{0}` makes some of them fit nothing at all.
 _ATOMS = (
-    "a", "b", ".", r"\.", r"\d", "[ab]", "[^a]", "[0-9]", r"\w", "_", "ab", "(a|b)", "(?:ab|.)", "^", "$", r"\b", "{", "}",
-    "]", "[]a]", "[a\\]]", "a{2}", "b{1,}", "a{,2}", "1", r"\x61", "(?P<name>a)",
+    "a", "b", ".", r"\.", r"\d", "[ab]", "[^a]", "[0-9]", r"\w", "_", "ab", "(a|b)", "(?:ab|.)", "^", "$",
+    r"\b", "{", "}", "]", "[]a]", "[a\\]]", "a{2}", "b{1,}", "a{,2}", "1", r"\x61", "(?P<name>a)",
 )  # fmt: skip
 _QUANTIFIERS = ("", "", "", "", "*", "+", "?", "*?", "+?", "{1,2}", "{,}", "{0}")
 

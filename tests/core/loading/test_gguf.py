@@ -286,7 +286,8 @@ def test_values_are_those_of_the_gguf_package(tmp_path: Path) -> None:
     path = tmp_path / "x.gguf"
     writer = gguf.GGUFWriter(path, "flux")
     for name, value in {
-        "uint8": 200, "int8": -3, "uint16": 60000, "int16": -30000, "uint32": 2**32 - 1, "int32": -(2**31), "uint64": 2**64 - 1,
+        "uint8": 200, "int8": -3, "uint16": 60000, "int16": -30000, "uint32": 2**32 - 1, "int32": -(2**31),
+        "uint64": 2**64 - 1,
         "int64": -(2**63), "float32": 0.1, "float64": 0.1, "bool": True, "string": "zwölf",
     }.items():  # fmt: skip
         getattr(writer, f"add_{name}")(f"a.{name}", value)

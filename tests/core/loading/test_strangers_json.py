@@ -1,4 +1,4 @@
-"""Numbers without end, nesting without end, names twice and NaN: in every JSON that comes with weights, one sentence."""
+"""Endless numbers, endless nesting, names twice and NaN in JSON that comes with weights: one sentence."""
 
 import json
 import shutil
@@ -24,7 +24,7 @@ HARM = {
     "names twice": ('{"b": 1, "b": 2}', "names 'b' twice"),
     "NaN": ("NaN", "holds NaN, which is no number in JSON"),
     "infinity": ("-1e999", "holds a number that begins with -1e999 and is too large"),
-}  # fmt: skip
+}
 harm = pytest.mark.parametrize(("value", "said"), HARM.values(), ids=HARM)
 
 
@@ -79,10 +79,14 @@ def test_pairs_of_gguf(tmp_path: Path, value: str, said: str) -> None:
 
 
 FORMS = {
-    "scaled fp8": ({"img_in.scale_weight": torch.ones(1)}, "_quantization_metadata", "'_quantization_metadata' in its header"),
+    "scaled fp8": (
+        {"img_in.scale_weight": torch.ones(1)},
+        "_quantization_metadata",
+        "'_quantization_metadata' in its header",
+    ),
     "NF4": ({}, "img_in.weight.quant_state.bitsandbytes__nf4", "how img_in.weight is packed (quant_state)"),
     "ComfyUI's layers": ({}, "img_in.comfy_quant", "img_in.comfy_quant"),
-}  # fmt: skip
+}
 
 
 @harm
@@ -102,9 +106,14 @@ def test_what_is_said_of_packed_weights(
 
 
 TOKENIZERS = (
-    "tokenizer/tokenizer.json", "tokenizer/vocab.json", "tokenizer/tokenizer_config.json", "tokenizer_2/tokenizer.json",
-    "tokenizer_2/special_tokens_map.json", "tokenizer_2/added_tokens.json", "tokenizer_2/config.json",
-)  # fmt: skip
+    "tokenizer/tokenizer.json",
+    "tokenizer/vocab.json",
+    "tokenizer/tokenizer_config.json",
+    "tokenizer_2/tokenizer.json",
+    "tokenizer_2/special_tokens_map.json",
+    "tokenizer_2/added_tokens.json",
+    "tokenizer_2/config.json",
+)
 
 
 @harm
@@ -119,11 +128,21 @@ def test_files_of_tokenizers(text_encoders: TextEncoders, tmp_path: Path, value:
 
 # Values that JSON allows and no model has: by file, the field, the value, and what is said.
 CONFIGS: list[tuple[str, str, Any, str]] = [
-    ("transformer", "text_length", 10**9, "its config says text_length 1000000000; whole numbers from 1 to 16,384 are"),
+    (
+        "transformer",
+        "text_length",
+        10**9,
+        "its config says text_length 1000000000; whole numbers from 1 to 16,384 are",
+    ),
     ("transformer", "text_length", 10**50, "whole numbers from 1 to 16,384 are allowed"),
     ("transformer", "text_length", 32.0, "its config says text_length 32.0; whole numbers"),
     ("transformer", "text_length", True, "its config says text_length True; whole numbers"),
-    ("transformer", "axes_dim", [8, 12, "12"], "its config says axes_dim [8, 12, '12']; whole numbers from 0 to 65,536"),
+    (
+        "transformer",
+        "axes_dim",
+        [8, 12, "12"],
+        "its config says axes_dim [8, 12, '12']; whole numbers from 0 to 65,536",
+    ),
     ("transformer", "axes_dim", [-2, 22, 12], "whole numbers from 0 to 65,536"),
     ("transformer", "axes_dim", 32, "its sizes make no model: "),
     ("transformer", "axes_dim", [[[8]], 12, 12], "whole numbers from 0 to 65,536"),
@@ -139,9 +158,19 @@ CONFIGS: list[tuple[str, str, Any, str]] = [
     ("text_encoder", "num_hidden_layers", 10**8, "whole numbers from 1 to 1,024 are allowed"),
     ("text_encoder", "num_hidden_layers", 3, "its config says num_hidden_layers 3, its tensors 2"),
     ("text_encoder", "vocab_size", 7, "its config says vocab_size 7, its tensors "),
-    ("text_encoder", "num_attention_heads", 7, "its config says 7 heads, and it is 128 wide, which is no multiple"),
+    (
+        "text_encoder",
+        "num_attention_heads",
+        7,
+        "its config says 7 heads, and it is 128 wide, which is no multiple",
+    ),
     ("text_encoder", "num_attention_heads", 0, "whole numbers from 1 to 1,024"),
-    ("text_encoder", "hidden_act", "exec", "its config says hidden_act 'exec'; it may be quick_gelu, gelu, gelu_new, relu"),
+    (
+        "text_encoder",
+        "hidden_act",
+        "exec",
+        "its config says hidden_act 'exec'; it may be quick_gelu, gelu, gelu_new, relu",
+    ),
     ("text_encoder", "layer_norm_eps", "x", "its config says layer_norm_eps 'x'; numbers from 0.0 to 1.0"),
     ("text_encoder", "attn_implementation", "flash_attention_2", ""),
     ("text_encoder", "to_dict", 3, ""),
@@ -149,9 +178,14 @@ CONFIGS: list[tuple[str, str, Any, str]] = [
     ("text_encoder_2", "num_layers", 10**8, "whole numbers from 1 to 1,024"),
     ("text_encoder_2", "d_kv", 8, "its config says d_kv 8, its tensors 32"),
     ("text_encoder_2", "relative_attention_max_distance", 10**30, "whole numbers from 1 to 1,048,576"),
-    ("text_encoder_2", "feed_forward_proj", "gated-nonsense", "it may be gated-gelu, gated-silu, relu, gelu, silu"),
+    (
+        "text_encoder_2",
+        "feed_forward_proj",
+        "gated-nonsense",
+        "it may be gated-gelu, gated-silu, relu, gelu, silu",
+    ),
     ("text_encoder_2", "architectures", [["x"]], ""),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("part", "name", "value", "said"), CONFIGS)

@@ -1,4 +1,4 @@
-"""What changes biases, norms and whole weights acts as the arithmetic by hand says, beside the weights and merged."""
+"""Changes of biases, norms and whole weights act as the arithmetic by hand says, beside and merged."""
 
 import copy
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def changed(transformer: Transformer, changes: dict[str, Tensor]) -> Transformer
     return made
 
 
-# By hand: tensors of one layer (32, 32), and what they add to its weight and its bias. The pair has rank 3, alpha 5.
+# Tensors of one layer (32, 32), and what they add to weight and bias. The pair has rank 3 and alpha 5.
 PAIR = low_rank(NAME, D, D)
 DELTA = product(PAIR, NAME)
 VECTOR, WHOLE = drawn(D, seed=7), drawn(D, D, seed=8)
@@ -44,19 +44,27 @@ CASES: dict[str, tuple[Tensors, Tensor | None, Tensor | None]] = {
     "diff_b beside a pair": (PAIR | {f"{NAME}.diff_b": VECTOR}, DELTA, VECTOR),
     "lora_B.bias": (
         {key.replace("lora_down", "lora_A").replace("lora_up", "lora_B"): one for key, one in PAIR.items()}
-        | {f"{NAME}.lora_B.bias": VECTOR}, DELTA, VECTOR * 5 / 3,
+        | {f"{NAME}.lora_B.bias": VECTOR},
+        DELTA,
+        VECTOR * 5 / 3,
     ),
     "lora_up.bias": (PAIR | {f"{NAME}.lora_up.bias": VECTOR}, DELTA, VECTOR * 5 / 3),
     "both biases": (
-        PAIR | {f"{NAME}.lora_up.bias": VECTOR, f"{NAME}.diff_b": WHOLE[0]}, DELTA, VECTOR * 5 / 3 + WHOLE[0],
+        PAIR | {f"{NAME}.lora_up.bias": VECTOR, f"{NAME}.diff_b": WHOLE[0]},
+        DELTA,
+        VECTOR * 5 / 3 + WHOLE[0],
     ),
     "diff": ({f"{NAME}.diff": WHOLE}, WHOLE, None),
     "diff of a convolution of one point": ({f"{NAME}.diff": WHOLE[..., None, None]}, WHOLE, None),
-    "diff with an alpha, which is not its": ({f"{NAME}.diff": WHOLE, f"{NAME}.alpha": torch.tensor(4.0)}, WHOLE, None),
+    "diff with an alpha, which is not its": (
+        {f"{NAME}.diff": WHOLE, f"{NAME}.alpha": torch.tensor(4.0)},
+        WHOLE,
+        None,
+    ),
     "diff and diff_b": ({f"{NAME}.diff": WHOLE, f"{NAME}.diff_b": VECTOR}, WHOLE, VECTOR),
     "diff beside a pair": (PAIR | {f"{NAME}.diff": WHOLE}, DELTA + WHOLE, None),
     "diff_b alone": ({f"{NAME}.diff_b": VECTOR}, None, VECTOR),
-}  # fmt: skip
+}
 
 
 @both
@@ -92,24 +100,28 @@ def test_of_pieces_and_swapped_halves(
     """Diffusers' names: k of q, k, v; and (scale, shift), which is (shift, scale) here."""
     k, last = "transformer.transformer_blocks.0.attn.to_k", "transformer.norm_out.linear"
     tensors = {
-        f"{k}.diff_b": drawn(D, seed=1), f"{k}.diff": drawn(D, D, seed=2),
-        f"{last}.diff_b": drawn(2 * D, seed=3), f"{last}.diff": drawn(2 * D, D, seed=4),
-    }  # fmt: skip
+        f"{k}.diff_b": drawn(D, seed=1),
+        f"{k}.diff": drawn(D, D, seed=2),
+        f"{last}.diff_b": drawn(2 * D, seed=3),
+        f"{last}.diff": drawn(2 * D, D, seed=4),
+    }
     qkv, final = "double_blocks.0.img_attn.qkv", "final_layer.adaLN_modulation.1"
     rows = slice(D, 2 * D)
     weight, bias = torch.zeros(3 * D, D), torch.zeros(3 * D)
     weight[rows], bias[rows] = tensors[f"{k}.diff"], tensors[f"{k}.diff_b"]
     swapped = {end: torch.cat(tensors[f"{last}.{end}"].chunk(2)[::-1]) for end in ("diff", "diff_b")}
     changes = {
-        f"{qkv}.weight": weight, f"{qkv}.bias": bias,
-        f"{final}.weight": swapped["diff"], f"{final}.bias": swapped["diff_b"],
-    }  # fmt: skip
+        f"{qkv}.weight": weight,
+        f"{qkv}.bias": bias,
+        f"{final}.weight": swapped["diff"],
+        f"{final}.bias": swapped["diff_b"],
+    }
     made = viewed(transformer, Lora(write(tensors), merged=merged))
     assert_close(made(**inputs()), changed(transformer, changes)(**inputs()))
 
 
 def packed_view(transformer: Transformer, layer: str, scheme: str) -> tuple[Transformer, Transformer]:
-    """A layer with packed weights in it, and the same model with what they are when they are multiplied out."""
+    """A model with a layer of packed weights, and the same with that layer multiplied out."""
     linear = transformer.get_submodule(layer)
     packed = PackedLinear([pack(linear.weight.detach(), scheme)], linear.bias)
     plain = copy.deepcopy(transformer)
@@ -131,9 +143,10 @@ def test_on_packed_weights(
     shape = transformer.get_submodule(layer).weight.shape
     packed, plain = packed_view(transformer, layer, scheme)
     tensors = low_rank(name, *shape) | {
-        f"{name}.diff": drawn(*shape, seed=5), f"{name}.lora_up.bias": drawn(shape[0], seed=6),
+        f"{name}.diff": drawn(*shape, seed=5),
+        f"{name}.lora_up.bias": drawn(shape[0], seed=6),
         f"{name}.diff_b": drawn(shape[0], seed=7),
-    }  # fmt: skip
+    }
     bias = tensors[f"{name}.lora_up.bias"] * 5 / 3 + tensors[f"{name}.diff_b"]
     changes = {
         f"{layer}.weight": product(tensors, name) + tensors[f"{name}.diff"],
@@ -253,15 +266,38 @@ def test_norms_and_biases_of_text_encoders(pipeline: Pipeline, write: Write, ass
 
 
 BAD: dict[str, tuple[Tensors, str]] = {
-    "bias of another size": (PAIR | {f"{NAME}.diff_b": torch.ones(5)}, r"'diff_bias' of .* has the shape \(5,\), and the layer here \(32,\)"),
+    "bias of another size": (
+        PAIR | {f"{NAME}.diff_b": torch.ones(5)},
+        r"'diff_bias' of .* has the shape "
+        r"\(5,\), and the layer here \(32,\)",
+    ),
     "bias that is a matrix": ({f"{NAME}.diff_b": torch.ones(8, 4)}, r"has the shape \(8, 4\)"),
-    "difference of another size": ({f"{NAME}.diff": torch.ones(5, D)}, r"the difference of .* has the shape \(5, 32\), and the layer here \(32, 32\)"),
-    "difference of NaN": ({f"{NAME}.diff": torch.full((D, D), float("nan"))}, "'diff' of .* holds numbers that are not finite"),
-    "bias of NaN": ({f"{NAME}.diff_b": torch.full((D,), float("nan"))}, "'diff_bias' of .* holds numbers that are not finite"),
-    "bias without its factors": ({f"{NAME}.lora_B.bias": VECTOR}, "has a tensor 'up_bias' and no 'up' that belongs to it|no 'down'"),
-    "norm with factors": (low_rank("double_blocks.0.img_attn.norm.key_norm", 16, 16), "is a norm here, which has no 'down'|no 'alpha'|no 'up'"),
-    "norm with a bias": ({"double_blocks.0.img_attn.norm.key_norm.b_norm": torch.ones(16)}, "is a norm here, which has no 'diff_bias'"),
-}  # fmt: skip
+    "difference of another size": (
+        {f"{NAME}.diff": torch.ones(5, D)},
+        r"the difference of .* has the shape "
+        r"\(5, 32\), and the layer here \(32, 32\)",
+    ),
+    "difference of NaN": (
+        {f"{NAME}.diff": torch.full((D, D), float("nan"))},
+        "'diff' of .* holds numbers that are not finite",
+    ),
+    "bias of NaN": (
+        {f"{NAME}.diff_b": torch.full((D,), float("nan"))},
+        "'diff_bias' of .* holds numbers that are not finite",
+    ),
+    "bias without its factors": (
+        {f"{NAME}.lora_B.bias": VECTOR},
+        "has a tensor 'up_bias' and no 'up' that belongs to it|no 'down'",
+    ),
+    "norm with factors": (
+        low_rank("double_blocks.0.img_attn.norm.key_norm", 16, 16),
+        "is a norm here, which has no 'down'|no 'alpha'|no 'up'",
+    ),
+    "norm with a bias": (
+        {"double_blocks.0.img_attn.norm.key_norm.b_norm": torch.ones(16)},
+        "is a norm here, which has no 'diff_bias'",
+    ),
+}
 
 
 @pytest.mark.parametrize(("tensors", "said"), BAD.values(), ids=BAD)

@@ -253,7 +253,8 @@ def test_what_a_file_is_without_a_model(write: Callable[..., Path]) -> None:
     assert report.describe().splitlines() == [
         "style.safetensors: a LoRA in kohya's names and kohya's names of CLIP, 1.17 MiB",
         "2 x LoRA, 1 x DoRA, 1 x bias, ranks 4 to 16; modules: 3 of transformer, 1 of CLIP",
-        "style.safetensors is used in part: 1 of 5 modules fit no layer here (lora_unet_what); left out: 1 x OFT",
+        "style.safetensors is used in part: 1 of 5 modules fit no layer here (lora_unet_what); left out: 1 x "
+        "OFT",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Names are found under any prefix and wrapper; of another model's file nothing is ever taken for FLUX.1's."""
+"""Names are found under any prefix and wrapper; of another model's file nothing is taken for FLUX.1's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -111,7 +111,8 @@ def test_a_prefix_that_nobody_knows_is_said(
     (report,) = attached(transformer, lora).reports
     title = "diffusers' names" if names is DIFFUSERS else "published names"
     assert report.notes == (
-        f"names of {len(names)} modules begin with {prefix!r}, which no known program writes; behind it they are {title}",
+        f"names of {len(names)} modules begin with {prefix!r}, which no known program writes; behind it they "
+        f"are {title}",
     )
     assert torch.equal(viewed(transformer, lora)(**inputs()), plain(**inputs()))
 
@@ -155,12 +156,27 @@ def test_other_models_under_any_prefix(write: Write, other: str, prefix: str) ->
 
 
 BEYOND = {
-    "HunyuanVideo by diffusers": ("transformer_blocks.{}.attn.to_q", 20, "single_transformer_blocks.{}.attn.to_q", 40),
-    "HunyuanVideo by musubi": ("lora_unet_double_blocks_{}_img_attn_qkv", 20, "lora_unet_single_blocks_{}_linear1", 40),
-    "FLUX.2 by diffusers": ("transformer_blocks.{}.attn.to_q", 8, "single_transformer_blocks.{}.attn.to_q", 48),
+    "HunyuanVideo by diffusers": (
+        "transformer_blocks.{}.attn.to_q",
+        20,
+        "single_transformer_blocks.{}.attn.to_q",
+        40,
+    ),
+    "HunyuanVideo by musubi": (
+        "lora_unet_double_blocks_{}_img_attn_qkv",
+        20,
+        "lora_unet_single_blocks_{}_linear1",
+        40,
+    ),
+    "FLUX.2 by diffusers": (
+        "transformer_blocks.{}.attn.to_q",
+        8,
+        "single_transformer_blocks.{}.attn.to_q",
+        48,
+    ),
     "Qwen-Image by diffusers": ("transformer.transformer_blocks.{}.attn.to_q", 60, "", 0),
     "a model of 24 double and 0 single": ("transformer.transformer_blocks.{}.attn.to_q", 24, "", 0),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", BEYOND)
@@ -178,12 +194,16 @@ def test_more_blocks_than_flux_has(write: Write, case: str) -> None:
 @pytest.mark.parametrize(
     ("name", "shape", "said"),
     [
-        ("transformer_blocks.0.attn.to_q", (1536, 1536), "whose layers are 1536 wide, as Stable Diffusion 3's are"),
+        (
+            "transformer_blocks.0.attn.to_q",
+            (1536, 1536),
+            "whose layers are 1536 wide, as Stable Diffusion 3's are",
+        ),
         ("double_blocks.0.img_attn.qkv", (3 * 6144, 6144), "whose layers are 6144 wide, as FLUX.2 dev's are"),
         ("double_blocks.0.img_mlp.0", (18432, 3072), "FLUX.2"),
         ("single_blocks.0.linear1", (27648, 3072), "FLUX.2"),
     ],
-)  # fmt: skip
+)
 def test_shapes_of_another_model(write: Write, name: str, shape: tuple[int, int], said: str) -> None:
     with pytest.raises(CheckpointError, match=f"is a LoRA for (?:a model )?{said}"):
         inspect_lora(write(low_rank(f"diffusion_model.{name}", *shape, rank=1)))
@@ -249,11 +269,15 @@ def adapter(name: str, seed: int) -> Tensors:
     ("names", "used", "said"),
     [
         (("style",), "style", ""),
-        (("style", "art"), "art", "of 2 adapters in it the adapter 'art' acts and not 'style', as PEFT has one act at"),
+        (
+            ("style", "art"),
+            "art",
+            "of 2 adapters in it the adapter 'art' acts and not 'style', as PEFT has one act at",
+        ),
         (("art", "default"), "default", "of 2 adapters in it the adapter 'default' acts and not 'art'"),
         (("art", ""), "", "of 2 adapters in it the one without a name acts and not 'art'"),
     ],
-)  # fmt: skip
+)
 def test_adapters_by_name(
     transformer: Transformer, inputs: Inputs, write: Write, names: tuple[str, ...], used: str, said: str
 ) -> None:

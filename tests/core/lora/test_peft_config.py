@@ -82,22 +82,46 @@ def test_nobody_can_drive_up_the_time(transformer: Transformer, tmp_path: Path) 
 
 
 BAD: dict[str, tuple[Any, str]] = {
-    "no expression": ({"alpha_pattern": {"(": 1}}, "alpha_pattern has the pattern '(', and it is no regular expression: "),
+    "no expression": (
+        {"alpha_pattern": {"(": 1}},
+        "alpha_pattern has the pattern '(', and it is no regular expression: ",
+    ),
     "no balance": ({"alpha_pattern": {"a)(b": 1}}, "and it is no regular expression: "),
-    "looks ahead": ({"rank_pattern": {"(?=a)b": 1}}, "rank_pattern has the pattern '(?=a)b', and '(?=a' is not read here"),
+    "looks ahead": (
+        {"rank_pattern": {"(?=a)b": 1}},
+        "rank_pattern has the pattern '(?=a)b', and '(?=a' is not read here",
+    ),
     "looks behind": ({"rank_pattern": {"(?<=a)b": 1}}, "and '(?<=' is not read here"),
     "flags": ({"rank_pattern": {"(?i)a": 1}}, "and '(?i)' is not read here"),
     "refers back": ({"rank_pattern": {r"(a)\1": 1}}, r"and '\\1' is not read here"),
     "gives nothing back": ({"rank_pattern": {"a*+": 1}}, "and it repeats without giving back"),
     "repeats": ({"alpha_pattern": {"((a{99}){99}){99}": 1}}, "and it repeats too much"),
     "is long": ({"alpha_pattern": {"a" * 2001: 1}}, "and it has 2,001 letters, and 2,000 are allowed"),
-    "is deep": ({"alpha_pattern": {"(" * 41 + "a" + ")" * 41: 1}}, "and it has more than 40 groups in each other"),
-    "too many": ({"alpha_pattern": {f"a+{i}": 1 for i in range(257)}}, "alpha_pattern has more than 256 regular expressions"),
+    "is deep": (
+        {"alpha_pattern": {"(" * 41 + "a" + ")" * 41: 1}},
+        "and it has more than 40 groups in each other",
+    ),
+    "too many": (
+        {"alpha_pattern": {f"a+{i}": 1 for i in range(257)}},
+        "alpha_pattern has more than 256 regular expressions",
+    ),
     "no patterns": ({"alpha_pattern": ["to_q"]}, "alpha_pattern must be an object of up to 4,096 patterns"),
-    "a text for alpha": ({"alpha_pattern": {"to_q": "8"}}, "says alpha_pattern of 'to_q' '8'; a number up to 1,000,000"),
-    "a bool for alpha": ({"alpha_pattern": {"to_q": True}}, "says alpha_pattern of 'to_q' True; a number up to 1,000,000"),
-    "nothing for alpha": ({"alpha_pattern": {"to_q": None}}, "says alpha_pattern of 'to_q' None; a number up to 1,000,000"),
-    "a large alpha": ({"lora_alpha": 10**90}, "says alpha 1000000000000000000000000000000000000000; a number up to 1,000,000"),
+    "a text for alpha": (
+        {"alpha_pattern": {"to_q": "8"}},
+        "says alpha_pattern of 'to_q' '8'; a number up to 1,000,000",
+    ),
+    "a bool for alpha": (
+        {"alpha_pattern": {"to_q": True}},
+        "says alpha_pattern of 'to_q' True; a number up to 1,000,000",
+    ),
+    "nothing for alpha": (
+        {"alpha_pattern": {"to_q": None}},
+        "says alpha_pattern of 'to_q' None; a number up to 1,000,000",
+    ),
+    "a large alpha": (
+        {"lora_alpha": 10**90},
+        "says alpha 1000000000000000000000000000000000000000; a number up to 1,000,000",
+    ),
     "alpha is a list": ({"lora_alpha": [8]}, "says alpha [8]; a number up to 1,000,000"),
     "a number of 5,000 digits": ('{"r": ' + "1" * 5000 + "}", "holds a number of 5,000 digits"),
     "NaN": ('{"lora_alpha": NaN}', "holds NaN, which is no number in JSON"),
@@ -106,9 +130,12 @@ BAD: dict[str, tuple[Any, str]] = {
     "deep": ('{"r": ' + "[" * 5000 + "]" * 5000 + "}", "is nested deeper than 64 levels"),
     "a list": ("[4]", "is not a JSON object"),
     "nothing": ("", "is not valid JSON: "),
-    "PiSSA": ({"init_lora_weights": "pissa_niter_4"}, "says init_lora_weights 'pissa_niter_4', which changes the model's own"),
+    "PiSSA": (
+        {"init_lora_weights": "pissa_niter_4"},
+        "says init_lora_weights 'pissa_niter_4', which changes the model's own",
+    ),
     "OLoRA": ({"init_lora_weights": "olora"}, "path_initial_model_for_weight_conversion"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("where", ["adapter_config.json", "lora_adapter_metadata"])
