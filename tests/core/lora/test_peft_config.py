@@ -73,6 +73,12 @@ def test_the_first_pattern_that_fits_counts(
     assert scales(transformer, folder(tmp_path / "lora", config, prefix)) == expected
 
 
+def test_a_pattern_for_a_whole_name(transformer: Transformer, tmp_path: Path) -> None:
+    """As diffusers writes them: from the beginning of a module's path in the model."""
+    config = {"r": 4, "lora_alpha": 8, "alpha_pattern": {f"^{MODULES[1]}": 4, "^attn.to_q": 16}}
+    assert scales(transformer, folder(tmp_path / "lora", config)) == [2, 1]
+
+
 def test_nobody_can_drive_up_the_time(transformer: Transformer, tmp_path: Path) -> None:
     """Expressions upon which `re` would never end."""
     evil = {"(a+)+x": 1, r"((\w|\.)*)*x": 2, "(.*)*(.*)*(.*)*x": 3, "(a|a|.)*x": 4, "([a-z.]+)*[0-9]x": 5}
