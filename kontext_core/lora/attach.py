@@ -6,17 +6,16 @@ going on with the model itself. Those that are merged come first, and the others
 
 import copy
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from os import PathLike
 from pathlib import Path
-from typing import TypeGuard, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
+from ..edit_settings import Allowed, short
 from ..sampler import Stages
 from ..text import TextEncoders
 from ..transformer import Transformer
@@ -25,7 +24,7 @@ from .keys import Names, Target, make_names
 from .layer import Change, LoraLinear, Rows, is_linear, merged
 from .norms import NormChange, changed_norm, is_norm, scale_of
 from .report import LoraReport, Matches, match
-from .strength import checked_strength, shown
+from .strength import checked_strength
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +60,21 @@ class Lora:
             )
 
 
-def _check(path: object, merged: object, shares: tuple[object, object]) -> None:
+def _check(path: object, merged: object, shares: tuple[Any, Any]) -> None:
     """Raises: ValueError if a value of a LoRA is of another kind than it should be, or out of its range."""
     if not isinstance(path, str | PathLike):
-        raise ValueError(f"the file of a LoRA is {shown(path)} and must be a path")
+        raise ValueError(f"the file of a LoRA is {short(path)} and must be a path")
     if not isinstance(merged, bool):
-        raise ValueError(f"whether a LoRA is merged is {shown(merged)} and must be True or False")
-    start, end = (share if _is_number(share) else math.nan for share in shares)
-    if not 0.0 <= start < end <= 1.0:
+        raise ValueError(f"whether a LoRA is merged is {short(merged)} and must be True or False")
+    start, end = shares
+    if not (_SHARE.admits(start) and _SHARE.admits(end) and start < end):
         raise ValueError(
-            f"a LoRA acts from {shown(shares[0])} to {shown(shares[1])} of the steps; both must lie in "
-            "[0, 1] and the start before the end"
+            f"a LoRA acts from {short(start)} to {short(end)} of the steps; both must lie in [0, 1] and the start "
+            "before the end"
         )
 
 
-def _is_number(value: object) -> TypeGuard[float]:
-    return not isinstance(value, bool) and isinstance(value, Real)
+_SHARE = Allowed(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -193,7 +193,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda chain: with_turn(chain, loras=[{"name": "a", "strength": True}]), r"turn 0: the strength of a LoRA is True"),
         (
             lambda chain: with_turn(chain, loras=[{"name": "a", "strength": 10**400}]),
-            r"turn 0: the strength of a LoRA is 10+\.\.\. and must be a number that is finite",
+            r"turn 0: the strength of a LoRA is 10+\.\.\. and must be a finite number",
         ),
         (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: 'name'"),
     ],

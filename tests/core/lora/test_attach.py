@@ -283,7 +283,7 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
         ({"strength": float("-inf")}, "the strength of a LoRA is -inf and must be a number"),
         (
             {"strength": 10**400},
-            r"the strength of a LoRA is 1000000000000000000000000000000000000000\.\.\. and must",
+            r"the strength of a LoRA is 10+\.\.\. and must",
         ),
         (
             {"strength": -(10**5000)},

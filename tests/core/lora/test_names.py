@@ -209,6 +209,20 @@ def test_shapes_of_another_model(write: Write, name: str, shape: tuple[int, int]
         inspect_lora(write(low_rank(f"diffusion_model.{name}", *shape, rank=1)))
 
 
+def test_all_blocks_of_flux_are_no_other_models(write: Write) -> None:
+    """Single blocks are counted apart from double ones, also where something else is unknown."""
+    tensors = low_rank("transformer.single_transformer_blocks.37.attn.to_q", 3072, 3072, rank=1)
+    tensors |= low_rank("transformer.transformer_blocks.18.attn.to_q", 3072, 3072, rank=1)
+    report = inspect_lora(write(tensors | low_rank("transformer.what", 4, 4)))
+    assert (report.matched, report.unmatched) == (2, ("transformer.what",))
+
+
+def test_shapes_that_do_not_agree_say_nothing(write: Write) -> None:
+    tensors = low_rank("transformer.transformer_blocks.0.attn.to_q", 1536, 1536, rank=1)
+    tensors |= low_rank("transformer.transformer_blocks.1.attn.to_q", 6144, 6144, rank=1)
+    assert inspect_lora(write(tensors)).matched == 2
+
+
 def test_mostly_unknown_names_are_another_models(write: Write) -> None:
     tensors = low_rank("transformer.proj_out", 64, 3072)
     for number in range(2):
