@@ -96,7 +96,7 @@ class EditSettings:
             value = getattr(self, setting.name)
             if not setting.metadata["allowed"].admits(value):
                 raise ValueError(
-                    f"{setting.name} is {_short(value)} and must be {setting.metadata['allowed']}"
+                    f"{setting.name} is {short(value)} and must be {setting.metadata['allowed']}"
                 )
             if isinstance(value, Real):  # numpy's too, which JSON does not know
                 plain = int(value) if isinstance(value, Integral) else float(value)
@@ -116,7 +116,7 @@ def clean_prompt(prompt: Any) -> str:
     Raises: ValueError if it is no text.
     """
     if not isinstance(prompt, str):
-        raise ValueError(f"a prompt must be a text, and this one is {_short(prompt)}")
+        raise ValueError(f"a prompt must be a text, and this one is {short(prompt)}")
     raw = prompt.encode("utf-16", "surrogatepass")
     whole = raw.decode("utf-16", "ignore")  # two halves that meet are one character
     if halves := (len(raw) - len(whole.encode("utf-16"))) // 2:
@@ -124,7 +124,7 @@ def clean_prompt(prompt: Any) -> str:
     return whole.strip()
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
     """A value in a message: no longer than a line, whatever it is."""
     try:
         text = repr(value)

@@ -38,6 +38,11 @@ DAMAGED: tuple[type[Exception], ...] = (
 )
 
 
+def printable(text: str) -> str:
+    """A text in which what cannot be printed, or would move the cursor, is escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
 class CheckpointError(ValueError):
     """A file of weights cannot be used. The message names the file, what it holds, and what to do, in one line.
 
@@ -45,7 +50,7 @@ class CheckpointError(ValueError):
     """
 
     def __init__(self, message: str) -> None:
-        super().__init__("".join(one if one.isprintable() else ascii(one)[1:-1] for one in message))
+        super().__init__(printable(message))
 
 
 class TooLittleMemoryError(RuntimeError):

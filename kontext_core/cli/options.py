@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TypeAlias
 
+from ..lora.strength import checked_strength
+
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
 
@@ -34,11 +36,17 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
 
 def file_and_strength(text: str) -> tuple[Path, float]:
     """A file and its strength: FILE, or FILE:STRENGTH where what follows the last colon is a number."""
-    name, colon, strength = text.rpartition(":")
+    name, colon, last = text.rpartition(":")
     try:
-        return (Path(name), float(strength)) if colon else (Path(text), 1.0)
+        strength = float(last)
     except ValueError:
         return Path(text), 1.0
+    if not colon:
+        return Path(text), 1.0
+    try:
+        return Path(name), checked_strength(strength)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def positive(text: str) -> int:

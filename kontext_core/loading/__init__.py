@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .models import load_preview, load_transformer, load_vae
-    from .recognise import FileReport, inspect
+    from .recognise import inspect
+    from .report import FileReport
     from .save import save_model
     from .text_encoders import load_text_encoders
 
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "FileReport": "recognise",
+    "FileReport": "report",
     "inspect": "recognise",
     "load_preview": "models",
     "load_text_encoders": "text_encoders",

@@ -6,7 +6,6 @@ and JSON in `<name>.quant_state.bitsandbytes__nf4`: shape, block size, and how t
 Source: bitsandbytes functional.py, QuantState.as_dict.
 """
 
-import json
 import math
 from typing import Any
 
@@ -14,6 +13,7 @@ import torch
 
 from ..errors import CheckpointError
 from ..packed.four_bits import FourBits, PackedFactors
+from ..strict_json import parse_object
 from .checkpoint import LazyTensor, Weights
 
 _STATE = ".quant_state.bitsandbytes__"
@@ -50,13 +50,17 @@ def _state(name: str, stored: LazyTensor) -> dict[str, Any]:
     try:
         if stored.numel > _LONGEST_STATE:
             raise ValueError(f"{stored.numel} bytes of it")
-        said = json.loads(bytes(stored.read().tolist()))
+        text = bytes(stored.read().tolist())
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"how {name} is packed (quant_state) cannot be read: {error!r}") from error
+    said = parse_object(text, f"how {name} is packed (quant_state)")
+    try:
         rows, columns = said["shape"]
         numbers = (rows, columns, said["blocksize"], said.get("nested_blocksize", 1))
         if any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"shape and blocks are {numbers}")
         said["nested_offset"] = float(said.get("nested_offset", 0.0))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"how {name} is packed (quant_state) cannot be read: {error!r}") from error
     return said
 

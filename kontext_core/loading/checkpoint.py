@@ -4,7 +4,6 @@ A checkpoint is one file, safetensors or GGUF, or a folder of transformers or di
 Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
 """
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -19,31 +18,20 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..packed import PackedWeight
+from ..strict_json import parse_object, read_object
+from .foreign import AGAIN, LOOKED_AT, PICKLED, TAKE, begins_as, what_file_is
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
-    "BOOL": torch.bool,
+    "BOOL": torch.bool, "U16": torch.uint16, "U32": torch.uint32, "U64": torch.uint64, "C64": torch.complex64,
 }  # fmt: skip
 
 _USUAL_NAMES = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors$")
+_MOST_LOOKED_AT = 64  # files in a folder that has no weights
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
-AGAIN = "download it again"
-
-_PICKLED = "a pickled PyTorch file; opening one can run any code in it, so only safetensors and GGUF are read"
-
-# What people rename to .safetensors, by how it begins.
-_OTHER_FILES: tuple[tuple[bytes, str], ...] = (
-    (b"PK\x03\x04", _PICKLED),
-    (b"\x80\x02", _PICKLED),
-    (
-        b"version https://git-lfs",
-        "a Git LFS pointer and not the weights; run 'git lfs pull' where it came from",
-    ),
-    (b"<", "a web page, saved in place of the weights; the download may need a login or an accepted licence"),
-)
 
 
 @dataclass(frozen=True)
@@ -100,13 +88,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises: CheckpointError if it is not there or is not one."""
-    if not path.is_file():
-        raise CheckpointError(f"there is no file {path}")
-    return _parse(path.read_text(encoding="utf-8", errors="replace"), str(path))
-
-
 def _open_folder(folder: Path) -> Checkpoint:
     indexes = sorted(folder.glob("*.safetensors.index.json"))
     files = _shards(indexes[0]) if indexes else [_only_file(folder)]
@@ -118,21 +99,23 @@ def _open_folder(folder: Path) -> Checkpoint:
             raise CheckpointError(f"{folder}: {len(double)} tensors are in two shards: {first_few(double)}")
         weights |= shard_weights
         metadata |= shard_metadata
-    if indexes and (absent := set(read_json(indexes[0])["weight_map"]) - set(weights)):
+    if indexes and (absent := set(read_object(indexes[0])["weight_map"]) - set(weights)):
         raise CheckpointError(
             f"{folder}: {len(absent)} tensors of {indexes[0].name} are in no shard: {first_few(absent)}"
         )
     beside = folder / "config.json"
-    config = read_json(beside) if beside.is_file() else _header_config(folder, metadata)
+    config = read_object(beside) if beside.is_file() else _header_config(folder, metadata)
     return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config)
 
 
 def _header_config(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    return _parse(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
+    return (
+        parse_object(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
+    )
 
 
 def _shards(index: Path) -> list[Path]:
-    mapped = read_json(index).get("weight_map")
+    mapped = read_object(index).get("weight_map")
     names = list(mapped.values()) if isinstance(mapped, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name or not name for name in names):
         raise CheckpointError(
@@ -178,17 +161,27 @@ def _only_file(folder: Path) -> Path:
     if len(files) != 1:
         found = f"holds several: {first_few([file.name for file in files])}; name one"
         raise CheckpointError(
-            f"a safetensors file is wanted in {folder}, which {found if files else pickled_in(folder) or 'holds none'}"
+            f"a safetensors file is wanted in {folder}, which "
+            f"{found if files else others_in(folder) or 'holds none'}"
         )
     return files[0]
 
 
-def pickled_in(folder: Path) -> str:
-    """What to say of the pickled files in a folder that has no others; "" if there are none."""
-    names = [file.name for end in ("*.bin", "*.pt", "*.pth", "*.ckpt") for file in folder.glob(end)]
-    if not names:
-        return ""
-    return f"holds {first_few(names)}: {_PICKLED}; save the model again as safetensors where it came from"
+def others_in(folder: Path) -> str:
+    """What to say of the files in a folder that has no weights; "" if there are none that are known."""
+    kinds: dict[str, list[str]] = {}
+    for file in sorted(file for file in folder.iterdir() if file.is_file())[:_MOST_LOOKED_AT]:
+        try:
+            with file.open("rb") as opened:
+                what = begins_as(opened.read(LOOKED_AT))
+        except OSError:
+            continue
+        kinds.setdefault(what, []).append(file.name)
+    kinds.pop("", None)
+    if PICKLED in kinds:
+        names = first_few(kinds[PICKLED])
+        return f"holds {names}: {PICKLED}; save the model again as safetensors where it came from"
+    return "; ".join(f"holds {first_few(names)}: {what}" for what, names in kinds.items())
 
 
 def _open_file(path: Path) -> tuple[Weights, dict[str, str]]:
@@ -217,10 +210,11 @@ def _read_header(path: Path) -> dict[str, Any]:
     """Parse and check the header: the safetensors library's own messages mean nothing to most people."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        start = file.read(64)
+        start = file.read(LOOKED_AT)
         length = int.from_bytes(start[:8], "little")
-        if size < 9 or start[8:9] != b"{":
-            raise CheckpointError(f"{path} is not a safetensors file: it is {_what_it_is(start)}")
+        is_text = length > size and start[:8].decode("ascii", errors="replace").isprintable()
+        if size < 9 or start[8:9] != b"{" or is_text:
+            raise CheckpointError(f"{path} is not a safetensors file: it is {what_file_is(start)}")
         if length > size - 8:
             raise CheckpointError(
                 f"{path} is cut off: its header alone should be {length} bytes, the file has {size}; {AGAIN}"
@@ -230,7 +224,7 @@ def _read_header(path: Path) -> dict[str, Any]:
                 f"{path} is damaged: its header would be {length} bytes, and {_MAX_HEADER} are allowed"
             )
         file.seek(8)
-        header = _parse(file.read(length).decode("utf-8", errors="replace"), f"the header of {path}")
+        header = parse_object(file.read(length), f"the header of {path}")
 
     if not isinstance(header.setdefault("__metadata__", {}), dict):
         raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
@@ -241,7 +235,9 @@ def _read_header(path: Path) -> dict[str, Any]:
         if not _describes_a_tensor(entry):
             raise CheckpointError(f"{path} is damaged: its header does not describe {key!r}")
         if entry["dtype"] not in DTYPES:
-            raise CheckpointError(f"{path}: {key!r} is stored as {entry['dtype']}, which is not supported")
+            raise CheckpointError(
+                f"{path}: {key!r} is stored as {entry['dtype']}, which is not supported; {TAKE}"
+            )
         start, end = entry["data_offsets"]
         if end - start != math.prod(entry["shape"]) * DTYPES[entry["dtype"]].itemsize:
             raise CheckpointError(
@@ -272,37 +268,6 @@ def _describes_a_tensor(entry: Any) -> bool:
 
 def _is_natural_numbers(value: Any) -> bool:
     return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
-
-
-def _what_it_is(start: bytes) -> str:
-    for beginning, what in _OTHER_FILES:
-        if start.startswith(beginning):
-            return what
-    if not start:
-        return "empty"
-    first_line = start.decode("utf-8", errors="replace").splitlines()[0]
-    if first_line.isprintable() and "\ufffd" not in first_line:
-        return f"text, which begins with {first_line[:40]!r}"
-    return "something else, by its first bytes"
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        parsed = json.loads(text, object_pairs_hook=lambda pairs: _without_doubles(pairs, where))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CheckpointError(f"{where} is not valid JSON: {error}") from error
-    if not isinstance(parsed, dict):
-        raise CheckpointError(f"{where} is not a JSON object")
-    return parsed
-
-
-def _without_doubles(pairs: list[tuple[str, Any]], where: str) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        double = next(name for name in names if names.count(name) > 1)
-        raise CheckpointError(f"{where} names {double!r} twice")
-    return made
 
 
 def first_few(names: Any, count: int = 4) -> str:

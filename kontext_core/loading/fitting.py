@@ -15,7 +15,7 @@ from ..transformer import Transformer
 from .checkpoint import Weights
 from .hollow import hollow
 from .models import BLOCKS, T5_BLOCKS, put_in
-from .recognise import FileReport
+from .report import FileReport
 
 AUTO = "auto"
 # By what each does to the velocity, the least first; None is as stored. int4 takes nf4's memory at a greater error.

@@ -10,9 +10,10 @@ from .checkpoint import (
     first_few,
     is_one_model,
     open_checkpoint,
-    pickled_in,
+    others_in,
 )
-from .recognise import FileReport, recognise
+from .recognise import recognise
+from .report import FileReport
 
 TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
 
@@ -51,7 +52,8 @@ def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     report, weights = _in_folder(path, part) if path.is_dir() else recognise(open_checkpoint(path), part)
     if report.kind != part:
         raise CheckpointError(
-            f"{report.path} is {report.title} and not the {name} of FLUX.1; wanted: {wanted}"
+            f"{report.path} is {report.title} and not the {name} of FLUX.1; "
+            f"{report.instead or f'wanted: {wanted}'}"
         )
     if report.refusal:
         raise CheckpointError(f"{report.path} cannot be used as the {name}: {report.refusal}")
@@ -85,6 +87,6 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
     if damaged:
         raise damaged[0]
     others = "".join(f"; {report.path.name} is {report.title}" for report, _ in found)
-    if pickled := pickled_in(folder):
-        others += f"; it {pickled}"
+    if other := others_in(folder):
+        others += f"; it {other}"
     raise CheckpointError(f"there is no {name} in {folder}; wanted there: {wanted}{others}")

@@ -11,21 +11,25 @@ Factors of inputs only matter to 8-bit matrix products and are left out.
 Source: Comfy-Org/ComfyUI comfy/ops.py, comfy/quant_ops.py, comfy/model_detection.py.
 """
 
-import json
 from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
 from ..packed import PackedWeight
 from ..packed.float8 import FLOAT8, Float8
+from ..strict_json import parse_object
 from .checkpoint import LazyTensor, Weights, first_few
+from .foreign import TAKE
 
 _MARKER = "scaled_fp8"
 _FACTORS = (".scale_weight", ".weight_scale")
 _INPUT_FACTORS = (".scale_input", ".input_scale")
+_METADATA = "_quantization_metadata"
 _LAYER_FORMAT = ".comfy_quant"
+_LONGEST_FORMAT = 65_536  # bytes
 _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 
 
@@ -39,7 +43,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     declared = _declared_formats(weights, metadata)
     if unknown := {f"{layer} ({kind})" for layer, kind in declared.items() if kind not in _FORMATS}:
         raise CheckpointError(
-            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}"
+            f"{len(unknown)} layers are quantised in a form that is not supported: {first_few(unknown)}; "
+            f"{TAKE}"
         )
 
     factors = {key.removesuffix(end): key for end in _FACTORS for key in weights if key.endswith(end)}
@@ -65,7 +70,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
 def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
     if not weight.dtype.is_floating_point:
         raise CheckpointError(
-            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported"
+            f"{name} is stored as {weight.dtype}; of quantised weights only 8-bit floats are supported; "
+            f"{TAKE}"
         )
     if factor.numel not in (1, weight.shape[0]):
         raise CheckpointError(
@@ -86,11 +92,17 @@ def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, s
     """The format of every layer that says that it is quantised."""
     layers: dict[str, Any] = {}
     try:
-        if "_quantization_metadata" in metadata:
-            layers |= json.loads(metadata["_quantization_metadata"])["layers"]
+        if _METADATA in metadata:
+            layers |= parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
         for key, tensor in weights.items():
             if key.endswith(_LAYER_FORMAT):
-                layers[key.removesuffix(_LAYER_FORMAT)] = json.loads(bytes(tensor.read().tolist()))
+                layers[key.removesuffix(_LAYER_FORMAT)] = _layer_format(key, tensor)
         return {layer: str(described["format"]) for layer, described in layers.items()}
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(f"the description of its quantised layers cannot be read: {error!r}") from error
+
+
+def _layer_format(key: str, tensor: LazyTensor) -> dict[str, Any]:
+    if tensor.numel > _LONGEST_FORMAT or tensor.dtype is not torch.uint8:
+        raise CheckpointError(f"{key} is {tensor.numel} x {tensor.dtype}; it should be a few bytes of JSON")
+    return parse_object(bytes(tensor.read().flatten().tolist()), key)

@@ -24,7 +24,7 @@ from ..vae_preview import PreviewDecoder
 from .checkpoint import LazyTensor, Weights, first_few
 from .folders import find
 from .hollow import hollow
-from .recognise import FileReport
+from .report import FileReport
 
 log = logging.getLogger(__name__)
 

@@ -2,19 +2,18 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig
+from ..config import FLUX_VAE, KONTEXT_DEV
 from ..errors import CheckpointError
-from ..packed.schemes import BYTES
 from . import bitsandbytes, fp8, torchao
-from .checkpoint import Checkpoint, LazyTensor, Weights, open_checkpoint
+from .checkpoint import Checkpoint, LazyTensor, Weights, first_few, open_checkpoint
+from .foreign import METHODS, TAKE, packed_as
 from .keys import comfyui_norm_rules, count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
+from .report import FileReport
 from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.
@@ -35,10 +34,10 @@ _T5_KEY = "encoder.block.0.layer.0.SelfAttention.q.weight"
 _T5_GGUF_KEY = "enc.blk.0.attn_q.weight"
 _PREVIEW_KEY = "18.conv.0.weight"
 _PREVIEW_DIFFUSERS_KEY = "decoder.layers.17.conv.0.weight"
-_LORA_ENDS = (
-    ".lora_A.weight", ".lora_down.weight", ".lora_A", ".lora_linear_layer.down.weight", ".lora.down.weight",
-    "_lora.down.weight", "_lora1.down.weight", "_lora2.down.weight", ".lokr_w1", ".lokr_w1_a", ".hada_w1_a",
-)  # fmt: skip
+_LORA_KEY = re.compile(
+    r"(?:\.lora_(?:A|down)(?:\.[^.]+)?(?:\.weight)?|[._]lora[12]?(?:_linear_layer)?\.down\.weight"
+    r"|\.diff(?:_b)?|\.(?:lokr_w1|lokr_w1_a|hada_w1_a)(?:\.[^.]+)?)$"
+)
 _LORA = "a LoRA goes upon a model: put it there with Kontext LoRA, or with 'kontext edit --lora'"
 
 # Other models: the keys that give them away. The first row whose keys are all there counts.
@@ -71,85 +70,17 @@ _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
 )
 
 
+# What names begin with that belong to a model, in whatever form its weights are.
+_PACKED_KINDS: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    (
+        "transformer",
+        "a transformer",
+        ("transformer_blocks.0.", "single_transformer_blocks.0.", "double_blocks.0.", "single_blocks.0."),
+    ),
+    ("t5", "a T5 text encoder", ("encoder.block.0.",)),
+)
+
 _NUMBER = re.compile(r"(?<=[.])\d+(?=[.])")
-_MOST_SAID, _LONGEST_SAID = 24, 160  # lines and letters of the metadata
-
-# The share of the parameters that are never quantised when they are loaded.
-_HIGH_PRECISION = {"transformer": 0.28, "t5": 0.03}
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What a file is and whether it can be used.
-
-    Args:
-        kind: "transformer", "vae", "clip", "t5", "preview", "lora" or "unknown". title: what it is, in words.
-        format: whose parameter names it has, and how it is quantised.
-        config: TransformerConfig, VAEConfig, CLIPTextConfig, T5Config, of "preview" the latent channels; or None where the
-            sizes are not known.
-        dtypes: how many tensors of each. packed_parameters: numbers that can stay in fewer bits than are computed with.
-        refusal: why it cannot be used, "" if it can. layers: how many tensors of each dtype, by the kind of layer, its
-            numbers left out. metadata: the header's strings, without what it says of single tensors.
-    """
-
-    path: Path
-    kind: str
-    title: str
-    format: str
-    config: Any
-    dtypes: dict[str, int]
-    parameters: int
-    size: int  # bytes on disk
-    notes: tuple[str, ...] = ()
-    refusal: str = ""
-    packed_parameters: int = 0
-    layers: Mapping[str, Mapping[str, int]] = field(default_factory=dict[str, Mapping[str, int]])
-    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
-
-    def memory(self, dtype: torch.dtype, quantise: str | None) -> int:
-        """Bytes that the model takes when it is loaded, estimated. Args: as for `load_transformer`."""
-        whole = self.parameters * dtype.itemsize
-        high = _HIGH_PRECISION.get(self.kind, 1.0)
-        if quantise is None and self.packed_parameters:
-            return self.size + (self.parameters - self.packed_parameters) * dtype.itemsize
-        if quantise in BYTES:
-            return int(high * whole + (1 - high) * self.parameters * BYTES[quantise])
-        return whole
-
-    def describe(self) -> str:
-        """A few lines for people."""
-        lines = [
-            f"{self.path.name}: {self.title}",
-            f"{self.parameters:,} parameters, {_size(self.size)}, {self.format}, tensors: {_counts(self.dtypes)}",
-        ]
-        if len({name for kinds in self.layers.values() for name in kinds}) > 1:
-            lines.append(f"by layer: {'; '.join(self._groups())}")
-        if isinstance(self.config, TransformerConfig):
-            config = self.config
-            guidance = "with" if config.guidance_embed else "without"
-            lines.append(
-                f"{config.depth} double and {config.depth_single_blocks} single blocks of width "
-                f"{config.hidden_size}, {guidance} guidance, {config.text_length} text tokens, references by "
-                f"default in layout {config.layout!r}"
-            )
-        lines += self.notes
-        if self.refusal:
-            lines.append(f"it cannot be used here: {self.refusal}")
-        return "\n".join(lines)
-
-    def describe_closely(self) -> str:
-        """Further lines: the dtype of every kind of layer, and the metadata, cut short."""
-        layers = [f"{name}: {_counts(kinds)}" for name, kinds in self.layers.items()]
-        said = [f"{name} = {_short(value)}" for name, value in sorted(self.metadata.items())]
-        more = [f"and {len(said) - _MOST_SAID} more"] if len(said) > _MOST_SAID else []
-        return "\n".join([*layers, "metadata:", *(said[:_MOST_SAID] or ["none"]), *more])
-
-    def _groups(self) -> list[str]:
-        groups: dict[str, Counter[str]] = {}
-        for name, kinds in self.layers.items():
-            first, dot, _ = name.partition(".*.")
-            groups.setdefault(first if dot else "others", Counter()).update(kinds)
-        return [f"{name} {_counts(dict(kinds.most_common()))}" for name, kinds in groups.items()]
 
 
 def inspect(path: str | Path) -> FileReport:
@@ -189,7 +120,20 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
     for keys, title in _OTHERS:
         if all(key in known for key in keys):
             return replace(report, title=title, refusal=f"it is {title}"), weights
-    if any(key.endswith(_LORA_ENDS) for key in weights):
+    if form := packed_as(weights) or METHODS.get(_method(checkpoint), ""):
+        kind, title = next(
+            (
+                (kind, title)
+                for kind, title, names in _PACKED_KINDS
+                if any(key.startswith(names) for key in weights)
+            ),
+            ("unknown", "a file of weights"),
+        )
+        refusal = f"it is packed as {form}, which programs of its own alone can read; {TAKE}"
+        return replace(
+            report, kind=kind, title=f"{title} packed as {form}", refusal=refusal, instead=TAKE
+        ), weights
+    if any(_LORA_KEY.search(key) for key in weights):
         return replace(report, kind="lora", title="a LoRA", refusal=_LORA), weights
 
     said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
@@ -199,6 +143,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
             try:
                 weights, forms = _unpack(weights, checkpoint)
                 report, weights = read(report, weights, said)
+                _check_numbers(weights)
             except CheckpointError as error:
                 return replace(report, refusal=str(error)), weights
             names = ", ".join(filter(None, (report.format, *forms)))
@@ -215,13 +160,9 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
 
 def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str]]:
     """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
-    said = checkpoint.config.get("quantization_config")
-    method = said.get("quant_method") if isinstance(said, dict) else None
-    if method not in (None, "bitsandbytes", "torchao"):
-        raise CheckpointError(
-            f"it is quantised by {method!r}, whose files have no settled layout; use the bf16 files, which can be "
-            "quantised when they are loaded, or GGUF, fp8 or NF4"
-        )
+    method = _method(checkpoint)
+    if method not in ("", "bitsandbytes", "torchao"):
+        raise CheckpointError(f"it is quantised by {method!r:.40}, which is not known here; {TAKE}")
     if method == "torchao" and torchao.NAMES not in checkpoint.metadata:
         raise CheckpointError(
             "it is quantised by 'torchao', and its header does not say how; save it again as safetensors with torchao 0.16 "
@@ -231,6 +172,24 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
     weights, four_bits = bitsandbytes.unpack(weights)
     weights, eight_bits = fp8.unpack(weights, checkpoint.metadata)
     return weights, ["GGUF" if "GGUF.version" in checkpoint.metadata else "", tiles, four_bits, eight_bits]
+
+
+def _method(checkpoint: Checkpoint) -> str:
+    """What a configuration says that the weights are quantised by; "" where it says nothing."""
+    said = checkpoint.config.get("quantization_config")
+    method = said.get("quant_method") if isinstance(said, dict) else None
+    return "" if method is None else str(method)
+
+
+def _check_numbers(weights: Weights) -> None:
+    """Raises: CheckpointError if there are whole numbers where weights should be, unexplained."""
+    whole = [key for key, tensor in weights.items() if not tensor.dtype.is_floating_point]
+    if whole:
+        kinds = ", ".join(sorted({str(weights[key].dtype).removeprefix("torch.") for key in whole}))
+        raise CheckpointError(
+            f"{len(whole)} of its tensors hold {kinds} and nothing says what they stand for "
+            f"({first_few(whole)}); {TAKE}"
+        )
 
 
 def _parts(weights: Weights) -> dict[str, Weights]:
@@ -254,19 +213,6 @@ def _by_layer(weights: Weights) -> dict[str, dict[str, int]]:
     for name, tensor in weights.items():
         found.setdefault(_NUMBER.sub("*", name), Counter())[_name(tensor)] += 1
     return {name: dict(kinds.most_common()) for name, kinds in found.items()}
-
-
-def _counts(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{n} x {name}" for name, n in kinds.items())
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} ..."
-
-
-def _size(size: int) -> str:
-    return f"{size / 2**30:.2f} GiB" if size >= 2**30 else f"{size / 2**20:.2f} MiB"
 
 
 def _parameters(weights: Weights) -> int:

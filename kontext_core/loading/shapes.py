@@ -13,6 +13,7 @@ from .checkpoint import Weights
 from .keys import count
 
 _Config = TypeVar("_Config", TransformerConfig, VAEConfig)
+_TextConfig = TypeVar("_TextConfig", CLIPTextConfig, T5Config)
 
 _SCHNELL_TEXT_LENGTH = 256  # source: flux cli.py, max_length of flux-schnell
 
@@ -90,56 +91,144 @@ def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
 
 
 def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
-    """CLIP-L's where nothing is said. Args: weights under keys that begin with `text_model.`."""
-    said = said.get("text_config", said)
-    if said:
-        return CLIPTextConfig.from_dict(said)
+    """Read CLIP's sizes; those of CLIP-L where nothing is said.
+
+    Args:
+        weights: under keys that begin with `text_model.`.
+        said: config.json of transformers.
+    Raises:
+        CheckpointError: if it does not fit the shapes.
+    """
+    said = _fields(said.get("text_config", said), _CLIP_FIELDS)
     vocab_size, hidden = shape_of(weights, "text_model.embeddings.token_embedding.weight", 2)
-    if hidden != 768:
+    if not said and hidden != 768:
         raise CheckpointError(
             f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed beside it"
         )
-    return CLIPTextConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        intermediate_size=shape_of(weights, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
-        num_hidden_layers=count(weights, "text_model.encoder.layers.{}."),
-        num_attention_heads=hidden // 64,
-        max_position_embeddings=shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
-        eos_token_id=vocab_size - 1,
-    )
+    sizes = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "intermediate_size": shape_of(weights, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "num_hidden_layers": count(weights, "text_model.encoder.layers.{}."),
+        "max_position_embeddings": shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
+    }
+    beyond_shapes = {"num_attention_heads": max(1, hidden // 64), "eos_token_id": vocab_size - 1}
+    values = {**beyond_shapes, **said}
+    if hidden % values["num_attention_heads"]:
+        raise CheckpointError(
+            f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is "
+            "no multiple"
+        )
+    return _built(CLIPTextConfig, values, sizes)
 
 
 def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
-    """Args: weights under the published keys (`encoder.block.0.layer...`)."""
-    if said:
-        return T5Config.from_dict(said)
+    """Read T5's sizes.
+
+    Args:
+        weights: under the published keys (`encoder.block.0.layer...`).
+        said: config.json of transformers.
+    Raises:
+        CheckpointError: if it does not fit the shapes.
+    """
+    said = _fields(said, _T5_FIELDS)
     vocab_size, d_model = shape_of(weights, "shared.weight", 2)
     attention = "encoder.block.0.layer.0.SelfAttention"
     feed_forward = "encoder.block.0.layer.1.DenseReluDense"
     buckets, heads = shape_of(weights, f"{attention}.relative_attention_bias.weight", 2)
     gated = f"{feed_forward}.wi_0.weight" in weights
-    return T5Config(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_kv=shape_of(weights, f"{attention}.q.weight", 2)[0] // heads,
-        d_ff=shape_of(weights, f"{feed_forward}.wo.weight", 2)[1],
-        num_layers=count(weights, "encoder.block.{}."),
-        num_heads=heads,
-        relative_attention_num_buckets=buckets,
-        feed_forward_proj="gated-gelu" if gated else "relu",
+    sizes = {
+        "vocab_size": vocab_size,
+        "d_model": d_model,
+        "d_kv": shape_of(weights, f"{attention}.q.weight", 2)[0] // heads,
+        "d_ff": shape_of(weights, f"{feed_forward}.wo.weight", 2)[1],
+        "num_layers": count(weights, "encoder.block.{}."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
+    return _built(T5Config, {"feed_forward_proj": "gated-gelu" if gated else "relu", **said}, sizes)
+
+
+_MOST_TOKENS = 16_384  # of a prompt
+
+# What is read of a config.json, and what it may be: the range of a number, or words.
+_CLIP_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
+    "vocab_size": (1, 2**24), "hidden_size": (1, 2**16), "intermediate_size": (1, 2**20),
+    "projection_dim": (1, 2**16), "num_hidden_layers": (1, 2**10), "num_attention_heads": (1, 2**10),
+    "max_position_embeddings": (1, _MOST_TOKENS), "bos_token_id": (0, 2**24), "eos_token_id": (0, 2**24),
+    "pad_token_id": (-1, 2**24), "layer_norm_eps": (0.0, 1.0), "attention_dropout": (0.0, 1.0),
+    "hidden_act": ("quick_gelu", "gelu", "gelu_new", "relu"),
+}  # fmt: skip
+_T5_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
+    "vocab_size": (1, 2**24), "d_model": (1, 2**16), "d_kv": (1, 2**16), "d_ff": (1, 2**20),
+    "num_layers": (1, 2**10), "num_heads": (1, 2**10), "relative_attention_num_buckets": (1, 2**16),
+    "relative_attention_max_distance": (1, 2**20), "eos_token_id": (0, 2**24), "pad_token_id": (-1, 2**24),
+    "dropout_rate": (0.0, 1.0), "layer_norm_epsilon": (0.0, 1.0),
+    "feed_forward_proj": ("gated-gelu", "gated-silu", "relu", "gelu", "silu"),
+}  # fmt: skip
+_OUR_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
+    "theta": (2, 1e9), "text_length": (1, _MOST_TOKENS), "axes_dim": (0, 2**16),
+    "preferred_sizes": (16, 2**16), "resolution": (1, 2**20), "norm_groups": (1, 2**16),
+    "scale_factor": (1e-6, 1e6), "shift_factor": (-1e6, 1e6),
+}  # fmt: skip
+
+
+def _fields(said: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]]) -> dict[str, Any]:
+    """What is known of a config, each in its range. Raises: CheckpointError."""
+    known = (
+        {name: said[name] for name in fields if said.get(name) is not None} if isinstance(said, dict) else {}
     )
+    for name, value in known.items():
+        _check_field(name, value, fields[name])
+    return known
+
+
+def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str, ...]) -> None:
+    """Raises: CheckpointError if a value is none that is allowed; numbers may be in lists."""
+    low, high = allowed[0], allowed[-1]
+    if isinstance(low, str) or isinstance(high, str):
+        if value not in allowed:
+            raise CheckpointError(
+                f"its config says {name} {value!r:.80}; it may be {', '.join(map(str, allowed))}"
+            )
+        return
+    for number in _numbers(value):
+        whole = isinstance(low, int) and isinstance(high, int)
+        if type(number) not in ((int,) if whole else (int, float)) or not low <= number <= high:
+            kind = "whole numbers" if whole else "numbers"
+            raise CheckpointError(
+                f"its config says {name} {value!r:.80}; {kind} from {low:,} to {high:,} are allowed"
+            )
+
+
+def _numbers(value: Any) -> list[Any]:
+    """A value, or all in a list of them or of lists."""
+    if not isinstance(value, list):
+        return [value]
+    return [number for item in value for number in (item if isinstance(item, list) else [item])]
 
 
 def _ours(said: dict[str, Any]) -> dict[str, Any]:
-    return {_DIFFUSERS_NAMES.get(name, name): value for name, value in said.items() if value is not None}
+    said = {_DIFFUSERS_NAMES.get(name, name): value for name, value in said.items() if value is not None}
+    _fields(said, _OUR_FIELDS)
+    return said
+
+
+def _agree(said: dict[str, Any], sizes: dict[str, Any]) -> None:
+    """Raises: CheckpointError where what is said contradicts the shapes."""
+    for name, value in sizes.items():
+        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
+            raise CheckpointError(f"its config says {name} {said[name]!r:.80}, its tensors {value}")
+
+
+def _built(kind: type[_TextConfig], said: dict[str, Any], sizes: dict[str, Any]) -> _TextConfig:
+    _agree(said, sizes)
+    return kind(**{**said, **sizes})
 
 
 def _build(kind: type[_Config], said: dict[str, Any], sizes: dict[str, Any]) -> _Config:
     """Raises: CheckpointError where what is said contradicts the shapes, or is not possible."""
-    for name, value in sizes.items():
-        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
-            raise CheckpointError(f"its config says {name} {said[name]}, its tensors {value}")
+    _agree(said, sizes)
     try:
         return kind.from_dict({**said, **sizes})
     except (TypeError, ValueError) as error:

@@ -21,7 +21,7 @@ from ..text import TextEncoders
 from .folders import find
 from .models import T5_BLOCKS, fill, own_dtype
 from .tokenizers import FILES as TOKENIZERS
-from .tokenizers import find_tokenizer
+from .tokenizers import check_files, find_tokenizer
 
 log = logging.getLogger(__name__)
 
@@ -120,9 +120,12 @@ def _check_filled(model: nn.Module) -> None:
 
 
 def _load_tokenizer(kind: Any, folder: Path) -> Any:
+    check_files(folder)
     try:
         return kind.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises nothing more special
+    except BaseException as error:  # the tokenizers library raises nothing more special, or panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
 
 
@@ -133,6 +136,12 @@ def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) ->
         raise CheckpointError(
             f"the tokenizer in {folder} knows {len(tokenizer)} tokens and its text encoder {vocabulary}; "
             "they do not belong together, or a file is missing from the folder"
+        )
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= vocabulary:
+        raise CheckpointError(
+            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows "
+            f"{vocabulary}"
         )
     if tokenizer.eos_token_id != end:
         raise CheckpointError(

@@ -4,6 +4,7 @@ import logging
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..strict_json import read_object
 
 log = logging.getLogger(__name__)
 
@@ -12,6 +13,14 @@ FILES = {
     "tokenizer": ("CLIP", (("tokenizer.json",), ("vocab.json", "merges.txt"))),
     "tokenizer_2": ("T5", (("tokenizer.json",), ("spiece.model",))),
 }
+
+_MOST_TOKENS = 2**20  # the largest vocabularies that are known have a quarter of it
+
+# What transformers reads of a tokenizer's folder.
+_JSON = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "config.json",
+)  # fmt: skip
 
 # Published repositories with the same tokenizers, and the folder in them.
 _FLUX = ("FLUX.1-Kontext-dev", "FLUX.1-dev", "FLUX.1-schnell")
@@ -42,6 +51,27 @@ def find_tokenizer(name: str, folder: Path) -> Path:
     model, choices = FILES[name]
     wanted = ", or ".join(" and ".join(files) for files in reversed(choices))
     raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {wanted}")
+
+
+def check_files(folder: Path) -> None:
+    """Look over the files of a tokenizer that transformers is going to parse.
+
+    Raises:
+        CheckpointError: in one sentence that names the file, where its JSON cannot be used, or a number in it
+            would fill the memory.
+    """
+    for name in _JSON:
+        path = folder / name
+        if not path.is_file():
+            continue
+        content = read_object(path)
+        added = content.get("added_tokens_decoder")
+        ids = [content.get("extra_ids"), *(added if isinstance(added, dict) else ())]
+        for number in map(str, ids):
+            if number.lstrip("-").isdecimal() and not 0 <= int(number) <= _MOST_TOKENS:
+                raise CheckpointError(
+                    f"{path} speaks of a token {number}; numbers up to {_MOST_TOKENS:,} are read"
+                )
 
 
 def cache_folder() -> Path:

@@ -7,7 +7,6 @@ In place of `<layer>.weight` lie its parts, `<layer>._weight_qdata`, `<layer>._w
 Source: pytorch/ao torchao/prototype/safetensors (flatten_tensor_state_dict), quantization/quantize_/workflows.
 """
 
-import json
 from typing import Any
 
 import torch
@@ -17,7 +16,9 @@ from ..errors import CheckpointError
 from ..packed import PackedWeight
 from ..packed.float8 import FLOAT8, Float8
 from ..packed.tiles import Tiles
+from ..strict_json import parse, parse_object
 from .checkpoint import LazyTensor, Weights
+from .foreign import TAKE
 
 NAMES = "tensor_names"
 _PART = "._weight_"
@@ -50,7 +51,8 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
             continue
         if said["_type"] not in _KINDS:
             raise CheckpointError(
-                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are supported"
+                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are "
+                f"supported; {TAKE}"
             )
         start = f"{name.removesuffix('.weight')}{_PART}"
         parts = {part: plain.pop(start + part, None) for part in said["_tensor_data_names"]}
@@ -65,10 +67,10 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
 
 def _listed(metadata: dict[str, str]) -> list[str]:
     try:
-        listed = json.loads(metadata[NAMES])
+        listed = parse(metadata[NAMES], f"{NAMES!r} in its header")
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
             raise TypeError("it is no list of names")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"its weights are packed by torchao, and {NAMES!r} in the header, which says how, cannot be read: {error!r}"
         ) from error
@@ -78,7 +80,7 @@ def _listed(metadata: dict[str, str]) -> list[str]:
 def _said(name: str, metadata: dict[str, str]) -> dict[str, Any]:
     """What the header says of one tensor: its class, its parts and, of one that is packed, the sides of its tiles."""
     try:
-        said = json.loads(metadata[name])
+        said = parse_object(metadata[name], f"{name!r} in its header")
         if said["_type"] != _PLAIN:
             said = {one: said[one] for one in ("_type", "_tensor_data_names", "_data")}
             parts, block = said["_tensor_data_names"], said["_data"].get("block_size")
@@ -86,7 +88,7 @@ def _said(name: str, metadata: dict[str, str]) -> dict[str, Any]:
                 raise TypeError(f"its parts are {parts!r}")
             if block and not (len(block) == 2 and all(type(side) is int and side > 0 for side in block)):
                 raise TypeError(f"its block_size is {block!r}")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"what the header says of {name} cannot be read: {error!r}") from error
     return said
 

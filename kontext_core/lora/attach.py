@@ -6,22 +6,25 @@ going on with the model itself. Those that are merged come first, and the others
 
 import copy
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from ..edit_settings import Allowed, short
 from ..sampler import Stages
 from ..text import TextEncoders
 from ..transformer import Transformer
 from .file import LoraFile, open_lora
-from .keys import Tables, make_tables
-from .layer import Change, LoraLinear, is_linear, merged
+from .keys import Names, Target, make_names
+from .layer import Change, LoraLinear, Rows, is_linear, merged
+from .norms import NormChange, changed_norm, is_norm, scale_of
 from .report import LoraReport, Matches, match
+from .strength import checked_strength
 
 log = logging.getLogger(__name__)
 
@@ -48,20 +51,30 @@ class Lora:
     merged: bool = False
 
     def __post_init__(self) -> None:
-        if not math.isfinite(self.strength):
-            raise ValueError(
-                f"the strength of a LoRA is {self.strength} and must be a number, 1 being as trained"
-            )
-        if not 0.0 <= self.start < self.end <= 1.0:
-            raise ValueError(
-                f"a LoRA acts from {self.start} to {self.end} of the steps; both must lie in [0, 1] and the start before "
-                "the end"
-            )
+        object.__setattr__(self, "strength", checked_strength(self.strength))
+        _check(self.path, self.merged, (self.start, self.end))
         if self.merged and (self.start, self.end) != (0.0, 1.0):
             raise ValueError(
                 "a merged LoRA acts at all steps, and this one is to act from "
                 f"{self.start:g} to {self.end:g}: let it run beside the weights"
             )
+
+
+def _check(path: object, merged: object, shares: tuple[Any, Any]) -> None:
+    """Raises: ValueError if a value of a LoRA is of another kind than it should be, or out of its range."""
+    if not isinstance(path, str | PathLike):
+        raise ValueError(f"the file of a LoRA is {short(path)} and must be a path")
+    if not isinstance(merged, bool):
+        raise ValueError(f"whether a LoRA is merged is {short(merged)} and must be True or False")
+    start, end = shares
+    if not (_SHARE.admits(start) and _SHARE.admits(end) and start < end):
+        raise ValueError(
+            f"a LoRA acts from {short(start)} to {short(end)} of the steps; both must lie in [0, 1] and the start "
+            "before the end"
+        )
+
+
+_SHARE = Allowed(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,9 +97,9 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
     Raises: CheckpointError in one sentence about a file that cannot be used; ValueError if weights that are packed are
         to be merged.
     """
-    tables = _tables(transformer, text)
+    names = _names(transformer, text)
     files = tuple(open_lora(lora.path) for lora in loras)
-    found = [match(file, tables) for file in files]
+    found = [match(file, names) for file in files]
     uses = [
         _Use(lora, file, matches)
         for lora, file, (matches, _) in zip(loras, files, found, strict=True)
@@ -132,29 +145,26 @@ class _Use:
     matches: Matches
 
 
-def _tables(transformer: Transformer, text: TextEncoders) -> Tables:
-    config, own = transformer.config, set(_linears(transformer))
-    clip, t5 = (_linears(model) for model in (text.clip, text.t5))
-    tables = make_tables(config.depth, config.depth_single_blocks, clip, t5)
-    return {  # without what this model lacks, such as the guidance of schnell
-        kind: {name: one for name, one in table.items() if one.part != "transformer" or one.layer in own}
-        for kind, table in tables.items()
-    }
+def _names(transformer: Transformer, text: TextEncoders) -> Names:
+    config = transformer.config
+    own, clip, t5 = (_changeable(model) for model in (transformer, text.clip, text.t5))
+    names = make_names(config.depth, config.depth_single_blocks, config.hidden_size, clip, t5)
+    return names.without(lambda target: target.part == "transformer" and target.layer not in own)
 
 
-def _linears(model: nn.Module) -> list[str]:
-    return [name for name, module in model.named_modules() if is_linear(module)]
+def _changeable(model: nn.Module) -> list[str]:
+    return [name for name, module in model.named_modules() if is_linear(module) or is_norm(module)]
 
 
 def _stages(transformer: Transformer, uses: Sequence[_Use]) -> Stages:
     """Views by the share of the steps where each begins; one view where the same LoRAs act."""
     below = _merged("transformer", transformer, uses)
-    beside = [one for one in uses if not one.lora.merged]
-    begins = sorted({0.0, *(one.lora.start for one in beside), *(one.lora.end for one in beside)} - {1.0})
+    beside = [use for use in uses if not use.lora.merged]
+    begins = sorted({0.0, *(use.lora.start for use in beside), *(use.lora.end for use in beside)} - {1.0})
     views: dict[tuple[_Use, ...], Transformer] = {}
     stages: list[tuple[float, Transformer]] = []
     for begin in begins:
-        acting = tuple(one for one in beside if one.lora.start <= begin < one.lora.end)
+        acting = tuple(use for use in beside if use.lora.start <= begin < use.lora.end)
         if acting not in views:
             views[acting] = _beside("transformer", below, acting)
         if not stages or stages[-1][1] is not views[acting]:
@@ -164,40 +174,100 @@ def _stages(transformer: Transformer, uses: Sequence[_Use]) -> Stages:
 
 def _merged(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
     """A view with the LoRAs in it that are to be merged."""
+    linears, norms = _changes(part, model, [use for use in uses if use.lora.merged])
     replaced: dict[str, nn.Module] = {}
-    for layer, changes in _changes(part, model, [one for one in uses if one.lora.merged]).items():
+    for layer, changes in linears.items():
         base = model.get_submodule(layer)
-        if hasattr(base, "dequantise"):
+        if hasattr(base, "dequantise") and any(change.delta is not None for change in changes):
             raise ValueError(
                 f"{layer} holds packed weights ({type(base).__name__}), into which nothing can be merged: let the LoRA run "
                 "beside them, or load the model with plain weights"
             )
-        replaced[layer] = merged(cast("nn.Linear", base), changes)
-    return view(model, replaced)
+        replaced[layer] = merged(base, changes)
+    return view(model, replaced | _changed_norms(model, norms))
 
 
 def _beside(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
-    """A view with the others beside the weights."""
-    changes = _changes(part, model, [one for one in uses if not one.lora.merged])
-    return view(model, {layer: LoraLinear(model.get_submodule(layer), own) for layer, own in changes.items()})
+    """A view with the others beside the weights; of norms, which are small, in copies."""
+    linears, norms = _changes(part, model, [use for use in uses if not use.lora.merged])
+    replaced = {layer: LoraLinear(model.get_submodule(layer), own) for layer, own in linears.items()}
+    return view(model, replaced | _changed_norms(model, norms))
+
+
+def _changed_norms(model: nn.Module, changes: Mapping[str, Sequence[NormChange]]) -> dict[str, nn.Module]:
+    return {layer: changed_norm(model.get_submodule(layer), own) for layer, own in changes.items()}
 
 
 @torch.no_grad()
-def _changes(part: str, model: nn.Module, uses: Sequence[_Use]) -> dict[str, list[Change]]:
-    """By layer, in the order of the LoRAs."""
-    found: dict[str, list[Change]] = {}
-    for one in uses:
-        for module, (_, target) in one.matches.items():
+def _changes(
+    part: str, model: nn.Module, uses: Sequence[_Use]
+) -> tuple[dict[str, list[Change]], dict[str, list[NormChange]]]:
+    """Of linears and of norms, by layer, in the order of the LoRAs."""
+    linears: dict[str, list[Change]] = {}
+    norms: dict[str, list[NormChange]] = {}
+    for use in uses:
+        for module, hit in use.matches.items():
+            target = hit.target
             if target.part != part:
                 continue
-            layer = model.get_submodule(target.layer)
-            width = cast("int", layer.in_features)
-            rows = target.rows(width, cast("int", layer.out_features))
-            shape = sum(stop - start for start, stop in rows), width
             where = cast("torch.dtype", model.dtype), cast("torch.device", model.device)
-            delta = one.file.delta(module, shape, *where)
-            magnitude = one.file.magnitude(module, shape, *where)
-            scale = one.file.scale(module, delta)
-            change = Change(layer, delta, rows, scale, one.lora.strength, magnitude)
-            found.setdefault(target.layer, []).append(change)
-    return found
+            layer = model.get_submodule(target.layer)
+            if is_linear(layer):
+                linears.setdefault(target.layer, []).extend(_of_linear(use, module, target, layer, where))
+            else:
+                norms.setdefault(target.layer, []).append(_of_norm(use, module, layer, where[1]))
+    return linears, norms
+
+
+def _of_linear(
+    use: _Use, module: str, target: Target, layer: nn.Module, where: tuple[torch.dtype, torch.device]
+) -> list[Change]:
+    """What a module of a file changes: a weight by factors, its bias, and a weight by a whole difference."""
+    width = cast("int", layer.in_features)
+    rows = target.rows(width, cast("int", layer.out_features))
+    out = sum(stop - start for start, stop in rows)
+    delta = use.file.delta(module, (out, width), *where)
+    scale = 1.0 if delta is None else use.file.scale(module, delta)
+    magnitude = use.file.magnitude(module, (out, width), *where)
+    bias = _bias(use.file, module, layer, rows, scale)
+    changes: list[Change] = []
+    if delta is not None or bias is not None:
+        bias = None if bias is None else bias.to(dtype=where[0], device=where[1])
+        changes.append(Change(layer, rows, use.lora.strength, delta, scale, magnitude, bias))
+    difference = use.file.difference(module, (out, width), *where)
+    if difference is not None:
+        changes.append(Change(layer, rows, use.lora.strength, difference))
+    return changes
+
+
+def _bias(file: LoraFile, module: str, layer: nn.Module, rows: Rows, scale: float) -> Tensor | None:
+    """What a module adds to a bias, in float32.
+
+    PEFT's is scaled as the factors are, others are added as they are, a whole one takes the layer's place.
+    """
+    own = cast("Tensor | None", layer.bias)
+    if own is not None:
+        own = torch.cat([own.detach()[start:stop].float() for start, stop in rows])
+    size = sum(stop - start for start, stop in rows)
+    device = torch.device("cpu") if own is None else own.device
+    parts = [
+        (file.vector(module, "up_bias", size, device), scale),
+        (file.vector(module, "diff_bias", size, device), 1.0),
+    ]
+    whole = file.vector(module, "bias", size, device)
+    if whole is not None:
+        parts.append((whole if own is None else whole - own, 1.0))
+    added = [factor * part for part, factor in parts if part is not None]
+    return torch.stack(added).sum(dim=0) if added else None
+
+
+def _of_norm(use: _Use, module: str, layer: nn.Module, device: torch.device) -> NormChange:
+    scale, own = scale_of(layer), cast("Tensor | None", getattr(layer, "bias", None))
+    assert scale is not None
+    use.file.check_norm(module, has_bias=own is not None)
+    change, bias, whole = (
+        use.file.vector(module, role, scale.numel(), device) for role in ("diff", "diff_bias", "bias")
+    )
+    if whole is not None and own is not None:
+        bias = whole - own.detach().float().to(device) + (0 if bias is None else bias)
+    return NormChange(change, bias, use.lora.strength)

@@ -120,3 +120,24 @@ class Hadamard(Delta):
 
     def dense(self) -> Tensor:
         return (self.w1_a.float() @ self.w1_b.float()) * (self.w2_a.float() @ self.w2_b.float())
+
+
+class WholeDifference(Delta):
+    """A change that is stored as it is. Args: change (out, in). Source: ComfyUI comfy/lora.py, `.diff`."""
+
+    kind = "whole difference"
+    change: Tensor
+
+    def __init__(self, change: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("change", change)
+
+    @property
+    def rank(self) -> None:
+        return None
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.change)
+
+    def dense(self) -> Tensor:
+        return self.change.float()

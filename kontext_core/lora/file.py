@@ -1,7 +1,6 @@
 """A LoRA file: its modules, their tensors and scales. Known by its keys and shapes, never by its name."""
 
-import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,17 +10,25 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..loading.checkpoint import LazyTensor, open_checkpoint, read_json
-from .deltas import Delta, Hadamard, Kronecker, LowRank
-from .keys import split
-
-_METADATA = "lora_adapter_metadata"  # source: diffusers loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
-_BESIDE = "adapter_config.json"  # source: PEFT's PeftModel.save_pretrained
-_PEFT_PREFIX = "base_model.model."
+from ..loading.checkpoint import LazyTensor, open_checkpoint
+from ..loading.foreign import packed_as
+from .deltas import Delta, Hadamard, Kronecker, LowRank, WholeDifference
+from .peft_config import CONFIG_FILE, PeftConfig, read_configs
+from .roles import BESIDE, split
 
 # Roles of a module's tensors, by kind; of LoKr's sides, each is there whole or as a product.
 _HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _SIDES = (("lokr_w1", "lokr_w1_a", "lokr_w1_b"), ("lokr_w2", "lokr_w2_a", "lokr_w2_b"))
+_BIASES = {"up_bias", "diff_bias", "bias"}
+_OF_FACTORS = {"alpha", "magnitude"}
+_NO_FACTORS = BESIDE | {"diff", "diff_bias"}
+_OF_ADAPTERS = {"down", "up", "up_bias", *_HADAMARD, *(role for side in _SIDES for role in side)}
+
+_MOST_SCALE = 1e6  # beyond, training has failed
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,31 +36,104 @@ class LoraFile:
     """What a file holds.
 
     Args:
-        modules: tensors by module and role, see `keys.split`. unusable: other keys, and the ends that say what they are.
-        configs: what PEFT says of each part, by the part's prefix; see `scale`.
+        path: where it lies.
+        size: bytes on disk.
+        modules: tensors by module and role, see `roles`.
+        unusable: other keys, and the ends that say what they are.
+        configs: what PEFT says of each part.
+        adapters: names of all adapters in it, the one first whose tensors `modules` has.
     """
 
     path: Path
-    size: int  # bytes on disk
+    size: int
     modules: Mapping[str, Mapping[str, LazyTensor]]
     unusable: Mapping[str, str]
-    configs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
+    configs: tuple[PeftConfig, ...] = ()
+    adapters: tuple[str, ...] = ("",)
     _read: dict[object, Any] = field(default_factory=dict[object, Any])
 
-    def delta(self, module: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Delta:
-        """A module's change, read once for each dtype and device.
+    def delta(
+        self, module: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
+    ) -> Delta | None:
+        """Read a module's change in factors, once for each dtype and device.
 
-        Args: shape (out, in) of what it changes. Raises: CheckpointError in one sentence if it does not fit that.
+        Args:
+            module: its name in the file.
+            shape: (out, in) of what it changes.
+            dtype: of the factors.
+            device: of the factors.
+        Returns: None where it changes a bias alone, or is a whole difference.
+        Raises:
+            CheckpointError: in one sentence if it does not fit.
         """
-        key = (module, dtype, device)
-        if key not in self._read:
-            self._read[key] = self._build(module, shape, dtype, device)
-        return self._read[key]
+        if not self._has_factors(module):
+            return None
+        return self._once((module, dtype, device), lambda: self._build(module, shape, dtype, device))
+
+    def difference(
+        self, module: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
+    ) -> Delta | None:
+        """Read the whole difference of a weight, which is added as it is.
+
+        Args: as for `delta`.
+        Returns: None where there is none.
+        Raises:
+            CheckpointError: in one sentence if it does not fit.
+        """
+        tensor = self.modules[module].get("diff")
+        if tensor is None:
+            return None
+        if _matrix(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{self.path}: the difference of {module} has the shape {tensor.shape}, and the layer here "
+                f"{shape}: this LoRA belongs to another model"
+            )
+        key = (module, "diff", dtype, device)
+        return self._once(
+            key, lambda: WholeDifference(self._tensor(module, "diff", dtype, device).flatten(1))
+        )
+
+    def vector(self, module: str, role: str, size: int, device: torch.device) -> Tensor | None:
+        """Read what changes a bias or a norm, in float32.
+
+        Args:
+            module: its name in the file.
+            role: "up_bias", "diff_bias", "bias", or of a norm "diff".
+            size: how many numbers the layer has.
+            device: of the result.
+        Returns: (size,), or None where there is none.
+        Raises:
+            CheckpointError: in one sentence if it does not fit.
+        """
+        tensor = self.modules[module].get(role)
+        if tensor is None:
+            return None
+        if tensor.numel != size or max(tensor.shape, default=0) != size:
+            raise CheckpointError(
+                f"{self.path}: '{role}' of {module} has the shape {tensor.shape}, and the layer here "
+                f"({size},): this LoRA belongs to another model"
+            )
+        return self._tensor(module, role, torch.float32, device).flatten()
+
+    def check_norm(self, module: str, *, has_bias: bool) -> None:
+        """Raises: CheckpointError if a norm is to change in a way that it cannot."""
+        possible = {"diff", *({"diff_bias", "bias"} if has_bias else ())}
+        for role in self.modules[module]:
+            if role not in possible:
+                raise CheckpointError(
+                    f"{self.path}: {module} is a norm here, which has no '{role}': this LoRA belongs to "
+                    "another model"
+                )
 
     def magnitude(
         self, module: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device
     ) -> Tensor | None:
-        """DoRA's magnitude of rows (out,) or (out, 1), or of columns (1, in). Raises: CheckpointError."""
+        """Read DoRA's magnitude of rows (out,) or (out, 1), or of columns (1, in).
+
+        Args: as for `delta`.
+        Raises:
+            CheckpointError: in one sentence if it does not fit.
+        """
         tensor = self.modules[module].get("magnitude")
         if tensor is None:
             return None
@@ -74,9 +154,11 @@ class LoraFile:
             kind = Kronecker.kind
         elif any(role.startswith("hada") for role in roles):
             kind = Hadamard.kind
-        if "magnitude" not in roles:
-            return kind
-        return "DoRA" if kind == LowRank.kind else f"{kind} with DoRA"
+        elif not self._has_factors(module):
+            kind = WholeDifference.kind if "diff" in roles else "bias"
+        if "magnitude" in roles and self._has_factors(module):
+            kind = "DoRA" if kind == LowRank.kind else f"{kind} with DoRA"
+        return f"{kind} with bias" if kind != "bias" and roles & _BIASES else kind
 
     def rank(self, module: str) -> int | None:
         """From the header alone; None where nothing says it."""
@@ -89,19 +171,37 @@ class LoraFile:
     def scale(self, module: str, delta: Delta) -> float:
         """alpha / rank. Alpha is a tensor of the module; else PEFT's configuration says it; else it is the rank.
 
-        Source: PEFT LoraConfig (lora_alpha, alpha_pattern, use_rslora), LoKrConfig and LoHaConfig (r, alpha).
+        Raises:
+            CheckpointError: if it is no number to compute with.
         """
+        scale = self._scale(module, delta)
+        if not abs(scale) <= _MOST_SCALE:
+            raise CheckpointError(f"{self.path}: alpha of {module} makes it {scale:g} times as strong")
+        return scale
+
+    def _scale(self, module: str, delta: Delta) -> float:
         if "alpha" in self.modules[module]:
-            tensor = self._tensor(module, "alpha", torch.float32, torch.device("cpu"))
-            if tensor.numel() != 1:
+            lazy = self.modules[module]["alpha"]
+            if lazy.numel != 1:
                 raise CheckpointError(
-                    f"{self.path}: alpha of {module} is {tensor.numel()} numbers and must be one"
+                    f"{self.path}: alpha of {module} is {lazy.numel} numbers and must be one"
                 )
+            if lazy.dtype in _WHOLE:  # some trainers keep the number that they were given
+                return int(lazy.read().item()) / delta.rank if delta.rank else 1.0
+            tensor = self._tensor(module, "alpha", torch.float32, _CPU)
             return tensor.item() / delta.rank if delta.rank else 1.0
-        for prefix, config in self.configs.items():
-            if module.startswith(prefix):
-                return _configured_scale(config, module.removeprefix(prefix), delta.rank, str(self.path))
+        for config in self.configs:
+            if module.startswith(config.prefix):
+                return config.scale(module, delta.rank)
         return 1.0
+
+    def _has_factors(self, module: str) -> bool:
+        return any(role not in _NO_FACTORS for role in self.modules[module])
+
+    def _once(self, key: object, read: Callable[[], Delta]) -> Delta:
+        if key not in self._read:
+            self._read[key] = read()
+        return self._read[key]
 
     def _build(self, module: str, shape: tuple[int, int], dtype: torch.dtype, device: torch.device) -> Delta:
         kind = self.kind(module).split()[0]
@@ -123,9 +223,10 @@ class LoraFile:
         tensors = self.modules[module]
         for role, other in ((down, up), (up, down)):
             if role not in tensors:
+                there = other if other in tensors else next(iter(tensors))
                 raise CheckpointError(
-                    f"{self.path}: {module} has a tensor '{other}' and no '{role}' that belongs to it: the file is not "
-                    "complete, get it again"
+                    f"{self.path}: {module} has a tensor '{there}' and no '{role}' that belongs to it: the "
+                    "file is not complete, get it again"
                 )
         inner, outer = _matrix(tensors[down].shape), _matrix(tensors[up].shape)
         said = f"{self.path}: {module} is ({down} {tensors[down].shape}, {up} {tensors[up].shape})"
@@ -190,18 +291,17 @@ class LoraFile:
         return tensor.to(device=device, dtype=dtype)
 
 
-_opened: WeakValueDictionary[tuple[str, int, int], LoraFile] = WeakValueDictionary()
+_opened: WeakValueDictionary[tuple[object, ...], LoraFile] = WeakValueDictionary()
 
 
 def open_lora(path: str | Path) -> LoraFile:
     """Read the header of a file, or of a folder that PEFT or diffusers wrote. A file that is in use is opened once.
 
-    Raises: CheckpointError if it cannot be read, or holds nothing that belongs to a LoRA.
+    Raises:
+        CheckpointError: if it cannot be read, or holds nothing that belongs to a LoRA.
     """
     path = Path(path)
-    state = (str(path), 0, 0)
-    if path.is_file():
-        state = (str(path), path.stat().st_mtime_ns, path.stat().st_size)
+    state = (str(path), *_stamp(path), *_stamp(path.with_name(CONFIG_FILE)))
     found = _opened.get(state)
     if found is None:
         found = _open(path)
@@ -210,59 +310,34 @@ def open_lora(path: str | Path) -> LoraFile:
     return found
 
 
+def _stamp(path: Path) -> tuple[int, int]:
+    return (path.stat().st_mtime_ns, path.stat().st_size) if path.is_file() else (0, 0)
+
+
 def _open(path: Path) -> LoraFile:
     checkpoint = open_checkpoint(path)
+    if form := packed_as(checkpoint.weights):
+        raise CheckpointError(f"{path} is no LoRA: it holds weights that are packed as {form}")
+    parts = {key: split(key) for key in checkpoint.weights}
+    adapters = _in_order({part.adapter for part in parts.values() if part.role in _OF_ADAPTERS})
     modules: dict[str, dict[str, LazyTensor]] = {}
     unusable: dict[str, str] = {}
-    for key, tensor in checkpoint.weights.items():
-        module, role, end = split(key)
-        if role:
-            modules.setdefault(module, {})[role] = tensor
-        else:
-            unusable[key] = end
-    for module in [name for name, tensors in modules.items() if tensors.keys() <= {"alpha", "magnitude"}]:
-        unusable |= {f"{module}.{role}": "" for role in modules.pop(module)}
-    return LoraFile(path, checkpoint.size, modules, unusable, _configs(path, checkpoint.metadata))
+    for key, part in parts.items():
+        if part.role and part.adapter in ("", adapters[0]):
+            modules.setdefault(part.module, {})[part.role] = checkpoint.weights[key]
+        elif not part.role:
+            unusable[key] = part.end
+    changes = any(tensors.keys() - BESIDE for tensors in modules.values())
+    for module, tensors in list(modules.items()):
+        if tensors.keys() <= (_OF_FACTORS if changes else BESIDE):
+            unusable |= {f"{module}.{role}": "" for role in modules.pop(module)}
+    configs = read_configs(path, checkpoint.metadata)
+    return LoraFile(path, checkpoint.size, modules, unusable, configs, adapters)
 
 
-def _configs(path: Path, metadata: dict[str, str]) -> dict[str, dict[str, Any]]:
-    """PEFT's configurations, by the prefix of the modules that they are for."""
-    found: dict[str, dict[str, Any]] = {}
-    beside = (path if path.is_dir() else path.parent) / _BESIDE
-    if beside.is_file() and (path.is_dir() or path.name == "adapter_model.safetensors"):
-        found[_PEFT_PREFIX] = read_json(beside)
-    if _METADATA in metadata:
-        try:
-            said = json.loads(metadata[_METADATA])
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise CheckpointError(
-                f"'{_METADATA}' in the header of {path} is not valid JSON: {error}"
-            ) from error
-        for name, value in said.items() if isinstance(said, dict) else ():
-            prefix, dot, inner = name.rpartition(".")
-            found.setdefault(prefix + dot, {})[inner] = value
-    return dict(sorted(found.items(), key=lambda item: -len(item[0])))
-
-
-def _configured_scale(config: Mapping[str, Any], module: str, rank: int | None, path: str) -> float:
-    said = _for_module(config.get("rank_pattern"), module, config.get("r"))
-    alpha = _for_module(config.get("alpha_pattern"), module, config.get("lora_alpha", config.get("alpha")))
-    rank = rank or said
-    if alpha is None or not rank:
-        return 1.0
-    if not isinstance(alpha, int | float) or not isinstance(said, int | None):
-        raise CheckpointError(
-            f"{path}: the configuration says alpha {alpha!r} and rank {rank!r}; numbers are needed"
-        )
-    return alpha / (rank**0.5 if config.get("use_rslora") else rank)
-
-
-def _for_module(patterns: Any, module: str, default: Any) -> Any:
-    """A pattern is the end of a module's name; the longest counts."""
-    if not isinstance(patterns, dict):
-        return default
-    fitting = [name for name in patterns if f".{module}".endswith(f".{name.removeprefix('^')}")]
-    return patterns[max(fitting, key=len)] if fitting else default
+def _in_order(adapters: set[str]) -> tuple[str, ...]:
+    """The one that acts first: PEFT lets one act at a time, and calls the one made first "default"."""
+    return tuple(sorted(adapters, key=lambda name: (name != "", name != "default", name))) or ("",)
 
 
 def _matrix(shape: tuple[int, ...]) -> tuple[int, int] | None:

@@ -1,17 +1,20 @@
-"""Which layer of the model a module of a LoRA file belongs to: one table of names for each way of writing them.
+"""Which layer of the model a module of a LoRA file belongs to.
 
-A key is a prefix, the name of a module and the role of a tensor in it, as in
-`transformer.` `single_transformer_blocks.0.proj_mlp` `.lora_A.weight`.
+A module's name is a prefix and a name that the model's layers have in some program, joined by dots or by
+underscores: `transformer.` `single_transformer_blocks.0.proj_mlp`. The name is looked for wherever it begins,
+so that a prefix need not be known; wrappers that programs leave in a name (torch.compile, FSDP, DDP) are
+passed over.
 """
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 
+from ..config import KONTEXT_DEV
 from ..loading.keys import transformer_rules
 
 PARTS = {"transformer": "transformer", "clip": "CLIP", "t5": "T5"}  # and what they are called
-
-Tables = Mapping[str, Mapping[str, "Target"]]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,14 @@ _PIECES = ("q", "k", "v", "MLP")
 
 @dataclass(frozen=True)
 class Format:
-    """One way of writing names. Args: title; prefixes; names: key of `Tables`, joined by dots or by underscores."""
+    """One way of writing names.
+
+    Args:
+        title: whose it is.
+        prefixes: what stands before the names.
+        names: one of `KINDS`.
+        joint: what joins the names' words.
+    """
 
     title: str
     prefixes: tuple[str, ...]
@@ -55,7 +65,7 @@ class Format:
     joint: str = "."
 
 
-# The first row that knows a name counts. Sources beside the rows: who writes such files.
+# Sources beside the rows: who writes such files.
 FORMATS: tuple[Format, ...] = (
     # diffusers loaders/lora_pipeline.py, FluxLoraLoaderMixin
     Format("diffusers' names", ("transformer.",), "diffusers"),
@@ -85,6 +95,37 @@ FORMATS: tuple[Format, ...] = (
     Format("ComfyUI's names of T5", ("text_encoders.t5xxl.transformer.", "t5xxl.transformer."), "t5"),
 )
 
+# Kinds of names and what they are called under a prefix that no row of `FORMATS` has.
+KINDS = {
+    "published": "published names", "diffusers": "diffusers' names", "xlabs": "XLabs' names",
+    "clip": "names of CLIP", "t5": "names of T5",
+}  # fmt: skip
+
+TITLES = (*(row.title for row in FORMATS), *KINDS.values())
+
+# Words of which the prefixes of programs are made, in any number and order.
+_ANY = ("base_model", "model", "lora", "lycoris", "net")
+_OF_TRANSFORMER = ("transformer", "diffusion_model", "unet", "flux", "dit", "denoiser", *_ANY)
+_WORDS = dict.fromkeys(("published", "diffusers", "xlabs"), _OF_TRANSFORMER) | {
+    "clip": ("text_encoders", "text_encoder", "clip_l", "clip", "te1", "te", "transformer", *_ANY),
+    "t5": ("text_encoders", "text_encoder_2", "t5xxl", "t5", "te2", "te3", "transformer", *_ANY),
+}
+_USUAL = {
+    kind: re.compile(rf"(?:(?:{'|'.join(words)})[._])*", re.IGNORECASE) for kind, words in _WORDS.items()
+}
+
+# What is wrapped around a module leaves its name in the path: torch.compile, FSDP, checkpointing, PEFT; DDP.
+_WRAPPERS = re.compile(
+    r"(?:(?<![^._])_(?:orig_mod|fsdp_wrapped_module|checkpoint_wrapped_module)"
+    r"|(?<![^.])(?:base_layer|module))(?:[._]|$)"
+)
+_UP_TO_NUMBER = re.compile(r".+?\.\d+(?=\.|$)|.+")
+_NUMBERED = re.compile(r"(?:^|[._])\d+[._]")
+_OF_A_PART = re.compile(
+    r"(?:^|[._])(?:single|joint|cross|temporal|spatial|audio|video|visual|refiner|control\w*)[._]$"
+)
+_OF_TEXT = re.compile(r"(?:^|[._])(?:te\d?|clip\w*|text\w*|t5\w*)[._]", re.IGNORECASE)
+
 # Modules of XLabs' processors: of a double block, and of a single block.
 _XLABS_DOUBLE = (
     ("processor.qkv_lora1", "img_attn.qkv"),
@@ -94,113 +135,178 @@ _XLABS_DOUBLE = (
 )
 _XLABS_SINGLE = (("processor.qkv_lora", "linear1", (0, 3)), ("processor.proj_lora", "linear2", None))
 
-# Ends of keys and the role of the tensor; of several that fit, the longest counts.
-_ROLES = {
-    "down": (
-        ".lora_A.weight", ".lora_down.weight", ".lora_A.default.weight", ".lora.down.weight",
-        ".lora_linear_layer.down.weight", ".down.weight", ".lora_A", ".lora_down",
-    ),
-    "up": (
-        ".lora_B.weight", ".lora_up.weight", ".lora_B.default.weight", ".lora.up.weight",
-        ".lora_linear_layer.up.weight", ".up.weight", ".lora_B", ".lora_up",
-    ),
-    "alpha": (".alpha",),
-    "magnitude": (
-        ".dora_scale", ".lora_magnitude_vector", ".lora_magnitude_vector.weight",
-        ".lora_magnitude_vector.default.weight",
-    ),
-    **{role: (f".{role}", f".{role}.default") for role in (
-        "lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b",
-        "hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b",
-    )},
-}  # fmt: skip
+# diffusers' fused projections, of a double block and of a single block.
+_FUSED_DOUBLE = (("attn.to_qkv", "img_attn.qkv"), ("attn.to_added_qkv", "txt_attn.qkv"))
+_FUSED_SINGLE = "attn.to_qkv"
 
-# Ends of keys that are known and of no use here, and what they are.
-UNUSABLE = {
-    ".lora_mid.weight": "LoCon with a core between (Tucker)", ".lokr_t2": "LoKr with a core (Tucker)",
-    ".hada_t1": "LoHa with a core (Tucker)", ".hada_t2": "LoHa with a core (Tucker)",
-    ".oft_blocks": "OFT", ".oft_diag": "OFT", ".oft_R.weight": "OFT", ".boft_R": "BOFT", ".ia3_l": "IA3",
-    ".a1.weight": "GLoRA", ".a2.weight": "GLoRA", ".b1.weight": "GLoRA", ".b2.weight": "GLoRA",
-    ".diff": "whole differences of weights", ".diff_b": "differences of biases",
-    ".w_norm": "differences of norms", ".b_norm": "differences of norms",
-    ".set_weight": "whole weights", ".reshape_weight": "another shape for a layer",
-    ".lora_B.bias": "biases of LoRA", ".lora_up.bias": "biases of LoRA", ".lora_A.bias": "biases of LoRA",
-}  # fmt: skip
-
-_ENDS = sorted(
-    [(end, role) for role, ends in _ROLES.items() for end in ends] + [(end, "") for end in UNUSABLE],
-    key=lambda row: -len(row[0]),
-)
+_CLIP_LAYER = (
+    "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj", "mlp.fc1", "mlp.fc2",
+    "layer_norm1", "layer_norm2",
+)  # fmt: skip
+_T5_LAYER = (
+    *(f"0.SelfAttention.{name}" for name in "qkvo"),
+    *(f"1.DenseReluDense.{name}" for name in ("wi_0", "wi_1", "wo")), "0.layer_norm", "1.layer_norm",
+)  # fmt: skip
 
 
-def split(key: str) -> tuple[str, str, str]:
-    """A key's module, the role of the tensor in it ("" where it is none of `_ROLES`), and the end that says so."""
-    for end, role in _ENDS:
-        if key.endswith(end):
-            return key.removesuffix(end), role, end
-    return key, "", ""
+@dataclass(frozen=True, eq=False)
+class Names:
+    """Every name that a layer of a model has in files.
+
+    Args:
+        targets: by kind of names, joint and name.
+        width: of the transformer's streams.
+    """
+
+    targets: Mapping[str, Mapping[str, Mapping[str, Target]]]
+    width: int
+    heads: re.Pattern[str]
+
+    def without(self, absent: Callable[[Target], bool]) -> "Names":
+        """The same without layers that a model lacks, such as the guidance of schnell."""
+        kept = {
+            kind: {
+                joint: {name: one for name, one in table.items() if not absent(one)}
+                for joint, table in tables.items()
+            }
+            for kind, tables in self.targets.items()
+        }
+        return replace(self, targets=kept)
 
 
-def find(module: str, tables: Tables) -> tuple[Format, Target] | None:
-    """Whose name this is and where it belongs; None where nobody knows it."""
-    for one in FORMATS:
-        names = tables[one.names + one.joint]
-        for prefix in one.prefixes:
-            if module.startswith(prefix) and (target := names.get(module[len(prefix) :])):
-                return one, target
-    return None
+@dataclass(frozen=True)
+class Hit:
+    """A module of a file and where it belongs.
+
+    Args:
+        title: how its name is written.
+        kind: one of `KINDS`.
+        prefix: what stands before the model's own name.
+        usual: whether programs that are known write such a prefix.
+        numbered: whether the name is one of a block's, and not of a layer by itself.
+    """
+
+    title: str
+    kind: str
+    prefix: str
+    usual: bool
+    numbered: bool
+    target: Target
 
 
-def make_tables(depth: int, depth_single_blocks: int, clip: Iterable[str], t5: Iterable[str]) -> Tables:
-    """Targets by table and name. Args: blocks of the transformer; names of the text encoders' linears."""
+def find(module: str, names: Names) -> Hit | None:
+    """Find where a module belongs; None where its name is no layer's, or its prefix is no whole model's."""
+    plain = _WRAPPERS.sub("", module)
+    hits = (
+        _hit(plain[: begin.start(1)], begin[1].rstrip("._"), names) for begin in names.heads.finditer(plain)
+    )
+    return next((hit for hit in hits if hit is not None), None)
+
+
+def _hit(prefix: str, name: str, names: Names) -> Hit | None:
+    joints = "." if "." in name else "_." if prefix.endswith("_") else "._"
+    places = ((kind, joint) for joint in joints for kind in names.targets)
+    kind, joint = next((place for place in places if name in names.targets[place[0]][place[1]]), ("", ""))
+    if not kind:
+        return None
+    title = _title(prefix, kind, joint)
+    usual = bool(title) or _USUAL[kind].fullmatch(prefix) is not None
+    if not usual and not _can_be_prefix(prefix, kind, joint):
+        return None
+    numbered = _NUMBERED.search(name) is not None
+    return Hit(title or KINDS[kind], kind, prefix, usual, numbered, names.targets[kind][joint][name])
+
+
+def _title(prefix: str, kind: str, joint: str) -> str:
+    """Whose way of writing this is; "" where no row of `FORMATS` has it."""
+    titles = (
+        row.title for row in FORMATS if row.names == kind and row.joint == joint and prefix in row.prefixes
+    )
+    return next(titles, "")
+
+
+def _can_be_prefix(prefix: str, kind: str, joint: str) -> bool:
+    """Whether a whole model may be under an unknown prefix, and not a part of another model."""
+    words = prefix.split(".") if joint == "." else re.split(r"[._]", prefix)
+    if any(word.isdigit() for word in words) or _OF_A_PART.search(prefix):  # down_blocks.1., or joint_
+        return False
+    if joint == "." and prefix.endswith("_"):  # of a word that goes on
+        return False
+    return kind != "clip" or _OF_TEXT.search(prefix) is not None
+
+
+def make_names(
+    depth: int, depth_single_blocks: int, width: int, clip: Iterable[str], t5: Iterable[str]
+) -> Names:
+    """Collect the names of a model.
+
+    Args:
+        depth: double blocks of the transformer.
+        depth_single_blocks: single blocks of the transformer.
+        width: of its streams.
+        clip: names of CLIP's layers.
+        t5: names of T5's layers.
+    """
     published: dict[str, Target] = {}
     diffusers: dict[str, Target] = {}
     for rule in transformer_rules(depth, depth_single_blocks):
-        if not rule.published.endswith(".weight"):
-            continue  # biases, and the scales of norms
-        layer = rule.published.removesuffix(".weight")
+        layer, _, end = rule.published.rpartition(".")
+        if end == "bias":
+            continue
         published[layer] = Target("transformer", layer)
+        if end == "scale":  # of a norm, which ComfyUI names with the parameter
+            published[rule.published] = published[layer]
         for i, source in enumerate(rule.sources):
             pieces = (i, i + 1) if len(rule.sources) > 1 else None
-            name = source.removesuffix(".weight")
-            diffusers[name] = Target("transformer", layer, pieces, rule.swap_halves)
+            diffusers[source.removesuffix(".weight")] = Target("transformer", layer, pieces, rule.swap_halves)
     xlabs: dict[str, Target] = {}
     for i in range(depth):
-        block = f"double_blocks.{i}."
+        block, theirs = f"double_blocks.{i}.", f"transformer_blocks.{i}."
         xlabs |= {block + name: Target("transformer", block + layer) for name, layer in _XLABS_DOUBLE}
+        diffusers |= {theirs + name: Target("transformer", block + layer) for name, layer in _FUSED_DOUBLE}
     for i in range(depth_single_blocks):
-        block = f"single_blocks.{i}."
+        block, theirs = f"single_blocks.{i}.", f"single_transformer_blocks.{i}."
         xlabs |= {
             block + name: Target("transformer", block + layer, pieces)
             for name, layer, pieces in _XLABS_SINGLE
         }
-    clips = {}
+        diffusers[theirs + _FUSED_SINGLE] = Target("transformer", f"{block}linear1", (0, 3))
+    clips: dict[str, Target] = {}
     for layer in clip:  # transformers 5 leaves `text_model.` out
         short = layer.removeprefix("text_model.")
         clips |= dict.fromkeys((short, f"text_model.{short}"), Target("clip", layer))
-    named: dict[str, dict[str, Target]] = {
+    kinds = {
         "published": published,
         "diffusers": diffusers,
         "xlabs": xlabs,
         "clip": clips,
         "t5": {layer: Target("t5", layer) for layer in t5},
     }
-    return {
-        kind + joint: {name.replace(".", joint): target for name, target in table.items()}
-        for kind, table in named.items()
-        for joint in "._"
-    }
+    return Names(
+        {kind: {joint: _joined(table, joint) for joint in "._"} for kind, table in kinds.items()},
+        width,
+        _heads(name for table in kinds.values() for name in table),
+    )
 
 
-def published_tables() -> Tables:
+@cache
+def published_names() -> Names:
     """Those of FLUX.1 with CLIP-L and T5-XXL, to say what a file is without a model."""
-    attention = ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.out_proj")
-    clip = [
-        f"text_model.encoder.layers.{i}.{name}"
-        for i in range(12)
-        for name in (*attention, "mlp.fc1", "mlp.fc2")
-    ]
-    layers = [f"layer.0.SelfAttention.{name}" for name in "qkvo"]
-    layers += [f"layer.1.DenseReluDense.{name}" for name in ("wi_0", "wi_1", "wo")]
-    t5 = [f"encoder.block.{i}.{name}" for i in range(24) for name in layers]
-    return make_tables(19, 38, clip, t5)
+    clip = [f"text_model.encoder.layers.{i}.{name}" for i in range(12) for name in _CLIP_LAYER]
+    t5 = [f"encoder.block.{i}.layer.{name}" for i in range(24) for name in _T5_LAYER]
+    own = KONTEXT_DEV
+    return make_names(
+        own.depth, own.depth_single_blocks, own.hidden_size,
+        [*clip, "text_model.final_layer_norm"], [*t5, "encoder.final_layer_norm"],
+    )  # fmt: skip
+
+
+def _joined(table: Mapping[str, Target], joint: str) -> dict[str, Target]:
+    return {name.replace(".", joint): target for name, target in table.items()}
+
+
+def _heads(names: Iterable[str]) -> re.Pattern[str]:
+    """What names begin with: their words up to the first number, or all where there is none."""
+    words = {tuple(re.split(r"[._]", _UP_TO_NUMBER.findall(name)[0])) for name in names}
+    heads = sorted({"[._]".join(r"\d+" if word.isdigit() else word for word in head) for head in words})
+    return re.compile(rf"(?:(?<=^)|(?<=[._]))(?=((?:{'|'.join(heads)})(?:[._].*)?)\Z)", re.DOTALL)

@@ -5,6 +5,7 @@ of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's do
 Source: arXiv:2402.09353, eq. 5.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -20,33 +21,42 @@ class Change(nn.Module):
     """A change at its strength, bound to a layer. The delta may belong to several changes, at other strengths.
 
     Args:
-        rows: where the delta's outputs belong among the layer's, in their order. scale: alpha / rank.
+        layer: what it changes.
+        rows: where the change's outputs belong among the layer's, in their order.
+        strength: factor of all of it.
+        delta: of the weight; None where the bias alone changes.
+        scale: alpha / rank, a factor of the delta.
         magnitude: DoRA's m, (out,), (out, 1) or (1, in); None for all others.
+        bias: (out,), what is added to the bias.
     """
 
     gain: Tensor | None
+    bias: Tensor | None
 
     def __init__(
         self,
         layer: nn.Module,
-        delta: Delta,
         rows: Rows,
-        scale: float,
         strength: float,
-        magnitude: Tensor | None,
+        delta: Delta | None = None,
+        scale: float = 1.0,
+        magnitude: Tensor | None = None,
+        bias: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.delta = delta
         self.rows = rows
         self.scale = scale
         self.strength = strength
+        self.register_buffer("bias", bias)
         gain = None  # (out,) of rows, or (1, in) of columns
-        if magnitude is not None:
-            gain = self._gain(dense_weight(layer).to(magnitude.device), magnitude.float()).to(magnitude.dtype)
+        if magnitude is not None and delta is not None:
+            weight = dense_weight(layer).to(magnitude.device)
+            gain = self._gain(weight, delta, magnitude.float()).to(magnitude.dtype)
         self.register_buffer("gain", gain)
 
-    def _gain(self, weight: Tensor, magnitude: Tensor) -> Tensor:
-        changed = self._pick(weight, 0) + self.scale * self.delta.dense()
+    def _gain(self, weight: Tensor, delta: Delta, magnitude: Tensor) -> Tensor:
+        changed = self._pick(weight, 0) + self.scale * delta.dense()
         if magnitude.ndim == 2 and magnitude.shape[0] == 1 and changed.shape[0] != 1:
             return magnitude / changed.norm(dim=0, keepdim=True)
         return magnitude.flatten() / changed.norm(dim=1)
@@ -63,6 +73,10 @@ class Change(nn.Module):
 
     def add_output(self, y: Tensor, x: Tensor, plain: Tensor, layer: nn.Module) -> None:
         """Add to the layer's output. Args: y: changed in place. plain: what the layer alone makes of x."""
+        if self.bias is not None:
+            self._add(y, self.bias, self.strength, -1)
+        if self.delta is None:
+            return
         if self.gain is None:
             self._add(y, self.delta(x), self.strength * self.scale, -1)
             return
@@ -78,12 +92,19 @@ class Change(nn.Module):
 
     def add_weight(self, merged: Tensor, weight: Tensor) -> None:
         """Add to a weight. Args: merged (out, in), float32, changed in place. weight: what it was without any change."""
+        if self.delta is None:
+            return
         delta = self.scale * self.delta.dense()
         if self.gain is not None:
             bare = self._pick(weight, 0)
             gain = self.gain.float()
             delta = (gain[:, None] if gain.ndim == 1 else gain) * (bare + delta) - bare
         self._add(merged, delta, self.strength, 0)
+
+    def add_bias(self, merged: Tensor) -> None:
+        """Add to a bias. Args: merged (out,), float32, changed in place."""
+        if self.bias is not None:
+            self._add(merged, self.bias.float(), self.strength, 0)
 
 
 class LoraLinear(nn.Module):
@@ -123,17 +144,40 @@ class LoraLinear(nn.Module):
         return y
 
 
-def merged(base: nn.Linear, changes: Sequence[Change]) -> nn.Linear:
-    """A linear of its own where the changes are, with them in its weight, added up in float32. The base stays as it is."""
-    device = next(changes[0].delta.buffers()).device
-    weight = dense_weight(base).to(device)
-    total = weight.clone()
-    for change in changes:
-        change.add_weight(total, weight)
-    made = nn.Linear(base.in_features, base.out_features, bias=False, device="meta")
-    made.weight = nn.Parameter(total.to(base.weight.dtype), requires_grad=False)
-    made.bias = base.bias
+def merged(base: nn.Module, changes: Sequence[Change]) -> nn.Module:
+    """A linear of its own with changes in its weight and bias, added up in float32. The base stays as it is.
+
+    Args:
+        base: whatever does not change is shared with it; it must have a plain weight where that is to change.
+        changes: at least one.
+    """
+    width, out = cast("int", base.in_features), cast("int", base.out_features)
+    like = next(buffer for change in changes for buffer in change.buffers())
+    bias = cast("nn.Parameter | None", base.bias)
+    if any(change.delta is not None for change in changes):
+        made: Any = nn.Linear(width, out, bias=False, device="meta")
+        weight = dense_weight(base).to(like.device)
+        total = weight.clone()
+        for change in changes:
+            change.add_weight(total, weight)
+        made.weight = nn.Parameter(total.to(cast("Tensor", base.weight).dtype), requires_grad=False)
+        made.bias = bias
+    else:
+        made = own_parameters(base)
+    if any(change.bias is not None for change in changes):
+        total = torch.zeros(out) if bias is None else bias.detach().float()
+        total = total.to(like.device, copy=True)
+        for change in changes:
+            change.add_bias(total)
+        made.bias = nn.Parameter(total.to(like.dtype if bias is None else bias.dtype), requires_grad=False)
     return made.eval()
+
+
+def own_parameters(module: nn.Module) -> nn.Module:
+    """The same module with a place of its own for each parameter, in which others can be put."""
+    made = copy.copy(module)
+    made._parameters = dict(module._parameters)  # pyright: ignore[reportPrivateUsage]
+    return made
 
 
 def dense_weight(layer: nn.Module) -> Tensor:

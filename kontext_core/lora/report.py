@@ -1,18 +1,19 @@
 """What of a LoRA file is used, in words."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import KONTEXT_DEV
-from ..errors import CheckpointError
+from ..errors import CheckpointError, printable
 from ..loading.checkpoint import first_few
 from .file import LoraFile, open_lora
-from .keys import FORMATS, PARTS, UNUSABLE, Format, Tables, Target, find, published_tables
-from .others import looks_like
+from .keys import PARTS, TITLES, Hit, Names, find, published_names
+from .others import looks_like, of_depth, of_shapes
+from .roles import UNUSABLE
 
-Matches = Mapping[str, tuple[Format, Target]]
+Matches = Mapping[str, Hit]
 
 _IMAGE_INPUT, _TOKEN = "img_in", KONTEXT_DEV.in_channels
 
@@ -24,6 +25,7 @@ class LoraReport:
     Args:
         formats: how its names are written. kinds, ranks, parts: how many modules of each.
         unmatched: modules that no layer is there for. unusable: how many tensors of each kind that is of no use here.
+        adapters: names of all adapters in the file, the one first that is used.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class LoraReport:
     unmatched: tuple[str, ...] = ()
     unusable: Mapping[str, int] | None = None
     notes: tuple[str, ...] = ()
+    adapters: tuple[str, ...] = ("",)
 
     @property
     def matched(self) -> int:
@@ -51,7 +54,14 @@ class LoraReport:
                 f"{len(self.unmatched)} of {total} modules fit no layer here ({first_few(self.unmatched)})"
             )
         said += [f"left out: {count} x {what}" for what, count in (self.unusable or {}).items()]
-        return f"{self.path.name} is used in part: {'; '.join(said)}" if said else ""
+        if len(self.adapters) > 1:
+            used = f"the adapter {self.adapters[0]!r}" if self.adapters[0] else "the one without a name"
+            others = first_few(map(repr, self.adapters[1:]))
+            said.append(
+                f"of {len(self.adapters)} adapters in it {used} acts and not {others}, as PEFT has one act "
+                "at a time"
+            )
+        return printable(f"{self.path.name} is used in part: {'; '.join(said)}") if said else ""
 
     def describe(self) -> str:
         """A few lines for people."""
@@ -63,59 +73,100 @@ class LoraReport:
             f"{self.path.name}: a LoRA in {' and '.join(self.formats)}, {self.size / 2**20:.2f} MiB",
             f"{kinds}{rank if self.ranks else ''}; modules: {parts}",
         ]
-        return "\n".join([*lines, *filter(None, (self.missed,)), *self.notes])
+        return "\n".join(map(printable, [*lines, *filter(None, (self.missed,)), *self.notes]))
 
 
-def match(file: LoraFile, tables: Tables) -> tuple[Matches, LoraReport]:
+def match(file: LoraFile, names: Names) -> tuple[Matches, LoraReport]:
     """Which module of a file belongs where.
 
     Raises: CheckpointError if it is for another model, or nothing of it fits.
     """
-    found: dict[str, tuple[Format, Target]] = {}
-    taken: dict[tuple[str, str, object], str] = {}
-    notes: list[str] = []
-    for module in file.modules:
-        hit = find(module, tables)
-        if hit is None:
-            continue
-        place = (hit[1].part, hit[1].layer, hit[1].pieces)
-        if place in taken:
-            notes.append(module)
-            continue
-        taken[place] = module
-        found[module] = hit
-    _check_control(file, found)
-    unmatched = tuple(name for name in file.modules if name not in found and name not in notes)
-    other = looks_like({name: file.modules[name] for name in unmatched})
-    if other:
+    hits = {module: hit for module in file.modules if (hit := find(module, names)) is not None}
+    if other := _other(file, hits, names.width):
         raise CheckpointError(f"{file.path} is a LoRA for {other}, and FLUX.1 Kontext cannot use it")
-    if not found:
-        raise CheckpointError(f"{file.path} {_nothing(file)}")
-    places = Counter(target.part for _, target in found.values())
-    report = LoraReport(
+    unusual = {module: hit for module, hit in hits.items() if not hit.usual}
+    whole = {
+        (hit.kind, hit.prefix) for hit in unusual.values() if hit.numbered
+    }  # prefixes that blocks are under
+    for module, hit in unusual.items():
+        if (hit.kind, hit.prefix) not in whole:
+            del hits[module]
+    matches, twice = _once(hits)
+    _check_control(file, matches)
+    published = published_names()
+    known = [module for module in file.modules if module in hits or find(module, published) is not None]
+    if not matches or 2 * len(known) < len(file.modules):
+        raise CheckpointError(f"{file.path} {_nothing(file, known)}")
+    return matches, _report(file, matches, twice)
+
+
+def _other(file: LoraFile, hits: Matches, width: int) -> str:
+    """The model that a file is for, if it is none of FLUX.1's; "" if nothing says so.
+
+    Names that FLUX.1 has too, in places where it has them, say nothing.
+    """
+    strange = {
+        module: tensors
+        for module, tensors in file.modules.items()
+        if module not in hits or not hits[module].usual
+    }
+    return (
+        looks_like(strange)
+        or of_shapes({module: (hit.target, file.modules[module]) for module, hit in hits.items()}, width)
+        or (of_depth(file.modules) if len(hits) < len(file.modules) else "")
+    )
+
+
+def _once(hits: Matches) -> tuple[Matches, list[str]]:
+    """Without modules that change what another one of the file changes already, and those."""
+    matches: dict[str, Hit] = {}
+    places: set[object] = set()
+    twice: list[str] = []
+    for module, hit in hits.items():
+        place = hit.target.part, hit.target.layer, hit.target.pieces
+        if place in places:
+            twice.append(module)
+        else:
+            places.add(place)
+            matches[module] = hit
+    return matches, twice
+
+
+def _report(file: LoraFile, matches: Matches, twice: Sequence[str]) -> LoraReport:
+    places = Counter(hit.target.part for hit in matches.values())
+    notes = [
+        f"names of {count} modules begin with {prefix!r}, which no known program writes; behind it they are "
+        f"{title}"
+        for (prefix, title), count in Counter(
+            (hit.prefix, hit.title) for hit in matches.values() if not hit.usual
+        ).items()
+    ]
+    if twice:
+        notes.append(f"{len(twice)} modules are there twice and count once ({first_few(twice)})")
+    return LoraReport(
         path=file.path,
         size=file.size,
-        formats=tuple(one.title for one in FORMATS if any(one is other for other, _ in found.values())),
-        kinds=dict(Counter(file.kind(module) for module in found).most_common()),
-        ranks=Counter(rank for module in found if (rank := file.rank(module)) is not None),
+        formats=tuple(sorted({hit.title for hit in matches.values()}, key=TITLES.index)),
+        kinds=dict(Counter(file.kind(module) for module in matches).most_common()),
+        ranks=Counter(rank for module in matches if (rank := file.rank(module)) is not None),
         parts={part: count for part in PARTS if (count := places[part])},
-        unmatched=unmatched,
+        unmatched=tuple(name for name in file.modules if name not in matches and name not in twice),
         unusable=Counter(UNUSABLE.get(end) or "tensors of an unknown kind" for end in file.unusable.values()),
-        notes=(f"{len(notes)} modules are there twice and count once ({first_few(notes)})",) if notes else (),
+        notes=tuple(notes),
+        adapters=file.adapters,
     )
-    return found, report
 
 
 def inspect_lora(path: str | Path) -> LoraReport:
     """What a file is, by FLUX.1's names, without a model. Raises: CheckpointError as `match`."""
-    return match(open_lora(path), published_tables())[1]
+    return match(open_lora(path), published_names())[1]
 
 
 def _check_control(file: LoraFile, found: Matches) -> None:
     """Raises: CheckpointError about the LoRAs of FLUX.1 Depth and Canny, whose image input is twice as wide."""
-    for module, (_, target) in found.items():
+    for module, hit in found.items():
         tensor = file.modules[module].get("down")
-        if target.layer == _IMAGE_INPUT and tensor is not None and len(tensor.shape) == 2:
+        if hit.target.layer == _IMAGE_INPUT and tensor is not None and len(tensor.shape) == 2:
             _, width = tensor.shape
             if width > _TOKEN and width % _TOKEN == 0:
                 raise CheckpointError(
@@ -124,13 +175,16 @@ def _check_control(file: LoraFile, found: Matches) -> None:
                 )
 
 
-def _nothing(file: LoraFile) -> str:
-    kinds = sorted({UNUSABLE[end] for end in file.unusable.values() if end})
+def _nothing(file: LoraFile, known: Sequence[str]) -> str:
+    kinds = sorted({UNUSABLE[end] for end in file.unusable.values() if end in UNUSABLE})
     if not file.modules and kinds:
         return f"holds only what is of no use here: {', '.join(kinds)}"
     if not file.modules:
         return f"is no LoRA: it holds {len(file.unusable)} tensors, such as {first_few(file.unusable, 2)}"
-    return (
-        f"is a LoRA for a model that is not known here: none of its {len(file.modules)} modules has a name of FLUX.1's "
-        f"({first_few(file.modules, 2)})"
+    strange = [module for module in file.modules if module not in known]
+    few = (
+        f"only {len(known)} of its {len(file.modules)} modules have names"
+        if known
+        else (f"none of its {len(file.modules)} modules has a name")
     )
+    return f"is a LoRA for a model that is not known here: {few} of FLUX.1's ({first_few(strange, 2)})"

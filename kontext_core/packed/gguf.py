@@ -9,12 +9,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from . import iquants
+from .bits import half, planes
 from .layer import PackedWeight
 
 # Type: numbers in a block, bytes of a block.
 BLOCKS: dict[str, tuple[int, int]] = {
     "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
     "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
+    **iquants.BLOCKS,
 }  # fmt: skip
 
 _AT_ONCE = 1 << 22  # numbers that are multiplied out together: what comes between needs little room then
@@ -55,57 +58,57 @@ def dequantise(kind: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _q4_0(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * (_planes(blocks[:, 2:18], 4).flatten(1).float() - 8)
+    return half(blocks, 0) * (planes(blocks[:, 2:18], 4).flatten(1).float() - 8)
 
 
 def _q4_1(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * _planes(blocks[:, 4:20], 4).flatten(1).float() + _half(blocks, 2)
+    return half(blocks, 0) * planes(blocks[:, 4:20], 4).flatten(1).float() + half(blocks, 2)
 
 
 def _q5_0(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * (_five_bits(blocks[:, 2:6], blocks[:, 6:22]).float() - 16)
+    return half(blocks, 0) * (_five_bits(blocks[:, 2:6], blocks[:, 6:22]).float() - 16)
 
 
 def _q5_1(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * _five_bits(blocks[:, 4:8], blocks[:, 8:24]).float() + _half(blocks, 2)
+    return half(blocks, 0) * _five_bits(blocks[:, 4:8], blocks[:, 8:24]).float() + half(blocks, 2)
 
 
 def _q8_0(blocks: Tensor) -> Tensor:
-    return _half(blocks, 0) * blocks[:, 2:34].view(torch.int8).float()
+    return half(blocks, 0) * blocks[:, 2:34].view(torch.int8).float()
 
 
 def _q2_k(blocks: Tensor) -> Tensor:
     """16 groups of 16, each with a 4-bit scale and a 4-bit minimum."""
-    scale = _half(blocks, 80) * (blocks[:, :16] & 15).float()
-    minimum = _half(blocks, 82) * (blocks[:, :16] >> 4).float()
-    q = _planes(blocks[:, 16:80].view(-1, 2, 32), 2).reshape(-1, 16, 16).float()
+    scale = half(blocks, 80) * (blocks[:, :16] & 15).float()
+    minimum = half(blocks, 82) * (blocks[:, :16] >> 4).float()
+    q = planes(blocks[:, 16:80].view(-1, 2, 32), 2).reshape(-1, 16, 16).float()
     return (scale[..., None] * q - minimum[..., None]).flatten(1)
 
 
 def _q3_k(blocks: Tensor) -> Tensor:
     """16 groups of 16, each with a signed 6-bit scale. A set high bit means that 4 is not taken off."""
-    low, high = _planes(blocks[:, 96:104], 4).flatten(1), _planes(blocks[:, 104:108], 2).flatten(1)
-    scale = _half(blocks, 108) * ((low | high << 4).float() - 32)
-    q = _planes(blocks[:, 32:96].view(-1, 2, 32), 2).flatten(1)
-    kept = _planes(blocks[:, :32], 1).flatten(1)
+    low, high = planes(blocks[:, 96:104], 4).flatten(1), planes(blocks[:, 104:108], 2).flatten(1)
+    scale = half(blocks, 108) * ((low | high << 4).float() - 32)
+    q = planes(blocks[:, 32:96].view(-1, 2, 32), 2).flatten(1)
+    kept = planes(blocks[:, :32], 1).flatten(1)
     return (scale[..., None] * (q.float() - 4 + 4 * kept.float()).view(-1, 16, 16)).flatten(1)
 
 
 def _q4_k(blocks: Tensor) -> Tensor:
-    q = _planes(blocks[:, 16:144].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
+    q = planes(blocks[:, 16:144].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
     return _scaled_and_shifted(blocks, q)
 
 
 def _q5_k(blocks: Tensor) -> Tensor:
-    low = _planes(blocks[:, 48:176].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
-    return _scaled_and_shifted(blocks, low | _planes(blocks[:, 16:48], 1) << 4)
+    low = planes(blocks[:, 48:176].reshape(-1, 4, 32), 4).reshape(-1, 8, 32)
+    return _scaled_and_shifted(blocks, low | planes(blocks[:, 16:48], 1) << 4)
 
 
 def _q6_k(blocks: Tensor) -> Tensor:
     """16 groups of 16, each with a signed 8-bit scale."""
-    low = _planes(blocks[:, :128].view(-1, 2, 64), 4).flatten(1)
-    high = _planes(blocks[:, 128:192].view(-1, 2, 32), 2).flatten(1)
-    scale = _half(blocks, 208) * blocks[:, 192:208].view(torch.int8).float()
+    low = planes(blocks[:, :128].view(-1, 2, 64), 4).flatten(1)
+    high = planes(blocks[:, 128:192].view(-1, 2, 32), 2).flatten(1)
+    scale = half(blocks, 208) * blocks[:, 192:208].view(torch.int8).float()
     return (scale[..., None] * ((low | high << 4).float() - 32).view(-1, 16, 16)).flatten(1)
 
 
@@ -118,29 +121,18 @@ def _scaled_and_shifted(blocks: Tensor, q: Tensor) -> Tensor:
     scales, minimums, low = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scale = torch.cat([scales & 63, low & 15 | scales >> 6 << 4], dim=1).float()
     minimum = torch.cat([minimums & 63, low >> 4 | minimums >> 6 << 4], dim=1).float()
-    scale, minimum = _half(blocks, 0) * scale, _half(blocks, 2) * minimum
+    scale, minimum = half(blocks, 0) * scale, half(blocks, 2) * minimum
     return (scale[..., None] * q.float() - minimum[..., None]).flatten(1)
-
-
-def _half(blocks: Tensor, start: int) -> Tensor:
-    """A float16 of each block (N, 1), as float32."""
-    return blocks[:, start : start + 2].view(torch.float16).float()
-
-
-def _planes(packed: Tensor, bits: int) -> Tensor:
-    """Bytes (..., k) to (..., 8 / bits, k): first the lowest bits of all, then the next."""
-    shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)
-    return packed[..., None, :] >> shifts[:, None] & (1 << bits) - 1
 
 
 def _five_bits(high: Tensor, low: Tensor) -> Tensor:
     """(N, 4) bytes of fifth bits, in order, and (N, 16) of the lower four, to (N, 32)."""
     shifts = torch.arange(8, dtype=torch.uint8, device=high.device)
     fifth = (high[..., None] >> shifts & 1).flatten(1)
-    return _planes(low, 4).flatten(1) | fifth << 4
+    return planes(low, 4).flatten(1) | fifth << 4
 
 
 _READERS: dict[str, Callable[[Tensor], Tensor]] = {
     "Q4_0": _q4_0, "Q4_1": _q4_1, "Q5_0": _q5_0, "Q5_1": _q5_1, "Q8_0": _q8_0,
-    "Q2_K": _q2_k, "Q3_K": _q3_k, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k,
+    "Q2_K": _q2_k, "Q3_K": _q3_k, "Q4_K": _q4_k, "Q5_K": _q5_k, "Q6_K": _q6_k, **iquants.READERS,
 }  # fmt: skip

@@ -157,6 +157,25 @@ def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
     assert file_and_strength(text) == (Path(path), strength)
 
 
+@pytest.mark.parametrize("strength", ["1e400", "nan", "-inf", "1000.5", "9" * 5000])
+@pytest.mark.parametrize("command", ["edit", "batch"])
+def test_a_strength_that_cannot_be(
+    command: str, strength: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Said at once, before a model is loaded."""
+    with pytest.raises(SystemExit):
+        main(
+            [
+                command,
+                str(tmp_path / "any"),
+                *(["x"] if command == "edit" else []),
+                "--lora",
+                f"a.safetensors:{strength}",
+            ]
+        )
+    assert "argument --lora: the strength of a LoRA is " in capsys.readouterr().err
+
+
 def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["score", "--count", "1", "--chains", "1", "--steps", "1", "--kinds", "remove,character"]
     assert main([*arguments, "--device", "cpu", "--output", str(tmp_path)]) == 0

@@ -130,6 +130,17 @@ def test_faults_are_one_sentence(run: Run, part: Callable[[str], Any], model: An
         )
 
 
+@pytest.mark.parametrize(
+    "strength", [10**400, float("nan"), 1e300, "0.5", True, None, [1.0]], ids=lambda value: repr(value)[:9]
+)
+def test_a_strength_by_a_wire(run: Run, model: Any, loras: Path, strength: Any) -> None:
+    """Which ComfyUI holds to no range."""
+    with pytest.raises(
+        ValueError, match=r"^the strength of a LoRA is .* and must be a number from -1000 to 1000, 1 being"
+    ):
+        run("KontextLora", model=model, lora="style.safetensors", strength=strength)
+
+
 def test_what_does_not_fit_is_shown(run: Run, model: Any, loras: Path) -> None:
     tensors = factors() | {
         key.replace("double_blocks_0", "double_blocks_18"): one.clone() for key, one in factors().items()

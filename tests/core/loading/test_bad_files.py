@@ -116,7 +116,24 @@ _ALIGNED = "general.alignment"
             for number in (0, 1, 24, 33)
         ),
         (_gguf(_pair(_ALIGNED, 8, _text("32")), 1), "its alignment is no power of two"),
-        (_gguf(tensors=_info(kind=20), n_tensors=1), "'a' is stored as GGUF type 20, which is not supported"),
+        *(
+            (
+                _gguf(tensors=_info(kind=kind), n_tensors=1),
+                f"'a' is stored as {title}, which is not supported; take a file in Q8_0",
+            )
+            for kind, title in (
+                (15, r"Q8_K \(GGUF type 15\)"),
+                (26, r"I32 \(GGUF type 26\)"),
+                (31, r"Q4_0_4_4 \(GGUF type 31\)"),
+                (99, "GGUF type 99"),
+            )
+        ),
+        (
+            _gguf(_pair("a", 9, struct.pack("<IQ", 0, 4_000_001)) + bytes(4_000_001), 1),
+            "its lists have more than 4,000,000 entries",
+        ),
+        (_gguf(_pair("a", 8, struct.pack("<Q", 2) + b"\xff\xfe"), 1), "the value of 'a' is no text"),
+        (_gguf(tensors=_info(shape=(32, 0)), n_tensors=1), "'a' has a side of no numbers"),
         (_gguf(tensors=_info(shape=()), n_tensors=1), "'a' has 0 axes"),
         (_gguf(tensors=_info(shape=(1,) * 9), n_tensors=1), "'a' has 9 axes"),
         (

@@ -45,7 +45,6 @@ def test_tensors_are_mapped_and_not_copied(write):
         ),
         (b"<!DOCTYPE html><html><head>", "a web page, saved in place of the weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
-        (b"PK\x03\x04\x00\x00\x08\x08\x00\x00", "a pickled PyTorch file; opening one can run any code"),
         (pickle.dumps({"a": 1}, protocol=2), "a pickled PyTorch file"),
         (bytes(range(200, 256)), "something else"),
         ((10).to_bytes(8, "little") + b'{"a": nul}', "is not valid JSON"),
@@ -110,7 +109,7 @@ def test_a_header_nested_without_end(tmp_path: Path):
     header = b'{"a":' + b"[" * 100_000
     path = tmp_path / "x.safetensors"
     path.write_bytes(len(header).to_bytes(8, "little") + header)
-    with pytest.raises(CheckpointError, match="is not valid JSON"):
+    with pytest.raises(CheckpointError, match=r"the header of .* is nested deeper than 64 levels"):
         open_checkpoint(path)
 
 

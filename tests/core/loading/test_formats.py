@@ -169,7 +169,7 @@ def test_fp8_that_does_not_add_up(transformer, config, write, change: dict[str, 
     [
         ('{"layers": {"img_in": {"format": "nvfp4"}}}', r"in a form that is not supported: img_in \(nvfp4\)"),
         ('{"layers": {"img_in": {}}}', "the description of its quantised layers cannot be read"),
-        ("nonsense", "the description of its quantised layers cannot be read"),
+        ("nonsense", "'_quantization_metadata' in its header is not valid JSON"),
     ],
 )
 def test_quantisation_that_is_not_known(transformer, config, write, metadata: str, said: str):

@@ -237,10 +237,78 @@ def test_a_matrix_stored_in_another_shape(tmp_path: Path) -> None:
 
 
 def test_without_the_gguf_package(write_gguf: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = write_gguf("x.gguf", {"a": torch.zeros(2)}, "F32")
-    monkeypatch.setitem(sys.modules, "gguf", None)
-    with pytest.raises(CheckpointError, match="the package that reads those is not there: pip install gguf"):
-        open_checkpoint(path)
+    """It is asked for its tables alone."""
+    plain = write_gguf("x.gguf", {"a": torch.arange(2.0)}, "F32")
+    tables = write_gguf("y.gguf", {"a": random_rows("IQ2_S", 2, 1)}, "IQ2_S")
+    for name in [name for name in sys.modules if name.split(".")[0] == "gguf"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    assert open_checkpoint(plain).weights["a"].read().tolist() == [0, 1]
+    with pytest.raises(
+        CheckpointError,
+        match="holds IQ2_S, whose tables are in a package that is not there: pip install gguf",
+    ):
+        open_checkpoint(tables)
+
+
+SMALL = [kind for kind in BLOCKS if not kind.startswith("Q")]
+
+
+@pytest.mark.parametrize("kind", SMALL)
+def test_i_quants_and_their_like_stay_packed(
+    write_gguf: Write, velocity: Any, assert_close: Any, kind: str
+) -> None:
+    """With the very numbers that the gguf package makes of them, at the size that they have in the file."""
+    torch.manual_seed(0)
+    model = Transformer(WIDE).eval()
+    numbers, _ = BLOCKS[kind]
+    stored, expected = {}, {}
+    for number, (key, tensor) in enumerate(model.state_dict().items()):
+        stored[key] = expected[key] = tensor
+        if tensor.ndim == 2 and "blocks" in key:
+            blocks = random_rows(kind, tensor.shape[0], tensor.shape[1] // numbers, scale=1e-3, seed=number)
+            if kind == "MXFP4":
+                blocks.view(-1, 17)[:, 0] = 112  # a factor that is no more than others' are
+            if kind == "NVFP4":
+                blocks.view(-1, 36)[:, :4] %= 16
+            stored[key] = blocks
+            expected[key] = torch.from_numpy(gguf.dequantize(blocks.numpy(), gguf.GGMLQuantizationType[kind]))
+    path = write_gguf("x.gguf", stored, kind, asdict(WIDE))
+    assert inspect(path).dtypes[kind] == sum(one.dtype == torch.uint8 for one in stored.values())
+    loaded = load_transformer(path, dtype=torch.float32)
+    model.load_state_dict(expected)
+    assert packed_bytes(loaded) == sum(one.nbytes for one in stored.values() if one.dtype == torch.uint8)
+    actual = whole_state_dict(loaded)
+    assert all(torch.equal(actual[key], tensor) for key, tensor in expected.items())
+    assert_close(velocity(loaded), velocity(model))
+
+
+def test_values_are_those_of_the_gguf_package(tmp_path: Path) -> None:
+    path = tmp_path / "x.gguf"
+    writer = gguf.GGUFWriter(path, "flux")
+    for name, value in {
+        "uint8": 200, "int8": -3, "uint16": 60000, "int16": -30000, "uint32": 2**32 - 1, "int32": -(2**31),
+        "uint64": 2**64 - 1,
+        "int64": -(2**63), "float32": 0.1, "float64": 0.1, "bool": True, "string": "zwölf",
+    }.items():  # fmt: skip
+        getattr(writer, f"add_{name}")(f"a.{name}", value)
+    writer.add_array("a.shape", [3, 4, 5])
+    writer.add_array("a.words", ["x", "", "ä"])
+    writer.add_array("a.sixteen", list(range(16)))
+    writer.add_array("a.long", list(range(17)))
+    writer.add_array("a.vocabulary", [str(i) for i in range(1000)])
+    writer.add_string("a.text", "x" * 1_000_001)
+    writer.add_tensor("t", np.arange(6, dtype=np.float64).reshape(2, 3))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    theirs = {name: field.contents() for name, field in gguf.GGUFReader(path).fields.items()}
+    for name in ("a.long", "a.vocabulary", "a.text"):  # passed over
+        del theirs[name]
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.metadata == {name: str(value) for name, value in theirs.items()}
+    assert checkpoint.weights["t"].dtype == torch.float64
+    assert checkpoint.weights["t"].read().tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
 def test_files_that_are_something_else(transformer: Transformer, write_gguf: Write) -> None:

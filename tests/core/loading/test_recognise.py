@@ -140,6 +140,38 @@ def test_an_autoencoder_with_other_latents(vae: VAE, write, channels: int, whose
         load_vae(path)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [
+        "lora_A.weight",
+        "lora_A.style.weight",
+        "lora_A",
+        "lora_down.weight",
+        "lora.down.weight",
+        "lora_linear_layer.down.weight",
+        "processor.qkv_lora1.down.weight",
+        "processor.proj_lora.down.weight",
+        "lokr_w1",
+        "lokr_w1_a.default",
+        "hada_w1_a",
+        "diff",
+        "diff_b",
+    ],
+)
+def test_loras_of_every_kind(write, end: str):
+    path = write("flux1-kontext-dev.safetensors", {f"double_blocks.0.img_attn.qkv.{end}": torch.zeros(2, 2)})
+    report = inspect(path)
+    assert (report.kind, report.title) == ("lora", "a LoRA")
+    assert "put it there with Kontext LoRA" in report.refusal
+
+
+def test_metadata_that_would_move_the_cursor(transformer, write):
+    path = write("x.safetensors", transformer.state_dict(), asdict(transformer.config), who="a\x1b[2Jb\rc")
+    assert r"who = a\x1b[2Jb c" in inspect(path).describe_closely()
+    path = write("y.safetensors", {"what\x1b[2J": torch.zeros(1)})
+    assert r"what\x1b[2J: 1 x float32" in inspect(path).describe_closely()
+
+
 def test_one_kind_is_not_another(transformer, vae: VAE, write):
     transformer_path = write("t.safetensors", transformer.state_dict(), asdict(transformer.config))
     vae_path = write("v.safetensors", vae.state_dict())

@@ -5,6 +5,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -247,7 +248,46 @@ def test_clips_tokenizer_as_it_is_published(folder: Path, text_encoders: TextEnc
 @pytest.mark.parametrize("file", ["tokenizer/tokenizer.json", "tokenizer_2/tokenizer.json"])
 def test_a_damaged_tokenizer(folder: Path, file: str):
     (folder / file).write_text((folder / file).read_text()[:1000])
-    with pytest.raises(CheckpointError, match=r"the tokenizer in .* cannot be read"):
+    with pytest.raises(CheckpointError, match=rf"{file} is not valid JSON: "):
+        load_text_encoders(folder)
+
+
+def _changed(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def test_a_tokenizer_that_its_library_panics_at(folder: Path):
+    """Which is no `Exception`."""
+    path = folder / "tokenizer_2" / "tokenizer.json"
+    _changed(
+        path, lambda content: content.update(normalizer={"type": "Precompiled", "precompiled_charsmap": "x"})
+    )
+    with pytest.raises(CheckpointError, match=r"the tokenizer in .*tokenizer_2 cannot be read: "):
+        load_text_encoders(folder)
+
+
+@pytest.mark.parametrize(
+    "change", [{"extra_ids": 2**32}, {"added_tokens_decoder": {"99999999999": {"content": "x"}}}], ids=str
+)
+def test_a_tokenizer_that_would_fill_the_memory(folder: Path, change: dict[str, Any]):
+    path = folder / "tokenizer_2" / "tokenizer_config.json"
+    _changed(path, lambda content: content.update(change))
+    said = r"tokenizer_config\.json speaks of a token \d+; numbers up to 1,048,576 are read"
+    with pytest.raises(CheckpointError, match=said):
+        load_text_encoders(folder)
+
+
+def test_a_token_beyond_the_text_encoder(folder: Path):
+    """As many tokens as there should be, and one of them has a number of its own."""
+
+    def move_one(content: dict[str, Any]) -> None:
+        content["model"]["vocab"]["a</w>"] += 5000
+
+    _changed(folder / "tokenizer" / "tokenizer.json", move_one)
+    said = r"the tokenizer in .* gives a token the number 5\d\d\d, and its text encoder knows \d\d\d$"
+    with pytest.raises(CheckpointError, match=said):
         load_text_encoders(folder)
 
 

@@ -2,9 +2,11 @@
 
 import gc
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -277,7 +279,32 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"strength": float("nan")}, "the strength of a LoRA is nan and must be a number"),
+        ({"strength": float("nan")}, "the strength of a LoRA is nan and must be a number from -1000 to 1000"),
+        ({"strength": float("-inf")}, "the strength of a LoRA is -inf and must be a number"),
+        (
+            {"strength": 10**400},
+            r"the strength of a LoRA is 10+\.\.\. and must",
+        ),
+        (
+            {"strength": -(10**5000)},
+            "the strength of a LoRA is a number of thousands of digits and must be a number",
+        ),
+        (
+            {"strength": Fraction(10**400, 3)},
+            r"the strength of a LoRA is Fraction\(10+\.\.\. and must be a number",
+        ),
+        ({"strength": 1000.5}, "the strength of a LoRA is 1000.5 and must be a number from -1000 to 1000"),
+        ({"strength": True}, "the strength of a LoRA is True and must be a number"),
+        ({"strength": "0.5"}, "the strength of a LoRA is '0.5' and must be a number"),
+        ({"strength": None}, "the strength of a LoRA is None and must be a number"),
+        ({"strength": [1.0]}, r"the strength of a LoRA is \[1.0\] and must be a number"),
+        ({"strength": 1j}, "the strength of a LoRA is 1j and must be a number"),
+        ({"start": "0"}, "acts from '0' to 1.0 of the steps; both must lie in"),
+        ({"end": float("nan")}, "acts from 0.0 to nan of the steps; both must lie in"),
+        ({"end": True}, "acts from 0.0 to True of the steps; both must lie in"),
+        ({"start": -(10**5000)}, "acts from a number of thousands of digits to 1.0 of the steps"),
+        ({"merged": "no"}, "whether a LoRA is merged is 'no' and must be True or False"),
+        ({"path": None}, "the file of a LoRA is None and must be a path"),
         ({"start": 0.5, "end": 0.5}, "acts from 0.5 to 0.5 of the steps; both must lie in"),
         ({"start": -0.1}, "acts from -0.1 to 1.0 of the steps"),
         ({"end": 1.5}, "acts from 0.0 to 1.5 of the steps"),
@@ -289,7 +316,14 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
 )
 def test_unusable_options(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        Lora("x", **options)
+        Lora(**({"path": "x"} | options))
+
+
+@pytest.mark.parametrize("strength", [1, -1000, 1000.0, np.float32(0.5), np.int64(2), Fraction(1, 2)])
+def test_strengths_of_every_kind_of_number(strength: Any) -> None:
+    taken = Lora("x", strength).strength
+    assert taken == strength
+    assert type(taken) in (int, float)
 
 
 CLIP_FC = "lora_te1_text_model_encoder_layers_0_mlp_fc1"

@@ -12,7 +12,7 @@ from kontext_core.errors import CheckpointError
 from kontext_core.loading.checkpoint import LazyTensor
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.file import LoraFile
-from kontext_core.lora.keys import FORMATS, published_tables
+from kontext_core.lora.keys import FORMATS, published_names
 from kontext_core.lora.others import looks_like
 from kontext_core.lora.report import match
 from kontext_core.transformer import Transformer
@@ -86,6 +86,23 @@ def test_damaged_files(transformer: Transformer, write: Write, tensors: Tensors,
     assert said in refused(transformer, write(tensors))
 
 
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.float16, torch.float64])
+def test_alpha_of_any_dtype(transformer: Transformer, write: Write, dtype: torch.dtype) -> None:
+    """Whole numbers too, as some trainers save it."""
+    made = viewed(transformer, Lora(write(GOOD | {f"{QKV}.alpha": torch.tensor(6, dtype=dtype)})))
+    assert made.double_blocks[0].img_attn.qkv.changes[0].scale == 2
+    assert "'alpha' of" in refused(
+        transformer, write(GOOD | {f"{QKV}.alpha": torch.tensor(True)}, "bool.safetensors")
+    )
+
+
+def test_names_that_would_move_the_cursor(transformer: Transformer, write: Write) -> None:
+    tensors = GOOD | low_rank("what\x1b[2J\nis\u202ethis", 4, 4)
+    (report,) = attached(transformer, Lora(write(tensors))).reports
+    assert r"(what\x1b[2J\nis\u202ethis)" in report.missed
+    assert len(report.describe().splitlines()) == 3
+
+
 def test_a_bad_module_among_good_ones(transformer: Transformer, write: Write) -> None:
     tensors = GOOD | low_rank("lora_unet_single_blocks_0_linear2", 32, 31)
     assert "lora_unet_single_blocks_0_linear2 is (down (3, 31)" in refused(transformer, write(tensors))
@@ -146,7 +163,10 @@ OTHERS: dict[str, tuple[str, Tensors]] = {
     "HiDream": ("HiDream", shapes("diffusion_model.double_stream_blocks.0.block.attn1.to_q")),
     "Chroma": ("Chroma", shapes("diffusion_model.distilled_guidance_layer.layers.0.in_layer")),
     "Z-Image": ("Lumina or Z-Image", shapes("diffusion_model.layers.0.attention.qkv")),
-    "LTX": ("LTX-Video or PixArt", shapes("transformer.transformer_blocks.0.attn1.to_q")),
+    "LTX": (
+        "LTX-Video, CogVideoX, Mochi, PixArt, Sana or the like",
+        shapes("transformer.transformer_blocks.0.attn1.to_q"),
+    ),
     "Llama": ("a language model", shapes("base_model.model.model.layers.0.self_attn.q_proj")),
 }
 
@@ -164,11 +184,14 @@ def test_for_other_models(transformer: Transformer, write: Write, title: str, te
 def test_no_name_of_flux_looks_like_another_models() -> None:
     """Every name of every table, alone in a file: it is ours, and of a model that lacks it nothing worse is said."""
     tensor = LazyTensor((2, 2), torch.float32, lambda: torch.ones(2, 2))
-    tables = published_tables()
+    names = published_names()
     modules = {
-        one.prefixes[0] + name: {"up": tensor} for one in FORMATS for name in tables[one.names + one.joint]
+        prefix + name: {"up": tensor}
+        for row in FORMATS
+        for prefix in (row.prefixes[0], "_orig_mod.", "text_of_somebody.")
+        for name in names.targets[row.names][row.joint]
     }
-    _, report = match(LoraFile(Path("all"), 0, modules, {}), tables)
+    _, report = match(LoraFile(Path("all"), 0, modules, {}), names)
     assert report.unmatched == ()
     assert looks_like(modules) == ""
 
@@ -236,7 +259,7 @@ def test_a_module_that_is_there_twice_counts_once(
     ("metadata", "said"),
     [
         ("{", "is not valid JSON"),
-        ('{"r": 3, "lora_alpha": "six"}', "the configuration says alpha 'six' and rank 3"),
+        ('{"r": 3, "lora_alpha": "six"}', "says alpha 'six'; a number up to 1,000,000 is needed"),
     ],
 )
 def test_a_header_that_cannot_be_understood(

@@ -1,5 +1,6 @@
 """Every way of writing names and every form of change: the same as with the change in the weights."""
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.lora import Lora, inspect_lora
-from kontext_core.lora.keys import FORMATS, make_tables, published_tables, split
+from kontext_core.lora.keys import FORMATS, make_names, published_names
+from kontext_core.lora.roles import split
 from kontext_core.transformer import Transformer
 
 from .conftest import Tensors, attached, changed, drawn, low_rank, product, viewed
@@ -106,12 +108,13 @@ def test_names(
 def test_every_linear_has_its_name_everywhere(transformer: Transformer) -> None:
     """In published and diffusers' names, both ways; pieces cover their layers."""
     linears = {name for name, module in transformer.named_modules() if isinstance(module, nn.Linear)}
-    tables = make_tables(2, 2, (), ())
-    for table in ("published.", "published_", "diffusers.", "diffusers_"):
+    names = make_names(2, 2, D, (), ())
+    for kind, joint in itertools.product(("published", "diffusers"), "._"):
+        fused = ("attn.to_qkv".replace(".", joint), "attn.to_added_qkv".replace(".", joint))
         targets = [
-            one
-            for one in tables[table].values()
-            if transformer.get_parameter(f"{one.layer}.weight").ndim == 2
+            target
+            for name, target in names.targets[kind][joint].items()
+            if target.layer in linears and not name.endswith(fused)
         ]
         assert {one.layer for one in targets} == linears
         for layer in linears:
@@ -125,7 +128,7 @@ def test_every_linear_has_its_name_everywhere(transformer: Transformer) -> None:
             assert sorted(row for start, stop in rows for row in range(start, stop)) == list(
                 range(module.out_features)
             )
-    assert {one.names + one.joint for one in FORMATS} <= set(tables)
+    assert {row.names for row in FORMATS} == set(names.targets)
 
 
 KRONECKER = {
@@ -245,12 +248,13 @@ def test_what_a_file_is_without_a_model(write: Callable[..., Path]) -> None:
     tensors |= low_rank("lora_te1_text_model_encoder_layers_11_mlp_fc1", 3072, 768, rank=8)
     tensors |= {"lora_te1_text_model_encoder_layers_11_mlp_fc1.dora_scale": torch.ones(3072, 1)}
     tensors |= low_rank("lora_unet_what", 8, 8) | {"lora_unet_img_in.diff_b": torch.zeros(3072)}
+    tensors |= {"lora_unet_txt_in.oft_blocks": torch.zeros(2)}
     report = inspect_lora(write(tensors, "style.safetensors"))
     assert report.describe().splitlines() == [
         "style.safetensors: a LoRA in kohya's names and kohya's names of CLIP, 1.17 MiB",
-        "2 x LoRA, 1 x DoRA, ranks 4 to 16; modules: 2 of transformer, 1 of CLIP",
-        "style.safetensors is used in part: 1 of 4 modules fit no layer here (lora_unet_what); left out: 1 x "
-        "differences of biases",
+        "2 x LoRA, 1 x DoRA, 1 x bias, ranks 4 to 16; modules: 3 of transformer, 1 of CLIP",
+        "style.safetensors is used in part: 1 of 5 modules fit no layer here (lora_unet_what); left out: 1 x "
+        "OFT",
     ]
 
 
@@ -262,7 +266,7 @@ def test_names_of_t5(prefix: str) -> None:
     name = prefix + "encoder.block.23.layer.0.SelfAttention.o".replace(".", joint)
     formats = [one for one in FORMATS if prefix in one.prefixes and one.names == "t5"]
     assert len(formats) == 1
-    table = published_tables()["t5" + joint]
+    table = published_names().targets["t5"][joint]
     assert table[name.removeprefix(prefix)].layer == "encoder.block.23.layer.0.SelfAttention.o"
 
 
@@ -281,4 +285,5 @@ def test_names_of_t5(prefix: str) -> None:
     ],
 )
 def test_keys_are_a_module_and_a_role(key: str, module: str, role: str) -> None:
-    assert split(key)[:2] == (module, role)
+    part = split(key)
+    assert (part.module, part.role) == (module, role)

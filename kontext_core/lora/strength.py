@@ -1,0 +1,22 @@
+"""How strongly a LoRA acts: the one check of that number, from wherever it comes."""
+
+from typing import Any
+
+from ..edit_settings import Allowed, short
+
+ALLOWED = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
+
+
+def checked_strength(strength: Any) -> float:
+    """Give back a strength that can be computed with.
+
+    Args:
+        strength: any value, from a wire or a file.
+    Raises:
+        ValueError: in one sentence if it is no such number.
+    """
+    if not ALLOWED.admits(strength):
+        raise ValueError(
+            f"the strength of a LoRA is {short(strength)} and must be {ALLOWED}, 1 being as trained"
+        )
+    return int(strength) if isinstance(strength, int) else float(strength)
