@@ -13,6 +13,7 @@ from .checkpoint import Weights
 from .keys import count
 
 _Config = TypeVar("_Config", TransformerConfig, VAEConfig)
+_TextConfig = TypeVar("_TextConfig", CLIPTextConfig, T5Config)
 
 _SCHNELL_TEXT_LENGTH = 256  # source: flux cli.py, max_length of flux-schnell
 
@@ -92,43 +93,55 @@ def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
 def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
     """CLIP-L's where nothing is said. Args: weights under keys that begin with `text_model.`."""
     said = said.get("text_config", said)
-    if said:
-        return CLIPTextConfig.from_dict(said)
     vocab_size, hidden = shape_of(weights, "text_model.embeddings.token_embedding.weight", 2)
+    sizes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "hidden_size": hidden,
+        "intermediate_size": shape_of(weights, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
+        "num_hidden_layers": count(weights, "text_model.encoder.layers.{}."),
+        "max_position_embeddings": shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
+    }
+    if said:
+        return _text_config(CLIPTextConfig, said, sizes)
     if hidden != 768:
         raise CheckpointError(
             f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed beside it"
         )
-    return CLIPTextConfig(
-        vocab_size=vocab_size,
-        hidden_size=hidden,
-        intermediate_size=shape_of(weights, "text_model.encoder.layers.0.mlp.fc1.weight", 2)[0],
-        num_hidden_layers=count(weights, "text_model.encoder.layers.{}."),
-        num_attention_heads=hidden // 64,
-        max_position_embeddings=shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
-        eos_token_id=vocab_size - 1,
-    )
+    return CLIPTextConfig(**sizes, num_attention_heads=hidden // 64, eos_token_id=vocab_size - 1)
 
 
 def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
     """Args: weights under the published keys (`encoder.block.0.layer...`)."""
-    if said:
-        return T5Config.from_dict(said)
     vocab_size, d_model = shape_of(weights, "shared.weight", 2)
     attention = "encoder.block.0.layer.0.SelfAttention"
     feed_forward = "encoder.block.0.layer.1.DenseReluDense"
     buckets, heads = shape_of(weights, f"{attention}.relative_attention_bias.weight", 2)
+    sizes: dict[str, Any] = {
+        "vocab_size": vocab_size,
+        "d_model": d_model,
+        "d_kv": shape_of(weights, f"{attention}.q.weight", 2)[0] // heads,
+        "d_ff": shape_of(weights, f"{feed_forward}.wo.weight", 2)[1],
+        "num_layers": count(weights, "encoder.block.{}."),
+        "num_heads": heads,
+        "relative_attention_num_buckets": buckets,
+    }
+    if said:
+        return _text_config(T5Config, said, sizes)
     gated = f"{feed_forward}.wi_0.weight" in weights
-    return T5Config(
-        vocab_size=vocab_size,
-        d_model=d_model,
-        d_kv=shape_of(weights, f"{attention}.q.weight", 2)[0] // heads,
-        d_ff=shape_of(weights, f"{feed_forward}.wo.weight", 2)[1],
-        num_layers=count(weights, "encoder.block.{}."),
-        num_heads=heads,
-        relative_attention_num_buckets=buckets,
-        feed_forward_proj="gated-gelu" if gated else "relu",
-    )
+    return T5Config(**sizes, feed_forward_proj="gated-gelu" if gated else "relu")
+
+
+def _text_config(kind: type[_TextConfig], said: Any, sizes: dict[str, Any]) -> _TextConfig:
+    """Raises: CheckpointError where what is said contradicts the shapes, or is not possible."""
+    if not isinstance(said, dict):
+        raise CheckpointError("its config is not a JSON object")
+    _check_said(said, sizes)
+    try:
+        config = kind.from_dict({**said, **sizes})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"its config makes no text encoder: {error}") from error
+    _check_said({name: getattr(config, name) for name in sizes}, sizes)  # some have a second name
+    return config
 
 
 def _ours(said: dict[str, Any]) -> dict[str, Any]:
@@ -137,10 +150,14 @@ def _ours(said: dict[str, Any]) -> dict[str, Any]:
 
 def _build(kind: type[_Config], said: dict[str, Any], sizes: dict[str, Any]) -> _Config:
     """Raises: CheckpointError where what is said contradicts the shapes, or is not possible."""
-    for name, value in sizes.items():
-        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
-            raise CheckpointError(f"its config says {name} {said[name]}, its tensors {value}")
+    _check_said(said, sizes)
     try:
         return kind.from_dict({**said, **sizes})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"its sizes make no model: {error}") from error
+
+
+def _check_said(said: dict[str, Any], sizes: dict[str, Any]) -> None:
+    for name, value in sizes.items():
+        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
+            raise CheckpointError(f"its config says {name} {said[name]}, its tensors {value}")
