@@ -1,4 +1,4 @@
-"""The one place that talks to ComfyUI: its folders, devices, memory, progress, and the text in a node."""
+"""What talks to ComfyUI, besides folders.py: its devices, memory, progress, and the text in a node."""
 
 from __future__ import annotations
 
@@ -11,12 +11,10 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
 import comfy.utils  # pyright: ignore[reportMissingImports]
-import folder_paths  # pyright: ignore[reportMissingImports]
 import torch
 from PIL import Image
 from torch import Tensor
@@ -29,123 +27,6 @@ MOST_ASKED = 65_536  # bytes of a question from the page
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
 _Result = TypeVar("_Result")
-CHAIN_LATENTS = ".kontext.safetensors"  # what `chain.latents_path` ends in
-
-
-def weight_files(folder: str) -> list[str]:
-    """Names of the safetensors and GGUF files in one of ComfyUI's model folders, as ComfyUI lists them."""
-    named = f"kontext_gguf_{folder}"  # ComfyUI's own lists leave GGUF out
-    folder_paths.folder_names_and_paths.setdefault(
-        named, (folder_paths.folder_names_and_paths[folder][0], {".gguf"})
-    )
-    names = (*folder_paths.get_filename_list(folder), *folder_paths.get_filename_list(named))
-    return sorted({name for name in names if name.lower().endswith((".safetensors", ".sft", ".gguf"))})
-
-
-def pickled_files(folder: str) -> list[str]:
-    """Names of the files there that opening would let run code, and that nothing here opens."""
-    return [name for name in folder_paths.get_filename_list(folder) if name.endswith((".pth", ".pt", ".bin"))]
-
-
-def weight_path(folder: str, name: str) -> Path:
-    """Where a listed file lies. Raises: ValueError if it is not among those, or is a link that leads out of them."""
-    found = folder_paths.get_full_path(folder, name) if name in weight_files(folder) else None
-    if found is None:
-        raise ValueError(f"there is no file {name!r} in {named_folders(folder)}")
-    return inside(Path(found))
-
-
-def inside(path: Path) -> Path:
-    """The path, if it leads, through all links, into a folder that ComfyUI has for models. Raises: ValueError."""
-    target = path.resolve()
-    roots = [
-        Path(root).resolve() for roots, _ in folder_paths.folder_names_and_paths.values() for root in roots
-    ]
-    if not any(target.is_relative_to(root) for root in (Path(folder_paths.models_dir).resolve(), *roots)):
-        raise ValueError(
-            f"{path} is a link to {target}, outside of ComfyUI's model folders; name its folder in ComfyUI's "
-            "extra_model_paths.yaml, or put the file itself there"
-        )
-    return path
-
-
-def folders(folder: str) -> list[Path]:
-    """Where ComfyUI looks for models of one kind."""
-    return [Path(path) for path in folder_paths.get_folder_paths(folder)]
-
-
-def named_folders(folder: str) -> str:
-    """The same, for a message."""
-    return " or ".join(str(path) for path in folders(folder))
-
-
-def tokenizer_folders() -> dict[str, Path]:
-    """The tokenizers of CLIP-L and T5-XXL that ComfyUI brings along."""
-    comfy_folder = Path(str(folder_paths.__file__)).parent / "comfy"
-    return {
-        "tokenizer": comfy_folder / "sd1_tokenizer",
-        "tokenizer_2": comfy_folder / "text_encoders" / "t5_tokenizer",
-    }
-
-
-def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """The next free PNG of this prefix below the output folder, and how ComfyUI's page is told of it.
-
-    Raises: ValueError if the prefix leads out of that folder; OSError if its folder cannot be made.
-    """
-    output = folder_paths.get_output_directory()
-    if not _lies_in(Path(output, prefix), Path(output)):
-        raise ValueError(
-            f"filename_prefix {prefix!r} leads out of ComfyUI's output folder; give a name or a folder below it"
-        )
-    try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
-    except OSError as error:
-        raise OSError(f"the folder of {prefix!r} could not be made in {output}: {error.strerror}") from error
-    file = f"{name}_{counter:05}_.png"
-    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
-
-
-def chain_pictures() -> list[str]:
-    """PNG files that may hold a chain: all in the input folder, and in the output folder those with latents.
-
-    The page asks whenever it lists the nodes, so only the output folder and two levels below it are looked at.
-    """
-    inputs_folder, output = (
-        Path(folder) for folder in (folder_paths.get_input_directory(), folder_paths.get_output_directory())
-    )
-    given = sorted(path.name for path in inputs_folder.glob("*.png"))
-    found = (path for pattern in ("", "*/", "*/*/") for path in output.glob(f"{pattern}*{CHAIN_LATENTS}"))
-    saved = sorted(((_changed(path), path) for path in found), reverse=True)
-    pictures = [path.with_name(path.name.removesuffix(CHAIN_LATENTS) + ".png") for _, path in saved]
-    names = [path.relative_to(output).as_posix() for path in pictures if path.is_file()]
-    return [*(f"{name} [output]" for name in names), *given]
-
-
-def _changed(path: Path) -> float:
-    """When a file was changed last; 0 if it has vanished meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def picture_path(name: str) -> Path:
-    """Where a picture lies that the page names, in the input or the output folder.
-
-    Raises: ValueError if it is not there, or the name leads elsewhere.
-    """
-    folder = Path(folder_paths.annotated_filepath(name)[1] or folder_paths.get_input_directory())
-    path = Path(folder_paths.get_annotated_filepath(name))
-    if not _lies_in(path, folder) or not path.is_file():
-        raise ValueError(
-            f"there is no picture {name!r} in {folder}: choose another, upload it, or take it out of the workflow"
-        )
-    return path
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def graph_texts(hidden: Any) -> dict[str, str]:
