@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 import json
 import logging
 import sys
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
 from ._api import ui
+from .border import checked
 
 PREVIEW_PX = 512
 MOST_ASKED = 65_536  # bytes of a question from the page
@@ -207,22 +209,25 @@ def _others_loaded() -> bool:
 
 
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
-    """For `execute`: what the core raises reaches the user as one sentence; when memory ran out, it is tried once more.
+    """For `execute`: what comes in is checked, what the core raises becomes one sentence, and when
+    memory ran out it is tried once more.
 
     Raises: ValueError, or RuntimeError when memory runs out again after ComfyUI has unloaded its models.
     """
+    names = tuple(inspect.signature(execute).parameters)[1:]
 
     @functools.wraps(execute)
-    def wrapped(*args: Any, **inputs: Any) -> _Result:
+    def wrapped(cls: Any, *args: Any, **inputs: Any) -> _Result:
+        taken = checked(cls, dict(zip(names, args, strict=False)) | inputs)
         try:
             try:
-                return execute(*args, **inputs)
+                return execute(cls, **taken)
             except TooLittleMemoryError:
                 if not _others_loaded():
                     raise
             management.unload_all_models()
             management.soft_empty_cache()
-            return execute(*args, **inputs)
+            return execute(cls, **taken)
         except CheckpointError as error:
             raise ValueError(str(error)) from error
         except TooLittleMemoryError as error:
