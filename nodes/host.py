@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
 import inspect
 import json
@@ -26,6 +27,7 @@ from .border import checked
 
 PREVIEW_PX = 512
 MOST_ASKED = 65_536  # bytes of a question from the page
+LONGEST_ASKED = 10.0  # seconds in which it has to arrive
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
 _Result = TypeVar("_Result")
@@ -176,7 +178,9 @@ def shown(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
 def serve(path: str, answer: Callable[[Any], Any]) -> None:
     """Let the page ask by POST with JSON. Where ComfyUI has no server, and where the path is served already, nothing.
 
-    Args: answer: from the question to what JSON can hold, run in a thread; a ValueError is status 400, {"error": sentence}.
+    Args:
+        answer: from the question to what JSON can hold, run in a thread. A ValueError of it is status 400,
+            {"error": sentence}, and so is a question that cannot be read.
     """
     module = sys.modules.get("server")  # ComfyUI's, which only ComfyUI itself may start
     server = getattr(getattr(module, "PromptServer", None), "instance", None)
@@ -186,14 +190,41 @@ def serve(path: str, answer: Callable[[Any], Any]) -> None:
 
     async def answered(request: web.Request) -> web.Response:
         try:
-            if not 0 < (request.content_length or 0) <= MOST_ASKED:
-                raise ValueError(f"a question must have 1 to {MOST_ASKED} bytes")
-            question = json.loads(await request.text())
-            return web.json_response(await asyncio.to_thread(answer, question))
-        except (ValueError, RecursionError) as error:
+            return web.json_response(await asyncio.to_thread(answer, await _question(request)))
+        except (ValueError, OSError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     server.routes.post(path)(answered)
+
+
+async def _question(request: Any) -> Any:
+    """Read what a request asks. Raises: ValueError in one sentence if it is no JSON of a sensible size."""
+    from aiohttp.http_exceptions import HttpProcessingError
+    from aiohttp.web import RequestPayloadError
+
+    body = bytearray()
+    try:
+        async with asyncio.timeout(LONGEST_ASKED):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > MOST_ASKED:
+                    break
+    except (TimeoutError, HttpProcessingError, RequestPayloadError) as error:
+        raise ValueError(
+            "the question did not arrive whole: its length or its encoding is another"
+        ) from error
+    if not 0 < len(body) <= MOST_ASKED:
+        raise ValueError(f"a question must have 1 to {MOST_ASKED} bytes")
+    try:
+        if codecs.lookup(request.charset or "utf-8").name != "utf-8":
+            raise LookupError
+        return json.loads(body.decode("utf-8"))
+    except (LookupError, UnicodeDecodeError) as error:
+        raise ValueError("a question must be text in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the question is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise ValueError("the question is nested too deeply, or holds a number that is too long") from error
 
 
 def graph() -> Any:
