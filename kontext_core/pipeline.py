@@ -26,6 +26,7 @@ from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.fitting import AUTO, fit
 from .loading.folders import TINY as TINY
 from .loading.folders import find
+from .loading.matching import check_parts
 from .lora import Attached, Lora, LoraReport, with_loras
 from .model_lock import lock_of
 from .packed.schemes import checked
@@ -117,15 +118,18 @@ class Pipeline(Editor):
             called: str | Path = model["transformer"]
             folders: Mapping[str, str | Path] = model
             text_path: str | Path | Mapping[str, str | Path] = {part: model[part] for part in PARTS[2:]}
+            tokenizers = {part: Path(model[part]) for part in PARTS[4:]}
         else:
             called = root = TINY if model == "tiny" else Path(model)
             folders = dict.fromkeys(PARTS, root)
             text_path = root
+            tokenizers = {part: Path(root) / part for part in PARTS[4:]}
         if memory_gib == "auto" or (quantise == AUTO and memory_gib is None):
             memory_gib = _free_gib(device, needed=quantise == AUTO)
         first, chosen, waiting = device, "", Waiting()
+        parts = {kind: find(folders[part], kind) for part, kind in KINDS.items()}
+        check_parts({kind: report for kind, (report, _) in parts.items()}, tokenizers)
         if memory_gib is not None:
-            parts = {kind: find(folders[part], kind) for part, kind in KINDS.items()}
             form = quantise if quantise == AUTO else checked(quantise)
             host = Host(free_host_bytes(), device.type != "cuda", _checked_waits(waits))
             found = fit(parts, dtype, form, memory_gib, host)

@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..kontext_core.world.examples import CHAIN_FILE
-from . import host, versions
+from . import files, folders, host, values, versions
 from ._api import io
 from .types import CATEGORY, ChainSocket
 
@@ -53,7 +53,7 @@ class KontextSaveChain(io.ComfyNode):
         from ..kontext_core.chain import save_chain
 
         height, width = chain.last.image.shape[1:3]
-        path, listed = host.next_picture(filename_prefix, width=width, height=height)
+        path, listed = folders.next_picture(filename_prefix, width=width, height=height)
         save_chain(chain, path, latents=latents, texts=host.graph_texts(cls.hidden))
         return io.NodeOutput(ui={"images": [listed], "text": (f"{len(chain)} turns in {path.name}",)})
 
@@ -72,7 +72,7 @@ class KontextLoadChain(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=[EXAMPLE, *host.chain_pictures()],
+                    options=folders.FileNames([EXAMPLE, *folders.chain_pictures()]),
                     upload=io.UploadType.image,
                     tooltip="The example, a PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
                     "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
@@ -85,20 +85,19 @@ class KontextLoadChain(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, file: str) -> bool | str:
-        try:
-            _path(file)
-        except ValueError as error:
-            return str(error)
-        return True
+    def validate_inputs(cls, file: str | None = None) -> bool | str:
+        return values.validity(_path, file)
 
     @classmethod
-    def fingerprint_inputs(cls, file: str) -> Any:
+    def fingerprint_inputs(cls, file: str | None = None) -> Any:
         from ..kontext_core.chain import latents_path
 
-        path = _path(file)
-        stats = [one.stat() for one in (path, latents_path(path)) if one.is_file()]
-        return [(one.st_mtime_ns, one.st_size) for one in stats]
+        names = folders.chain_pictures() if file is None else [file]  # a linked name may be any of them
+        try:
+            paths = [_path(name) for name in names]
+        except ValueError as error:
+            return str(error)  # which execute says
+        return files.state_of({str(one): one for path in paths for one in (path, latents_path(path))})
 
     @classmethod
     @host.explained
@@ -115,7 +114,7 @@ def _loras(chain: Chain) -> list[str]:
     """With which LoRAs turns were made, and which of them are not here."""
     from ..kontext_core.chain.turns import lacking_loras
 
-    here = {PurePath(name).name for name in host.weight_files("loras")}
+    here = {PurePath(name).name for name in folders.weight_files("loras")}
     made = [
         (number, lacking_loras(turn, ()), lacking_loras(turn, here))
         for number, turn in enumerate(chain.turns)
@@ -127,5 +126,6 @@ def _loras(chain: Chain) -> list[str]:
     ]
 
 
-def _path(file: str) -> Path:
-    return CHAIN_FILE if file == EXAMPLE else host.picture_path(file)
+def _path(file: object) -> Path:
+    name = values.text(file, "file")
+    return CHAIN_FILE if name == EXAMPLE else folders.picture_path(name)

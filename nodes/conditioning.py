@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kontext_core.images import Placement
 from ..kontext_core.references import ReferenceLatents
-from . import convert, host, inputs, versions
+from . import border, convert, host, inputs, versions
 from ._api import io
 from .reference import encoded
 from .types import (
@@ -24,6 +24,8 @@ from .types import (
     Reference,
     ReferencesSocket,
 )
+from .values import number as finite
+from .values import wrong
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -246,7 +248,11 @@ def read(conditioning: Conditioning) -> Words:
         )
     states, values = conditioning[0]
     pooled = values.get("pooled_output")
-    if not isinstance(states, Tensor) or not isinstance(pooled, Tensor):
+    if (
+        not isinstance(states, Tensor)
+        or not isinstance(pooled, Tensor)
+        or (states.ndim, pooled.ndim) != (3, 2)
+    ):
         raise ValueError(
             "this CONDITIONING has no text states with a pooled output: encode the words with the text encoders of FLUX.1 "
             "(DualCLIPLoader, type flux)"
@@ -267,17 +273,22 @@ def _guidance(values: Mapping[str, Any]) -> float | None:
         raise ValueError(
             "the guidance of this CONDITIONING is switched off, which Kontext nodes do not do: take FluxDisableGuidance out"
         )
-    return None if guidance is False else float(guidance)
+    return None if guidance is False else finite(guidance, "the guidance of this CONDITIONING")
 
 
 def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | None]:
     method = values.get("reference_latents_method")
     layouts = {name: layout for layout, name in METHODS.items()}
-    if method is not None and method not in layouts:
+    if method is not None and (not isinstance(method, str) or method not in layouts):
         raise ValueError(
             f"reference_latents_method is {method!r}, which Kontext nodes do not know; choose {', '.join(layouts)}"
         )
-    found: list[Latent] = [{"samples": samples} for samples in values.get("reference_latents") or ()]
+    latents = values.get("reference_latents")
+    if not isinstance(latents, list | tuple | None):
+        raise wrong(latents, "reference_latents of this CONDITIONING", "a list of latents")
+    found: list[Latent] = [
+        border.latent({"samples": samples}, "a reference of this CONDITIONING") for samples in latents or ()
+    ]
     if found and convert.PLACE in values:
         found[0][convert.PLACE] = values[convert.PLACE]
     return tuple(found), method and layouts[method]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from ..kontext_core.config import VAEConfig
 from ..kontext_core.images import Placement, check_image, scale_mask, undo_fit
 from ..kontext_core.latents import LATENT_PX
+from . import border
 from .types import Latent
 
 PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels along
@@ -89,7 +90,7 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
     if even and (height % 2 or width % 2):
         return pad_to_even(latents), Frame(odd=(height, width))
     place = latent.get(PLACE)
-    fits = place is not None and place.canvas == (height * LATENT_PX, width * LATENT_PX)
+    fits = isinstance(place, Placement) and place.canvas == (height * LATENT_PX, width * LATENT_PX)
     return latents, Frame(place if fits else None)
 
 
@@ -110,21 +111,14 @@ def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame:
 
 
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
-    """A MASK (B, H, W) in pixels as (B, 1, h, w) for `denoise`, 1 where the LATENT may change.
+    """A MASK in pixels, see `border.mask`, as (B, 1, h, w) for `denoise`, 1 where the LATENT may change.
 
     Whole tokens of 2 x 2 latents change or are kept, by the most that the mask allows in them: half a token that is kept
     ruins the other half.
 
     Raises: ValueError if it is empty, not finite, or not a MASK.
     """
-    if mask.ndim == 4 and mask.shape[1] == 1:  # ComfyUI's noise_mask has a channel
-        mask = mask[:, 0]
-    if mask.ndim == 2:
-        mask = mask[None]
-    if mask.ndim != 3 or mask.numel() == 0:
-        raise ValueError(f"the mask {tuple(mask.shape)} must be (batch, height, width)")
-    if not bool(torch.isfinite(mask).all()):
-        raise ValueError(f"the mask {tuple(mask.shape)} holds numbers that are not finite (NaN or infinity)")
+    mask = border.mask(mask, "mask")
     height, width = (side + side % 2 for side in latent["samples"].shape[-2:])
     canvas = (latent["samples"].shape[-2] * LATENT_PX, latent["samples"].shape[-1] * LATENT_PX)
     pixels = scale_mask(mask[:, None].float().clamp(0, 1), canvas)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..kontext_core.cues import draw_marks, parse_marks
-from . import convert, host, versions
+from . import convert, host, values, versions
 from ._api import io
 from .types import CATEGORY
 
@@ -40,12 +40,8 @@ class KontextVisualCue(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, marks: str) -> bool | str:
-        try:
-            parse_marks(marks or "")
-        except ValueError as error:
-            return str(error)
-        return True
+    def validate_inputs(cls, marks: str | None = None) -> bool | str:
+        return values.validity(check_marks, marks)
 
     @classmethod
     @host.explained
@@ -54,3 +50,8 @@ class KontextVisualCue(io.ComfyNode):
         drawn = draw_marks(picture, parse_marks(marks))
         beneath = host.shown(picture[:1], cls=cls)["images"]  # what the page's editor shows to draw upon
         return io.NodeOutput(drawn, ui={**host.shown(drawn, cls=cls), "beneath": beneath})
+
+
+def check_marks(marks: object) -> None:
+    """Raise ValueError in one sentence about marks that cannot be drawn."""
+    parse_marks(values.text(marks, "marks"))

@@ -1,7 +1,7 @@
 """Pictures to try the pack on, in a fresh install without any file."""
 
 from ..kontext_core.world import examples
-from . import versions
+from . import host, versions
 from ._api import io, ui
 from .types import CATEGORY
 
@@ -32,6 +32,7 @@ class KontextExample(io.ComfyNode):
         )
 
     @classmethod
+    @host.explained
     def execute(cls, picture: str) -> io.NodeOutput:
         image = examples.picture(picture)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..kontext_core.errors import CheckpointError
-from . import host
+from . import folders, values
 
 if TYPE_CHECKING:
     from ..kontext_core.config import TransformerConfig
     from ..kontext_core.loading import FileReport
+    from ..kontext_core.loading.tokenizers import Vocabulary
 
 TINY = "tiny (comes along)"
 AUTO = "auto"
@@ -24,89 +28,129 @@ PARTS: dict[str, tuple[str, str, str, str, str]] = {
     "t5xxl": ("text_encoder_2", "t5", "text_encoders", "T5-XXL text encoder", "t5xxl_fp16.safetensors"),
 }
 _KINDS = {"transformer": "transformer"} | {part: kind for part, kind, *_ in PARTS.values()}
+# How the names of the usual files begin.
+_USUAL = {
+    choice: re.compile(rf"{word}(?![a-z])")
+    for choice, word in zip(PARTS, ("ae", "clip_l", "t5xxl"), strict=True)
+}
 
-_APPROXIMATE = "vae_approx"  # ComfyUI's folder for it
+_MODELS = ("diffusion_models", "diffusers")  # ComfyUI's folders in which whole model folders may be
+_ENCODER = "text_encoder_2"  # the folder that makes one
+_APPROXIMATE = "vae_approx"  # ComfyUI's folder for preview decoders
+_MOST_BESIDE = 4  # files that a note names
 
 Parts = Mapping[str, Path]
+State = tuple[tuple[str, int, int], ...]
 
 
-def models() -> list[str]:
-    """What the loader offers: the tiny model, model folders (with a slash at the end), single files."""
-    folders = _model_folders()
-    inside = tuple(PurePath(name).parts for name in folders)
-    files = [
-        name
-        for name in host.weight_files("diffusion_models")
-        if not any(PurePath(name).parts[: len(parts)] == parts for parts in inside)
+@dataclass(frozen=True)
+class Selection:
+    """The files of a model.
+
+    Args:
+        parts: where every part lies.
+        notes: what "auto" took where several files fit, a line each.
+    """
+
+    parts: dict[str, Path]
+    notes: tuple[str, ...] = ()
+
+
+def models() -> folders.FileNames:
+    """List what the loader offers: the tiny model, model folders (with a slash at the end), single files."""
+    names = folders.weight_files("diffusion_models")
+    inside = sorted(
+        {parts[: parts.index(_ENCODER)] for name in names if _ENCODER in (parts := _parts(name))[1:]}
+    )
+    own = [
+        folder.name
+        for root in folders.roots_of("diffusers")
+        for folder in folders.subfolders(root)
+        if os.path.isdir(folder / _ENCODER) and folders.is_text(folder.name)
     ]
-    return [TINY, *folders, *files]
+    whole = sorted({*("/".join(parts) for parts in inside), *own})
+    single = [name for name in names if not any(_parts(name)[: len(parts)] == parts for parts in inside)]
+    return folders.FileNames([TINY, *(f"{name}/" for name in whole), *single])
+
+
+def select(model: str, **choices: str) -> Selection:
+    """Find the files of a model.
+
+    Args:
+        model: one of `models()`.
+        choices: for each of `PARTS`, a file's name or "auto", which is the model folder's own, else the file
+            that fits: by its usual name, else the largest.
+    Raises: ValueError or CheckpointError naming the folder and the file that is wanted.
+    """
+    place = _place(model)
+    tokenizers = folders.tokenizer_folders()
+    whole = os.path.isdir(place)
+    if whole:
+        own = {name: place / name for name in tokenizers if os.path.isdir(place / name)}
+        parts = dict.fromkeys(_KINDS, place) | tokenizers | own
+    else:
+        parts = {"transformer": place} | tokenizers
+    notes: list[str] = []
+    for choice, name in choices.items():
+        part, _, folder, *_ = PARTS[choice]
+        if name != AUTO:
+            parts[part] = folders.weight_path(folder, name)
+        elif not whole:
+            parts[part] = _auto(choice, parts, notes)
+    return Selection(parts, tuple(notes))
 
 
 def parts_of(model: str, **choices: str) -> dict[str, Path]:
-    """Where every part of a model lies.
-
-    Args: model: one of `models()`. choices: for each of `PARTS`, a file's name or "auto", which is the model folder's
-        own, else the largest file of that kind that fits.
-    Raises: ValueError or CheckpointError naming the folder and the file that is wanted.
-    """
-    if fault := missing(model):
-        raise ValueError(fault)
-    folder = _folder(model)
-    parts: dict[str, Path] = {} if folder is None else dict.fromkeys(_KINDS, folder)
-    if folder is None:
-        parts["transformer"] = host.weight_path("diffusion_models", model)
-        parts |= host.tokenizer_folders()
-    else:
-        for file in (
-            (folder, *folder.rglob("*.safetensors"), *folder.rglob("*.gguf")) if model != TINY else ()
-        ):
-            host.inside(file)
-        for name, brought_along in host.tokenizer_folders().items():
-            parts[name] = folder / name if (folder / name).is_dir() else brought_along
-    for choice, name in choices.items():
-        if name != AUTO:
-            parts[PARTS[choice][0]] = host.weight_path(PARTS[choice][2], name)
-        elif folder is None:
-            parts[PARTS[choice][0]] = _found(choice, parts["transformer"])
-    return parts
+    """Where every part of a model lies. Args and Raises: as for `select`."""
+    return select(model, **choices).parts
 
 
-def missing(model: str) -> str:
-    """One sentence if the loader cannot offer this model, "" if it can."""
-    if model in models():
-        return ""
-    return (
-        f"the model {model!r} is not there: put the file (flux1-dev-kontext_fp8_scaled.safetensors, or another of "
-        f"FLUX.1 Kontext) or the published folder into {host.named_folders('diffusion_models')}, or choose {TINY!r}"
-    )
+def check_model(model: object) -> None:
+    """Raise ValueError in one sentence if the loader cannot offer this model."""
+    _place(values.text(model, "model"))
 
 
 def preview_decoder() -> Path | None:
     """taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or diffusers' file or folder taef1.
 
     The one place where a name counts: nothing else tells this decoder from that of Stable Diffusion 3.
-    Raises: ValueError if it is a link that leads out of ComfyUI's folders, or there in pickled form only.
+    Raises: ValueError if it is there in pickled form only.
     """
     names = [
-        name for name in host.weight_files(_APPROXIMATE) if name.startswith("taef1") and "encoder" not in name
+        name
+        for name in folders.weight_files(_APPROXIMATE)
+        if name.startswith("taef1") and "encoder" not in name
     ]
     named = sorted(names, key=lambda name: (not name.startswith("taef1_decoder"), name))
     if named:
-        return host.weight_path(_APPROXIMATE, named[0])
-    if pickled := [name for name in host.pickled_files(_APPROXIMATE) if name.startswith("taef1_decoder")]:
+        return folders.weight_path(_APPROXIMATE, named[0])
+    if pickled := [name for name in folders.pickled_files(_APPROXIMATE) if name.startswith("taef1_decoder")]:
         raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors beside it")
     return None
 
 
-def state_of(parts: Parts) -> tuple[tuple[str, int, int], ...]:
+def state_of(parts: Parts) -> State:
     """Changes when one of the files does."""
-    files = [
-        file
-        for path in dict.fromkeys(parts.values())
-        for file in (sorted(path.rglob("*")) if path.is_dir() else [path])
-        if file.is_file()
-    ]
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+    files = sorted({file for path in parts.values() for file in folders.files_at(path)})
+    return tuple((str(file), *_stamp(file)) for file in files if os.path.isfile(file))
+
+
+def fingerprint(model: str | None, **choices: str | None) -> object:
+    """Tell the state of a model's files to ComfyUI, which asks before every run and is never to be failed.
+
+    Args:
+        model: as for `select`; None is a name that comes by a wire: it may be any of those there are.
+        choices: likewise.
+    """
+    try:
+        if model is None or None in choices.values():
+            every = {folder for _, _, folder, *_ in PARTS.values()} | set(_MODELS)
+            return state_of({str(root): root for folder in every for root in folders.roots_of(folder)})
+        names = {choice: values.text(name, choice) for choice, name in choices.items()}
+        selection = select(values.text(model, "model"), **names)
+        return *state_of(selection.parts), *selection.notes  # which the node shows
+    except (ValueError, OSError) as error:
+        return str(error)  # which execute says
 
 
 def reports_of(parts: Parts) -> list[FileReport]:
@@ -121,77 +165,146 @@ def transformer_config(model: str) -> TransformerConfig:
 
     Raises: ValueError or CheckpointError.
     """
-    path = {"transformer": parts_of(model)["transformer"]}
-    return _config_of(path["transformer"], state_of(path))
+    return _config_at(_place(model))
+
+
+def _parts(name: str) -> tuple[str, ...]:
+    return PurePath(folders.slashed(name)).parts
+
+
+def _place(model: str) -> Path:
+    """Locate the file or folder of a model. Raises: ValueError in one sentence if it is not there."""
+    if model == TINY:
+        from ..kontext_core.loading import folders as own
+
+        return own.TINY
+    roots = [root for folder in _MODELS for root in folders.roots_of(folder)]
+    if folders.slashed(model).endswith("/"):
+        path = folders.locate(roots, model, lambda path: os.path.isdir(os.path.join(path, _ENCODER)))
+        why = folders.obstacle(roots, model)
+    else:
+        try:
+            return folders.weight_path("diffusion_models", model)
+        except ValueError:
+            path, why = None, folders.obstacle(folders.roots_of("diffusion_models"), model)
+    if path is None:
+        raise ValueError(
+            f"the model {values.described(model)} is not there{f' ({why})' if why else ''}: put the file "
+            "(flux1-dev-kontext_fp8_scaled.safetensors, or another of FLUX.1 Kontext) or the published "
+            f"folder into {folders.named_folders('diffusion_models')}, or choose {TINY!r}"
+        )
+    return path
+
+
+def _config_at(path: Path) -> TransformerConfig:
+    return _config_of(path, state_of({"transformer": path}))
 
 
 @functools.lru_cache(maxsize=16)
-def _config_of(path: Path, _state: tuple[tuple[str, int, int], ...]) -> TransformerConfig:
+def _config_of(path: Path, _state: State) -> TransformerConfig:
     from ..kontext_core.loading.folders import find
 
     return find(path, "transformer")[0].config
 
 
-def _model_folders() -> dict[str, Path]:
-    """Folders with text encoders of their own, by the name that the loader shows."""
-    found: dict[str, Path] = {}
-    for name in host.weight_files("diffusion_models"):
-        parts = PurePath(name).parts
-        if "text_encoder_2" in parts[1:]:
-            inner = PurePath(*parts[: parts.index("text_encoder_2")])
-            file = host.weight_path("diffusion_models", name)
-            found[f"{inner.as_posix()}/"] = file.parents[len(parts) - len(inner.parts) - 1]
-    for folder in host.folders("diffusers"):
-        for encoder in sorted(folder.glob("*/text_encoder_2")):
-            found.setdefault(f"{encoder.parent.name}/", encoder.parent)
-    return dict(sorted(found.items()))
-
-
-def _folder(model: str) -> Path | None:
-    if model == TINY:
-        from ..kontext_core.loading import folders
-
-        return folders.TINY
-    return _model_folders().get(model)
-
-
-def _found(choice: str, transformer: Path) -> Path:
-    """The largest file whose content is of the right kind and whose sizes fit the transformer."""
-    from ..kontext_core.loading.folders import find
-
-    _, kind, folder, called, usual = PARTS[choice]
-    config = find(transformer, "transformer")[0].config
-    files = [host.weight_path(folder, name) for name in host.weight_files(folder)]
-    reports = [report for file in files if (report := _inspected(str(file), *_stamp(file))) is not None]
-    fitting = [
-        one for one in reports if one.kind == kind and not one.refusal and _FITS[kind](one.config, config)
-    ]
+def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
+    """Choose the file that serves the transformer, the usual before the largest; note if there are others."""
+    _, _, folder, called, usual = PARTS[choice]
+    candidates = _candidates(choice, parts)
+    fitting = [(name, report) for name, report, fault in candidates if not fault]
     if not fitting:
-        alike = [one for one in reports if one.kind == kind][:4]
-        near = "".join(f"; {one.path.name} does not fit: {one.refusal or 'other sizes'}" for one in alike)
+        near = "".join(f"; {name} does not fit: {fault}" for name, _, fault in candidates[:_MOST_BESIDE])
         raise CheckpointError(
-            f"no {called} that fits {transformer.name} is in {host.named_folders(folder)}; put {usual} there{near}"
+            f"no {called} that fits {parts['transformer'].name} is in {folders.named_folders(folder)}; put "
+            f"{usual} there{near}"
         )
-    return max(fitting, key=lambda one: (one.size, str(one.path))).path
+    fitting.sort(key=lambda entry: _rank(choice, entry[1]))
+    taken, path = fitting[0][0], fitting[0][1].path
+    # a link to a file is that file, and not another
+    files = {os.path.realpath(report.path): name for name, report in reversed(fitting)}
+    if others := [name for name in reversed(files.values()) if name != taken]:
+        more = f" and {len(others) - _MOST_BESIDE} more" if len(others) > _MOST_BESIDE else ""
+        beside = f"{', '.join(others[:_MOST_BESIDE])}{more}"
+        notes.append(
+            f"{choice}: auto took {taken}; {beside} would fit too, choose in the node if another is meant"
+        )
+    return path
 
 
-_FITS: dict[str, Callable[[Any, Any], bool]] = {
-    "vae": lambda vae, model: vae.z_channels * 4 == model.in_channels,
-    "clip": lambda clip, model: clip.hidden_size == model.vec_in_dim,
-    "t5": lambda t5, model: t5.d_model == model.context_in_dim,
-}
+def _candidates(choice: str, parts: Parts) -> list[tuple[str, FileReport, str]]:
+    """List the files of a kind: name, what it is, why it cannot serve the transformer, "" where it can."""
+    from ..kontext_core.loading.matching import TOKENIZER_OF, misfit
+
+    _, kind, folder, *_ = PARTS[choice]
+    config = _config_at(parts["transformer"])
+    tokenizer = TOKENIZER_OF.get(kind)
+    vocabulary = None if tokenizer is None else _vocabulary(tokenizer, parts[tokenizer])
+    alike = [(name, report) for name, report in _reports(folder) if report.kind == kind]
+    return [
+        (name, report, misfit(report, config, vocabulary) or _unloadable(kind, report.path))
+        for name, report in alike
+    ]
+
+
+def _rank(choice: str, report: FileReport) -> tuple[bool, bool, int, str]:
+    """Order the files that fit as "auto" takes them."""
+    name, usual = report.path.name.lower(), PARTS[choice][-1]
+    return name != usual, not _USUAL[choice].match(name), -report.size, str(report.path)
+
+
+def _reports(folder: str) -> Iterator[tuple[str, FileReport]]:
+    """Look into the files in one of ComfyUI's folders, by name, but for those that cannot be read."""
+    for name in folders.weight_files(folder):
+        try:
+            file = folders.weight_path(folder, name)
+        except ValueError:  # gone meanwhile
+            continue
+        if (report := _inspected(file, *_stamp(file))) is not None:
+            yield name, report
+
+
+def _vocabulary(tokenizer: str, folder: Path) -> Vocabulary:
+    return _vocabulary_of(tokenizer, folder, state_of({tokenizer: folder}))
+
+
+@functools.lru_cache(maxsize=16)
+def _vocabulary_of(tokenizer: str, folder: Path, _state: State) -> Vocabulary:
+    from ..kontext_core.loading.tokenizers import read_vocabulary
+
+    return read_vocabulary(tokenizer, folder)
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    return file.stat().st_mtime_ns, file.stat().st_size
+    """Tell when a file was changed last, and its size; nothing if it is gone."""
+    try:
+        status = file.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
 
 
-@functools.lru_cache(maxsize=256)
-def _inspected(file: str, _modified: int, _size: int) -> FileReport | None:
-    """What a file is; None if it cannot be read. Remembered until it changes."""
+@functools.lru_cache(maxsize=1024)
+def _inspected(file: Path, _modified: int, _size: int) -> FileReport | None:
+    """Look into a file; None if it cannot be read. Remembered until it changes."""
     from ..kontext_core.loading import inspect
 
     try:
         return inspect(file)
     except CheckpointError:
         return None
+
+
+def _unloadable(kind: str, file: Path) -> str:
+    """Say why loading a file would fail, "" if it would not."""
+    return _unloadable_at(kind, file, *_stamp(file))
+
+
+@functools.lru_cache(maxsize=256)
+def _unloadable_at(kind: str, file: Path, _modified: int, _size: int) -> str:
+    from ..kontext_core.loading.matching import check_tensors
+
+    try:
+        check_tensors(file, kind)
+    except CheckpointError as error:
+        return str(error)
+    return ""

@@ -1,9 +1,11 @@
-"""The one place that talks to ComfyUI: its folders, devices, memory, progress, and the text in a node."""
+"""What talks to ComfyUI, besides folders.py: its devices, memory, progress, and the text in a node."""
 
 from __future__ import annotations
 
 import asyncio
+import codecs
 import functools
+import inspect
 import json
 import logging
 import sys
@@ -11,12 +13,10 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
 import comfy.utils  # pyright: ignore[reportMissingImports]
-import folder_paths  # pyright: ignore[reportMissingImports]
 import torch
 from PIL import Image
 from torch import Tensor
@@ -24,128 +24,13 @@ from torch import Tensor
 from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
 from . import versions
 from ._api import ui
+from .border import checked
 
 MOST_ASKED = 65_536  # bytes of a question from the page
+LONGEST_ASKED = 10.0  # seconds in which it has to arrive
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
 _Result = TypeVar("_Result")
-CHAIN_LATENTS = ".kontext.safetensors"  # what `chain.latents_path` ends in
-
-
-def weight_files(folder: str) -> list[str]:
-    """Names of the safetensors and GGUF files in one of ComfyUI's model folders, as ComfyUI lists them."""
-    named = f"kontext_gguf_{folder}"  # ComfyUI's own lists leave GGUF out
-    folder_paths.folder_names_and_paths.setdefault(
-        named, (folder_paths.folder_names_and_paths[folder][0], {".gguf"})
-    )
-    names = (*folder_paths.get_filename_list(folder), *folder_paths.get_filename_list(named))
-    return sorted({name for name in names if name.lower().endswith((".safetensors", ".sft", ".gguf"))})
-
-
-def pickled_files(folder: str) -> list[str]:
-    """Names of the files there that opening would let run code, and that nothing here opens."""
-    return [name for name in folder_paths.get_filename_list(folder) if name.endswith((".pth", ".pt", ".bin"))]
-
-
-def weight_path(folder: str, name: str) -> Path:
-    """Where a listed file lies. Raises: ValueError if it is not among those, or is a link that leads out of them."""
-    found = folder_paths.get_full_path(folder, name) if name in weight_files(folder) else None
-    if found is None:
-        raise ValueError(f"there is no file {name!r} in {named_folders(folder)}")
-    return inside(Path(found))
-
-
-def inside(path: Path) -> Path:
-    """The path, if it leads, through all links, into a folder that ComfyUI has for models. Raises: ValueError."""
-    target = path.resolve()
-    roots = [
-        Path(root).resolve() for roots, _ in folder_paths.folder_names_and_paths.values() for root in roots
-    ]
-    if not any(target.is_relative_to(root) for root in (Path(folder_paths.models_dir).resolve(), *roots)):
-        raise ValueError(
-            f"{path} is a link to {target}, outside of ComfyUI's model folders; name its folder in ComfyUI's "
-            "extra_model_paths.yaml, or put the file itself there"
-        )
-    return path
-
-
-def folders(folder: str) -> list[Path]:
-    """Where ComfyUI looks for models of one kind."""
-    return [Path(path) for path in folder_paths.get_folder_paths(folder)]
-
-
-def named_folders(folder: str) -> str:
-    """The same, for a message."""
-    return " or ".join(str(path) for path in folders(folder))
-
-
-def tokenizer_folders() -> dict[str, Path]:
-    """The tokenizers of CLIP-L and T5-XXL that ComfyUI brings along."""
-    comfy_folder = Path(str(folder_paths.__file__)).parent / "comfy"
-    return {
-        "tokenizer": comfy_folder / "sd1_tokenizer",
-        "tokenizer_2": comfy_folder / "text_encoders" / "t5_tokenizer",
-    }
-
-
-def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """The next free PNG of this prefix below the output folder, and how ComfyUI's page is told of it.
-
-    Raises: ValueError if the prefix leads out of that folder; OSError if its folder cannot be made.
-    """
-    output = folder_paths.get_output_directory()
-    if not _lies_in(Path(output, prefix), Path(output)):
-        raise ValueError(
-            f"filename_prefix {prefix!r} leads out of ComfyUI's output folder; give a name or a folder below it"
-        )
-    try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
-    except OSError as error:
-        raise OSError(f"the folder of {prefix!r} could not be made in {output}: {error.strerror}") from error
-    file = f"{name}_{counter:05}_.png"
-    return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
-
-
-def chain_pictures() -> list[str]:
-    """PNG files that may hold a chain: all in the input folder, and in the output folder those with latents.
-
-    The page asks whenever it lists the nodes, so only the output folder and two levels below it are looked at.
-    """
-    inputs_folder, output = (
-        Path(folder) for folder in (folder_paths.get_input_directory(), folder_paths.get_output_directory())
-    )
-    given = sorted(path.name for path in inputs_folder.glob("*.png"))
-    found = (path for pattern in ("", "*/", "*/*/") for path in output.glob(f"{pattern}*{CHAIN_LATENTS}"))
-    saved = sorted(((_changed(path), path) for path in found), reverse=True)
-    pictures = [path.with_name(path.name.removesuffix(CHAIN_LATENTS) + ".png") for _, path in saved]
-    names = [path.relative_to(output).as_posix() for path in pictures if path.is_file()]
-    return [*(f"{name} [output]" for name in names), *given]
-
-
-def _changed(path: Path) -> float:
-    """When a file was changed last; 0 if it has vanished meanwhile."""
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
-def picture_path(name: str) -> Path:
-    """Where a picture lies that the page names, in the input or the output folder.
-
-    Raises: ValueError if it is not there, or the name leads elsewhere.
-    """
-    folder = Path(folder_paths.annotated_filepath(name)[1] or folder_paths.get_input_directory())
-    path = Path(folder_paths.get_annotated_filepath(name))
-    if not _lies_in(path, folder) or not path.is_file():
-        raise ValueError(
-            f"there is no picture {name!r} in {folder}: choose another, upload it, or take it out of the workflow"
-        )
-    return path
-
-
-def _lies_in(path: Path, folder: Path) -> bool:
-    return path.resolve().is_relative_to(folder.resolve())
 
 
 def graph_texts(hidden: Any) -> dict[str, str]:
@@ -287,7 +172,9 @@ def shown(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
 def serve(path: str, answer: Callable[[Any], Any]) -> None:
     """Let the page ask by POST with JSON. Where ComfyUI has no server, and where the path is served already, nothing.
 
-    Args: answer: from the question to what JSON can hold, run in a thread; a ValueError is status 400, {"error": sentence}.
+    Args:
+        answer: from the question to what JSON can hold, run in a thread. A ValueError of it is status 400,
+            {"error": sentence}, and so is a question that cannot be read.
     """
     module = sys.modules.get("server")  # ComfyUI's, which only ComfyUI itself may start
     server = getattr(getattr(module, "PromptServer", None), "instance", None)
@@ -297,14 +184,41 @@ def serve(path: str, answer: Callable[[Any], Any]) -> None:
 
     async def answered(request: web.Request) -> web.Response:
         try:
-            if not 0 < (request.content_length or 0) <= MOST_ASKED:
-                raise ValueError(f"a question must have 1 to {MOST_ASKED} bytes")
-            question = json.loads(await request.text())
-            return web.json_response(await asyncio.to_thread(answer, question))
-        except (ValueError, RecursionError) as error:
+            return web.json_response(await asyncio.to_thread(answer, await _question(request)))
+        except (ValueError, OSError) as error:
             return web.json_response({"error": str(error)}, status=400)
 
     server.routes.post(path)(answered)
+
+
+async def _question(request: Any) -> Any:
+    """Read what a request asks. Raises: ValueError in one sentence if it is no JSON of a sensible size."""
+    from aiohttp.http_exceptions import HttpProcessingError
+    from aiohttp.web import RequestPayloadError
+
+    body = bytearray()
+    try:
+        async with asyncio.timeout(LONGEST_ASKED):
+            async for piece in request.content.iter_any():
+                body += piece
+                if len(body) > MOST_ASKED:
+                    break
+    except (TimeoutError, HttpProcessingError, RequestPayloadError) as error:
+        raise ValueError(
+            "the question did not arrive whole: its length or its encoding is another"
+        ) from error
+    if not 0 < len(body) <= MOST_ASKED:
+        raise ValueError(f"a question must have 1 to {MOST_ASKED} bytes")
+    try:
+        if codecs.lookup(request.charset or "utf-8").name != "utf-8":
+            raise LookupError
+        return json.loads(body.decode("utf-8"))
+    except (LookupError, UnicodeDecodeError) as error:
+        raise ValueError("a question must be text in UTF-8") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the question is not JSON: {error}") from error
+    except (ValueError, RecursionError) as error:  # numbers of thousands of digits, lists in lists in lists
+        raise ValueError("the question is nested too deeply, or holds a number that is too long") from error
 
 
 def graph() -> Any:
@@ -320,22 +234,25 @@ def _others_loaded() -> bool:
 
 
 def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
-    """For `execute`: what the core raises reaches the user as one sentence; when memory ran out, it is tried once more.
+    """For `execute`: what comes in is checked, what the core raises becomes one sentence, and when
+    memory ran out it is tried once more.
 
     Raises: ValueError, or RuntimeError when memory runs out again after ComfyUI has unloaded its models.
     """
+    names = tuple(inspect.signature(execute).parameters)[1:]
 
     @functools.wraps(execute)
-    def wrapped(*args: Any, **inputs: Any) -> _Result:
+    def wrapped(cls: Any, *args: Any, **inputs: Any) -> _Result:
+        taken = checked(cls, dict(zip(names, args, strict=False)) | inputs)
         try:
             try:
-                return execute(*args, **inputs)
+                return execute(cls, **taken)
             except TooLittleMemoryError:
                 if not _others_loaded():
                     raise
             management.unload_all_models()
             management.soft_empty_cache()
-            return execute(*args, **inputs)
+            return execute(cls, **taken)
         except CheckpointError as error:
             raise ValueError(str(error)) from error
         except TooLittleMemoryError as error:

@@ -7,7 +7,7 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from . import files, host, versions
+from . import files, folders, host, values, versions
 from ._api import io
 from .types import CATEGORY, Model
 
@@ -52,7 +52,7 @@ class KontextLoadModel(io.ComfyNode):
                 *(
                     io.Combo.Input(
                         name,
-                        options=[files.AUTO, *host.weight_files(folder)],
+                        options=folders.FileNames([files.AUTO, *folders.weight_files(folder)]),
                         default=files.AUTO,
                         tooltip=f"The {called} in models/{folder}, usually {usual}. "
                         "auto: the model folder's own, or the file that fits by its content.",
@@ -116,24 +116,19 @@ class KontextLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str) -> bool | str:
-        return files.missing(model) or True
+    def validate_inputs(cls, model: str | None = None) -> bool | str:
+        return values.validity(files.check_model, model)
 
     @classmethod
     def fingerprint_inputs(
         cls,
-        model: str,
-        vae: str,
-        clip_l: str,
-        t5xxl: str,
-        dtype: str,
-        device: str,
-        weights: str = AS_STORED,
-        memory: float = 0.0,
-        speed: str = EXACT,
-        attention: str = AUTO,
+        model: str | None = None,
+        vae: str | None = None,
+        clip_l: str | None = None,
+        t5xxl: str | None = None,
+        **_: Any,
     ) -> Any:
-        return files.state_of(files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl))
+        return files.fingerprint(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
 
     @classmethod
     @host.explained
@@ -150,7 +145,8 @@ class KontextLoadModel(io.ComfyNode):
         speed: str = EXACT,
         attention: str = AUTO,
     ) -> io.NodeOutput:
-        parts = files.parts_of(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
+        selection = files.select(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
+        parts = selection.parts
         on = host.device(device)
         numbers = host.dtype(dtype, on)
         reports = files.reports_of(parts)
@@ -170,6 +166,7 @@ class KontextLoadModel(io.ComfyNode):
             _used(pipeline, numbers, on),
             *([plan] if plan else []),
             *(one.describe() for one in reports),
+            *selection.notes,
         ]
         return io.NodeOutput(pipeline, ui=host.say(*about))
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import files, host, versions
+from . import files, folders, host, values, versions
 from ._api import io
 from .types import CATEGORY, Model
 
@@ -35,7 +36,7 @@ class KontextLora(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "lora",
-                    options=[NONE, *host.weight_files("loras")],
+                    options=folders.FileNames([NONE, *folders.weight_files("loras")]),
                     default=NONE,
                     tooltip="A LoRA for FLUX.1 in models/loras, of any trainer. none: the model as it is.",
                 ),
@@ -78,14 +79,18 @@ class KontextLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, lora: str) -> bool | str:
-        if lora == NONE or lora in host.weight_files("loras"):
-            return True
-        return f"the LoRA {lora!r} is not there: put the file into {host.named_folders('loras')}, or choose {NONE!r}"
+    def validate_inputs(cls, lora: str | None = None) -> bool | str:
+        return values.validity(_path, lora)
 
     @classmethod
-    def fingerprint_inputs(cls, lora: str, **_: Any) -> Any:
-        return lora if lora == NONE else files.state_of({"lora": host.weight_path("loras", lora)})
+    def fingerprint_inputs(cls, lora: str | None = None, **_: Any) -> Any:
+        try:
+            if lora is None:  # it may be any of them
+                return files.state_of({str(root): root for root in folders.roots_of("loras")})
+            path = _path(lora)
+        except ValueError as error:
+            return str(error)  # which execute says
+        return NONE if path is None else files.state_of({"lora": path})
 
     @classmethod
     @host.explained
@@ -101,14 +106,29 @@ class KontextLora(io.ComfyNode):
         from ..kontext_core.lora import Lora
         from ..kontext_core.pipeline import Pipeline
 
-        if lora == NONE:
+        path = _path(lora)
+        if path is None:
             return io.NodeOutput(model, ui=host.say("no LoRA: the model as it is"))
         if not isinstance(model, Pipeline):
             raise ValueError(
                 "this model is run by ComfyUI: put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and "
                 "Kontext From ComfyUI"
             )
-        path = host.weight_path("loras", lora)
         with torch.inference_mode(False):  # what it reads is kept, and would be marked for ever
             made = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
         return io.NodeOutput(made, ui=host.say(*made.lora_reports[-1].describe().splitlines()))
+
+
+def _path(lora: object) -> Path | None:
+    """Where a LoRA lies; None is no LoRA. Raises: ValueError in one sentence if it is not there."""
+    name = values.text(lora, "lora")
+    if name == NONE:
+        return None
+    try:
+        return folders.weight_path("loras", name)
+    except ValueError:
+        why = folders.obstacle(folders.roots_of("loras"), name)
+        raise ValueError(
+            f"the LoRA {values.described(name)} is not there{f' ({why})' if why else ''}: put the file into "
+            f"{folders.named_folders('loras')}, or choose {NONE!r}"
+        ) from None

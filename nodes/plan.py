@@ -13,7 +13,7 @@ from ..kontext_core.config import KONTEXT_DEV, LAYOUTS
 from ..kontext_core.images import FITS, legal_size, stitched_size
 from ..kontext_core.latents import TOKEN_PX
 from ..kontext_core.plan import PlannedReference, picture_size, plan
-from . import files, host
+from . import files, host, values
 from .load import DEVICES, DTYPES
 from .reference import place_of
 
@@ -49,7 +49,7 @@ def answer(question: Any) -> dict[str, Any]:
     model = None if asked.get("model") is None else _object(asked["model"], "the model")
     config = KONTEXT_DEV if model is None else files.transformer_config(_text(model, "name", "the model"))
     numbers = _numbers({} if model is None else model)
-    layout = _one_of(asked.get("layout", "auto"), ("auto", *LAYOUTS), "layout")
+    layout = values.choice(asked.get("layout", "auto"), "layout", ("auto", *LAYOUTS))
     given = asked.get("references", [])
     if not isinstance(given, list) or len(given) > MOST_REFERENCES:
         raise ValueError(f"references must be a list of at most {MOST_REFERENCES}")
@@ -88,14 +88,12 @@ class _Reference:
 def _reference(given: Any, what: str, config: TransformerConfig) -> _Reference:
     one = _object(given, what)
     sizes = one.get("sizes")
-    fit = _one_of(one.get("fit", "crop"), FITS, f"fit of {what}")
-    strength = one.get("strength", 1.0)
-    if isinstance(strength, bool) or not isinstance(strength, int | float) or not 0 <= strength <= 2:
-        raise ValueError(f"strength of {what} is {strength!r}; it must be a number from 0 to 2")
-    most = _whole(one.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
+    fit = values.choice(one.get("fit", "crop"), f"fit of {what}", FITS)
+    strength = values.number(one.get("strength", 1.0), f"strength of {what}", 0, 2)
+    most = values.whole(one.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
     height, width = config.preferred_sizes[0] if sizes is None else _stitched(sizes, what)
     size = picture_size(height, width, config.preferred_sizes, fit, most or None)
-    planned = PlannedReference(size, float(strength), place_of(_text(one, "place", what, "")))
+    planned = PlannedReference(size, strength, place_of(_text(one, "place", what, "")))
     return _Reference(planned, sizes is not None, bool(one.get("region", False)))
 
 
@@ -131,37 +129,22 @@ def _picture(one: PlannedPicture) -> dict[str, Any]:
 
 def _numbers(model: _Json) -> Any:
     """The dtype that the loader would take."""
-    device = host.device(_one_of(model.get("device", "auto"), DEVICES, "device"))
-    return host.dtype(_one_of(model.get("dtype", "auto"), DTYPES, "dtype"), device)
+    device = host.device(values.choice(model.get("device", "auto"), "device", DEVICES))
+    return host.dtype(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
 
 
 def _object(given: Any, what: str) -> _Json:
     if not isinstance(given, dict):
-        raise ValueError(f"{what} must be an object, and it is {type(given).__name__}")
+        raise values.wrong(given, what, "an object")
     return given
 
 
 def _text(given: Any, name: str, what: str, default: str | None = None) -> str:
-    found = _object(given, what).get(name, default)
-    if not isinstance(found, str):
-        raise ValueError(f"{name} of {what} must be text, and it is {found!r}")
-    return found
-
-
-def _one_of(given: Any, options: Sequence[str], what: str) -> str:
-    if given not in options:
-        raise ValueError(f"{what} is {given!r}; choose one of {', '.join(options)}")
-    return given
+    return values.text(_object(given, what).get(name, default), f"{name} of {what}")
 
 
 def _pair(given: Any, what: str, least: int) -> tuple[int, int]:
     if not isinstance(given, list) or len(given) != 2:
-        raise ValueError(f"{what} must be a pair of height and width in pixels, and it is {given!r}")
-    height, width = (_whole(side, what, least, MOST_PX) for side in given)
+        raise values.wrong(given, what, "a pair of height and width in pixels")
+    height, width = (values.whole(side, what, least, MOST_PX) for side in given)
     return height, width
-
-
-def _whole(given: Any, what: str, least: int, most: int) -> int:
-    if isinstance(given, bool) or not isinstance(given, int) or not least <= given <= most:
-        raise ValueError(f"{what} holds {given!r}; it must be a whole number from {least} to {most}")
-    return given

@@ -14,9 +14,12 @@ from ..kontext_core.references import ReferenceLatents, region_tokens
 from . import convert, host, inputs, versions
 from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
+from .values import described
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
+
+_PLACE_DIGITS = 6  # position ids are float32, which is exact to 2**24
 
 
 class KontextReference(io.ComfyNode):
@@ -130,9 +133,12 @@ def place_of(text: str) -> tuple[int, int, int] | None:
     numbers = text.replace(",", " ").split()
     if not numbers:
         return None
-    if len(numbers) != 3 or not all(number.isdecimal() for number in numbers):
+    if len(numbers) != 3 or not all(
+        number.isdecimal() and len(number) <= _PLACE_DIGITS for number in numbers
+    ):
         raise ValueError(
-            f"place is {text!r}; it must be three whole numbers from 0 on, index, row and column, such as 1 0 64, or empty"
+            f"place is {described(text)}; it must be three whole numbers from 0 on, of at most "
+            f"{_PLACE_DIGITS} digits: index, row and column, such as 1 0 64, or empty"
         )
     index, row, column = map(int, numbers)
     return index, row, column
@@ -201,9 +207,7 @@ def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement |
 
 
 def _region(mask: Tensor, size: tuple[int, int], place: Placement | None) -> Tensor:
-    """A MASK over the picture as the tokens of its canvas, fitted the way the picture was."""
-    if mask.numel() == 0:
-        raise ValueError(f"the region mask {tuple(mask.shape)} is empty")
+    """A MASK (B, H, W) over the picture as the tokens of its canvas, fitted the way the picture was."""
     flat = mask.reshape(-1, *mask.shape[-2:])
     if flat.shape[0] != 1:
         raise ValueError(

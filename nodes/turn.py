@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..kontext_core.cues import parse_marks
-from . import convert, host, inputs, versions
+from . import convert, host, inputs, values, versions
 from ._api import io
+from .cue import check_marks
 from .preview import progress
 from .reference import encoded
 from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
@@ -102,12 +103,8 @@ class KontextTurn(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, marks: str = "") -> bool | str:
-        try:
-            parse_marks(marks or "")  # linked marks arrive later, as None
-        except ValueError as error:
-            return str(error)
-        return True
+    def validate_inputs(cls, marks: str | None = None) -> bool | str:
+        return values.validity(check_marks, marks)
 
     @classmethod
     @host.explained
@@ -194,9 +191,8 @@ class KontextScript(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, script: str) -> bool | str:
-        # linked words arrive later, as None
-        return True if script is None else _trouble(instructions(script)) or True  # pyright: ignore[reportUnnecessaryComparison]
+    def validate_inputs(cls, script: str | None = None) -> bool | str:
+        return values.validity(_turns, script)
 
     @classmethod
     @host.explained
@@ -218,9 +214,7 @@ class KontextScript(io.ComfyNode):
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
     ) -> io.NodeOutput:
-        lines = instructions(script)
-        if trouble := _trouble(lines):
-            raise ValueError(trouble)
+        lines = _turns(script)
         graph = host.graph()
         settings: dict[str, Any] = {
             "model": model,
@@ -251,12 +245,18 @@ def instructions(script: str) -> list[str]:
     return [line for line in lines if line and not line.startswith("#")]
 
 
-def _trouble(lines: list[str]) -> str:
+def _turns(script: object) -> list[str]:
+    """The instructions of a script. Raises: ValueError in one sentence if there are none, or too many."""
+    lines = instructions(values.text(script, "script"))
     if not lines:
-        return "the script has no instruction: write one on each line, such as 'make the red circle blue'"
+        raise ValueError(
+            "the script has no instruction: write one on each line, such as 'make the red circle blue'"
+        )
     if len(lines) > MOST_LINES:
-        return f"the script has {len(lines)} instructions and {MOST_LINES} is the most: wire a second script behind it"
-    return ""
+        raise ValueError(
+            f"the script has {len(lines)} instructions and {MOST_LINES} is the most: wire a second script behind it"
+        )
+    return lines
 
 
 def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:

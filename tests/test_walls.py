@@ -24,7 +24,13 @@ HOST = (
     "server",
     "execution",
 )
-TALK_TO_COMFYUI = {"nodes/_api.py", "nodes/host.py", "nodes/hosted.py", "nodes/managed.py"}
+TALK_TO_COMFYUI = {
+    "nodes/_api.py",
+    "nodes/folders.py",
+    "nodes/host.py",
+    "nodes/hosted.py",
+    "nodes/managed.py",
+}
 MAY_USE = {"": {"nodes"}, "nodes": {"nodes", "kontext_core"}, "kontext_core": {"kontext_core"}}
 MAX_LINES = 400
 

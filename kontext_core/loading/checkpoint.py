@@ -78,14 +78,17 @@ class Checkpoint:
 def open_checkpoint(path: Path) -> Checkpoint:
     """Read the header of a safetensors or GGUF file, or of all in a folder that transformers or diffusers wrote.
 
-    Raises: CheckpointError where there is no such file, or it is cut off, or neither.
+    Raises: CheckpointError where there is no such file, or it cannot be read, or is cut off, or neither.
     """
-    if path.is_dir():
-        return _open_folder(path)
-    if not path.is_file():
-        raise CheckpointError(f"there is no file or folder {path}")
-    weights, metadata = _open_file(path)
-    return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
+    try:
+        if path.is_dir():
+            return _open_folder(path)
+        if not path.is_file():
+            raise CheckpointError(f"there is no file or folder {path}")
+        weights, metadata = _open_file(path)
+        return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
+    except OSError as error:  # not ours to read, on a drive that fails, removed meanwhile
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
 def _open_folder(folder: Path) -> Checkpoint:

@@ -70,9 +70,13 @@ def load_vae(
 ) -> VAE:
     """As `load_transformer`, for the autoencoder."""
     report, weights = find(path, "vae")
+    return fill(empty_vae(report), report, weights, dtype, device)
+
+
+def empty_vae(report: FileReport) -> VAE:
+    """An autoencoder without memory."""
     with hollow():
-        model = VAE(report.config)
-    return fill(model, report, weights, dtype, device)
+        return VAE(report.config)
 
 
 @torch.inference_mode(False)

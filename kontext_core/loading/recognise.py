@@ -332,7 +332,7 @@ _Reader = Callable[[FileReport, Weights, dict[str, Any]], tuple[FileReport, Weig
 # Kind, what it is called, keys of which one is enough, how it is read.
 _KINDS: tuple[tuple[str, str, tuple[str, ...], _Reader], ...] = (
     ("transformer", "a FLUX transformer", (_FLUX_KEY, _FLUX_DIFFUSERS_KEY), _read_transformer),
-    ("vae", "the autoencoder of FLUX.1", (_VAE_KEY, _VAE_DIFFUSERS_KEY), _read_vae),
+    ("vae", "an autoencoder of FLUX.1's build", (_VAE_KEY, _VAE_DIFFUSERS_KEY), _read_vae),
     ("clip", "a CLIP text encoder", (_CLIP_KEY, f"text_model.{_CLIP_KEY}"), _read_clip),
     ("t5", "a T5 text encoder", (_T5_KEY, _T5_GGUF_KEY), _read_t5),
     (

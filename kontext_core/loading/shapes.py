@@ -175,9 +175,9 @@ _OUR_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
 
 def _fields(said: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]]) -> dict[str, Any]:
     """What is known of a config, each in its range. Raises: CheckpointError."""
-    known = (
-        {name: said[name] for name in fields if said.get(name) is not None} if isinstance(said, dict) else {}
-    )
+    if not isinstance(said, dict):
+        raise CheckpointError("its config is not a JSON object")
+    known = {name: said[name] for name in fields if said.get(name) is not None}
     for name, value in known.items():
         _check_field(name, value, fields[name])
     return known

@@ -6,26 +6,27 @@ strictly, and the tokenizers are read from their folders and compared with the e
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from transformers import CLIPTextModel, CLIPTokenizerFast, T5EncoderModel, T5TokenizerFast
+from transformers import CLIPTextModel, T5EncoderModel
 
 from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
 from ..packed.schemes import checked
 from ..text import TextEncoders
+from .checkpoint import Weights
 from .folders import find
+from .hollow import hollow
 from .models import T5_BLOCKS, fill, own_dtype
+from .recognise import FileReport
 from .tokenizers import FILES as TOKENIZERS
-from .tokenizers import check_files, find_tokenizer
+from .tokenizers import Vocabulary, find_tokenizer, load_tokenizer
 
 log = logging.getLogger(__name__)
-
-_VOCABULARY_MULTIPLE = 128  # T5's embedding has 32128 rows for 32100 tokens
 
 
 @torch.inference_mode(False)  # as in `models`
@@ -57,17 +58,15 @@ def load_text_encoders(
         folders = {name: folder / name for name in TOKENIZERS}
         text_length = text_length or _text_length(folder)
     folders = {name: find_tokenizer(name, folder) for name, folder in folders.items()}
+    tokenizers = {name: load_tokenizer(name, folder) for name, folder in folders.items()}
+    encoders = {"tokenizer": find(clip_path, "clip"), "tokenizer_2": find(t5_path, "t5")}
+    for name, (report, _) in encoders.items():
+        if fault := Vocabulary.of(tokenizers[name], folders[name]).misfit(report.config):
+            raise CheckpointError(fault)
 
-    clip = _load_clip(clip_path, dtype, device)
-    t5 = _load_t5(t5_path, dtype, device, checked(quantise), pack_on)
-    clip_tokenizer = _load_tokenizer(CLIPTokenizerFast, folders["tokenizer"])
-    t5_tokenizer = _load_tokenizer(T5TokenizerFast, folders["tokenizer_2"])
-    _check_tokenizer(t5_tokenizer, folders["tokenizer_2"], t5.config.vocab_size, t5.config.eos_token_id)
-    clip_end = clip.config.eos_token_id
-    if clip_end == 2:  # configurations older than transformers 4.31, for which CLIP pools at the highest id
-        clip_end = clip.config.vocab_size - 1
-    _check_tokenizer(clip_tokenizer, folders["tokenizer"], clip.config.vocab_size, clip_end)
-    return TextEncoders(t5, clip, t5_tokenizer, clip_tokenizer, text_length).eval()
+    clip = _load_clip(*encoders["tokenizer"], dtype, device)
+    t5 = _load_t5(*encoders["tokenizer_2"], dtype, device, checked(quantise), pack_on)
+    return TextEncoders(t5, clip, tokenizers["tokenizer_2"], tokenizers["tokenizer"], text_length).eval()
 
 
 def _text_length(folder: Path) -> int:
@@ -79,12 +78,34 @@ def _text_length(folder: Path) -> int:
         return length
 
 
-def _load_clip(path: Path, dtype: torch.dtype | None, device: torch.device | str) -> CLIPTextModel:
-    report, weights = find(path, "clip")
-    with torch.device("meta"):
+def empty_clip(report: FileReport, weights: Weights) -> tuple[CLIPTextModel, Weights]:
+    """A CLIP text encoder without memory, and the weights under its own names. Raises: CheckpointError."""
+    with hollow(), _explained_config(report):
         model = CLIPTextModel(report.config)
     if not any(key.startswith("text_model.") for key in model.state_dict()):  # transformers 5
         weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
+    return model, weights
+
+
+def empty_t5(report: FileReport, weights: Weights) -> tuple[T5EncoderModel, Weights]:
+    """The same of T5."""
+    with hollow(), _explained_config(report):
+        model = T5EncoderModel(report.config)
+    return model, weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
+
+
+@contextmanager
+def _explained_config(report: FileReport) -> Generator[None]:
+    try:
+        yield
+    except (ArithmeticError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise CheckpointError(f"the config of {report.path} makes no text encoder: {error}") from error
+
+
+def _load_clip(
+    report: FileReport, weights: Weights, dtype: torch.dtype | None, device: torch.device | str
+) -> CLIPTextModel:
+    model, weights = empty_clip(report, weights)
     fill(model, report, weights, dtype, device)
     for module in model.modules():  # the one buffer that no file holds
         if "position_ids" in dict(module.named_buffers(recurse=False)):
@@ -94,20 +115,18 @@ def _load_clip(path: Path, dtype: torch.dtype | None, device: torch.device | str
 
 
 def _load_t5(
-    path: Path,
+    report: FileReport,
+    weights: Weights,
     dtype: torch.dtype | None,
     device: torch.device | str,
     quantise: str | None,
     pack_on: torch.device | str | None,
 ) -> T5EncoderModel:
-    report, weights = find(path, "t5")
     dtype = dtype or own_dtype(weights)
     if dtype == torch.float16:
         log.info("T5 is used in bfloat16: it overflows in float16")
         dtype = torch.bfloat16
-    with torch.device("meta"):
-        model = T5EncoderModel(report.config)
-    weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
+    model, weights = empty_t5(report, weights)
     fill(model, report, weights, dtype, device, stays_packed=T5_BLOCKS, quantise=quantise, pack_on=pack_on)
     model.get_encoder().set_input_embeddings(model.shared)  # one parameter again
     _check_filled(model)
@@ -117,34 +136,3 @@ def _load_t5(
 def _check_filled(model: nn.Module) -> None:
     left = [name for name, tensor in (*model.named_parameters(), *model.named_buffers()) if tensor.is_meta]
     assert not left, f"{left} of {type(model).__name__} were not loaded"
-
-
-def _load_tokenizer(kind: Any, folder: Path) -> Any:
-    check_files(folder)
-    try:
-        return kind.from_pretrained(folder, local_files_only=True)
-    except BaseException as error:  # the tokenizers library raises nothing more special, or panics
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
-
-
-def _check_tokenizer(tokenizer: Any, folder: Path, vocabulary: int, end: Any) -> None:
-    """A tokenizer of another model would give a picture of something else, and no error."""
-    padded = -len(tokenizer) % _VOCABULARY_MULTIPLE + len(tokenizer)
-    if vocabulary not in (len(tokenizer), padded):
-        raise CheckpointError(
-            f"the tokenizer in {folder} knows {len(tokenizer)} tokens and its text encoder {vocabulary}; "
-            "they do not belong together, or a file is missing from the folder"
-        )
-    highest = max(tokenizer.get_vocab().values(), default=0)
-    if highest >= vocabulary:
-        raise CheckpointError(
-            f"the tokenizer in {folder} gives a token the number {highest}, and its text encoder knows "
-            f"{vocabulary}"
-        )
-    if tokenizer.eos_token_id != end:
-        raise CheckpointError(
-            f"the tokenizer in {folder} ends a text with token {tokenizer.eos_token_id}, "
-            f"its text encoder expects {end}"
-        )

@@ -1,7 +1,9 @@
-"""Where the tokenizers lie: in the folder that is named, or else in Hugging Face's cache on this machine."""
+"""Tokenizers: where they lie, in the folder that is named or in Hugging Face's cache, and what they know."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from ..strict_json import read_object
@@ -28,6 +30,58 @@ _CACHED = {
     name: (*((f"black-forest-labs/{flux}", name) for flux in _FLUX), (alone, ""))
     for name, alone in (("tokenizer", "openai/clip-vit-large-patch14"), ("tokenizer_2", "google/t5-v1_1-xxl"))
 }
+
+_VOCABULARY_MULTIPLE = 128  # T5's embedding has 32128 rows for 32100 tokens
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """What a tokenizer knows.
+
+    Args:
+        folder: where the tokenizer lies.
+        size: its number of tokens.
+        highest: the highest number that it gives a token.
+        end: the token that ends a text.
+    """
+
+    folder: Path
+    size: int
+    highest: int
+    end: int | None
+
+    @classmethod
+    def of(cls, tokenizer: Any, folder: Path) -> "Vocabulary":
+        """Read it off a tokenizer of transformers."""
+        highest = max(tokenizer.get_vocab().values(), default=0)
+        return cls(folder, len(tokenizer), highest, tokenizer.eos_token_id)
+
+    def misfit(self, config: Any) -> str:
+        """Say why a text encoder does not belong to this tokenizer: half a sentence, "" where it does.
+
+        A tokenizer of another model would give a picture of something else, and no error.
+
+        Args:
+            config: of the text encoder, a CLIPTextConfig or T5Config.
+        """
+        padded = -self.size % _VOCABULARY_MULTIPLE + self.size
+        if config.vocab_size not in (self.size, padded):
+            return (
+                f"the tokenizer in {self.folder} knows {self.size} tokens and its text encoder "
+                f"{config.vocab_size}; they do not belong together, or a file is missing from the folder"
+            )
+        if self.highest >= config.vocab_size:
+            return (
+                f"the tokenizer in {self.folder} gives a token the number {self.highest}, and its text encoder "
+                f"knows {config.vocab_size}"
+            )
+        end = config.eos_token_id
+        if end == 2 and config.model_type == "clip_text_model":
+            end = config.vocab_size - 1  # older than transformers 4.31, where CLIP pools at the highest id
+        if self.end != end:
+            ends = f"ends a text with token {self.end}, its text encoder expects {end}"
+            return f"the tokenizer in {self.folder} {ends}"
+        return ""
 
 
 def is_tokenizer(name: str, folder: Path) -> bool:
@@ -79,3 +133,29 @@ def cache_folder() -> Path:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return Path(HF_HUB_CACHE)
+
+
+def load_tokenizer(name: str, folder: Path) -> Any:
+    """Load a tokenizer from its folder alone.
+
+    Args:
+        name: "tokenizer" or "tokenizer_2".
+        folder: that of its files.
+    Raises: CheckpointError.
+    """
+    from transformers import CLIPTokenizerFast, T5TokenizerFast
+
+    check_files(folder)
+    kind = CLIPTokenizerFast if name == "tokenizer" else T5TokenizerFast
+    try:
+        return kind.from_pretrained(folder, local_files_only=True)
+    except BaseException as error:  # the tokenizers library raises nothing more special, or panics
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
+
+
+def read_vocabulary(name: str, folder: Path) -> Vocabulary:
+    """Find the tokenizer that loading would take, and what it knows. Raises: CheckpointError."""
+    place = find_tokenizer(name, folder)
+    return Vocabulary.of(load_tokenizer(name, place), place)

@@ -3,6 +3,8 @@
 import asyncio
 import importlib
 import importlib.util
+import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tests.stock import Stock, stock_parts
@@ -21,6 +24,7 @@ from tools.paths import ROOT
 
 PACK = str(ROOT).replace(".", "_x_")  # as ComfyUI names it
 WORDS = ("make the circle red", "remove the blue square", "")
+LIKE_PUBLISHED = {"vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407}
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +156,62 @@ def stock(own: Any, comfy_models: None) -> Stock:
 def hosted(run: Callable[..., Any], stock: Stock) -> Any:
     """The same weights in ComfyUI's code, as a KONTEXT_MODEL."""
     return run("KontextFromComfyUI", **stock._asdict())[0]
+
+
+@pytest.fixture
+def models(comfy_base: Path) -> Iterator[Path]:
+    """ComfyUI's folder of models, empty."""
+    folder = comfy_base / "models"
+    kinds = [folder / name for name in ("diffusion_models", "vae", "text_encoders", "diffusers", "loras")]
+    for kind in kinds:
+        kind.mkdir(parents=True, exist_ok=True)
+    yield folder
+    for kind in kinds:  # the folders stay: ComfyUI does not expect them to go away
+        for entry in kind.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+
+
+@pytest.fixture(scope="session")
+def single_files(
+    part: Callable[[str], Any], random_model: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Path]:
+    """Files as most users have them, tiny but with the vocabularies of ComfyUI's tokenizers."""
+    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
+
+    folder = tmp_path_factory.mktemp("single")
+    torch.manual_seed(0)
+    width = part("kontext_core.train.config").TINY_TRANSFORMER.context_in_dim
+    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 77}
+    clip = CLIPTextModel(
+        CLIPTextConfig(hidden_size=width, intermediate_size=8, projection_dim=8, **small, **LIKE_PUBLISHED)
+    )
+    t5 = T5EncoderModel(
+        T5Config(
+            vocab_size=32128, d_model=width, d_ff=8, d_kv=64, num_heads=2, num_layers=1,
+            feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False,
+        )
+    )  # fmt: skip
+    clip_keys = {
+        f"text_model.{key.removeprefix('text_model.')}": value for key, value in clip.state_dict().items()
+    }
+    t5_keys = {key: value for key, value in t5.state_dict().items() if key != "encoder.embed_tokens.weight"}
+    paths = {name: folder / f"{name}.safetensors" for name in ("transformer", "vae", "clip", "t5")}
+    shutil.copy(random_model / "flux1-kontext-dev.safetensors", paths["transformer"])
+    shutil.copy(random_model / "ae.safetensors", paths["vae"])
+    config = {"config": json.dumps(clip.config.to_dict())}  # its shapes say it for CLIP-L only
+    save_file({key: value.contiguous() for key, value in clip_keys.items()}, paths["clip"], config)
+    save_file({key: value.contiguous() for key, value in t5_keys.items()}, paths["t5"])
+    return paths
+
+
+@pytest.fixture
+def placed(models: Path, single_files: dict[str, Path]) -> Path:
+    """The single files, each in its folder under a name that says nothing."""
+    shutil.copy(single_files["transformer"], models / "diffusion_models" / "mine.safetensors")
+    shutil.copy(single_files["vae"], models / "vae" / "x.safetensors")
+    shutil.copy(single_files["clip"], models / "text_encoders" / "a.safetensors")
+    shutil.copy(single_files["t5"], models / "text_encoders" / "b.safetensors")
+    return models
 
 
 @pytest.fixture

@@ -1,10 +1,9 @@
 """The loader: what it offers, what "auto" finds, what it says when something is missing."""
 
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,64 +13,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from tools.paths import ROOT
-
-LIKE_PUBLISHED = {"vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49406, "pad_token_id": 49407}
-
-
-@pytest.fixture
-def models(comfy_base: Path) -> Iterator[Path]:
-    """ComfyUI's folder of models, empty."""
-    folder = comfy_base / "models"
-    kinds = [folder / name for name in ("diffusion_models", "vae", "text_encoders", "diffusers")]
-    for kind in kinds:
-        kind.mkdir(parents=True, exist_ok=True)
-    yield folder
-    for kind in kinds:  # the folders stay: ComfyUI does not expect them to go away
-        for entry in kind.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-
-
-@pytest.fixture(scope="session")
-def single_files(
-    part: Callable[[str], Any], random_model: Path, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Path]:
-    """Files as most users have them, tiny but with the whole vocabularies: ComfyUI's tokenizers belong to them."""
-    from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
-
-    folder = tmp_path_factory.mktemp("single")
-    torch.manual_seed(0)
-    width = part("kontext_core.train.config").TINY_TRANSFORMER.context_in_dim
-    small = {"num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 77}
-    clip = CLIPTextModel(
-        CLIPTextConfig(hidden_size=width, intermediate_size=8, projection_dim=8, **small, **LIKE_PUBLISHED)
-    )
-    t5 = T5EncoderModel(
-        T5Config(
-            vocab_size=32128, d_model=width, d_ff=8, d_kv=64, num_heads=2, num_layers=1,
-            feed_forward_proj="gated-gelu", is_encoder_decoder=False, use_cache=False,
-        )
-    )  # fmt: skip
-    clip_keys = {
-        f"text_model.{key.removeprefix('text_model.')}": value for key, value in clip.state_dict().items()
-    }
-    t5_keys = {key: value for key, value in t5.state_dict().items() if key != "encoder.embed_tokens.weight"}
-    paths = {name: folder / f"{name}.safetensors" for name in ("transformer", "vae", "clip", "t5")}
-    shutil.copy(random_model / "flux1-kontext-dev.safetensors", paths["transformer"])
-    shutil.copy(random_model / "ae.safetensors", paths["vae"])
-    config = {"config": json.dumps(clip.config.to_dict())}  # its shapes say it for CLIP-L only
-    save_file({key: value.contiguous() for key, value in clip_keys.items()}, paths["clip"], config)
-    save_file({key: value.contiguous() for key, value in t5_keys.items()}, paths["t5"])
-    return paths
-
-
-@pytest.fixture
-def placed(models: Path, single_files: dict[str, Path]) -> Path:
-    """The single files, each in its folder under a name that says nothing."""
-    shutil.copy(single_files["transformer"], models / "diffusion_models" / "mine.safetensors")
-    shutil.copy(single_files["vae"], models / "vae" / "x.safetensors")
-    shutil.copy(single_files["clip"], models / "text_encoders" / "a.safetensors")
-    shutil.copy(single_files["t5"], models / "text_encoders" / "b.safetensors")
-    return models
 
 
 def options(node_list: list[Any], name: str) -> list[str]:
@@ -89,7 +30,7 @@ def test_tiny_is_first_and_says_what_it_is(run: Callable[..., Any], node_list: l
     assert text.startswith("float32 on cpu\n")
     for words in (
         "a FLUX transformer",
-        "the autoencoder of FLUX.1",
+        "an autoencoder of FLUX.1's build",
         "a CLIP text encoder",
         "a T5 text encoder",
     ):
@@ -118,7 +59,7 @@ def test_single_files_are_found_by_content(run: Callable[..., Any], placed: Path
     text = made.ui.as_dict()["text"][0]
     for name in (
         "mine.safetensors: a FLUX",
-        "x.safetensors: the autoencoder",
+        "x.safetensors: an autoencoder",
         "a.safetensors: a CLIP",
         "b.safetensors: a T5",
     ):
@@ -150,6 +91,126 @@ def test_auto_takes_the_largest_that_fits(
         "tokenizer": "sd1_tokenizer",
         "tokenizer_2": "t5_tokenizer",
     }
+
+
+USUAL = {"vae": "ae", "clip_l": "clip_l", "t5xxl": "t5xxl"}
+PLACED = {"vae": "x", "clip_l": "a", "t5xxl": "b"}
+FOLDERS = {"vae": "vae", "clip_l": "text_encoders", "t5xxl": "text_encoders"}
+
+
+def said_of_auto(run: Callable[..., Any], **choices: str) -> list[str]:
+    lines = run("KontextLoadModel", model="mine.safetensors", **choices).ui.as_dict()["text"][0].splitlines()
+    return [line for line in lines if ": auto took " in line]
+
+
+@pytest.mark.parametrize("choice", USUAL)
+def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
+    run: Callable[..., Any], node_list: list[Any], part: Callable[[str], Any], placed: Path, choice: str
+) -> None:
+    """Contents do not tell whose an autoencoder is: Stable Diffusion 3's has the same names and shapes."""
+    files, folder = part("nodes.files"), placed / FOLDERS[choice]
+    own = folder / f"{PLACED[choice]}.safetensors"
+    assert said_of_auto(run) == []
+    choices = {"model": "mine.safetensors", "vae": "auto", "clip_l": "auto", "t5xxl": "auto"}
+    before = loader(node_list).fingerprint_inputs(**choices)
+
+    with safe_open(own, "pt") as file:
+        about = file.metadata()
+    larger = {key: value.double() for key, value in load_file(own).items()}
+    save_file(larger, folder / f"{USUAL[choice]}other.safetensors", about)  # a name that only begins alike
+    shutil.copy(own, folder / f"{USUAL[choice].upper()}-small.safetensors")
+    taken = files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]]
+    assert taken.name == f"{USUAL[choice].upper()}-small.safetensors"
+    assert said_of_auto(run) == [
+        f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too, "
+        "choose in the node if another is meant"
+    ]
+    assert loader(node_list).fingerprint_inputs(**choices) != before, "or the node would not say so"
+    assert said_of_auto(run, **{choice: own.name}) == []
+
+    (folder / "sub").mkdir()
+    shutil.copy(own, folder / "sub" / files.PARTS[choice][-1])
+    taken = files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]]
+    assert taken == folder / "sub" / files.PARTS[choice][-1], "the one with just the usual name comes first"
+    (folder / "link.safetensors").symlink_to(taken)
+    [note] = said_of_auto(run)
+    assert note.startswith(
+        f"{choice}: auto took sub/{taken.name}; {USUAL[choice].upper()}-small.safetensors, "
+    )
+    assert "link.safetensors" not in note, "it is no other file"
+
+
+def _larger_vocabulary(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return tensors | {"shared.weight": torch.zeros(69_328, tensors["shared.weight"].shape[1])}
+
+
+def _without_one(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(key for key in sorted(tensors) if key.endswith(("norm.weight", "norm1.weight")))
+    return {key: value.double() for key, value in tensors.items() if key != name}
+
+
+def _misshapen_one(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    name = next(key for key in sorted(tensors) if key.endswith(("norm.weight", "norm1.weight")))
+    return {key: value.double() for key, value in tensors.items()} | {name: torch.zeros(3)}
+
+
+def _with_one_more(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {key: value.double() for key, value in tensors.items()} | {
+        "encoder.strange.weight": torch.zeros(3)
+    }
+
+
+UNUSABLE = [(choice, change) for choice in USUAL for change in (_without_one, _misshapen_one, _with_one_more)]
+
+
+@pytest.mark.parametrize(("choice", "change"), [("t5xxl", _larger_vocabulary), *UNUSABLE])
+def test_what_auto_would_take_loads(
+    run: Callable[..., Any],
+    part: Callable[[str], Any],
+    placed: Path,
+    choice: str,
+    change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
+) -> None:
+    """A file that cannot be loaded is passed over, whatever its name; alone it is named with the reason."""
+    files, folder = part("nodes.files"), placed / FOLDERS[choice]
+    own = folder / f"{PLACED[choice]}.safetensors"
+    with safe_open(own, "pt") as file:
+        about = file.metadata()
+    unusable = folder / f"{USUAL[choice]}.safetensors"
+    save_file(change(load_file(own)), unusable, about)
+    assert files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]] == own
+    assert said_of_auto(run) == []
+    with pytest.raises(ValueError, match=unusable.name) as alone:
+        run("KontextLoadModel", model="mine.safetensors", **{choice: unusable.name})
+    own.unlink()
+    with pytest.raises(ValueError, match=rf"; {unusable.name} does not fit: ") as caught:
+        run("KontextLoadModel", model="mine.safetensors")
+    reason = str(caught.value).rpartition(" does not fit: ")[2]
+    assert reason in str(alone.value), "both doors give one reason"
+
+
+def test_parts_that_do_not_belong_together_are_refused_before_they_are_read(
+    run: Callable[..., Any], part: Callable[[str], Any], placed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same rule as auto's, for files that were chosen."""
+    tensors = load_file(placed / "text_encoders" / "b.safetensors")
+    wide = {
+        key: value.repeat_interleave(2, dim=-1) if value.shape[-1] == 128 and value.ndim == 2 else value
+        for key, value in tensors.items()
+    }
+    wide = {
+        key: value.repeat_interleave(2, dim=0) if key.endswith((".o.weight", ".wo.weight")) else value
+        for key, value in wide.items()
+    }
+    wide = {
+        key: value.repeat(2) if key.endswith("layer_norm.weight") else value for key, value in wide.items()
+    }
+    save_file(wide, placed / "text_encoders" / "wide.safetensors")
+    monkeypatch.setattr(part("kontext_core.pipeline"), "load_transformer", None)
+    with pytest.raises(
+        ValueError, match=r"wide\.safetensors does not fit .*: it is 256 wide and the transformer takes 128$"
+    ):
+        run("KontextLoadModel", model="mine.safetensors", t5xxl="wide.safetensors")
 
 
 def test_chosen_files_win_over_auto(part: Callable[[str], Any], placed: Path) -> None:
@@ -421,30 +482,6 @@ def test_attention_that_cannot_be_had(run: Callable[..., Any], tiny: Path, image
     model = run("KontextLoadModel", attention="sage")[0]
     with pytest.raises(ValueError, match="attention 'sage' cannot be had here"):
         run("KontextEdit", model=model, image=image, instruction="a", steps=1)
-
-
-@pytest.mark.parametrize("what", ["file", "folder", "file in a folder"])
-def test_links_that_leave_comfyuis_folders(
-    run: Callable[..., Any], placed: Path, random_model: Path, tmp_path: Path, what: str
-) -> None:
-    models = placed / "diffusion_models"
-    name = {"file": "link.safetensors", "folder": "link/", "file in a folder": "copy/"}[what]
-    try:
-        if what == "file":
-            (models / name).symlink_to(shutil.copy(models / "mine.safetensors", tmp_path / "x.safetensors"))
-        elif what == "folder":
-            (models / "link").symlink_to(random_model, target_is_directory=True)
-        else:
-            shutil.copytree(random_model, models / "copy")
-            (models / "copy" / "ae.safetensors").unlink()
-            (models / "copy" / "ae.safetensors").symlink_to(random_model / "ae.safetensors")
-        with pytest.raises(
-            ValueError, match=r"is a link to .*, outside of ComfyUI's model folders; name its folder in"
-        ):
-            run("KontextLoadModel", model=name)
-    finally:
-        if what == "folder":
-            (models / "link").unlink()
 
 
 def test_links_between_comfyuis_folders(run: Callable[..., Any], placed: Path) -> None:

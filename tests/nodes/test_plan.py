@@ -1,13 +1,18 @@
 """What the page is told of references that are not there yet, and that it is what the sampler does."""
 
+import asyncio
+import gzip
+import http.client
 import json
 import re
+import socket
 import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -134,24 +139,24 @@ def test_memory_follows_the_loaders_dtype(answer: Answer) -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ([], "the question must be an object, and it is list"),
-        (question({}, model="tiny"), "the model must be an object, and it is str"),
-        (question({}, model={}), "name of the model must be text, and it is None"),
+        ([], "the question is an empty list; it must be an object"),
+        (question({}, model="tiny"), "the model is 'tiny'; it must be an object"),
+        (question({}, model={}), "name of the model is nothing; it must be text"),
         (question({}, model={"name": "../secret"}), "the model '../secret' is not there"),
         (question({}, model=TINY | {"dtype": "int8"}), "dtype is 'int8'; choose one of auto, bfloat16"),
         (question({}, layout="round"), "layout is 'round'; choose one of auto, offset, index, diagonal"),
         (question(*[{}] * 65), "references must be a list of at most 64"),
-        (question({}, target=[64]), "target must be a pair of height and width in pixels"),
-        (question({}, target=[64, -1]), "target holds -1; it must be a whole number from 0 to 65536"),
+        (question({}, target=[64]), "target is a list of 1; it must be a pair of height and width in pixels"),
+        (question({}, target=[64, -1]), "target is -1; it must be a whole number from 0 to 65536"),
         (question({"sizes": []}), "sizes of reference 1 must be a list of 1 to 64 pairs"),
-        (question({"sizes": [[0, 5]]}), "a size of reference 1 holds 0; it must be a whole number from 1 to"),
-        (question({"sizes": [[5, True]]}), "a size of reference 1 holds True"),
+        (question({"sizes": [[0, 5]]}), "a size of reference 1 is 0; it must be a whole number from 1 to"),
+        (question({"sizes": [[5, True]]}), "a size of reference 1 is True"),
         (question({}, {"fit": "squeeze"}), "fit of reference 2 is 'squeeze'"),
         (question({"strength": float("nan")}), "strength of reference 1 is nan; it must be a number from 0"),
         (question({"strength": "1"}), "strength of reference 1 is '1'"),
-        (question({"max_tokens": 0.5}), "max_tokens of reference 1 holds 0.5"),
+        (question({"max_tokens": 0.5}), "max_tokens of reference 1 is 0.5"),
         (question({"place": "1 2"}), "place is '1 2'; it must be three whole numbers"),
-        (question({"place": 3}), "place of reference 1 must be text"),
+        (question({"place": 3}), "place of reference 1 is 3; it must be text"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(answer: Answer, wrong: Any, said: str) -> None:
@@ -181,14 +186,82 @@ def test_the_page_can_ask(server: Server) -> None:
     assert (status, made["tokens"]) == (200, 224)
     for body, said in (
         (json.dumps(question({}, layout="round")).encode(), "layout is 'round'"),
-        (b"{", "Expecting property name"),
-        (b"[" * 60_000, "maximum recursion depth"),
+        (b"{", "the question is not JSON: Expecting property name"),
+        (b"", "a question must have 1 to 65536 bytes"),
         (b" " * 70_000, "a question must have 1 to 65536 bytes"),
-        (b"\xff\xfe", "'utf-8' codec can't decode"),
+        (b"[" * 60_000, "the question is nested too deeply, or holds a number that is too long"),
+        (b'{"a":' * 12_000, "the question is nested too deeply, or holds a number that is too long"),
+        (b'{"target": %s}' % (b"9" * 5000), "the question is nested too deeply, or holds a number that is"),
+        (b'{"target": NaN}', "target is nan; it must be a pair"),
+        (b"\xff\xfe", "a question must be text in UTF-8"),
+        (json.dumps(question({"place": f"{'9' * 5000} 0 0"})).encode(), f"place is '{'9' * 60}' and so on;"),
+        (json.dumps(question({}, layout="\ud83d")).encode(), "layout is '\\ud83d'; choose one of"),
+        (json.dumps(question({}, model={"name": "a\0b"})).encode(), "the model 'a\\x00b' is not there"),
     ):
         status, made = asked(server, body)
         assert status == 400, body[:20]
         assert made["error"].startswith(said)
+        assert "\n" not in made["error"]
+        assert len(made["error"]) < 400
+
+
+def sent(server: Server, head: str, body: bytes) -> tuple[int, str]:
+    """A question by hand. Returns: the status, and what is said about the fault."""
+    host, port = server.url.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=60) as line:
+        line.sendall(f"POST /kontext/plan HTTP/1.1\r\nHost: x\r\n{head}\r\n".encode() + body)
+        reply = http.client.HTTPResponse(line)
+        reply.begin()
+        text = reply.read()
+        return reply.status, json.loads(text).get("error", "") if text.startswith(b"{") else text.decode()
+
+
+@pytest.mark.comfy
+@pytest.mark.parametrize("charset", ["utf-8", "UTF8", '"utf-8"', ""])
+def test_a_question_is_read_as_utf_8(server: Server, charset: str) -> None:
+    body = json.dumps(question({})).encode()
+    head = f"Content-Type: application/json; charset={charset}\r\nContent-Length: {len(body)}\r\n"
+    assert sent(server, head, body) == (200, "")
+
+
+@pytest.mark.comfy
+@pytest.mark.parametrize("charset", ["bogus", "utf-16", "latin-1", "base64", "idna", "x" * 200])
+def test_a_question_in_another_charset(server: Server, charset: str) -> None:
+    body = json.dumps(question({})).encode()
+    head = f"Content-Type: application/json; charset={charset}\r\nContent-Length: {len(body)}\r\n"
+    assert sent(server, head, body) == (400, "a question must be text in UTF-8")
+
+
+@pytest.mark.comfy
+def test_a_question_whose_length_or_encoding_is_another(server: Server) -> None:
+    body = json.dumps(question({})).encode()
+    cut = f"Content-Length: {len(body) - 5}\r\n"
+    assert sent(server, cut, body[:-5])[1].startswith("the question is not JSON: ")
+    packed = f"Content-Encoding: gzip\r\nContent-Length: {len(body)}\r\n"
+    assert sent(server, packed, body) == (
+        400, "the question did not arrive whole: its length or its encoding is another",
+    )  # fmt: skip
+    bomb = gzip.compress(b" " * 50_000_000)
+    head = f"Content-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n"
+    assert sent(server, head, bomb) == (400, "a question must have 1 to 65536 bytes")
+    chunked = b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+    assert sent(server, "Transfer-Encoding: chunked\r\n", chunked) == (200, "")
+    for head in (cut, "Content-Length: abc\r\n", "Content-Length: -1\r\n", "Transfer-Encoding: chunked\r\n"):
+        assert sent(server, head, body)[0] == 400
+
+
+def test_a_question_that_does_not_end_is_not_waited_for(
+    part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()  # announced, and never sent
+
+    host = part("nodes.host")
+    monkeypatch.setattr(host, "LONGEST_ASKED", 0.01)
+    request = SimpleNamespace(content=SimpleNamespace(iter_any=pieces), charset=None)
+    with pytest.raises(ValueError, match="the question did not arrive whole"):
+        asyncio.run(host._question(request))
 
 
 _ASK = """

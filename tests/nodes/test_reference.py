@@ -100,7 +100,7 @@ def test_places_that_are_none(run: Run, place: str) -> None:
     ("region", "sentence"),
     [
         (torch.zeros(1, 64, 64), "the region mask marks nothing"),
-        (torch.zeros(0, 64, 64), r"the region mask \(0, 64, 64\) is empty"),
+        (torch.zeros(0, 64, 64), r"the region mask \(0, 64, 64\) must be"),
         (torch.ones(3, 64, 64), "the region is a batch of 3 masks"),
         (torch.full((1, 64, 64), torch.nan), "not finite"),
     ],

@@ -24,11 +24,26 @@ MODEL = "random/"
 PATIENCE_S = 300  # a busy machine takes its time
 PROBE = """
 import gc
+import json
 from aiohttp import web
 from comfy import model_management
 from server import PromptServer
 
-NODE_CLASS_MAPPINGS = {}
+class AnyType(str):
+    def __ne__(self, other):
+        return False
+
+class Wire:  # hands on any value of JSON by a wire of any type
+    RETURN_TYPES, FUNCTION, CATEGORY = (AnyType("*"),), "hand_on", "probe"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"text": ("STRING", {"default": "null"})}}
+
+    def hand_on(self, text):
+        return (json.loads(text),)
+
+NODE_CLASS_MAPPINGS = {"Wire": Wire}
 
 @PromptServer.instance.routes.get("/probe")
 async def probe(request):
@@ -312,6 +327,94 @@ def test_missing_model_is_refused_with_folder_and_file(client: Client) -> None:
     assert len(faults) == 1
     assert "diffusion_models" in faults[0]["details"]
     assert "flux1-dev-kontext_fp8_scaled.safetensors" in faults[0]["details"]
+
+
+def wire(value: Any) -> dict[str, Any]:
+    return node("Wire", text=json.dumps(value))
+
+
+def test_names_by_wires(server: Server, client: Client) -> None:
+    """What a wire brings is checked when it has come; and then nothing runs again that did not change."""
+    folder = server.base / "models" / "loras" / "sub"
+    folder.mkdir(parents=True, exist_ok=True)
+    module = "lora_unet_double_blocks_0_img_attn_proj"
+    save_file(
+        {
+            f"{module}.lora_down.weight": torch.ones(2, 128),
+            f"{module}.lora_up.weight": torch.ones(128, 2),
+        },
+        folder / "wired.safetensors",
+    )
+    names = {
+        "model": MODEL,
+        "vae": "auto",
+        "clip_l": "auto",
+        "t5xxl": "auto",
+        "dtype": "auto",
+        "device": "auto",
+    }
+    names |= {"lora": "sub\\wired.safetensors", "file": "example (comes along)"}
+    wires = {name: [f"wire {name}", 0] for name in names}
+    inputs = {"lora": wires.pop("lora"), "file": wires.pop("file")}
+    graph = {f"wire {name}": wire(value) for name, value in names.items()} | {
+        "2": node("KontextLoadModel", **wires),
+        "3": node("KontextLora", model=["2", 0], lora=inputs["lora"], strength=1.0),
+        "4": node("KontextLoadChain", file=inputs["file"]),
+        "5": node("KontextEdit", model=["3", 0], image=["4", 1], instruction="make it red", **EDIT),
+        "6": node("SaveImage", images=["5", 0], filename_prefix="wired"),
+    }
+    assert client.run(graph).images("6")
+    again = client.run(graph)
+    assert set(again.executed) == set()
+    assert set(again.cached) == set(graph)
+
+    graph["wire lora"] = wire("sub/gone.safetensors")
+    details = failing(client, graph)
+    assert (details["node_id"], details["exception_type"]) == ("3", "ValueError")
+    assert "the LoRA 'sub/gone.safetensors' is not there" in details["exception_message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        (
+            "seed",
+            2**64,
+            "seed is 18446744073709551616; it must be a whole number from 0 to 18446744073709551615",
+        ),
+        ("steps", 10_000_000, "steps is 10000000; it must be a whole number from 1 to 1000"),
+        ("guidance", float("nan"), "guidance is nan; it must be a number from 0 to 100"),
+        ("fit", "squash", "fit is 'squash'; choose one of crop, pad, stretch, none"),
+        ("instruction", None, "instruction is nothing; it must be text"),
+        ("image", [1, 2], "image is a list of 2; it must be an IMAGE"),
+        ("model", {}, "model is a dictionary; it must be a model from Kontext Load Model"),
+    ],
+)
+def test_values_by_wires(client: Client, name: str, value: Any, said: str) -> None:
+    graph = turns() | {"9": wire(value)}
+    graph["3"]["inputs"][name] = ["9", 0]
+    details = failing(client, graph)
+    assert (details["node_id"], details["exception_type"]) == ("3", "ValueError")
+    assert details["exception_message"].startswith(said)
+
+
+def test_links_take_no_node_away(server: Server, client: Client, random_model: Path) -> None:
+    """Those that lead to another drive, to nothing, and round in circles."""
+    kinds = ("diffusion_models", "vae", "loras", "diffusers")
+    links: list[Path] = []
+    for folder in (server.base / "models" / kind for kind in kinds):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, target in (("far", random_model), ("gone", server.base / "nowhere"), ("round", folder)):
+            links.append(folder / name)
+            links[-1].symlink_to(target, target_is_directory=True)
+    try:
+        for name in ("KontextLoadModel", "KontextLora", "KontextLoadChain"):
+            assert name in client.object_info(name)
+        model = client.object_info("KontextLoadModel")["KontextLoadModel"]["input"]["required"]["model"]
+        assert model[1]["options"] == ["tiny (comes along)", "far/", MODEL]
+    finally:
+        for link in links:
+            link.unlink()
 
 
 def asked(client: Client, path: str, body: dict[str, Any] | None = None) -> Any:

@@ -179,7 +179,7 @@ def test_one_kind_is_not_another(transformer, vae: VAE, write):
         CheckpointError, match=r"is a FLUX transformer of its own size and not the autoencoder"
     ):
         load_vae(transformer_path)
-    with pytest.raises(CheckpointError, match=r"is the autoencoder of FLUX\.1 and not the transformer"):
+    with pytest.raises(CheckpointError, match=r"is an autoencoder of FLUX\.1's build and not"):
         load_transformer(vae_path)
 
 
