@@ -47,8 +47,13 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
     ("line", "sentence"),
     [
         ("{", "it is not JSON"),
-        (b"\xff\xfe{}", "it is not JSON"),
-        ("[" * 100_000, "it is not JSON"),
+        (b"\xff\xfe{}", "it is not JSON (it is not UTF-8)"),
+        ("[" * 100_000, "it is not JSON that can be read (it is nested too deeply)"),
+        (
+            '{"seed": ' + "9" * 5000 + "}",
+            "it is not JSON that can be read (a number has thousands of digits)",
+        ),
+        (b'{"instructions": "' + b"x" * 2**24 + b'"}', "it is longer than 16 MiB"),
         ("[1]", "it must be an object"),
         ({**GOOD, "sede": 1}, "'sede' is not known; a line may have id, pictures, instructions, seed"),
         ({"pictures": "a.png"}, "instructions must be a text or a list of texts, and there are none"),
@@ -83,6 +88,14 @@ def test_a_bad_line_is_one_sentence_and_the_rest_goes_on(
     assert fault.startswith("line 2 of edits.jsonl: ")
     assert sentence in fault
     assert "\n" not in fault
+
+
+def test_texts_have_no_half_characters(folder: Path, lines: Callable[..., Path]) -> None:
+    text = r'{"instructions": ["half \ud83c", "a\u0000b", "\ud83c\udf08"], "negative": "\udce9", "cfg": 2}'
+    (edit,), faults = read_edits(lines(text), folder, {})
+    assert faults == []
+    assert edit.instructions == ("half \ufffd", "a\ufffdb", "\U0001f308")
+    assert edit.settings["negative_prompt"] == "\ufffd"
 
 
 def test_ids_tell_edits_apart_and_do_not_depend_on_the_line(folder: Path, lines: Callable[..., Path]) -> None:
