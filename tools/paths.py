@@ -42,6 +42,14 @@ def cache_folder() -> Path:
     return Path(base) / "kontext-nodes"
 
 
+def not_ours(cache: Path, error: PermissionError) -> ToolError:
+    """What to do about a cache that this user may not use."""
+    return ToolError(
+        f"The cache folder {cache} is not for this user ({error.strerror}): set KONTEXT_CACHE to a folder of yours, as in "
+        "'KONTEXT_CACHE=/tmp/cache make demo'."
+    )
+
+
 @contextmanager
 def cache_workshop(cache: Path) -> Generator[Path]:
     """A new folder in the cache, gone at the end; those that a kill left there go too.
@@ -55,10 +63,7 @@ def cache_workshop(cache: Path) -> Generator[Path]:
                 shutil.rmtree(left, ignore_errors=True)
         workshop = TemporaryDirectory(prefix=f".making-{os.getpid()}-", dir=cache)
     except PermissionError as error:
-        raise ToolError(
-            f"The cache folder {cache} cannot be written to ({error.strerror}): set KONTEXT_CACHE to a folder of yours, as in "
-            "'KONTEXT_CACHE=/tmp/cache make demo'."
-        ) from error
+        raise not_ours(cache, error) from error
     with workshop as folder:
         yield Path(folder)
 

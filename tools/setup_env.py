@@ -42,26 +42,17 @@ def ensure_venv(venv: Path) -> str:
     """
     python = venv_python(venv)
     version = _venv_version(python)
-    if version is None:
-        if venv.is_symlink():
-            raise ToolError(
-                f"{venv} is a link, and no Python runs where it leads: remove it, or mend what it leads to."
-            )
-        half_made = venv.exists()
-        if half_made:
-            shutil.rmtree(venv)
-        _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
-        return "half-made, so made anew" if half_made else "made"
-    check_version(version, f"the one in {venv}")
-    if (
-        subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False).returncode
-        != 0
-    ):
+    if version is not None:
+        check_version(version, f"the one in {venv}")
+        moved = moved_venv.mend(venv)
+        if _has_pip(python):
+            return "mended: it was moved here" if moved else "there already"
         _call(
             [str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)"
         )
-        return "mended: it lacked pip"
-    return "mended: it was moved here" if moved_venv.mend(venv) else "there already"
+        if _has_pip(python):  # where only half of it is there, ensurepip takes it for whole
+            return "mended: it lacked pip"
+    return _make_venv(venv)
 
 
 def fingerprint(root: Path = ROOT) -> str:
@@ -162,6 +153,25 @@ def _stamp(venv: Path) -> Path:
 
 def _log(venv: Path) -> Path:
     return venv / "kontext-setup.log"
+
+
+def _make_venv(venv: Path) -> str:
+    if venv.is_symlink():
+        raise ToolError(
+            f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it leads to."
+        )
+    half_made = venv.exists()
+    if half_made and not venv.is_dir():
+        raise ToolError(f"{venv} is no folder: move it away, for the Python environment is made there.")
+    if half_made:
+        shutil.rmtree(venv)
+    _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
+    return "half-made, so made anew" if half_made else "made"
+
+
+def _has_pip(python: Path) -> bool:
+    command = [str(python), "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _call(command: list[str], what: str) -> None:

@@ -129,10 +129,14 @@ def test_a_cache_of_somebody_else_is_one_sentence(tmp_path: Path, monkeypatch: p
     for name, holder in (("mkdir", Path), ("TemporaryDirectory", paths)):
         monkeypatch.setattr(holder, name, refuse)
         with pytest.raises(
-            ToolError, match=r"^The cache folder .* cannot be written to \(Permission denied\): set KONTEXT"
+            ToolError, match=r"^The cache folder .* is not for this user \(Permission denied\): set KONTEXT"
         ):
             fetch(tmp_path, PYTHON, (("one", serve),))
         monkeypatch.undo()
+    monkeypatch.setenv("KONTEXT_CACHE", str(tmp_path))
+    monkeypatch.setattr(comfyui, "is_comfyui", refuse)
+    with pytest.raises(ToolError, match=r"^The cache folder .* is not for this user"):
+        comfyui._cached_or_fetched(PYTHON)
 
 
 def test_no_home_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,20 @@ def test_half_made_environment_is_made_anew(tmp_path: Path) -> None:
     assert setup_env.ensure_venv(venv) == "there already"
 
 
+def test_half_of_pip_is_none(tmp_path: Path) -> None:
+    """As a kill leaves it: ensurepip takes its list of files for the whole of it."""
+    venv = tmp_path / "venv"
+    setup_env.ensure_venv(venv)
+    (package,) = venv.glob("**/site-packages/pip")
+    shutil.rmtree(package)
+    assert setup_env.ensure_venv(venv) == "half-made, so made anew"
+    assert setup_env.ensure_venv(venv) == "there already"
+    (package,) = venv.glob("**/site-packages/pip")
+    for folder in (package, *package.parent.glob("pip-*.dist-info")):
+        shutil.rmtree(folder)
+    assert setup_env.ensure_venv(venv) == "mended: it lacked pip"
+
+
 def test_environment_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup_env, "_venv_version", lambda _python: (3, 10))
     with pytest.raises(ToolError, match=r"the one in .* is 3\.10: .* after deleting that folder\."):
@@ -179,10 +193,17 @@ def test_a_link_that_leads_to_no_environment_is_left_alone(tmp_path: Path, targe
     venv = tmp_path / "venv"
     venv.symlink_to(tmp_path / target, target_is_directory=True)
     with pytest.raises(
-        ToolError, match=r"venv is a link, and no Python runs where it leads: remove it, or mend"
+        ToolError, match=r"venv is a link, and what it leads to is no Python environment: remove it"
     ):
         setup_env.ensure_venv(venv)
     assert venv.is_symlink()
+
+
+def test_a_file_where_the_environment_should_be_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "venv").write_text("mine")
+    with pytest.raises(ToolError, match=r"venv is no folder: move it away"):
+        setup_env.ensure_venv(tmp_path / "venv")
+    assert (tmp_path / "venv").read_text() == "mine"
 
 
 def test_packages_that_cannot_be_looked_through(monkeypatch: pytest.MonkeyPatch) -> None:
