@@ -6,15 +6,11 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from .edit_settings import ALLOWED
+
 TINY = "tiny"  # the model that comes along, by its name
 _LONGEST = 30  # letters of a wrong value that are repeated
 _UNPRINTABLE = re.compile(r"[\0\ud800-\udfff]")
-
-
-def clean_text(text: str) -> str:
-    """A text for the model: a NUL, half a character and what a shell handed over in no encoding become a question mark
-    in a diamond, as in any text that is read with errors."""
-    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def path(text: str) -> Path:
@@ -42,6 +38,13 @@ def file_and_strength(text: str) -> tuple[Path, float]:
     if not math.isfinite(strength):
         raise argparse.ArgumentTypeError(f"{_short(text)}: a strength is a finite number")
     return path(name if colon else text), strength
+
+
+def setting(name: str) -> Callable[[str], float]:
+    """A number that an edit depends on, within its own range. Args: name: a field of `EditSettings`."""
+    allowed = ALLOWED[name]
+    low = 0.0 if allowed.low is None else allowed.low
+    return whole_number(int(low), int(allowed.high)) if allowed.whole else number(low, allowed.high)
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
@@ -110,5 +113,5 @@ def _float(text: str) -> float:
 
 def _short(text: str) -> str:
     """What was given, as far as it can be read."""
-    shown = clean_text(text)
+    shown = _UNPRINTABLE.sub("\ufffd", text)  # half a character, as of an argument that is no UTF-8
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."

@@ -15,7 +15,6 @@ from typing import Any
 
 from PIL import Image
 
-from kontext_core.arguments import clean_text
 from kontext_core.chain.sheet import Tile, contact_sheet
 from kontext_core.disk import make_folder, whole
 from kontext_core.images import from_file, from_pil, to_pil
@@ -67,7 +66,7 @@ def task(photo: Path | None, prompt: str | None) -> Task:
 
 def instructions(prompt: str) -> tuple[str, ...]:
     """One instruction a turn, as separated by semicolons; the empty prompt is one turn without an instruction."""
-    return tuple(part.strip() for part in clean_text(prompt).split(";") if part.strip()) or ("",)
+    return tuple(part.strip() for part in prompt.split(";") if part.strip()) or ("",)
 
 
 def truths(scene: Scene | None, turns: Sequence[str]) -> tuple[Scene | None, ...]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..arguments import clean_text
 from ..config import LAYOUTS
 from ..images import FITS
 
@@ -130,7 +129,7 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; a line may have {', '.join(_KEYS)}")
     names = _texts("pictures", given.get("pictures", []))
-    instructions = tuple(map(clean_text, _texts("instructions", given.get("instructions"))))
+    instructions = _texts("instructions", given.get("instructions"))
     if not instructions:
         raise ValueError("it has no instructions; give one, or an empty text for none")
     settings = dict(defaults)
@@ -139,7 +138,7 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
             continue
         if not fits(given[key]):
             raise ValueError(f"{key} is {_short(given[key])} and must be {allowed}")
-        settings[name] = clean_text(given[key]) if isinstance(given[key], str) else given[key]
+        settings[name] = given[key]
     if settings.get("cfg_scale", 1) != 1 and "negative_prompt" not in settings:
         raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
     chosen = given.get("id", _named(names, instructions, settings))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..arguments import count, path, whole_number
+from ..arguments import count, path, setting
 
 MOST_WORKERS = 1024
 ENGINES = ("processes", "ray")
@@ -22,7 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps",
-        type=whole_number(1, 1000),
+        type=setting("steps"),
         default=28,
         help="denoising steps where a line says nothing (28)",
     )

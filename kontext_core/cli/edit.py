@@ -6,12 +6,12 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import clean_text, count, number, path, whole_number
+from ..arguments import count, path, setting
 from ..batch.options import add_options
 from ..remote.follow import Line
 from .examples import EXAMPLES
 from .interrupts import importing
-from .options import MOST_STEPS, SEEDS, Subcommands, loading_options, lora_option, model_options
+from .options import Subcommands, loading_options, lora_option, model_options
 from .output import ERR, say
 
 if TYPE_CHECKING:
@@ -25,25 +25,21 @@ def add_edit(commands: Subcommands) -> None:
     edit = commands.add_parser("edit", help="edit a picture, one turn for each instruction", epilog=EXAMPLES)
     edit.formatter_class = argparse.RawDescriptionHelpFormatter
     edit.add_argument("picture", type=path)
-    edit.add_argument(
-        "instruction", type=clean_text, nargs="+", help="each is a turn on the result of the one before"
-    )
+    edit.add_argument("instruction", nargs="+", help="each is a turn on the result of the one before")
     edit.add_argument(
         "--reference", type=path, action="append", default=[], help="a further picture, for every turn"
     )
     lora_option(edit)
     model_options(edit)
     loading_options(edit)
-    edit.add_argument(
-        "--steps", type=whole_number(1, MOST_STEPS), default=28, help="denoising steps of a turn (28)"
-    )
+    edit.add_argument("--steps", type=setting("steps"), default=28, help="denoising steps of a turn (28)")
     edit.add_argument(
         "--guidance",
-        type=number(0, 100),
+        type=setting("guidance"),
         default=2.5,
         help="distilled guidance (2.5), where the model has it",
     )
-    edit.add_argument("--seed", type=whole_number(*SEEDS), default=0)
+    edit.add_argument("--seed", type=setting("seed"), default=0)
     edit.add_argument("--fit", default="crop", choices=("crop", "pad", "stretch", "none"))
     edit.add_argument(
         "--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given"

@@ -8,8 +8,6 @@ from ..arguments import file_and_strength as file_and_strength
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
-MOST_STEPS = 1000
-SEEDS = -(2**63), 2**64 - 1  # what PyTorch's generators take
 positive = count(1_000_000)
 
 

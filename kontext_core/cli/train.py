@@ -6,9 +6,9 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from ..arguments import count, minutes, path, whole_number
+from ..arguments import count, minutes, path, setting, whole_number
 from .interrupts import importing
-from .options import MOST_STEPS, Subcommands, model_options, positive
+from .options import Subcommands, model_options, positive
 from .output import say
 
 MOST_THREADS = 1024
@@ -44,7 +44,7 @@ def add_score(commands: Subcommands) -> None:
     score.add_argument(
         "--chains", type=whole_number(0, 1_000_000), default=50, help="five-turn chains, 0 for none (50)"
     )
-    score.add_argument("--steps", type=whole_number(1, MOST_STEPS), default=20)
+    score.add_argument("--steps", type=setting("steps"), default=20)
     score.add_argument("--kinds", help="only these, with commas between")
     score.add_argument("--output", type=path, help="folder for scores.json and grid.png")
     score.set_defaults(command=_score)

@@ -9,7 +9,6 @@ import pytest
 
 from kontext_core import arguments
 from kontext_core.arguments import (
-    clean_text,
     count,
     file_and_strength,
     gib,
@@ -17,23 +16,9 @@ from kontext_core.arguments import (
     model,
     number,
     path,
+    setting,
     whole_number,
 )
-
-
-@pytest.mark.parametrize(
-    ("given", "text"),
-    [
-        ("plain, schön 日 🌈", "plain, schön 日 🌈"),
-        ("caf\udce9", "caf\ufffd"),  # as Python hands over an argument in Latin-1
-        ("half \ud83c", "half \ufffd"),
-        ("a\0b", "a\ufffdb"),
-        ("two\nlines\t", "two\nlines\t"),
-    ],
-)
-def test_texts_have_no_half_characters(given: str, text: str) -> None:
-    assert clean_text(given) == text
-    clean_text(given).encode()
 
 
 def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -86,6 +71,17 @@ def test_what_is_taken() -> None:
     assert [REAL(text) for text in ("0", "100", "2.5")] == [0, 100, 2.5]
     assert [SOME(text) for text in ("1", "64")] == [1, 64]
     assert (gib("0.5"), minutes("3")) == (0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"), [("steps", 1, 1000), ("seed", -(2**63), 2**64 - 1), ("guidance", 0, 100)]
+)
+def test_settings_of_an_edit_have_their_own_ranges(name: str, low: int, high: int) -> None:
+    kind = setting(name)
+    assert [kind(str(end)) for end in (low, high)] == [low, high]
+    for outside in (low - 1, high + 1):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"{outside} is not a .*number from "):
+            kind(str(outside))
 
 
 def test_the_name_of_the_tiny_model_is_that_of_its_folder() -> None:

@@ -94,6 +94,24 @@ def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.Capt
     assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}
 
 
+def test_an_instruction_in_another_encoding(tmp_path: Path) -> None:
+    """As a shell hands it over: bytes that are no UTF-8, and half an emoji that was cut off."""
+    command = [
+        sys.executable,
+        "-m",
+        "kontext_core.cli",
+        "edit",
+        PICTURE,
+        b"make the caf\xe9 red",
+        b"\xed\xa0\xbc",
+    ]
+    options = ["--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
+    ended = subprocess.run([*command, *options], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"turn 1: make the caf\\udce9 red -> " in ended.stderr
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_edit_cuts_the_padding_off_in_every_turn(tmp_path: Path) -> None:
     picture = tmp_path / "wide.png"
     Image.new("RGB", (200, 100), "green").save(picture)

@@ -90,14 +90,6 @@ def test_a_bad_line_is_one_sentence_and_the_rest_goes_on(
     assert "\n" not in fault
 
 
-def test_texts_have_no_half_characters(folder: Path, lines: Callable[..., Path]) -> None:
-    text = r'{"instructions": ["half \ud83c", "a\u0000b", "\ud83c\udf08"], "negative": "\udce9", "cfg": 2}'
-    (edit,), faults = read_edits(lines(text), folder, {})
-    assert faults == []
-    assert edit.instructions == ("half \ufffd", "a\ufffdb", "\U0001f308")
-    assert edit.settings["negative_prompt"] == "\ufffd"
-
-
 def test_ids_tell_edits_apart_and_do_not_depend_on_the_line(folder: Path, lines: Callable[..., Path]) -> None:
     others = [{**GOOD, "seed": 1}, {**GOOD, "pictures": "b.png"}, {"instructions": "make it night"}]
     there, _ = read_edits(lines(GOOD, *others), folder, {})
