@@ -1,4 +1,4 @@
-"""What may stand on a command line, as argparse takes it: texts, paths, numbers. Nothing here needs PyTorch."""
+"""What may stand on a command line, as argparse takes it: paths and numbers. Nothing here needs PyTorch."""
 
 import argparse
 import math
@@ -14,7 +14,7 @@ _UNPRINTABLE = re.compile(r"[\0\ud800-\udfff]")
 
 
 def path(text: str) -> Path:
-    """A file or folder; ~ and ~name are home folders."""
+    """Read a file or folder; ~ and ~name are home folders."""
     if "\0" in text:
         raise argparse.ArgumentTypeError(f"{_short(text)} is no path: it holds a NUL")
     try:
@@ -29,7 +29,7 @@ def model(text: str) -> str:
 
 
 def file_and_strength(text: str) -> tuple[Path, float]:
-    """A file and its strength: FILE, or FILE:STRENGTH where what follows the last colon is a number."""
+    """Read FILE, or FILE:STRENGTH where what follows the last colon is a number."""
     name, colon, behind = text.rpartition(":")
     try:
         strength = float(behind) if colon else 1.0
@@ -41,14 +41,18 @@ def file_and_strength(text: str) -> tuple[Path, float]:
 
 
 def setting(name: str) -> Callable[[str], float]:
-    """A number that an edit depends on, within its own range. Args: name: a field of `EditSettings`."""
+    """Take a number that an edit depends on, within its own range.
+
+    Args:
+        name: a field of `EditSettings`.
+    """
     allowed = ALLOWED[name]
     low = 0.0 if allowed.low is None else allowed.low
     return whole_number(int(low), int(allowed.high)) if allowed.whole else number(low, allowed.high)
 
 
 def whole_number(least: int, most: int) -> Callable[[str], int]:
-    """A whole number from `least` to `most`."""
+    """Take a whole number from `least` to `most`."""
 
     def whole(text: str) -> int:
         try:
@@ -63,7 +67,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
 
 
 def number(least: float, most: float) -> Callable[[str], float]:
-    """A number from `least` to `most`."""
+    """Take a number from `least` to `most`."""
 
     def real(text: str) -> float:
         value = _float(text)
@@ -75,7 +79,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
 
 
 def count(most: int) -> Callable[[str], int]:
-    """How many of something there are to be, 1 to `most`."""
+    """Take a count of something, 1 to `most`."""
 
     def positive(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
@@ -88,12 +92,12 @@ def count(most: int) -> Callable[[str], int]:
 
 
 def gib(text: str) -> float:
-    """An amount of memory."""
+    """Read an amount of memory."""
     return _above_zero(text, f"{_short(text)} is no amount of memory; give GiB above 0")
 
 
 def minutes(text: str) -> float:
-    """A time."""
+    """Read a time."""
     return _above_zero(text, f"{_short(text)} is no time; give minutes above 0")
 
 
@@ -112,6 +116,6 @@ def _float(text: str) -> float:
 
 
 def _short(text: str) -> str:
-    """What was given, as far as it can be read."""
+    """Repeat what was given, as far as it can be read."""
     shown = _UNPRINTABLE.sub("\ufffd", text)  # half a character, as of an argument that is no UTF-8
     return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."

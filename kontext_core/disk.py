@@ -47,7 +47,7 @@ def whole(*paths: Path) -> Generator[tuple[Path, ...]]:
 
 
 def partial_path(path: Path) -> Path:
-    """Where a file is written until it is whole: beside it, under a short name that nobody else is writing to."""
+    """Name where a file is written until it is whole: beside it, short, and nobody else's."""
     writer = f"{path.name}\0{os.getpid()}\0{threading.get_ident()}"
     digest = hashlib.sha256(writer.encode("utf-8", "surrogatepass")).hexdigest()[:12]
     return path.parent / f".{path.name[:24]}.{digest}.part"
@@ -93,9 +93,13 @@ def create(path: Path, data: bytes) -> None:
 
 
 def numbered(folder: Path, stem: str, ending: str, number: int) -> Path:
-    """The file that is called `stem` and `ending`, from the second on with a number: a.png, a-2.png, a-3.png.
+    """Name a file by `stem` and `ending`, from the second on with a number: a.png, a-2.png, a-3.png.
 
-    Args: stem: is cut where the disk takes no name as long as that. ending: stays whole.
+    Args:
+        folder: where it is to be.
+        stem: is cut where the disk takes no name as long as that.
+        ending: stays whole.
+        number: 1 for the first.
     """
     tail, dot, suffix = ending.rpartition(".")
     ending = f"{tail}{'' if number == 1 else f'-{number}'}{dot}{suffix}"
@@ -106,7 +110,7 @@ def numbered(folder: Path, stem: str, ending: str, number: int) -> Path:
 
 
 def free_number(folder: Path, stem: str, endings: Iterable[str]) -> int:
-    """The first number under which none of these files is there yet, see `numbered`."""
+    """Find the first number under which none of these files is there yet, see `numbered`."""
     number, endings = 1, tuple(endings)
     while any(os.path.lexists(numbered(folder, stem, ending, number)) for ending in endings):
         number += 1
@@ -114,7 +118,9 @@ def free_number(folder: Path, stem: str, endings: Iterable[str]) -> int:
 
 
 def write_new(folder: Path, stem: str, ending: str, data: bytes, number: int = 1) -> Path:
-    """Write a new file under the first number from `number` on that is free, see `numbered`; nothing is overwritten.
+    """Write a new file under the first number from `number` on that is free, see `numbered`.
+
+    Nothing is overwritten.
 
     Raises: OSError in one sentence if it cannot be written.
     """
@@ -153,7 +159,7 @@ def _replace(partials: Sequence[Path], paths: Sequence[Path]) -> None:
 
 
 def _put(partial: Path, path: Path) -> None:
-    """Let a whole file take a place where nothing is. Raises: FileExistsError if there is something after all."""
+    """Let a whole file take a free place. Raises: FileExistsError if something is there after all."""
     try:
         os.link(partial, path)
     except FileExistsError:

@@ -1,4 +1,4 @@
-"""How a model is loaded, as command lines say it: for an edit, for each worker of a batch, for each of several devices."""
+"""How a model is loaded, as command lines say it, for an edit, a batch, several devices."""
 
 import argparse
 from collections.abc import Sequence
@@ -23,8 +23,17 @@ class ModelOptions:
     """Values that go through JSON, with the meaning of `Pipeline.load`.
 
     Args:
-        model: "tiny", or a path. loras: (file, strength) of each. memory: GiB; None is what is free on a GPU.
-        attention: one of `attention_backends.BACKENDS`, or "auto". threads: of the CPU; 0 as PyTorch likes.
+        model: "tiny", or a path.
+        device: None is the GPU where there is one.
+        loras: (file, strength) of each.
+        memory: GiB; None is what is free on a GPU.
+        waits: where weights wait that visit the device.
+        weights: how large matrices are kept; None as they are stored.
+        compile: whether blocks are compiled.
+        float8: whether they multiply in float8.
+        attention: one of `attention_backends.BACKENDS`, or "auto".
+        graph: whether steps are recorded as a CUDA graph.
+        threads: of the CPU; 0 as PyTorch likes.
         sharers: processes that share the device, each of which may take its part.
     """
 
@@ -43,7 +52,7 @@ class ModelOptions:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Self:
-        """From the options that `cli.options` adds to a command; paths are absolute, for processes in other folders."""
+        """Read the options that `cli.options` adds to a command; paths become absolute."""
         return cls(
             options.model if options.model == TINY else str(Path(options.model).absolute()),
             options.device,
@@ -58,7 +67,7 @@ class ModelOptions:
         )
 
     def load(self) -> "Pipeline":
-        """The model, with its LoRAs. Raises: as `Pipeline.load` and `Pipeline.with_loras`."""
+        """Load the model, with its LoRAs. Raises: as `Pipeline.load` and `Pipeline.with_loras`."""
         from .kernels import Wishes
         from .pipeline import Pipeline
 
@@ -83,7 +92,7 @@ class ModelOptions:
         return pipeline.with_loras([Lora(path, strength) for path, strength in self.loras])
 
     def picture_options(self) -> dict[str, Any]:
-        """Those that change pictures, but for the model and its LoRAs; empty where all are the usual ones."""
+        """List those that change pictures, but for model and LoRAs; none where all are the usual ones."""
         backend = BACKENDS.get(self.attention)
         chosen = {
             "weights": self.weights,

@@ -11,7 +11,7 @@ EXPECTED = (
 
 
 def sentence(error: BaseException) -> str:
-    """What is wrong, also where the error comes from Python or a library and says little."""
+    """Say what is wrong, also where the error comes from Python or a library and says little."""
     if isinstance(error, MemoryError):
         return f"there is too little memory ({error})" if str(error) else "there is too little memory"
     if isinstance(error, OSError) and error.errno is not None and str(error).startswith("[Errno"):
@@ -26,5 +26,5 @@ def sentence(error: BaseException) -> str:
 
 
 def one_line(text: str) -> str:
-    """The same without line breaks."""
+    """Put a text without line breaks."""
     return " ".join(text.split())

@@ -34,9 +34,13 @@ def say(text: str) -> None:
 
 
 def run(main: Callable[[], None], *sentences: type[Exception]) -> None:
-    """Run a command line's `main` and exit: 0, 1 after one clear sentence, 130 after Ctrl+C, or 141 where nobody reads it.
+    """Run a command line's `main` and exit.
 
-    Args: sentences, other errors than ToolError that are made for the user.
+    The code is 0, 1 after one clear sentence, 130 after Ctrl+C, or 141 where nobody reads what it prints.
+
+    Args:
+        main: the command.
+        sentences: other errors than ToolError that are made for the user.
     """
     try:
         main()
@@ -55,7 +59,7 @@ def run(main: Callable[[], None], *sentences: type[Exception]) -> None:
 
 
 def explain_oserror(error: OSError) -> ToolError | None:
-    """What the system refused, and what to do about it; None where it does not say of which file."""
+    """Say what the system refused, and what to do about it; None where it does not say of which file."""
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         _, file, reason = error.args[0][0]  # the first of those that could not be copied
         return ToolError(f"{file} could not be written: {reason}")
@@ -67,13 +71,14 @@ def explain_oserror(error: OSError) -> ToolError | None:
         return None
     if error.errno in _FORBIDDEN:
         return ToolError(
-            f"{error.filename} is not for this user ({error.strerror}): run the same command as its owner, or choose another place."
+            f"{error.filename} is not for this user ({error.strerror}): run the same command as its owner, "
+            "or choose another place."
         )
     return ToolError(f"{error.filename} cannot be used: {error.strerror}.")
 
 
 def _write_to_nowhere() -> None:
-    """So that Python has nothing to say when it ends."""
+    """Let go of standard output, so that Python has nothing to say when it ends."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())

@@ -16,9 +16,12 @@ _OWN = "kontext_nodes"  # installed anew at the end of each set-up, and not to b
 
 
 def is_damaged(info: Path) -> bool:
-    """Whether a package has no list of files, or one of them is missing or was cut.
+    """Say whether a package has no list of files, or one of them is missing or was cut.
 
-    Args: info: its folder `name-version.dist-info`. The list is read here, for from 3.12 on Python leaves out what is missing.
+    The list is read here, for from 3.12 on Python leaves out what is missing.
+
+    Args:
+        info: its folder `name-version.dist-info`.
     """
     try:
         with (info / "RECORD").open(newline="", encoding="utf-8") as file:
@@ -29,7 +32,7 @@ def is_damaged(info: Path) -> bool:
 
 
 def damaged_in(folder: Path) -> list[str]:
-    """`name==version` of what is damaged in a folder of packages, as their own folders are called."""
+    """List `name==version` of what is damaged in a folder of packages, as their own folders are called."""
     infos = sorted(
         info for info in folder.glob("*.dist-info") if not info.name.startswith(("~", _OWN))
     )  # ~: pip's waste
@@ -37,12 +40,11 @@ def damaged_in(folder: Path) -> list[str]:
 
 
 def _is_cut(packages: Path, name: str, digest: str, size: str) -> bool:
-    """One line of such a list. Raises: OSError if the file is missing."""
+    """Look at one line of such a list. Raises: OSError if the file is missing."""
     if name.endswith(".pyc"):
         return False
     file = packages / name
-    found = file.stat().st_size
-    if not size or found == int(size):
+    if not size or file.stat().st_size == int(size):
         return False
     # scripts name their interpreter, so that they change where an environment is moved
     return file.parent.resolve() != Path(sysconfig.get_path("scripts")).resolve()

@@ -23,8 +23,8 @@ def install(comfyui: Path, source: Path = ROOT) -> str:
         if isinstance(reason, DiskFull):
             raise reason from error
         raise ToolError(
-            f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): run this as the owner of "
-            "that ComfyUI, or give the folder of one that is yours."
+            f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): run "
+            "this as the owner of that ComfyUI, or give the folder of one that is yours."
         ) from error
 
 

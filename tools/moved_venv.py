@@ -1,4 +1,4 @@
-"""A virtual environment that was moved or copied with its checkout: its scripts still name the interpreter of the old place."""
+"""A virtual environment that was moved with its checkout: its scripts still name the old interpreter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _beginning(script: Path) -> bytes:
 
 
 def _elsewhere(script: Path, data: bytes) -> Path | None:
-    """The folder of the interpreter that a script names, if it is of another environment."""
+    """Find the folder of the interpreter that a script names, if it is of another environment."""
     head = _HEAD.match(data)
     if head is None:
         return None

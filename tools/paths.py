@@ -23,7 +23,7 @@ def venv_python(venv: Path = VENV) -> Path:
 
 
 def expand(text: str) -> Path:
-    """A path as a user writes it. Raises: ToolError if there is no such home folder."""
+    """Read a path as a user writes it. Raises: ToolError if there is no such home folder."""
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -43,16 +43,16 @@ def cache_folder() -> Path:
 
 
 def not_ours(cache: Path, error: PermissionError) -> ToolError:
-    """What to do about a cache that this user may not use."""
+    """Say what to do about a cache that this user may not use."""
     return ToolError(
-        f"The cache folder {cache} is not for this user ({error.strerror}): set KONTEXT_CACHE to a folder of yours, as in "
-        "'KONTEXT_CACHE=/tmp/cache make demo'."
+        f"The cache folder {cache} is not for this user ({error.strerror}): set KONTEXT_CACHE to a folder of "
+        "yours, as in 'KONTEXT_CACHE=/tmp/cache make demo'."
     )
 
 
 @contextmanager
 def cache_workshop(cache: Path) -> Generator[Path]:
-    """A new folder in the cache, gone at the end; those that a kill left there go too.
+    """Make a folder in the cache, gone at the end; those that a kill left there go too.
 
     Raises: ToolError if nothing can be written there.
     """
@@ -69,7 +69,7 @@ def cache_workshop(cache: Path) -> Generator[Path]:
 
 
 def _runs(process: str) -> bool:
-    """Whether the process of this number is there, as far as that can be asked without harm."""
+    """Say whether the process of this number is there, as far as that can be asked without harm."""
     if os.name == "nt" or not process.isdecimal():
         return True
     with suppress(PermissionError):

@@ -45,7 +45,7 @@ def link_or_copy(destination: Path, source: Path = ROOT) -> str:
 
 
 def aside(destination: Path, what: str) -> Path:
-    """A name beside it that ComfyUI passes over."""
+    """Name a place beside it that ComfyUI passes over."""
     return destination.with_name(f"{destination.name}.{what}.disabled")
 
 

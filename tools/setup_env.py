@@ -64,7 +64,7 @@ def fingerprint(root: Path = ROOT) -> str:
 
 
 def stamp_text(venv: Path, root: Path = ROOT) -> str:
-    """What the stamp of a whole set-up says: what was installed, and where, for its scripts know the place."""
+    """Say for the stamp what was installed, and where, for scripts know their place."""
     return f"{fingerprint(root)}\n{venv.resolve()}\n"
 
 
@@ -158,7 +158,8 @@ def _log(venv: Path) -> Path:
 def _make_venv(venv: Path) -> str:
     if venv.is_symlink():
         raise ToolError(
-            f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it leads to."
+            f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it "
+            "leads to."
         )
     half_made = venv.exists()
     if half_made and not venv.is_dir():
@@ -205,7 +206,8 @@ def _venv_version(python: Path) -> tuple[int, int] | None:
         if os.access(python.parent.parent, os.W_OK | os.X_OK):
             return None  # it is ours, and only half made
         raise ToolError(
-            f"{python} is not for this user ({error.strerror}): run this as the owner of that folder, or delete it."
+            f"{python} is not for this user ({error.strerror}): run this as the owner of that folder, or "
+            "delete it."
         ) from error
     except (OSError, ValueError, subprocess.CalledProcessError):
         return None
@@ -223,7 +225,8 @@ def _damaged(python: Path) -> list[str]:
     if result.returncode != 0:
         last = (result.stderr.strip().splitlines() or ["it gave no reason"])[-1]
         raise ToolError(
-            f"What is installed for {python} cannot be looked through ({last}): delete its folder and run this again."
+            f"What is installed for {python} cannot be looked through ({last}): delete its folder and run "
+            "this again."
         )
     return result.stdout.split()
 

@@ -49,7 +49,7 @@ def run_batch(options: argparse.Namespace, say: Callable[[str], None]) -> None:
 
 
 def _digest(model: ModelOptions, folder: Path, say: Callable[[str], None]) -> tuple[str, EarlierModel | None]:
-    """What pictures depend on beside their lines; and how earlier versions put that, where they could make the same."""
+    """Digest what pictures depend on beside their lines, also as earlier versions would, if they could."""
     files, loras = files_of_model(model.model), [files_of_lora(Path(path)) for path, _ in model.loras]
     digests = Digests(folder / MEMORY, say)
     parts = [
@@ -70,7 +70,7 @@ def _hashed(parts: object) -> str:
 
 
 def _starts(options: argparse.Namespace, model: ModelOptions, stack: ExitStack) -> list[Start]:
-    """What starts each worker, one on each GPU where there are several."""
+    """List what starts each worker, one on each GPU where there are several."""
     import torch
 
     from .processes import ProcessWorker

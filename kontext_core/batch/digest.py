@@ -1,8 +1,8 @@
 """What a model and its LoRAs hold, as a digest that changes when their pictures would.
 
-The files are read whole: sizes and times alone tell nothing of a LoRA that is replaced by another of its rank, and would call
-a model that was copied, touched or moved another one. What was read is remembered beside the results, so that a batch that is
-taken up again reads only what has changed since.
+The files are read whole: sizes and times alone tell nothing of a LoRA that is replaced by another of its
+rank, and would call a model that was copied, touched or moved another one. What was read is remembered beside
+the results, so that a batch that is taken up again reads only what has changed since.
 """
 
 import hashlib
@@ -28,14 +28,19 @@ _LONG = 2**30  # bytes whose reading is announced
 
 
 class Digests:
-    """Digests of files. Args: memory: a file that remembers them. report: takes a sentence before a long reading."""
+    """Digests of files.
+
+    Args:
+        memory: a file that remembers them.
+        report: takes a sentence before a long reading.
+    """
 
     def __init__(self, memory: Path, report: Callable[[str], None]) -> None:
         self._memory, self._report = memory, report
         self._known = _read(memory)
 
     def of(self, files: Iterable[Path]) -> str:
-        """One digest of the content of files, wherever they lie.
+        """Digest the content of files, wherever they lie.
 
         Raises: ValueError in one sentence if one cannot be read.
         """
@@ -68,8 +73,10 @@ class Digests:
 
 
 def files_of_model(model: str) -> list[Path]:
-    """All that pictures depend on, in a fixed order. Args: model: "tiny", or a path.
+    """List all files that pictures depend on, in a fixed order.
 
+    Args:
+        model: "tiny", or a path.
     Raises: CheckpointError if a part is missing.
     """
     root = TINY_FOLDER if model == TINY else Path(model)
@@ -81,7 +88,7 @@ def files_of_model(model: str) -> list[Path]:
 
 
 def files_of_lora(path: Path) -> list[Path]:
-    """Raises: ValueError if there is none."""
+    """List what a LoRA is made of. Raises: ValueError if there is none."""
     if path.is_dir():
         return sorted(file for file in path.iterdir() if file.suffix in (".safetensors", ".json"))
     if not path.is_file():
@@ -91,17 +98,17 @@ def files_of_lora(path: Path) -> list[Path]:
 
 
 def last_change_ns(files: Sequence[Path]) -> int:
-    """When one of the files last changed, or came to its place."""
+    """Tell when one of the files last changed, or came to its place."""
     return max(max(file.stat().st_mtime_ns, file.stat().st_ctime_ns) for file in files)
 
 
 def _looks(file: Path) -> list[int]:
-    found = os.stat(file)
-    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+    status = os.stat(file)
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
-    """What is no such memory, as after a kill of the system, counts as none."""
+    """Read what is remembered; what is no such memory, as after a crash of the system, counts as none."""
     try:
         known = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):

@@ -104,7 +104,7 @@ def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple
 
 
 def _lines(file: BinaryIO) -> Generator[bytes]:
-    """The lines of a file; of one that is too long, a little more than the longest that may be."""
+    """Yield the lines of a file; of one that is too long, a little more than may be."""
     while line := file.readline(_LONGEST_LINE + 1):
         rest = line
         while rest and not rest.endswith(b"\n"):

@@ -26,8 +26,11 @@ _PATIENCE_S = 5.0  # for the last words of a process that has ended
 
 
 class ProcessWorker:
-    """Args: model: what it loads. heard: whether what it says goes to stderr.
+    """One process.
 
+    Args:
+        model: what it loads.
+        heard: whether what it says goes to stderr.
     Raises: WorkerDiedError, with the last that it said.
     """
 
@@ -73,7 +76,7 @@ class ProcessWorker:
 
 
 class _Words(threading.Thread):
-    """Reads what a process says, so that it never waits for a reader, and keeps the last of it."""
+    """A reader of what a process says, so that it never waits for one; it keeps the last of it."""
 
     def __init__(self, pipe: BinaryIO, *, heard: bool) -> None:
         super().__init__(daemon=True)
@@ -87,13 +90,13 @@ class _Words(threading.Thread):
                     os.write(2, data)
 
     def last(self) -> str:
-        """The last lines, as one."""
+        """Give the last lines, as one."""
         lines = [line for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
         return one_line(" / ".join(lines[-_SAID_LINES:]))[-_SAID_LETTERS:]
 
 
 def _death(code: int | None, words: str) -> str:
-    """How a process ended, None: only when it was told to."""
+    """Say how a process ended. Args: code: None if it ended only when it was told to."""
     if code is None:
         how = "did not answer as it should, and was ended"
     elif code == -signal.SIGKILL:

@@ -45,8 +45,12 @@ class Actor:
 
 
 class RayWorker:
-    """Args: ray: the module. model: what it loads. gpus: how many an actor has for itself, 0 or 1.
+    """One actor.
 
+    Args:
+        ray: the module.
+        model: what it loads.
+        gpus: how many an actor has for itself, 0 or 1.
     Raises: WorkerDiedError, with what Ray says of it.
     """
 

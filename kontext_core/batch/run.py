@@ -122,7 +122,7 @@ class Batch:
         return None
 
     def _is_kept(self, edit: BatchEdit, key: str, pictures: list[bytes]) -> bool:
-        """Whether this edit was made before, by this version or an earlier one."""
+        """Say whether this edit was made before, by this version or an earlier one."""
         with self._lock:
             known, earlier = self._store.has(edit.id, key), self._earlier
             if not known and earlier is not None:
@@ -136,8 +136,8 @@ class Batch:
             self._warned |= warn
         if warn:
             self._report(
-                f"{edit.id} was made before; its line, a picture, the model or a LoRA is another now, so it is made anew, as are "
-                "others of that kind"
+                f"{edit.id} was made before; its line, a picture, the model or a LoRA is another now, so it "
+                "is made anew, as are others of that kind"
             )
         return False
 
@@ -156,7 +156,8 @@ class Batch:
                 if attempt == self._attempts or self._stopped:
                     reason = f" ({error})" if str(error) else ""
                     raise RuntimeError(
-                        f"a worker died {attempt} times while it loaded the model; is there too little memory?{reason}"
+                        f"a worker died {attempt} times while it loaded the model; is there too little memory?"
+                        f"{reason}"
                     ) from error
             except BaseException:
                 self._gone(worker)
@@ -197,7 +198,7 @@ class Batch:
 
 
 def _read(path: Path) -> bytes:
-    """Raises: OSError, also about what is too large to be a picture."""
+    """Read a picture's file. Raises: OSError, also about what is too large to be one."""
     size = path.stat().st_size
     if size > _LARGEST_BYTES:
         raise OSError(f"{path} is {size / 2**30:.1f} GiB; a picture may be 1 GiB")

@@ -23,9 +23,11 @@ _HELD = (
 
 @dataclass(frozen=True)
 class EarlierModel:
-    """What keys of earlier versions say of a model: its name alone, so that they hold for what was made since it changed.
+    """A model as earlier keys know it, by name: they hold for what was made since its files changed.
 
-    Args: name: as `BatchEdit.key` takes it. changed_ns: when a file of the model or its LoRAs last did.
+    Args:
+        name: as `BatchEdit.key` takes it.
+        changed_ns: when a file of the model or its LoRAs last did.
     """
 
     name: str
@@ -55,15 +57,15 @@ class Store:
             yield cls(folder)
 
     def has(self, id: str, key: str) -> bool:
-        """Whether this very edit was made, and its pictures are there."""
+        """Say whether this very edit was made, and its pictures are there."""
         return self._last.get(id, {}).get("key") == key and bool(self._pictures(id))
 
     def has_since(self, id: str, key: str, changed_ns: int) -> bool:
-        """The same, with pictures that are younger than `changed_ns`."""
+        """Say the same of pictures that are younger than `changed_ns`."""
         return self.has(id, key) and all(path.stat().st_mtime_ns > changed_ns for path in self._pictures(id))
 
     def has_other(self, id: str) -> bool:
-        """Whether an edit of this name was made, from whatever line and by whatever model."""
+        """Say whether an edit of this name was made, from whatever line and by whatever model."""
         return bool(self._pictures(id))
 
     def renew(self, id: str, key: str) -> None:
@@ -71,7 +73,7 @@ class Store:
         self._write({**self._last[id], "key": key})
 
     def _pictures(self, id: str) -> list[Path]:
-        """Those of an edit that was made; none if one of them is gone."""
+        """List those of an edit that was made; none if one of them is gone."""
         last = self._last.get(id, {})
         paths = [self.folder / name for name in last.get("pictures", ())]
         return paths if last.get("status") == "done" and all(path.is_file() for path in paths) else []

@@ -18,11 +18,11 @@ log = logging.getLogger(__name__)
 
 
 class WorkerDiedError(RuntimeError):
-    """The process that made an edit is gone. Another may make it. The message says why, as far as that is known."""
+    """The end of a process that made an edit, which another may make; why, as far as that is known."""
 
 
 class BrokenDeviceError(RuntimeError):
-    """The device computes nothing more for this process, which is to end."""
+    """A device that computes nothing more for this process, which is to end."""
 
 
 class Worker(Protocol):
@@ -44,12 +44,12 @@ class Worker(Protocol):
 def make(
     pipeline: Pipeline, job: dict[str, Any], pictures: Sequence[bytes]
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """All turns of an edit.
+    """Make all turns of an edit.
 
     Args:
         job: instructions, settings for `Pipeline.edit`, and names of the pictures.
         pictures: the bytes of their files.
-    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; or {"error": sentence} and none, whatever went wrong.
+    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
     Raises: BrokenDeviceError if no other edit can be made here either.
     """
     try:
@@ -66,7 +66,7 @@ def make(
 
 
 def failure(error: Exception) -> str:
-    """What is wrong, in one line; where it is no fault of the input's, the log has the whole."""
+    """Say what is wrong in one line; where it is no fault of the input's, the log has the whole."""
     if not isinstance(error, EXPECTED):
         log.error("%s", sentence(error), exc_info=error)
     return one_line(sentence(error))
@@ -90,7 +90,10 @@ def _turns(
 
 
 def _check_device(device: torch.device, fault: str) -> None:
-    """An error of a card, unlike others, is met again by all that comes after it in the same process."""
+    """Try the device: an error of a card is met again by all that comes after it in the process.
+
+    Raises: BrokenDeviceError.
+    """
     try:
         torch.ones(1, device=device).sum().item()
     except RuntimeError as error:

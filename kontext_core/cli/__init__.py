@@ -16,7 +16,7 @@ CLOSED = 128 + 13  # what a shell shows of a program that a closed pipe ended (S
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    What goes wrong ends in one sentence and exit code 1, Ctrl+C in 130, and a reader of the output that goes away in 141.
+    What goes wrong ends in one sentence and exit code 1, Ctrl+C in 130, a reader that goes away in 141.
     """
     with Interrupts(alone=arguments is None) as interrupts:
         try:

@@ -25,7 +25,7 @@ def add_info(commands: Subcommands) -> None:
 
 
 def _info(options: argparse.Namespace) -> int:
-    """An answer for each file; 1 if one of them is bad."""
+    """Answer for each file. Returns: 1 if one of them is bad."""
     with importing():
         from ..loading import inspect
         from ..loading.checkpoint import first_few

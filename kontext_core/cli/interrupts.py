@@ -12,9 +12,10 @@ EXIT = 128 + signal.SIGINT
 
 
 class Interrupts:
-    """As a context, notes whether Ctrl+C came: code that is half imported raises other errors than KeyboardInterrupt.
+    """A context that notes whether Ctrl+C came, of which code that is half imported makes other errors.
 
-    Args: alone: whether the process is here for this command only, and may end while it still imports.
+    Args:
+        alone: whether the process is here for this command only, and may end while it still imports.
     """
 
     def __init__(self, *, alone: bool) -> None:
@@ -40,7 +41,7 @@ class Interrupts:
 
 @contextmanager
 def importing() -> Generator[None]:
-    """Imports of a command before it begins: Ctrl+C ends the process at once, for there is nothing to leave in order."""
+    """Let Ctrl+C end the process at once while a command imports: there is nothing to leave in order."""
     handler = signal.getsignal(signal.SIGINT)
     interrupts = getattr(handler, "__self__", None)
     if not isinstance(interrupts, Interrupts) or not interrupts.alone:

@@ -30,23 +30,26 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
 
 
 def loading_options(parser: argparse.ArgumentParser) -> None:
-    """How a model is kept and computed: `ModelOptions.of` reads them."""
+    """Add how a model is kept and computed; `ModelOptions.of` reads it."""
     parser.add_argument(
         "--memory",
         type=gib,
         metavar="GIB",
-        help="most that the device is to hold; weights that do not fit come when they are needed (what is free on a GPU)",
+        help="most that the device is to hold; weights that do not fit come when they are needed (what is "
+        "free on a GPU)",
     )
     parser.add_argument(
         "--waits",
         choices=("auto", "memory", "file"),
         default="auto",
-        help="where weights that do not fit wait: in the computer's memory, or in their files (in memory if they fit there)",
+        help="where weights that do not fit wait: in the computer's memory, or in their files (in memory if "
+        "they fit there)",
     )
     parser.add_argument(
         "--weights",
         metavar="FORM",
-        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the memory (as stored)",
+        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the "
+        "memory (as stored)",
     )
     parser.add_argument(
         "--compile", action="store_true", help="compile the network's blocks: slow to begin, then faster"
@@ -59,8 +62,8 @@ def loading_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--attention",
         metavar="NAME",
-        help="what computes it: flash4, flash3, cudnn, flash2, torch; flash3_fp8 and sage, which are not exact (auto: the card's "
-        "best exact one)",
+        help="what computes it: flash4, flash3, cudnn, flash2, torch; flash3_fp8 and sage, which are not "
+        "exact (auto: the card's best exact one)",
     )
     parser.add_argument(
         "--graph",

@@ -11,14 +11,17 @@ _READER_GONE = (errno.EPIPE, errno.EINVAL)  # the second is how Windows says it
 
 
 class ClosedOutputError(Exception):
-    """Nobody reads any more what is printed."""
+    """An output that nobody reads any more."""
 
 
 class Output:
     """One of the standard streams: the one that `sys` has at the time, or nothing where it has none.
 
-    Args: name: "stdout" or "stderr".
-    What the stream cannot encode is escaped. Raises: ClosedOutputError if its reader is gone; OSError in one sentence.
+    What the stream cannot encode is escaped.
+
+    Args:
+        name: "stdout" or "stderr".
+    Raises: ClosedOutputError if its reader is gone; OSError in one sentence.
     """
 
     def __init__(self, name: str) -> None:
@@ -62,12 +65,12 @@ OUT, ERR = Output("stdout"), Output("stderr")
 
 
 def put(text: str) -> None:
-    """One line of what was asked for."""
+    """Print one line of what was asked for."""
     OUT.write(text + "\n")
     OUT.flush()
 
 
 def say(text: str) -> None:
-    """One line about it."""
+    """Print one line about it."""
     ERR.write(text + "\n")
     ERR.flush()

@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 Over = Callable[["Pipeline"], "Pipeline"]
 Edit = Callable[[argparse.Namespace, ModelOptions, Over], None]
 
-# Options by what becomes of them where several devices share an edit. One that stands in neither list is refused. Of those,
-# float8 could be followed, but not to the picture of one device: another order of sums rounds to other numbers of 8 bits.
+# Options by what becomes of them where several devices share an edit. One that stands in neither list is
+# refused. Of those, float8 could be followed, but not to the picture of one device: another order of sums
+# rounds to other numbers of 8 bits.
 FOLLOWED = ("model", "lora", "device", "weights")  # by every process, see `_networks`
-LED = (  # they are a matter of the first process alone: it has pictures, words and loop, and asks the others for velocities
+# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities:
+LED = (
     "picture", "instruction", "reference", "steps", "guidance", "seed", "fit", "layout", "output",
 )  # fmt: skip
 _ADVICE = "take weights of fewer bits, as with --weights fp8, or leave --gpus out"
@@ -121,10 +123,14 @@ def _networks(model: ModelOptions, device: torch.device) -> "list[Transformer]":
 
 
 def _undivided(pipeline: "Pipeline") -> "Pipeline":
-    """Raises: ValueError if parts of the network visit the device, which the others would wait for at each block."""
+    """Refuse a network of which parts visit the device: the others would wait for them at each block.
+
+    Raises: ValueError.
+    """
     where = pipeline.residency
     if where is not None and (where.blocks or where.modulation):
         raise ValueError(
-            f"every device of an edit on several holds the whole network, and {pipeline.home} has no room for it; {_ADVICE}"
+            f"every device of an edit on several holds the whole network, and {pipeline.home} has no room "
+            f"for it; {_ADVICE}"
         )
     return pipeline

@@ -34,7 +34,7 @@ class RemoteError(RuntimeError):
 
 
 class SlowServer(RemoteError):
-    """The server is there, or was, and did not answer in time."""
+    """A server that is there, or was, and did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,9 @@ class Client:
     ) -> Result:
         """Follow a queued graph to its end, handing every event to `on_event`.
 
-        Where nothing is heard of it for some seconds, the server is asked whether it still has it, and what came of it.
+        Where nothing is heard of it for some seconds, the server is asked whether it still has it.
 
-        Raises: ExecutionFailed if a node raised; RemoteError after `timeout` seconds, or if the server or the graph is gone.
+        Raises: ExecutionFailed if a node raised; RemoteError after `timeout` seconds, or if it is gone.
         """
         executed: list[str] = []
         cached: list[str] = []
@@ -245,7 +245,7 @@ class Client:
             heard = time.monotonic()
 
     def _asked(self, prompt_id: str) -> list[Event]:
-        """What came of a graph, in the events that nobody heard; none while it waits or runs.
+        """Ask what came of a graph. Returns: the events that nobody heard; none while it waits or runs.
 
         Raises: RemoteError if the server knows nothing of it.
         """
@@ -256,13 +256,13 @@ class Client:
         record = self.history(prompt_id)
         if not record:
             raise RemoteError(
-                "The graph is gone from ComfyUI, neither in its queue nor among what it has done: somebody cleared them, or it "
-                "was started anew. Run it again."
+                "The graph is gone from ComfyUI, neither in its queue nor among what it has done: somebody "
+                "cleared them, or it was started anew. Run it again."
             )
         return missed_events(prompt_id, record)
 
     def _receive(self, seconds: float) -> Event | None:
-        """The next event; None if there is none in this time. What is not of use here has the kind ""."""
+        """Wait for the next event; None if none comes in time. What is of no use here has the kind ""."""
         socket, module = self._connection(), _websocket()
         socket.settimeout(seconds)
         try:

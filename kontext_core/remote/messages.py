@@ -10,7 +10,10 @@ _PREVIEW_WITH_METADATA = 4
 
 
 class Event(NamedTuple):
-    """One message of the server: `kind` as ComfyUI names it, or "preview", which has an image (JPEG or PNG bytes)."""
+    """One message of the server: `kind` as ComfyUI names it, or "preview", which has an image.
+
+    The image is the bytes of a JPEG or PNG.
+    """
 
     kind: str
     data: Json
@@ -18,7 +21,7 @@ class Event(NamedTuple):
 
 
 def read_event(message: str | bytes) -> Event | None:
-    """The event in a websocket message; None for what the client does not use, or nobody could."""
+    """Read a websocket message; None for what the client does not use, or nobody could."""
     try:
         if isinstance(message, str):
             parsed = json.loads(message)
@@ -34,7 +37,7 @@ def read_event(message: str | bytes) -> Event | None:
 
 
 def missed_events(prompt_id: str, record: Json) -> list[Event]:
-    """What somebody who heard nothing would have heard of a graph that ended, from its record in the history."""
+    """List what would have been heard of a graph that ended, from its record in the history."""
     status = record.get("status")
     messages = status.get("messages") if isinstance(status, dict) else None
     events = [
@@ -46,7 +49,7 @@ def missed_events(prompt_id: str, record: Json) -> list[Event]:
 
 
 def refusal(answer: Json) -> str:
-    """ComfyUI's answer to a graph that it will not run, as text: one line for each fault."""
+    """Put ComfyUI's answer to a graph that it will not run as text: one line for each fault."""
     lines: list[str] = []
     faults = answer.get("node_errors")
     for node, fault in faults.items() if isinstance(faults, dict) else ():

@@ -1,4 +1,4 @@
-"""Whether a workflow has the shape that it should have, whoever wrote it: looked at once, before anything trusts it."""
+"""The shape of a workflow, whoever wrote it: looked at once, before anything trusts it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ Json = dict[str, Any]
 
 
 class WorkflowError(ValueError):
-    """A workflow is damaged. The message names the node."""
+    """A damaged workflow. The message names the node."""
 
 
 def check_page_form(workflow: Json) -> None:
-    """What the page saves. Raises: WorkflowError."""
+    """Look over what the page saves. Raises: WorkflowError."""
     nodes: dict[Any, Json] = {}
     for node in workflow["nodes"]:
         _check_node(node)
@@ -28,7 +28,7 @@ def check_page_form(workflow: Json) -> None:
 
 
 def check_api_form(prompt: Mapping[str, Any]) -> None:
-    """What /prompt takes. Raises: WorkflowError."""
+    """Look over what /prompt takes. Raises: WorkflowError."""
     for id, node in prompt.items():
         if not isinstance(node.get("class_type"), str):
             raise WorkflowError(
@@ -40,29 +40,33 @@ def check_api_form(prompt: Mapping[str, Any]) -> None:
 
 
 def check_wires(prompt: Mapping[str, Any], object_info: Json) -> None:
-    """Whether wires of a graph in API form lead to its nodes. Args: object_info: knows which inputs there are.
+    """Look whether the wires of a graph lead to its nodes.
 
+    Args:
+        prompt: in API form.
+        object_info: knows which inputs there are.
     Raises: WorkflowError.
     """
     for id, node in prompt.items():
-        given = object_info[node["class_type"]].get("input") or {}
-        for name in {**(given.get("required") or {}), **(given.get("optional") or {})}:
+        inputs = object_info[node["class_type"]].get("input") or {}
+        for name in {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}:
             value = node["inputs"].get(name)
             if not isinstance(value, list):
                 continue
             if len(value) != 2 or not isinstance(value[0], str) or not _is_slot(value[1]):
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} is {short(value)}, and no wire, which is a node's id and the "
-                    "number of an output"
+                    f"{called(id, node)}: its input {name} is {short(value)}, and no wire, which is a node's "
+                    "id and the number of an output"
                 )
             if value[0] not in prompt:
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} comes from node {short(value[0])}, which is not there"
+                    f"{called(id, node)}: its input {name} comes from node {short(value[0])}, "
+                    "which is not there"
                 )
 
 
 def called(id: Any, node: Mapping[str, Any]) -> str:
-    """What to call a node."""
+    """Call a node by id and type."""
     return f"node {short(id)} ({short(node.get('type', node.get('class_type')))})"
 
 
@@ -98,12 +102,13 @@ def _check_link(place: int, link: Any) -> None:
         id = origin = slot = None
     if not _is_id(id) or not _is_id(origin) or not _is_slot(slot):
         raise WorkflowError(
-            f"{short(link)}, number {place + 1} of its links, is none, which has an id, and the node and output that it comes from"
+            f"{short(link)}, number {place + 1} of its links, is none, which has an id, and the node and "
+            "output that it comes from"
         )
 
 
 def _list(holder: Json, key: str, name: str) -> list[Any]:
-    """Raises: WorkflowError unless it is a list, or not there."""
+    """Get a list. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, list | None):
         raise WorkflowError(f"{name}: its {key} are {short(value)}, and no list")
@@ -111,7 +116,7 @@ def _list(holder: Json, key: str, name: str) -> list[Any]:
 
 
 def _object(holder: Json, key: str, name: str) -> Json:
-    """Raises: WorkflowError unless it is an object, or not there."""
+    """Get an object. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, dict | None):
         raise WorkflowError(f"{name}: its {key} is {short(value)}, and no object")
@@ -127,7 +132,7 @@ def _is_slot(value: Any) -> bool:
 
 
 def short(value: Any) -> str:
-    """A value in a message: in one line, and no longer than it takes to know it again."""
+    """Put a value into a message: in one line, and no longer than it takes to know it again."""
     plain = isinstance(value, int) or (isinstance(value, str) and value.isprintable())
     text = str(value) if plain else repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

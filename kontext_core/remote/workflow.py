@@ -52,7 +52,10 @@ def is_api_form(data: Mapping[str, Any]) -> bool:
 
 
 def check_nodes(prompt: Json, object_info: Json) -> None:
-    """Raises: ValueError naming every node of a graph in API form that the server does not have; WorkflowError about wires."""
+    """Look whether a graph in API form can be run.
+
+    Raises: ValueError naming every node that the server does not have; WorkflowError about wires.
+    """
     _all_known({id: node["class_type"] for id, node in prompt.items()}, object_info)
     check_wires(prompt, object_info)
 
@@ -63,8 +66,8 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
     Args: object_info: what the server says of its nodes (/object_info). rng: chooses among {one|or another} in
         texts, where the page would choose anew each time.
     Returns: {node id: {"class_type", "inputs", "_meta"}}.
-    Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can unfold; WorkflowError
-        if it is damaged.
+    Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can
+        unfold; WorkflowError if it is damaged.
     """
     check_page_form(workflow)
     nodes = {node["id"]: node for node in workflow["nodes"]}
@@ -186,7 +189,8 @@ def _bypass(node: Json, slot: int, wanted: str) -> int | None:
     outputs = node.get("outputs") or []
     if slot >= len(outputs):
         raise WorkflowError(
-            f"{called(node['id'], node)}: a link comes from its output {slot}, and it has {len(outputs)} of them"
+            f"{called(node['id'], node)}: a link comes from its output {slot}, and it has {len(outputs)} "
+            "of them"
         )
     given = outputs[slot]["type"]
     if wanted in ("*", ""):
@@ -220,7 +224,7 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
 
 
 def _pair(spec: Any) -> tuple[Any, Json]:
-    """What a server says of an input, as (kind, options)."""
+    """Read what a server says of an input, as (kind, options)."""
     kind, options = [*spec, None, None][:2] if isinstance(spec, list) else (None, None)
     return kind, options if isinstance(options, dict) else {}
 
@@ -267,7 +271,7 @@ def _controls(name: str, spec: tuple[Any, Json]) -> int:
 
 
 def _fault(error: Exception) -> str:
-    """What Python says of JSON, but for what only a programmer could do something about."""
+    """Repeat what Python says of JSON, but for what only a programmer could do something about."""
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     if isinstance(error, UnicodeDecodeError):

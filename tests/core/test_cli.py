@@ -88,7 +88,8 @@ def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.Capt
     arguments = ["edit", str(picture), "make it red", "", "--steps", "2", "--seed", "5", "--device", "cpu"]
     assert main([*arguments, "--output", str(out), "--reference", str(picture)]) == 0
     assert capsys.readouterr().err == (
-        f"turn 1: make it red -> {out / 'photo_turn1.png'}\nturn 2: (no instruction) -> {out / 'photo_turn2.png'}\n"
+        f"turn 1: make it red -> {out / 'photo_turn1.png'}\n"
+        f"turn 2: (no instruction) -> {out / 'photo_turn2.png'}\n"
     )
     sizes = {path.name: Image.open(path).size for path in out.iterdir()}
     assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}

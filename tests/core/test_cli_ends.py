@@ -211,9 +211,9 @@ def test_every_path_knows_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
                 assert str(first) == str(tmp_path / "x"), f"{command} {action.dest}"
                 seen.add(f"{command} {action.dest}")
     assert seen == {
-        "edit picture", "edit reference", "edit lora", "edit model", "edit output", "batch lora", "batch model",
-        "batch edits", "batch output", "batch pictures", "info file", "train folder", "train start", "score model",
-        "score output", "run workflow", "run comfyui", "run python", "run output",
+        "edit picture", "edit reference", "edit lora", "edit model", "edit output", "batch lora",
+        "batch model", "batch edits", "batch output", "batch pictures", "info file", "train folder", "train start",
+        "score model", "score output", "run workflow", "run comfyui", "run python", "run output",
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""How command lines say that a model is to be loaded: each option arrives, and those that change pictures are told apart."""
+"""How command lines have a model loaded: each option arrives, and those that change pictures are known."""
 
 import argparse
 import json
@@ -14,7 +14,10 @@ from kontext_core.model_options import ModelOptions
 from kontext_core.pipeline import Pipeline
 from kontext_core.residency import GIB
 
-GIVEN = "--memory 8 --waits file --weights fp8 --compile --float8 --attention torch --graph --device cpu --model m --lora l:2"
+GIVEN = (
+    "--memory 8 --waits file --weights fp8 --compile --float8 --attention torch --graph --device cpu --model m "
+    "--lora l:2"
+)
 
 
 def parsed(*arguments: str) -> ModelOptions:

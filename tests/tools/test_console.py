@@ -44,8 +44,8 @@ def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             PermissionError(errno.EACCES, "Permission denied", "/somewhere/file"),
-            "/somewhere/file is not for this user (Permission denied): run the same command as its owner, or choose another "
-            "place.\n",
+            "/somewhere/file is not for this user (Permission denied): run the same command as its owner, or "
+            "choose another place.\n",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/x"),

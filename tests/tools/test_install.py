@@ -133,7 +133,7 @@ def test_as_another_user(comfyui: Path, pack: Path, closed: str) -> None:
 def test_a_run_that_was_killed_is_taken_up(
     comfyui: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At any moment of copying: what ComfyUI sees is a whole pack or none, and the next run is not in its way."""
+    """At any moment of copying: what ComfyUI sees is a whole pack or none, and the next run goes on."""
     refuse_links(monkeypatch)
     place, copytree, rename = comfyui / "custom_nodes" / "kontext", shutil.copytree, Path.rename
 

@@ -1,4 +1,4 @@
-"""A batch knows its model and its LoRAs by what they hold: another content is another picture, another place or time is not."""
+"""A batch knows its model and its LoRAs by what they hold, and by neither place nor time."""
 
 import hashlib
 import json

@@ -151,7 +151,8 @@ def test_an_interrupt_while_a_model_loads_ends_its_worker(
 def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real other end, in which a library breaks off in the middle of loading."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os\nfrom kontext_core.model_options import ModelOptions\nModelOptions.load = lambda self: os.abort()\n"
+        "import os\nfrom kontext_core.model_options import ModelOptions\n"
+        "ModelOptions.load = lambda self: os.abort()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(

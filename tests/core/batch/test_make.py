@@ -1,4 +1,4 @@
-"""One edit of a batch: its reason where it fails, whatever kind of error that is, and a worker that goes on."""
+"""One edit of a batch: its reason where it fails, whatever kind of error that is; the worker goes on."""
 
 import logging
 from io import BytesIO

@@ -119,7 +119,7 @@ def test_what_kills_every_worker_is_given_up(lines: Callable[..., Path]) -> None
         (
             WorkerDiedError("it was killed"),
             RuntimeError,
-            r"a worker died 3 times while it loaded the model; is there too little memory\? \(it was killed\)",
+            r"a worker died 3 times while it loaded the model; is there too little memory\? \(it was killed",
             3,
         ),
     ],

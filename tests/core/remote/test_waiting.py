@@ -35,7 +35,7 @@ class Silent:
 
 @pytest.fixture
 def wait(client: Client, stand_in: Any) -> Callable[..., Any]:
-    """`wait(messages, queue, history)`: the result of a graph, where the server answers these in turn, the last for good."""
+    """`wait(messages, queue, history)`: a graph's result; the server answers in turn, the last for good."""
 
     def call(messages: list[Any], queue: list[Any], history: list[Any]) -> Any:
         asked = {"/queue": queue, f"/history/{ID}": history}
