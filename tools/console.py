@@ -26,11 +26,25 @@ class DiskFull(ToolError):
         super().__init__(DISK_FULL.format(where=f" ({where})" if where else ""))
 
 
+class Output:
+    """Standard output, which escapes what its encoding lacks."""
+
+    def write(self, text: str) -> None:
+        encoding = sys.stdout.encoding or "utf-8"
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+    def isatty(self) -> bool:
+        return sys.stdout.isatty()
+
+
 def say(text: str) -> None:
-    """One line for the user, at once; what the terminal's encoding lacks is escaped."""
-    encoding = sys.stdout.encoding or "utf-8"
-    sys.stdout.write(f"{text.encode(encoding, 'backslashreplace').decode(encoding)}\n")
-    sys.stdout.flush()
+    """Print one line for the user, at once."""
+    output = Output()
+    output.write(f"{text}\n")
+    output.flush()
 
 
 def run(main: Callable[[], None], *sentences: type[Exception]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import copy
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from kontext_core.remote.workflow import read_workflow, to_api_form
 from kontext_core.world import Scene, apply
 from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
 
-from .console import ToolError, run, say
+from .console import Output, ToolError, run, say
 from .paths import ROOT, expand
 from .server import Server
 
@@ -218,7 +217,7 @@ def main() -> None:
     say("Starting ComfyUI ...")
     with Server() as server, Client(server.url) as client:
         say(f"ComfyUI runs, from {server.source}.")
-        prompt, result = queue(client, todo, Line(sys.stdout))
+        prompt, result = queue(client, todo, Line(Output()))
         verdicts = write(client, todo, prompt, result, OUTPUT)
     report(todo, verdicts, OUTPUT)
 
