@@ -87,7 +87,8 @@ class _Words(threading.Thread):
             while data := os.read(self._pipe.fileno(), 65536):
                 self._kept = (self._kept + data)[-_KEPT_BYTES:]
                 if self._heard:
-                    os.write(2, data)
+                    with suppress(OSError):  # nobody reads it any more: the process is not to wait for that
+                        os.write(2, data)
 
     def last(self) -> str:
         """Give the last lines, as one."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from kontext_core import cli
 from kontext_core.cli import main, output
-from kontext_core.cli.interrupts import EXIT, Interrupts
+from kontext_core.cli.interrupts import EXIT, Interrupts, importing
 from kontext_core.cli.output import ClosedOutputError, Output, put
 from kontext_core.pipeline import TINY, Pipeline
 from tools.paths import ROOT
@@ -179,6 +179,17 @@ def test_ctrl_c_during_the_imports(module: str, arguments: list[str]) -> None:
     code = INTERRUPTED_IMPORT.format(module=module, arguments=arguments)
     ended = run(sys.executable, "-c", code, stdout=subprocess.PIPE)
     assert (ended.returncode, ended.stderr.decode(), ended.stdout) == (130, "stopped\n", b"")
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_only_a_process_of_its_own_ends_while_it_imports(alone: bool) -> None:
+    """Another one, which called `main`, has things of its own to leave in order."""
+    with Interrupts(alone=alone) as interrupts:
+        with importing():
+            assert (signal.getsignal(signal.SIGINT) == interrupts.handle) != alone
+        assert signal.getsignal(signal.SIGINT) == interrupts.handle
+    with importing():
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_other_handlers_stay_as_they_are() -> None:

@@ -1,14 +1,17 @@
 """A batch knows its model and its LoRAs by what they hold, and by neither place nor time."""
 
+import argparse
 import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from kontext_core.batch import command, digest, processes
 from kontext_core.batch.digest import MEMORY, Digests, files_of_lora, files_of_model
@@ -157,6 +160,26 @@ def test_options_reach_the_workers(
     assert model.threads == max((os.cpu_count() or 1) // 2, 1)
 
 
+@pytest.mark.parametrize(
+    ("cards", "options", "devices", "sharers"),
+    [
+        (2, {}, ["cuda:0", "cuda:1"], 1),
+        (2, {"workers": 3}, ["cuda:0", "cuda:1", "cuda:0"], 2),
+        (2, {"workers": 2, "device": "cuda:1"}, ["cuda:1", "cuda:1"], 2),
+        (0, {"workers": 2, "device": "cpu"}, ["cpu", "cpu"], 1),
+    ],
+)
+def test_workers_on_one_card_share_it(
+    monkeypatch: pytest.MonkeyPatch, cards: int, options: dict[str, Any], devices: list[str], sharers: int
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
+    given = {"device": None, "workers": None, "engine": "processes", "ray_address": None, "verbose": False}
+    starts: list[Any] = command._starts(argparse.Namespace(**given | options), ModelOptions(), ExitStack())
+    assert [start.args[0].device for start in starts] == devices
+    assert {start.args[0].sharers for start in starts} == {sharers}
+
+
 def earlier_record(folder: Path, model: Path, lora: Path) -> Path:
     """What a version that knew models by their names left behind. Returns: the picture."""
     (edit,), _ = read_edits(folder / "edits.jsonl", folder, {"steps": 28})
@@ -228,10 +251,10 @@ def test_files_are_read_once_until_they_look_different(
     for odd in ("{", "[1]", '{"a": 1}', "[" * 100_000, '{"a": {"sha256": 5}}'):
         (tmp_path / MEMORY).write_text(odd)
         assert ask() != first
-    monkeypatch.setattr(
-        digest.time, "time_ns", lambda: file.stat().st_mtime_ns
-    )  # it may change again at once
-    os.utime(file, ns=(1, 1))
+    # So young that it may change again unseen.
+    now = max(file.stat().st_mtime_ns, file.stat().st_ctime_ns) + 10**9
+    monkeypatch.setattr(digest.time, "time_ns", lambda: now)
+    (tmp_path / MEMORY).unlink()
     assert ask() != first
     count = len(read)
     ask()

@@ -86,6 +86,32 @@ def test_it_may_say_a_lot_and_lives(
         assert ("much much" in capfd.readouterr().err) == heard
 
 
+def test_the_last_words_come_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And are kept also where nobody reads what is passed on."""
+    reader, writer = os.pipe()
+    words = processes._Words(os.fdopen(reader, "rb"), heard=True)
+    monkeypatch.setattr(processes.os, "write", refuse := Refusing())
+    words.start()
+    for number, line in enumerate((b"first\n", b"second\n"), start=1):
+        refuse.write(writer, line)
+        while refuse.asked < number:
+            assert words.is_alive()
+    os.close(writer)
+    words.join()
+    assert words.last() == "first / second"
+
+
+class Refusing:
+    """In place of `os.write`, where the reader is gone."""
+
+    write = staticmethod(os.write)
+    asked = 0
+
+    def __call__(self, *_: object) -> None:
+        self.asked += 1
+        raise BrokenPipeError
+
+
 def test_what_is_no_answer_ends_it(
     worker: Callable[..., ProcessWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:

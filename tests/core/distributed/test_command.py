@@ -4,7 +4,9 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from PIL import Image
 from kontext_core import loading
 from kontext_core.cli import main
 from kontext_core.cli.edit import add_edit
-from kontext_core.distributed import launch
+from kontext_core.distributed import command, launch, spread
 from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _undivided
 from kontext_core.distributed.launch import Place, run_ranks
 from kontext_core.distributed.ranks import LOST
@@ -123,6 +125,19 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
         TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; take weights"
     ):
         _networks(ModelOptions(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_process_loads_onto_its_own_card(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str | None] = []
+    ranks = SimpleNamespace(rank=rank, device=torch.device("cuda", 5))
+    monkeypatch.setattr(command, "_ranks", lambda _: nullcontext(ranks))
+    monkeypatch.setattr(command, "_check", lambda _: None)
+    monkeypatch.setattr(command, "_networks", lambda model, device: loaded.append(model.device))
+    monkeypatch.setattr(spread, "follow", lambda *_: None)
+    options = argparse.Namespace(joined="0:2:x")
+    command.spread_over(options, ModelOptions(), lambda _, model, __: loaded.append(model.device))
+    assert loaded == ["cuda:5"]
 
 
 def test_the_form_of_weights_reaches_every_process(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,20 @@ def test_a_slow_server_is_asked_again_and_a_dead_one_is_not_waited_for(
         wait([], [RemoteError("refused")], [record()])
 
 
+def test_a_graph_that_ends_between_two_questions_is_not_lost(client: Client) -> None:
+    running = [True]
+
+    def answer(path: str, *_: Any, **__: Any) -> bytes:
+        known = queued(ID) if running else queued()
+        done = {} if running else record()
+        running.clear()
+        return json.dumps(known if path == "/queue" else done).encode()
+
+    client._socket = Silent()  # type: ignore[assignment]
+    client._request = answer  # type: ignore[method-assign]
+    assert client.wait(ID, timeout=3600).outputs == OUTPUTS
+
+
 def test_it_asks_now_and_then(
     wait: Callable[..., Any], stand_in: Any, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,9 +148,11 @@ def test_it_asks_now_and_then(
 
 
 def test_messages_of_others_are_no_sign_of_life(
-    wait: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    wait: Callable[..., Any], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = iter(range(10_000))
     monkeypatch.setattr(module.time, "monotonic", lambda: float(next(seconds)))
     with pytest.raises(RemoteError, match="is gone from ComfyUI"):
         wait([("status", {})] * 100, [queued("another")], [{}])
+    socket: Any = client._socket
+    assert len(socket.messages) > 90, "it asked while they still came"
