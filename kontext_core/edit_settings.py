@@ -106,6 +106,8 @@ class EditSettings:
 # What a setting may be, by its name.
 ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
 
+LORA_STRENGTH = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
+
 
 def clean_prompt(prompt: Any) -> str:
     """Words as tokenizers take them: without white space around them, and without halves of characters.

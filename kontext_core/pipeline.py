@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .attention_backends import COMPILED_ATTENTION
 from .config import Layout, VAEConfig
+from .devices import usable_device
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
@@ -107,7 +108,7 @@ class Pipeline(Editor):
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
             TooLittleMemoryError.
         """
-        device = _checked_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = usable_device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         if isinstance(model, Mapping):
             absent = [part for part in PARTS if part not in model]
@@ -352,15 +353,3 @@ def _checked_waits(waits: Waits) -> Waits:
     if waits not in WAITS:
         raise ValueError(f"weights that visit the device wait in {waits!r}; choose one of {', '.join(WAITS)}")
     return waits
-
-
-def _checked_device(device: torch.device | str) -> torch.device:
-    """Raises: ValueError in one sentence if this PyTorch or this machine has no such device."""
-    found = torch.device(device)
-    if found.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(
-            f"device {str(found)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; choose 'cpu'"
-        )
-    if found == torch.device("cuda"):  # as the tensors there will say
-        return torch.device("cuda", torch.cuda.current_device())
-    return found

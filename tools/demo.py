@@ -5,16 +5,17 @@ from __future__ import annotations
 import argparse
 import copy
 import signal
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
 from kontext_core.chain.sheet import Tile, contact_sheet
+from kontext_core.disk import make_folder, whole
 from kontext_core.picture_files import from_bytes, from_file, to_pil, write_png
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
@@ -23,8 +24,8 @@ from kontext_core.remote.workflow import read_workflow, to_api_form
 from kontext_core.world import Scene, apply
 from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
 
-from .console import ToolError, run, say
-from .paths import ROOT
+from .console import Output, ToolError, run, say
+from .paths import ROOT, expand
 from .server import Server
 
 NAME = "three_turn_edit"
@@ -82,7 +83,7 @@ def read_photo(path: Path) -> Image.Image:
     Raises: ToolError in one sentence if it cannot be.
     """
     try:
-        return to_pil(from_file(path.expanduser()))
+        return to_pil(from_file(expand(str(path))))
     except ValueError as error:
         said = str(error)
         raise ToolError(f"{said[0].upper() if said.startswith('there') else said[0]}{said[1:]}.") from error
@@ -158,21 +159,30 @@ def write(client: Client, todo: Task, prompt: Json, result: Result, folder: Path
 
     Returns: for each turn whether it is right; None where nobody can tell.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("turn_*.png"):
-        old.unlink()
-    write_png(todo.picture, folder / "input.png")
     tiles = [Tile(todo.picture, "the picture")]
+    files = {"input.png": _png(todo.picture)}
     for number, ((_, save), instruction, truth) in enumerate(
         zip(turn_nodes(prompt), todo.instructions, todo.truths, strict=True), start=1
     ):
-        data = client.view(result.images(save)[0])
-        (folder / f"turn_{number}.png").write_bytes(data)
+        data = files[f"turn_{number}.png"] = client.view(result.images(save)[0])
         image = from_bytes(data, f"the result of turn {number}")
         right = None if truth is None else is_right(image, truth)
         tiles.append(Tile(to_pil(image), f"{number}. {instruction or '(no instruction)'}", right))
-    write_png(contact_sheet(tiles), folder / "sheet.png")
+    files["sheet.png"] = _png(contact_sheet(tiles))
+    make_folder(folder)
+    with whole(*(folder / name for name in files)) as partials:
+        for partial, data in zip(partials, files.values(), strict=True):
+            partial.write_bytes(data)
+    for old in folder.glob("turn_*.png"):
+        if old.name not in files:
+            old.unlink()
     return [tile.right for tile in tiles[1:]]
+
+
+def _png(picture: Image.Image) -> bytes:
+    file = BytesIO()
+    write_png(picture, file)
+    return file.getvalue()
 
 
 def report(todo: Task, verdicts: Sequence[bool | None], folder: Path) -> None:
@@ -207,7 +217,7 @@ def main() -> None:
     say("Starting ComfyUI ...")
     with Server() as server, Client(server.url) as client:
         say(f"ComfyUI runs, from {server.source}.")
-        prompt, result = queue(client, todo, Line(sys.stdout))
+        prompt, result = queue(client, todo, Line(Output()))
         verdicts = write(client, todo, prompt, result, OUTPUT)
     report(todo, verdicts, OUTPUT)
 

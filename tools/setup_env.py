@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from . import chromium, comfyui, host_packages, torch_build, transformers5, triton_interpreter, web_checks
+from . import (
+    chromium,
+    comfyui,
+    host_packages,
+    moved_venv,
+    torch_build,
+    transformers5,
+    triton_interpreter,
+    web_checks,
+)
 from .console import ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, venv_python
@@ -35,25 +45,23 @@ def check_version(version: tuple[int, int], what: str) -> None:
 
 
 def ensure_venv(venv: Path) -> str:
-    """Make the virtual environment, or mend a half-made one; says which."""
+    """Make the virtual environment, or mend a half-made one or one that was moved; says which.
+
+    Raises: ToolError if this user may not, or another's Python is in it.
+    """
     python = venv_python(venv)
     version = _venv_version(python)
-    if version is None:
-        half_made = venv.exists()
-        if half_made:
-            shutil.rmtree(venv)
-        _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
-        return "half-made, so made anew" if half_made else "made"
-    check_version(version, f"the one in {venv}")
-    if (
-        subprocess.run([str(python), "-m", "pip", "--version"], capture_output=True, check=False).returncode
-        != 0
-    ):
+    if version is not None:
+        check_version(version, f"the one in {venv}")
+        moved = moved_venv.mend(venv)
+        if _has_pip(python):
+            return "mended: it was moved here" if moved else "there already"
         _call(
             [str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)"
         )
-        return "mended: it lacked pip"
-    return "there already"
+        if _has_pip(python):  # where only half of it is there, ensurepip takes it for whole
+            return "mended: it lacked pip"
+    return _make_venv(venv)
 
 
 def fingerprint(root: Path = ROOT) -> str:
@@ -64,10 +72,17 @@ def fingerprint(root: Path = ROOT) -> str:
     return digest.hexdigest()
 
 
+def stamp_text(venv: Path, root: Path = ROOT) -> str:
+    """Say for the stamp what was installed, and where, for scripts know their place."""
+    return f"{fingerprint(root)}\n{venv.resolve()}\n"
+
+
 def is_current(venv: Path, root: Path = ROOT) -> bool:
     """Whether everything was installed here, to the end, from the present requirements."""
     stamp = _stamp(venv)
-    return stamp.is_file() and venv_python(venv).exists() and stamp.read_text() == fingerprint(root)
+    return (
+        stamp.is_file() and venv_python(venv).exists() and stamp.read_text("utf-8") == stamp_text(venv, root)
+    )
 
 
 def install_torch(venv: Path) -> str:
@@ -94,8 +109,15 @@ def install_packages(venv: Path) -> str:
         damaged = _damaged(python)
     if damaged:
         raise ToolError(f"{', '.join(damaged)} in {venv} lack files: delete that folder and run this again.")
-    pip(python, ["install", "--no-deps", "--editable", str(ROOT)], what="the kontext command", log=log)
-    _stamp(venv).write_text(fingerprint())
+    here = [
+        "install",
+        "--no-deps",
+        "--no-build-isolation",
+        "--editable",
+        str(ROOT),
+    ]  # so that it needs no network
+    pip(python, here, what="the kontext command", log=log)
+    _stamp(venv).write_text(stamp_text(venv), encoding="utf-8")
     return "installed"
 
 
@@ -154,6 +176,26 @@ def _log(venv: Path) -> Path:
     return venv / "kontext-setup.log"
 
 
+def _make_venv(venv: Path) -> str:
+    if venv.is_symlink():
+        raise ToolError(
+            f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it "
+            "leads to."
+        )
+    half_made = venv.exists()
+    if half_made and not venv.is_dir():
+        raise ToolError(f"{venv} is no folder: move it away, for the Python environment is made there.")
+    if half_made:
+        shutil.rmtree(venv)
+    _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
+    return "half-made, so made anew" if half_made else "made"
+
+
+def _has_pip(python: Path) -> bool:
+    command = [str(python), "-m", "pip", "--version"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def _call(command: list[str], what: str) -> None:
     result = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if result.returncode == 0:
@@ -163,11 +205,15 @@ def _call(command: list[str], what: str) -> None:
             "This Python cannot make virtual environments: on Debian and Ubuntu 'apt-get install python3-venv' "
             "adds what it lacks; then run the same command again."
         )
-    raise explain(f"{result.stdout}\nerror: {result.stdout.strip().splitlines()[-1:]}", what, by="venv")
+    last = (result.stdout.strip().splitlines() or ["it gave no reason"])[-1]
+    raise explain(f"{result.stdout}\nerror: {last.removeprefix('Error: ')}", what, by="venv")
 
 
 def _venv_version(python: Path) -> tuple[int, int] | None:
-    """The version of an environment's Python; None where it does not run."""
+    """The version of an environment's Python; None where it does not run.
+
+    Raises: ToolError where it may not be run by this user, who may not delete it either.
+    """
     try:
         result = subprocess.run(
             [str(python), "-c", "import sys; print(*sys.version_info[:2])"],
@@ -175,10 +221,17 @@ def _venv_version(python: Path) -> tuple[int, int] | None:
             text=True,
             check=True,
         )
-    except (OSError, subprocess.CalledProcessError):
+        major, minor = result.stdout.split()
+        return int(major), int(minor)
+    except PermissionError as error:
+        if os.access(python.parent.parent, os.W_OK | os.X_OK):
+            return None  # it is ours, and only half made
+        raise ToolError(
+            f"{python} is not for this user ({error.strerror}): run this as the owner of that folder, or "
+            "delete it."
+        ) from error
+    except (OSError, ValueError, subprocess.CalledProcessError):
         return None
-    major, minor = result.stdout.split()
-    return int(major), int(minor)
 
 
 def _torch_version(python: Path) -> str | None:
@@ -189,7 +242,14 @@ def _torch_version(python: Path) -> str | None:
 
 def _damaged(python: Path) -> list[str]:
     command = [str(python), "-m", "tools.damaged"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+    if result.returncode != 0:
+        last = (result.stderr.strip().splitlines() or ["it gave no reason"])[-1]
+        raise ToolError(
+            f"What is installed for {python} cannot be looked through ({last}): delete its folder and run "
+            "this again."
+        )
+    return result.stdout.split()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -19,7 +20,7 @@ from .paths import ROOT, VENV, venv_python
 MANIFESTS = ("package.json", "package-lock.json")
 _WHAT = "what checks web/js"
 _CODE = re.compile(r"^npm error code (\S+)", re.M)
-_REASON = re.compile(r"^npm error (?!code |syscall |errno |\s*at )(\S.*)", re.M)
+_REASON = re.compile(r"^npm error (?!code |syscall |errno |path |dest |\s*at )(\S.*)", re.M)
 _NO_SPACE = ("ENOSPC", "EDQUOT")
 _NO_NETWORK = re.compile(
     r"E(NOTFOUND|AI_AGAIN|CONNREFUSED|CONNRESET|TIMEDOUT|NETUNREACH|HOSTUNREACH)|ERR_SOCKET_TIMEOUT"
@@ -50,7 +51,8 @@ def install(venv: Path = VENV, root: Path = ROOT) -> str:
     _stamp(venv).unlink(missing_ok=True)
     for name in MANIFESTS:
         shutil.copyfile(_config(root, name), folder / name)
-    code, output = _npm(venv, "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund")
+    options = ["--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund", *_own_cache(folder)]
+    code, output = _npm(venv, "ci", *options)
     _log(venv).write_text(output, encoding="utf-8")
     if code != 0:
         raise explain(output, venv)
@@ -125,6 +127,12 @@ def _stamp(venv: Path) -> Path:
 
 def _log(venv: Path) -> Path:
     return venv / "web" / "npm.log"
+
+
+def _own_cache(folder: Path) -> list[str]:
+    """Give npm a cache here where this user's home folder, in which it has one, cannot be written to."""
+    home = os.path.expanduser("~")
+    return [] if os.access(home, os.W_OK | os.X_OK) else ["--cache", str(folder / "npm-cache")]
 
 
 def _no_node(venv: Path) -> ToolError:

@@ -10,10 +10,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ..model_options import ModelOptions
+from .digest import MEMORY, Digests, files_of_lora, files_of_model, last_change_ns
 from .edits import read_edits
 from .run import Batch, Start
-from .store import RESULTS, Store
-from .work import Model
+from .store import RESULTS, EarlierModel, Store
 
 
 def run_batch(options: argparse.Namespace, say: Callable[[str], None]) -> None:
@@ -21,26 +22,25 @@ def run_batch(options: argparse.Namespace, say: Callable[[str], None]) -> None:
 
     Raises: ValueError in one sentence if a line or an edit failed, after all others have been made, or nothing can be.
     """
-    path = options.edits.expanduser()
-    pictures = (options.pictures or path.parent).expanduser()
-    edits, faults = read_edits(path, pictures, {"steps": options.steps})
+    pictures = options.pictures or options.edits.parent
+    edits, faults = read_edits(options.edits, pictures, {"steps": options.steps})
     for fault in faults:
         say(fault)
-    loras = tuple((str(file.expanduser().absolute()), strength) for file, strength in options.lora)
-    name = options.model if options.model == "tiny" else str(Path(options.model).expanduser().absolute())
     with ExitStack() as stack:
-        store = stack.enter_context(Store.opened(options.output.expanduser()))
+        store = stack.enter_context(Store.opened(options.output))
+        failed = 0
         if edits:
-            starts = _starts(options, Model(name, options.device, loras), stack)
-            model = hashlib.sha256(json.dumps([name, loras]).encode()).hexdigest()
-            batch = Batch(edits, store, starts, model=model, attempts=options.attempts, report=say)
+            model = ModelOptions.of(options)
+            digest, earlier = _digest(model, store.folder, say)
+            starts = _starts(options, model, stack)
+            batch = Batch(
+                edits, store, starts, model=digest, earlier=earlier, attempts=options.attempts, report=say
+            )
             batch.run()
             say(
                 f"{batch.made} made, {batch.kept} there already, {batch.failed} failed: {store.folder / RESULTS}"
             )
             failed = batch.failed
-        else:
-            failed = 0
     if faults or failed:
         raise ValueError(
             f"{len(edits) - failed} of {len(edits) + len(faults)} edits are done; {failed} failed and "
@@ -48,8 +48,29 @@ def run_batch(options: argparse.Namespace, say: Callable[[str], None]) -> None:
         )
 
 
-def _starts(options: argparse.Namespace, model: Model, stack: ExitStack) -> list[Start]:
-    """What starts each worker, one on each GPU where there are several."""
+def _digest(model: ModelOptions, folder: Path, say: Callable[[str], None]) -> tuple[str, EarlierModel | None]:
+    """Digest what pictures depend on beside their lines, also as earlier versions would, if they could."""
+    files, loras = files_of_model(model.model), [files_of_lora(Path(path)) for path, _ in model.loras]
+    digests = Digests(folder / MEMORY, say)
+    parts = [
+        digests.of(files),
+        [(digests.of(files), strength) for files, (_, strength) in zip(loras, model.loras, strict=True)],
+        model.picture_options(),
+    ]
+    digests.keep()
+    earlier = None
+    if not model.picture_options():
+        changed_ns = last_change_ns([*files, *(file for files in loras for file in files)])
+        earlier = EarlierModel(_hashed([model.model, model.loras]), changed_ns)
+    return _hashed(parts), earlier
+
+
+def _hashed(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def _starts(options: argparse.Namespace, model: ModelOptions, stack: ExitStack) -> list[Start]:
+    """List what starts each worker, one on each GPU where there are several."""
     import torch
 
     from .processes import ProcessWorker
@@ -63,5 +84,9 @@ def _starts(options: argparse.Namespace, model: Model, stack: ExitStack) -> list
     if options.engine == "ray" or options.ray_address is not None:
         module = stack.enter_context(started_ray(workers, gpus, options.ray_address))
         return [partial(RayWorker, module, model, int(kind == "cuda"))] * workers
+    sharers = -(-workers // (gpus or 1)) if kind.startswith("cuda") else 1
     devices = [f"cuda:{number % gpus}" if gpus else options.device for number in range(workers)]
-    return [partial(ProcessWorker, replace(model, device=one), heard=options.verbose) for one in devices]
+    return [
+        partial(ProcessWorker, replace(model, device=device, sharers=sharers), heard=options.verbose)
+        for device in devices
+    ]

@@ -4,10 +4,10 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..config import LAYOUTS
 from ..images import FITS
@@ -15,6 +15,7 @@ from ..images import FITS
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
 _LARGEST = 16384
+_LONGEST_LINE = 2**24  # bytes
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,12 @@ def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple
     edits: dict[str, BatchEdit] = {}
     faults: list[str] = []
     with path.open("rb") as lines:
-        for number, text in enumerate(lines, start=1):
+        for number, text in enumerate(_lines(lines), start=1):
             if not text.strip():
                 continue
             try:
+                if len(text) > _LONGEST_LINE:
+                    raise ValueError(f"it is longer than {_LONGEST_LINE // 2**20} MiB")
                 edit = _edit(number, text, pictures.resolve(), defaults)
                 earlier = edits.setdefault(edit.id.lower(), edit)  # as some systems know files
                 if earlier is not edit:
@@ -100,11 +103,26 @@ def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple
     return list(edits.values()), faults
 
 
+def _lines(file: BinaryIO) -> Generator[bytes]:
+    """Yield the lines of a file; of one that is too long, a little more than may be."""
+    while line := file.readline(_LONGEST_LINE + 1):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = file.readline(_LONGEST_LINE)
+        yield line
+
+
 def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -> BatchEdit:
     try:
         given = json.loads(text)
-    except (ValueError, RecursionError) as error:
+    except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from error
+    except RecursionError as error:
+        raise ValueError("it is not JSON that can be read (it is nested too deeply)") from error
+    except UnicodeDecodeError as error:
+        raise ValueError("it is not JSON (it is not UTF-8)") from error
+    except ValueError as error:  # the one that is left
+        raise ValueError("it is not JSON that can be read (a number has thousands of digits)") from error
     if not isinstance(given, dict):
         raise ValueError('it must be an object, as in {"pictures": "a.png", "instructions": "make it night"}')
     unknown = [key for key in given if key not in _KEYS]

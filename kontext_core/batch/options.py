@@ -3,28 +3,37 @@
 import argparse
 from pathlib import Path
 
+from ..arguments import count, path, setting
+
+MOST_WORKERS = 1024
 ENGINES = ("processes", "ray")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Args: parser: has the model's options already."""
-    parser.add_argument("edits", type=Path, help="a file with a line of JSON for each edit")
+    parser.add_argument("edits", type=path, help="a file with a line of JSON for each edit")
     parser.add_argument(
-        "--output", type=Path, default=Path("output"), help="folder for pictures and results.jsonl (output)"
+        "--output", type=path, default=Path("output"), help="folder for pictures and results.jsonl (output)"
     )
     parser.add_argument(
         "--pictures",
-        type=Path,
+        type=path,
         help="folder that pictures are named from and lie in; that of the file unless given",
     )
     parser.add_argument(
-        "--steps", type=_count, default=28, help="denoising steps where a line says nothing (28)"
+        "--steps",
+        type=setting("steps"),
+        default=28,
+        help="denoising steps where a line says nothing (28)",
     )
     parser.add_argument(
-        "--workers", type=_count, help="edits at a time; as many as there are GPUs unless given"
+        "--workers", type=count(MOST_WORKERS), help="edits at a time; as many as there are GPUs unless given"
     )
     parser.add_argument(
-        "--attempts", type=_count, default=3, help="workers that may die in the middle of an edit (3)"
+        "--attempts",
+        type=count(MOST_WORKERS),
+        default=3,
+        help="workers that may die in the middle of an edit (3)",
     )
     parser.add_argument(
         "--engine",
@@ -33,9 +42,3 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="what workers are: plain processes (so unless given), or actors of Ray, which opens ports on all interfaces",
     )
     parser.add_argument("--ray-address", metavar="HOST:PORT", help="a Ray cluster that runs already")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of them; give 1 or more")
-    return int(text)

@@ -3,36 +3,54 @@
 `python -m kontext_core.batch.processes` is the other end.
 """
 
+import faulthandler
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from .work import FAULTS, Model, WorkerDiedError, make
+from ..model_options import ModelOptions
+from ..sentences import one_line
+from .work import WorkerDiedError, failure, make
+
+_KEPT_BYTES = 8192  # of what a worker said last
+_SAID_LINES, _SAID_LETTERS = 3, 400
+_PATIENCE_S = 5.0  # for the last words of a process that has ended
 
 
 class ProcessWorker:
-    """Args: heard: whether what it says goes to stderr.
+    """One process.
 
-    Raises: ValueError in one sentence if the model cannot be loaded; WorkerDiedError.
+    Args:
+        model: what it loads.
+        heard: whether what it says goes to stderr.
+    Raises: WorkerDiedError, with the last that it said.
     """
 
-    def __init__(self, model: Model, *, heard: bool = False) -> None:
+    def __init__(self, model: ModelOptions, *, heard: bool = False) -> None:
         root = str(Path(__file__).parents[2])
         paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._model = model
         self.process = subprocess.Popen(
             [sys.executable, "-m", str(__spec__.name if __spec__ else __name__)],
             env={**os.environ, "PYTHONPATH": paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=None if heard else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,  # an interrupt is for the process that started it, which then ends it
         )
-        answer, _ = self._ask(asdict(model), [])
+        self._words = _Words(cast("BinaryIO", self.process.stderr), heard=heard)
+        self._words.start()
+
+    def load(self) -> None:
+        answer, _ = self._ask(asdict(self._model), [])
         if "error" in answer:
             self.close()
             raise ValueError(answer["error"])
@@ -49,8 +67,46 @@ class ProcessWorker:
             send(cast("BinaryIO", self.process.stdin), message, blobs)
             return receive(cast("BinaryIO", self.process.stdout))
         except (OSError, EOFError, ValueError) as error:
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_PATIENCE_S)
+            code = self.process.returncode
             self.close()
-            raise WorkerDiedError(f"a worker was ended (exit code {self.process.returncode})") from error
+            self._words.join(_PATIENCE_S)  # they end with the process
+            raise WorkerDiedError(_death(code, self._words.last())) from error
+
+
+class _Words(threading.Thread):
+    """A reader of what a process says, so that it never waits for one; it keeps the last of it."""
+
+    def __init__(self, pipe: BinaryIO, *, heard: bool) -> None:
+        super().__init__(daemon=True)
+        self._pipe, self._heard, self._kept = pipe, heard, b""
+
+    def run(self) -> None:
+        with self._pipe:
+            while data := os.read(self._pipe.fileno(), 65536):
+                self._kept = (self._kept + data)[-_KEPT_BYTES:]
+                if self._heard:
+                    with suppress(OSError):  # nobody reads it any more: the process is not to wait for that
+                        os.write(2, data)
+
+    def last(self) -> str:
+        """Give the last lines, as one."""
+        lines = [line for line in self._kept.decode(errors="replace").splitlines() if line.strip()]
+        return one_line(" / ".join(lines[-_SAID_LINES:]))[-_SAID_LETTERS:]
+
+
+def _death(code: int | None, words: str) -> str:
+    """Say how a process ended. Args: code: None if it ended only when it was told to."""
+    if code is None:
+        how = "did not answer as it should, and was ended"
+    elif code == -signal.SIGKILL:
+        how = "was killed, as the system does where memory runs out"
+    elif code < 0:
+        how = f"was ended by signal {-code}"
+    else:
+        how = f"ended with exit code {code}"
+    return f"a worker {how}" + (f"; the last it said: {words}" if words else "")
 
 
 def send(pipe: BinaryIO, message: dict[str, Any], blobs: Sequence[bytes]) -> None:
@@ -78,9 +134,9 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Load the model of the first message, then make edits until nobody asks any more."""
     given, _ = receive(source)
     try:
-        pipeline = Model(**given).load()
-    except FAULTS as error:
-        send(sink, {"error": " ".join(str(error).split())}, [])
+        pipeline = ModelOptions(**given).load()
+    except Exception as error:
+        send(sink, {"error": failure(error)}, [])
         return
     send(sink, {}, [])
     while True:
@@ -92,6 +148,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # a crash says where
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # whatever else writes to stdout
     serve(sys.stdin.buffer, answers)

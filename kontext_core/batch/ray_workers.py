@@ -15,8 +15,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from .work import FAULTS, Model, WorkerDiedError, make
+from ..model_options import ModelOptions
+from ..sentences import one_line
+from .work import WorkerDiedError, failure, make
 
+_SAID_LETTERS = 400
 _STORE_BYTES = 256 * 2**20  # what passes between processes is pictures in PNG
 
 
@@ -26,9 +29,9 @@ class Actor:
     def __init__(self, model: dict[str, Any]) -> None:
         self.fault = ""
         try:
-            self.pipeline = Model(**model).load()
-        except FAULTS as error:
-            self.fault = " ".join(str(error).split())
+            self.pipeline = ModelOptions(**model).load()
+        except Exception as error:
+            self.fault = failure(error)
 
     def ready(self) -> str:
         """Why the model could not be loaded; empty where it was."""
@@ -42,15 +45,21 @@ class Actor:
 
 
 class RayWorker:
-    """Args: ray: the module. gpus: how many an actor has for itself, 0 or 1.
+    """One actor.
 
-    Raises: ValueError in one sentence if the model cannot be loaded; WorkerDiedError.
+    Args:
+        ray: the module.
+        model: what it loads.
+        gpus: how many an actor has for itself, 0 or 1.
+    Raises: WorkerDiedError, with what Ray says of it.
     """
 
-    def __init__(self, ray: Any, model: Model, gpus: int) -> None:
+    def __init__(self, ray: Any, model: ModelOptions, gpus: int) -> None:
         self._ray = ray
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Actor)
         self.actor = kind.remote(asdict(model))
+
+    def load(self) -> None:
         fault = self.ask("ready")
         if fault:
             self.close()
@@ -64,7 +73,8 @@ class RayWorker:
             return self._ray.get(getattr(self.actor, method).remote(*arguments))
         except self._ray.exceptions.RayError as error:
             self.close()
-            raise WorkerDiedError("a worker of Ray was ended") from error
+            reason = one_line(str(error))[:_SAID_LETTERS]
+            raise WorkerDiedError(f"a worker of Ray was ended ({reason})") from error
 
     def close(self) -> None:
         self._ray.kill(self.actor)

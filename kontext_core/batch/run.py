@@ -3,13 +3,18 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
+from ..sentences import sentence
 from .edits import BatchEdit
-from .store import Store
+from .store import EarlierModel, Store
 from .work import Worker, WorkerDiedError
 
-Start = Callable[[], Worker]  # loads the model; raises as the workers' classes do
+Start = Callable[[], Worker]
+
+
+_LARGEST_BYTES = 2**30  # of a picture's file
 
 
 class Batch:
@@ -17,7 +22,8 @@ class Batch:
 
     Args:
         starts: one for each worker. attempts: how many workers an edit may outlive before it counts as failed.
-        model: what the results depend on beside the lines. report: takes a sentence for each thing that happens.
+        model: what the results depend on beside the lines. earlier: how versions before this one put it.
+        report: takes a sentence for each thing that happens.
     """
 
     def __init__(
@@ -27,13 +33,16 @@ class Batch:
         starts: Sequence[Start],
         *,
         model: str = "",
+        earlier: EarlierModel | None = None,
         attempts: int = 3,
         report: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.made = self.kept = self.failed = 0
         self._edits, self._total = deque(edits), len(edits)
         self._store, self._starts = store, starts
-        self._model, self._attempts, self._report = model, attempts, report
+        self._model, self._earlier = model, earlier
+        self._attempts, self._report = attempts, report
+        self._warned = False
         self._lock = threading.Lock()
         self._workers: list[Worker] = []
         self._stopped = False
@@ -67,14 +76,12 @@ class Batch:
         try:
             while not self._stopped and (edit := self._take()) is not None:
                 try:
-                    pictures = [path.read_bytes() for path in edit.pictures]
+                    pictures = [_read(path) for path in edit.pictures]
                 except OSError as error:
-                    self._keep(edit, "", {"error": f"a picture cannot be read ({error})"}, [])
+                    self._keep(edit, "", {"error": f"a picture cannot be read ({sentence(error)})"}, [])
                     continue
                 key = edit.key(pictures, self._model)
-                if self._store.has(edit.id, key):
-                    with self._lock:
-                        self.kept += 1
+                if self._is_kept(edit, key, pictures):
                     continue
                 worker = self._make(edit, key, pictures, worker, start)
         except BaseException as error:
@@ -91,39 +98,72 @@ class Batch:
             "settings": dict(edit.settings),
             "names": [path.name for path in edit.pictures],
         }
+        reason = ""
         for attempt in range(1, self._attempts + 1):
             if worker is None:
                 worker = self._started(start)
             try:
                 answer, made = worker.edit(job, pictures)
-            except WorkerDiedError:
+            except WorkerDiedError as error:
                 self._gone(worker)
                 worker = None
                 if self._stopped:
                     return None
+                if str(error):
+                    reason = f"; the last one: {error}"
+                    self._report(f"{edit.id}: {error}")
                 again = "it is made again" if attempt < self._attempts else "it is given up"
                 self._report(f"{edit.id}: its worker died in the middle of it; {again}")
                 continue
             self._keep(edit, key, answer, made)
             return worker
-        self._keep(edit, key, {"error": f"{self._attempts} workers died in the middle of it"}, [])
+        fault = f"{self._attempts} workers died in the middle of it{reason}"
+        self._keep(edit, key, {"error": fault}, [])
         return None
+
+    def _is_kept(self, edit: BatchEdit, key: str, pictures: list[bytes]) -> bool:
+        """Say whether this edit was made before, by this version or an earlier one."""
+        with self._lock:
+            known, earlier = self._store.has(edit.id, key), self._earlier
+            if not known and earlier is not None:
+                known = self._store.has_since(edit.id, edit.key(pictures, earlier.name), earlier.changed_ns)
+                if known:
+                    self._store.renew(edit.id, key)
+            if known:
+                self.kept += 1
+                return True
+            warn = not self._warned and self._store.has_other(edit.id)
+            self._warned |= warn
+        if warn:
+            self._report(
+                f"{edit.id} was made before; its line, a picture, the model or a LoRA is another now, so it "
+                "is made anew, as are others of that kind"
+            )
+        return False
 
     def _started(self, start: Start) -> Worker:
         for attempt in range(1, self._attempts + 1):
+            worker = start()
+            with self._lock:
+                self._workers.append(worker)  # before it loads, so that an interrupt ends it then too
+                stopped = self._stopped
             try:
-                worker = start()
+                if stopped:
+                    raise WorkerDiedError
+                worker.load()
             except WorkerDiedError as error:
+                self._gone(worker)
                 if attempt == self._attempts or self._stopped:
+                    reason = f" ({error})" if str(error) else ""
                     raise RuntimeError(
                         f"a worker died {attempt} times while it loaded the model; is there too little memory?"
+                        f"{reason}"
                     ) from error
-                continue
-            with self._lock:
-                self._workers.append(worker)
-            if self._stopped:
-                worker.close()
-            return worker
+            except BaseException:
+                self._gone(worker)
+                raise
+            else:
+                return worker
         raise AssertionError
 
     def _keep(self, edit: BatchEdit, key: str, answer: dict[str, Any], made: Sequence[bytes]) -> None:
@@ -155,3 +195,11 @@ class Batch:
             workers = list(self._workers)
         for worker in workers:
             worker.close()
+
+
+def _read(path: Path) -> bytes:
+    """Read a picture's file. Raises: OSError, also about what is too large to be one."""
+    size = path.stat().st_size
+    if size > _LARGEST_BYTES:
+        raise OSError(f"{path} is {size / 2**30:.1f} GiB; a picture may be 1 GiB")
+    return path.read_bytes()

@@ -4,6 +4,8 @@ import json
 import os
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import EACCES, EAGAIN, EDEADLK, EWOULDBLOCK
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -11,6 +13,25 @@ from ..disk import append, make_folder, whole
 
 RESULTS = "results.jsonl"
 _LOCK = ".kontext-batch.lock"
+_HELD = (
+    EACCES,
+    EAGAIN,
+    EDEADLK,
+    EWOULDBLOCK,
+)  # by another process; other errors are of disks that know no locks
+
+
+@dataclass(frozen=True)
+class EarlierModel:
+    """A model as earlier keys know it, by name: they hold for what was made since its files changed.
+
+    Args:
+        name: as `BatchEdit.key` takes it.
+        changed_ns: when a file of the model or its LoRAs last did.
+    """
+
+    name: str
+    changed_ns: int
 
 
 class Store:
@@ -36,13 +57,26 @@ class Store:
             yield cls(folder)
 
     def has(self, id: str, key: str) -> bool:
-        """Whether this very edit was made, and its pictures are there."""
+        """Say whether this very edit was made, and its pictures are there."""
+        return self._last.get(id, {}).get("key") == key and bool(self._pictures(id))
+
+    def has_since(self, id: str, key: str, changed_ns: int) -> bool:
+        """Say the same of pictures that are younger than `changed_ns`."""
+        return self.has(id, key) and all(path.stat().st_mtime_ns > changed_ns for path in self._pictures(id))
+
+    def has_other(self, id: str) -> bool:
+        """Say whether an edit of this name was made, from whatever line and by whatever model."""
+        return bool(self._pictures(id))
+
+    def renew(self, id: str, key: str) -> None:
+        """Let what is there count for another key. Raises: OSError."""
+        self._write({**self._last[id], "key": key})
+
+    def _pictures(self, id: str) -> list[Path]:
+        """List those of an edit that was made; none if one of them is gone."""
         last = self._last.get(id, {})
-        return (
-            last.get("status") == "done"
-            and last.get("key") == key
-            and all((self.folder / name).is_file() for name in last["pictures"])
-        )
+        paths = [self.folder / name for name in last.get("pictures", ())]
+        return paths if last.get("status") == "done" and all(path.is_file() for path in paths) else []
 
     def done(self, id: str, pictures: Sequence[bytes], record: Mapping[str, Any]) -> list[Path]:
         """Keep the pictures (PNG) of an edit, one for each turn, and then its line. Raises: OSError if they cannot be."""
@@ -70,7 +104,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str) and _is_list(line.get("pictures", [])):
             found[line["id"]] = line
@@ -101,6 +135,6 @@ def _locked(file: BinaryIO) -> bool:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        return error.errno not in _HELD
     return True

@@ -1,74 +1,101 @@
 """What a worker of a batch does, wherever it runs: load the model once, then from bytes to bytes for each edit."""
 
+import gc
+import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..errors import TooLittleMemoryError, explained_memory
 from ..images import from_bytes, to_pil
-from ..lora import Lora
 from ..picture_files import write_png
 from ..pipeline import Edit, Pipeline
+from ..sentences import EXPECTED, one_line, sentence
 
-FAULTS = OSError, ValueError, RuntimeError  # what is said in one sentence; anything else is a mistake of ours
+log = logging.getLogger(__name__)
 
 
 class WorkerDiedError(RuntimeError):
-    """The process that made an edit is gone. Another may make it."""
+    """The end of a process that made an edit, which another may make; why, as far as that is known."""
+
+
+class BrokenDeviceError(RuntimeError):
+    """A device that computes nothing more for this process, which is to end."""
 
 
 class Worker(Protocol):
     """One device at work. Raises: WorkerDiedError from any of its methods but `close`."""
+
+    def load(self) -> None:
+        """Load the model. Raises: ValueError in one sentence if it cannot be loaded."""
+        ...
 
     def edit(self, job: dict[str, Any], pictures: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         """See `make`."""
         ...
 
     def close(self) -> None:
-        """End it, also in the middle of an edit."""
+        """End it, also while it loads and in the middle of an edit."""
         ...
-
-
-@dataclass(frozen=True)
-class Model:
-    """What a worker loads. Args: loras: (file, strength) of each. threads: of the CPU; 0: as PyTorch likes."""
-
-    model: str
-    device: str | None
-    loras: Sequence[tuple[str, float]] = ()
-    threads: int = 0
-
-    def load(self) -> Pipeline:
-        if self.threads:
-            torch.set_num_threads(self.threads)
-        pipeline = Pipeline.load(self.model, device=self.device)
-        loras = [Lora(path, strength) for path, strength in self.loras]
-        return pipeline.with_loras(loras) if loras else pipeline
 
 
 def make(
     pipeline: Pipeline, job: dict[str, Any], pictures: Sequence[bytes]
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """All turns of an edit.
+    """Make all turns of an edit.
 
-    Args: job: instructions, settings for `Pipeline.edit`, and names of the pictures. pictures: the bytes of their files.
-    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; or {"error": sentence} and none.
+    Args:
+        job: instructions, settings for `Pipeline.edit`, and names of the pictures.
+        pictures: the bytes of their files.
+    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
+    Raises: BrokenDeviceError if no other edit can be made here either.
     """
     try:
-        shown = [from_bytes(data, name) for data, name in zip(pictures, job["names"], strict=True)]
-        current: list[Tensor | Edit] = [*shown[:1]]
-        made: list[bytes] = []
-        sizes: list[list[int]] = []
-        for instruction in job["instructions"]:
-            edit = pipeline.edit(instruction, [*current, *shown[1:]], **job["settings"])
-            current = [edit]
-            picture, file = to_pil(edit.image), BytesIO()
-            write_png(picture, file)
-            made.append(file.getvalue())
-            sizes.append([picture.width, picture.height])
-        return {"sizes": sizes}, made
-    except FAULTS as error:
-        return {"error": " ".join(str(error).split())}, []
+        with explained_memory("this edit", "make a smaller picture, or take fewer references or workers"):
+            return _turns(pipeline, job, pictures)
+    except Exception as error:
+        fault, was_memory = failure(error), isinstance(error, TooLittleMemoryError)
+    if was_memory:  # now that the error, and what it held, is gone
+        gc.collect()
+        if pipeline.home.type == "cuda":
+            torch.cuda.empty_cache()
+    _check_device(pipeline.home, fault)
+    return {"error": fault}, []
+
+
+def failure(error: Exception) -> str:
+    """Say what is wrong in one line; where it is no fault of the input's, the log has the whole."""
+    if not isinstance(error, EXPECTED):
+        log.error("%s", sentence(error), exc_info=error)
+    return one_line(sentence(error))
+
+
+def _turns(
+    pipeline: Pipeline, job: dict[str, Any], pictures: Sequence[bytes]
+) -> tuple[dict[str, Any], list[bytes]]:
+    shown = [from_bytes(data, name) for data, name in zip(pictures, job["names"], strict=True)]
+    current: list[Tensor | Edit] = [*shown[:1]]
+    files: list[bytes] = []
+    sizes: list[list[int]] = []
+    for instruction in job["instructions"]:
+        edit = pipeline.edit(instruction, [*current, *shown[1:]], **job["settings"])
+        current = [edit]
+        picture, file = to_pil(edit.image), BytesIO()
+        write_png(picture, file)
+        files.append(file.getvalue())
+        sizes.append([picture.width, picture.height])
+    return {"sizes": sizes}, files
+
+
+def _check_device(device: torch.device, fault: str) -> None:
+    """Try the device: an error of a card is met again by all that comes after it in the process.
+
+    Raises: BrokenDeviceError.
+    """
+    try:
+        torch.ones(1, device=device).sum().item()
+    except RuntimeError as error:
+        raise BrokenDeviceError(f"{device} computes nothing any more after this: {fault}") from error

@@ -1,15 +1,21 @@
 """kontext info."""
 
 import argparse
-import sys
+import logging
 from pathlib import Path
 
+from ..arguments import path
+from ..sentences import EXPECTED, sentence
+from .interrupts import importing
 from .options import Subcommands
+from .output import put, say
+
+log = logging.getLogger(__name__)
 
 
 def add_info(commands: Subcommands) -> None:
     info = commands.add_parser("info", help="say what a file or folder of weights is")
-    info.add_argument("file", type=Path, nargs="+")
+    info.add_argument("file", type=path, nargs="+")
     info.add_argument(
         "--layers", action="store_true", help="the dtype of every kind of layer, and the metadata too"
     )
@@ -18,22 +24,36 @@ def add_info(commands: Subcommands) -> None:
     info.set_defaults(command=_info)
 
 
-def _info(options: argparse.Namespace) -> None:
-    from ..loading import inspect
-    from ..loading.checkpoint import first_few
-    from ..loading.examine import not_finite, sha256
-    from ..lora import inspect_lora
+def _info(options: argparse.Namespace) -> int:
+    """Answer for each file. Returns: 1 if one of them is bad."""
+    with importing():
+        from ..loading import inspect
+        from ..loading.checkpoint import first_few
+        from ..loading.examine import not_finite, sha256
+        from ..lora import inspect_lora
 
-    for path in options.file:
-        report = inspect(path)
-        sys.stdout.write((inspect_lora(path) if report.kind == "lora" else report).describe() + "\n")
+    def describe(file: Path) -> None:
+        report = inspect(file)
+        put((inspect_lora(file) if report.kind == "lora" else report).describe())
         if options.layers:
-            sys.stdout.write(report.describe_closely() + "\n")
-        for name, digest in sha256(path).items() if options.sha256 else ():
-            sys.stdout.write(f"sha256 of {name}: {digest}\n")
-        bad = not_finite(path) if options.check else {}
+            put(report.describe_closely())
+        for name, digest in sha256(file).items() if options.sha256 else ():
+            put(f"sha256 of {name}: {digest}")
+        bad = not_finite(file) if options.check else {}
         if bad:
             names = first_few(f"{name} ({count} of {all})" for name, (count, all) in bad.items())
-            raise ValueError(f"{path}: {len(bad)} tensors hold NaN or infinity: {names}")
+            raise ValueError(f"{file}: {len(bad)} tensors hold NaN or infinity: {names}")
         if options.check:
-            sys.stdout.write("all numbers are finite\n")
+            put("all numbers are finite")
+
+    refused = 0
+    for file in options.file:
+        try:
+            describe(file)
+        except EXPECTED as error:
+            if len(options.file) == 1:
+                raise
+            log.info("%s", file, exc_info=error)
+            say(f"kontext: {sentence(error)}")
+            refused += 1
+    return 1 if refused else 0

@@ -1,24 +1,19 @@
-"""Options that several commands share, what they may be, and the way to say something."""
+"""Options that several commands share, and what they may be."""
 
 import argparse
-import math
-import sys
-from pathlib import Path
 from typing import TypeAlias
 
-from ..lora.strength import checked_strength
+from ..arguments import TINY, count, gib, model
+from ..arguments import file_and_strength as file_and_strength
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
-
-def say(text: str) -> None:
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+positive = count(1_000_000)
 
 
 def model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--model", default="tiny", help='"tiny", or a model folder laid out as the published one'
+        "--model", type=model, default=TINY, help='"tiny", or a model folder laid out as the published one'
     )
     parser.add_argument("--device", help="cpu, cuda, ...; the GPU where there is one unless given")
 
@@ -34,40 +29,44 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def file_and_strength(text: str) -> tuple[Path, float]:
-    """A file and its strength: FILE, or FILE:STRENGTH where what follows the last colon is a number."""
-    name, colon, last = text.rpartition(":")
-    try:
-        strength = float(last)
-    except ValueError:
-        return Path(text), 1.0
-    if not colon:
-        return Path(text), 1.0
-    try:
-        return Path(name), checked_strength(strength)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text} is no number of them; give 1 or more")
-    return int(text)
-
-
-def gib(text: str) -> float:
-    return _above_zero(text, f"{text} is no amount of memory; give GiB above 0")
-
-
-def minutes(text: str) -> float:
-    return _above_zero(text, f"{text} is no time; give minutes above 0")
-
-
-def _above_zero(text: str, wrong: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(wrong)
-    return number
+def loading_options(parser: argparse.ArgumentParser) -> None:
+    """Add how a model is kept and computed; `ModelOptions.of` reads it."""
+    parser.add_argument(
+        "--memory",
+        type=gib,
+        metavar="GIB",
+        help="most that the device is to hold; weights that do not fit come when they are needed (what is "
+        "free on a GPU)",
+    )
+    parser.add_argument(
+        "--waits",
+        choices=("auto", "memory", "file"),
+        default="auto",
+        help="where weights that do not fit wait: in the computer's memory, or in their files (in memory if "
+        "they fit there)",
+    )
+    parser.add_argument(
+        "--weights",
+        metavar="FORM",
+        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the "
+        "memory (as stored)",
+    )
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the network's blocks: slow to begin, then faster"
+    )
+    parser.add_argument(
+        "--float8",
+        action="store_true",
+        help="multiply in float8, on cards that can: faster, and a little different",
+    )
+    parser.add_argument(
+        "--attention",
+        metavar="NAME",
+        help="what computes it: flash4, flash3, cudnn, flash2, torch; flash3_fp8 and sage, which are not "
+        "exact (auto: the card's best exact one)",
+    )
+    parser.add_argument(
+        "--graph",
+        action="store_true",
+        help="record a step as a CUDA graph: for small pictures and slow hosts, at the memory of a step",
+    )

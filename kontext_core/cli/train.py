@@ -6,12 +6,17 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from .options import Subcommands, minutes, model_options, positive, say
+from ..arguments import count, minutes, path, setting, whole_number
+from .interrupts import importing
+from .options import Subcommands, model_options, positive
+from .output import say
+
+MOST_THREADS = 1024
 
 
 def add_train(commands: Subcommands) -> None:
     train = commands.add_parser("train", help="train the tiny model, or go on with a run")
-    train.add_argument("folder", type=Path, help="holds the run; what is found there is resumed")
+    train.add_argument("folder", type=path, help="holds the run; what is found there is resumed")
     train.add_argument("--minutes", type=minutes, default=90.0, help="training time of the flow, in all (90)")
     train.add_argument(
         "--vae-minutes",
@@ -23,8 +28,8 @@ def add_train(commands: Subcommands) -> None:
         type=minutes,
         help="training time of the text encoders, in all (6; with --start they stay as they are)",
     )
-    train.add_argument("--start", type=Path, help="a model folder to begin from")
-    train.add_argument("--threads", type=int, help="CPU threads; all cores unless given")
+    train.add_argument("--start", type=path, help="a model folder to begin from")
+    train.add_argument("--threads", type=count(MOST_THREADS), help="CPU threads; all cores unless given")
     train.add_argument(
         "--compile", action="store_true", help="compile the blocks: slow to begin, then faster"
     )
@@ -36,22 +41,27 @@ def add_score(commands: Subcommands) -> None:
     score = commands.add_parser("score", help="measure success rates on scenes never trained on")
     model_options(score)
     score.add_argument("--count", type=positive, default=50, help="scenes of each kind (50)")
-    score.add_argument("--chains", type=int, default=50, help="five-turn chains (50)")
-    score.add_argument("--steps", type=int, default=20)
+    score.add_argument(
+        "--chains", type=whole_number(0, 1_000_000), default=50, help="five-turn chains, 0 for none (50)"
+    )
+    score.add_argument("--steps", type=setting("steps"), default=20)
     score.add_argument("--kinds", help="only these, with commas between")
-    score.add_argument("--output", type=Path, help="folder for scores.json and grid.png")
+    score.add_argument("--output", type=path, help="folder for scores.json and grid.png")
     score.set_defaults(command=_score)
 
 
 def _train(options: argparse.Namespace) -> None:
-    import torch
+    with importing():
+        import torch
 
-    from ..eval.score import quick_rates
-    from ..pipeline import Pipeline
-    from ..train.config import REFINING, AutoencoderTraining, FlowTraining, TextTraining
-    from ..train.run import keep_freed_memory
-    from ..train.tiny import train_tiny
+        from ..devices import usable_device
+        from ..eval.score import quick_rates
+        from ..pipeline import Pipeline
+        from ..train.config import REFINING, AutoencoderTraining, FlowTraining, TextTraining
+        from ..train.run import keep_freed_memory
+        from ..train.tiny import train_tiny
 
+    device = str(usable_device(options.device))
     logging.getLogger().setLevel(logging.INFO)
     if options.threads:
         torch.set_num_threads(options.threads)
@@ -63,18 +73,19 @@ def _train(options: argparse.Namespace) -> None:
         words=TextTraining(minutes=options.text_minutes) if options.text_minutes else None,
         flow=FlowTraining(minutes=options.minutes, compile=options.compile),
         start=options.start,
-        device=options.device,
+        device=device,
         measure=lambda vae, model: quick_rates(Pipeline(model.transformer, vae, model.text)),
     )
 
 
 def _score(options: argparse.Namespace) -> None:
-    from ..disk import make_folder, whole
-    from ..eval.report import grid, save_scores, score_all
-    from ..picture_files import write_png
-    from ..pipeline import TINY, Pipeline
-    from ..train.tiny import recorded_training
-    from ..world import KINDS
+    with importing():
+        from ..disk import make_folder, whole
+        from ..eval.report import grid, save_scores, score_all
+        from ..picture_files import write_png
+        from ..pipeline import TINY, Pipeline
+        from ..train.tiny import recorded_training
+        from ..world import KINDS
 
     kinds = tuple(options.kinds.split(",")) if options.kinds else KINDS
     if unknown := [kind for kind in kinds if kind not in KINDS]:

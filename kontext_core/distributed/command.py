@@ -4,11 +4,14 @@ import argparse
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 
+from ..errors import explained_memory
+from ..model_options import ModelOptions
 from .launch import Place, run_ranks
 from .ranks import Ranks, joined
 
@@ -17,18 +20,33 @@ if TYPE_CHECKING:
     from ..transformer import Transformer
 
 Over = Callable[["Pipeline"], "Pipeline"]
+Edit = Callable[[argparse.Namespace, ModelOptions, Over], None]
+
+# Options by what becomes of them where several devices share an edit. One that stands in neither list is
+# refused. Of those, float8 could be followed, but not to the picture of one device: another order of sums
+# rounds to other numbers of 8 bits.
+FOLLOWED = ("model", "lora", "device", "weights")  # by every process, see `_networks`
+# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities:
+LED = (
+    "picture", "instruction", "reference", "steps", "guidance", "seed", "fit", "layout", "output",
+)  # fmt: skip
+_ADVICE = "take weights of fewer bits, as with --weights fp8, or leave --gpus out"
+_ABOUT = ("gpus", "joined", "verbose", "given", "command", "default_of")  # how the command itself is run
 
 
-def spread_over(options: argparse.Namespace, edit: Callable[[argparse.Namespace, Over], None]) -> None:
+def spread_over(options: argparse.Namespace, model: ModelOptions, edit: Edit) -> None:
     """Have `edit` made by several devices where that is asked for, by `--gpus` or by torchrun.
 
-    Args: edit: the command, which passes the model that it has loaded through its second argument.
+    Args:
+        options: of the command; `default_of` gives the default of one.
+        model: what of them says how the model is loaded.
+        edit: the command on one device, which passes the model that it has loaded through its third argument.
     Raises: ValueError about a device or an option; RuntimeError about a process that failed.
     """
     torchrun = dist.is_available() and dist.is_torchelastic_launched()
     if options.joined is None and not torchrun:
         if options.gpus == 1:
-            edit(options, lambda pipeline: pipeline)
+            edit(options, model, lambda pipeline: pipeline)
             return
         _check(options)
         _device(options.device, options.gpus - 1)
@@ -38,19 +56,20 @@ def spread_over(options: argparse.Namespace, edit: Callable[[argparse.Namespace,
 
     _check(options)
     with _ranks(options) as ranks, ExitStack() as stack:
-        options.device = str(ranks.device)
+        model = replace(model, device=str(ranks.device))
         if ranks.rank > 0:
-            follow(_networks(options, ranks.device), ranks)
+            follow(_networks(model, ranks.device), ranks)
         else:
-            edit(options, lambda pipeline: stack.enter_context(spread(pipeline, ranks)))
+            edit(options, model, lambda pipeline: stack.enter_context(spread(_undivided(pipeline), ranks)))
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Raises: ValueError about an option that one device alone can follow."""
-    for name in ("memory", "approximate", "compile", "graph", "attention"):
-        if getattr(options, name, None):
-            raise ValueError(f"--{name} is for an edit on one device; leave it out, or leave --gpus out")
-    if getattr(options, "weights", None) == "auto":
+    """Raises: ValueError about an option that does not reach every process."""
+    for name, value in vars(options).items():
+        if name not in (*FOLLOWED, *LED, *_ABOUT) and value != options.default_of(name):
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} is for an edit on one device; leave it out, or leave --gpus out")
+    if options.weights == "auto":
         raise ValueError("--weights auto is for an edit on one device; name a form, or leave --gpus out")
     if not dist.is_available():
         raise ValueError(f"PyTorch {torch.__version__} was built without torch.distributed; leave --gpus out")
@@ -88,19 +107,30 @@ def _device(asked: str | None, number: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _networks(options: argparse.Namespace, device: torch.device) -> "list[Transformer]":
+def _networks(model: ModelOptions, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
     from ..loading import load_transformer
     from ..loading.folders import TINY
-    from ..lora import Lora
-    from ..pipeline import Pipeline
     from .spread import networks_of
 
+    if model.loras:
+        return networks_of(_undivided(model.load()))
+    path = TINY if model.model == "tiny" else model.model
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    weights = getattr(options, "weights", None)
-    if not options.lora:
-        path = TINY if options.model == "tiny" else options.model
-        return [load_transformer(path, dtype=dtype, device=device, quantise=weights).eval()]
-    pipeline = Pipeline.load(options.model, device=device, quantise=weights)
-    loras = [Lora(path.expanduser(), strength) for path, strength in options.lora]
-    return networks_of(pipeline.with_loras(loras))
+    with explained_memory(f"the network on {device}", _ADVICE):
+        network = load_transformer(path, dtype=dtype, device=device, quantise=model.weights)
+    return [network.eval()]
+
+
+def _undivided(pipeline: "Pipeline") -> "Pipeline":
+    """Refuse a network of which parts visit the device: the others would wait for them at each block.
+
+    Raises: ValueError.
+    """
+    where = pipeline.residency
+    if where is not None and (where.blocks or where.modulation):
+        raise ValueError(
+            f"every device of an edit on several holds the whole network, and {pipeline.home} has no room "
+            f"for it; {_ADVICE}"
+        )
+    return pipeline

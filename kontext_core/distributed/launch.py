@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,8 +46,9 @@ class Place:
         return self.folder / f"fault{self.rank}.txt"
 
     def fail(self, sentence: str) -> None:
-        """Leave a reason for the process that started this one."""
-        self.fault.write_text(sentence, encoding="utf-8")
+        """Leave a reason for the process that started this one, unless the disk has no room for it."""
+        with suppress(OSError):
+            self.fault.write_bytes(sentence.encode("utf-8", "replace"))
 
 
 def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) -> None:
@@ -57,8 +59,10 @@ def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) ->
     """
     with tempfile.TemporaryDirectory(prefix="kontext-") as name:
         places = [Place(rank, count, Path(name)) for rank in range(count)]
-        processes = [_start(place, arguments, heard=verbose or place.rank == 0) for place in places]
+        processes: list[subprocess.Popen[bytes]] = []
         try:
+            for place in places:
+                processes.append(_start(place, arguments, heard=verbose or place.rank == 0))  # noqa: PERF401
             while any(one.poll() is None for one in processes) and not any(one.poll() for one in processes):
                 time.sleep(0.05)
             codes = [one.poll() for one in processes]  # before the others are ended

@@ -2,9 +2,7 @@
 
 from typing import Any
 
-from ..edit_settings import Allowed, short
-
-ALLOWED = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
+from ..edit_settings import LORA_STRENGTH, short
 
 
 def checked_strength(strength: Any) -> float:
@@ -15,8 +13,8 @@ def checked_strength(strength: Any) -> float:
     Raises:
         ValueError: in one sentence if it is no such number.
     """
-    if not ALLOWED.admits(strength):
+    if not LORA_STRENGTH.admits(strength):
         raise ValueError(
-            f"the strength of a LoRA is {short(strength)} and must be {ALLOWED}, 1 being as trained"
+            f"the strength of a LoRA is {short(strength)} and must be {LORA_STRENGTH}, 1 being as trained"
         )
     return int(strength) if isinstance(strength, int) else float(strength)

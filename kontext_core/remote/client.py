@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import struct
+import re
 import time
 import urllib.error
 import urllib.parse
@@ -15,27 +15,26 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
+
+from .messages import Event as Event
+from .messages import Json as Json
+from .messages import missed_events, read_event, refusal
 
 if TYPE_CHECKING:
     import websocket
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-_PREVIEW_WITH_METADATA = 4
-
-Json = dict[str, Any]
+_SILENCE_S = 5.0  # without a word of a graph, after which its server is asked for it
+_MOST_UNANSWERED = 5  # questions in a row, each for a minute: a server that reads a large model may be slow
 
 
 class RemoteError(RuntimeError):
     """What went wrong between us and a ComfyUI, in a sentence for the user."""
 
 
-class Event(NamedTuple):
-    """One message of the server: `kind` as ComfyUI names it, or "preview", which has an image (JPEG or PNG bytes)."""
-
-    kind: str
-    data: Json
-    image: bytes | None = None
+class SlowServer(RemoteError):
+    """A server that is there, or was, and did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,9 @@ class Result:
 
     def images(self, node: str) -> list[Json]:
         """What `Client.view` takes, for each picture that a node put out."""
-        return self.outputs.get(node, {}).get("images", [])
+        output = self.outputs.get(node)
+        images = output.get("images") if isinstance(output, dict) else None
+        return [image for image in images if isinstance(image, dict)] if isinstance(images, list) else []
 
 
 class PromptRefused(RemoteError):
@@ -105,7 +106,11 @@ class Client:
 
     def object_info(self, node: str | None = None) -> Json:
         """What the server knows of all nodes, or of one."""
-        return self._json(f"/object_info/{node}" if node else "/object_info")
+        path = f"/object_info/{node}" if node else "/object_info"
+        known = self._json(path)
+        if not all(isinstance(info, dict) for info in known.values()):
+            raise self._odd(path)
+        return known
 
     def settings(self, values: Json) -> None:
         """Set settings of the page, by their ids."""
@@ -115,7 +120,7 @@ class Client:
         """Upload a picture into ComfyUI's input folder; returns the name that LoadImage takes."""
         boundary = uuid.uuid4().hex
         kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        name = path.name.replace('"', "_")
+        name = re.sub(r'["\r\n\ud800-\udfff]', "_", path.name)
         parts = [
             f'Content-Disposition: form-data; name="subfolder"\r\n\r\n{subfolder}\r\n'.encode(),
             f'Content-Disposition: form-data; name="image"; filename="{name}"\r\nContent-Type: {kind}\r\n\r\n'.encode()
@@ -126,7 +131,9 @@ class Client:
         body = b"".join(f"{mark}\r\n".encode() + part for part in parts) + f"{mark}--\r\n".encode()
         kind = f"multipart/form-data; boundary={boundary}"
         answer = self._parsed("/upload/image", self._request("/upload/image", body, kind))
-        return f"{answer['subfolder']}/{answer['name']}" if answer["subfolder"] else answer["name"]
+        if "name" not in answer:
+            raise self._odd("/upload/image")
+        return f"{answer['subfolder']}/{answer['name']}" if answer.get("subfolder") else answer["name"]
 
     def queue(self, prompt: Json, workflow: Json | None = None) -> str:
         """Queue a graph in API form, with the page's form to be kept in what it saves; returns the prompt's id.
@@ -139,7 +146,9 @@ class Client:
             body["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         answer = self._parsed("/prompt", self._request("/prompt", body, accept=(400,)))
         if answer.get("error") or answer.get("node_errors"):
-            raise PromptRefused(_refusal(answer), answer.get("node_errors") or {})
+            raise PromptRefused(refusal(answer), answer.get("node_errors") or {})
+        if not isinstance(answer.get("prompt_id"), str):
+            raise self._odd("/prompt")
         return answer["prompt_id"]
 
     def wait(
@@ -147,7 +156,9 @@ class Client:
     ) -> Result:
         """Follow a queued graph to its end, handing every event to `on_event`.
 
-        Raises: ExecutionFailed if a node raised; RemoteError after `timeout` seconds or if the server is gone.
+        Where nothing is heard of it for some seconds, the server is asked whether it still has it.
+
+        Raises: ExecutionFailed if a node raised; RemoteError after `timeout` seconds, or if it is gone.
         """
         executed: list[str] = []
         cached: list[str] = []
@@ -157,8 +168,8 @@ class Client:
             if on_event is not None:
                 on_event(event)
             if event.kind == "execution_cached":
-                cached += event.data["nodes"]
-            elif event.kind == "executing" and event.data["node"] is None:
+                cached += event.data.get("nodes") or []
+            elif event.kind == "executing" and event.data.get("node") is None:
                 break
             elif event.kind == "executing":
                 executed.append(event.data["node"])
@@ -168,8 +179,14 @@ class Client:
                 failure = event.data
         if failure is not None:
             raise ExecutionFailed(failure)
-        outputs = self.history(prompt_id).get("outputs", {})
-        return Result(prompt_id, outputs, tuple(executed), tuple(cached), interrupted)
+        outputs = self.history(prompt_id).get("outputs") or {}
+        return Result(
+            prompt_id,
+            outputs if isinstance(outputs, dict) else {},
+            tuple(executed),
+            tuple(cached),
+            interrupted,
+        )
 
     def run(self, prompt: Json, workflow: Json | None = None, timeout: float = 600) -> Result:
         """`queue`, then `wait`."""
@@ -177,12 +194,13 @@ class Client:
 
     def history(self, prompt_id: str) -> Json:
         """The record of a graph that ended, with its outputs and status; empty while it has not."""
-        return self._json(f"/history/{prompt_id}").get(prompt_id, {})
+        record = self._json(f"/history/{prompt_id}").get(prompt_id)
+        return record if isinstance(record, dict) else {}
 
     def view(self, image: Mapping[str, str]) -> bytes:
         """The bytes of a picture that `Result.images` names."""
         query = {key: image.get(key, "") for key in ("filename", "subfolder", "type")}
-        return self._request(f"/view?{urllib.parse.urlencode(query)}")
+        return self._request(f"/view?{urllib.parse.urlencode(query, errors='replace')}")
 
     def interrupt(self) -> None:
         """Ask the running graph to stop."""
@@ -201,29 +219,67 @@ class Client:
 
     def _events(self, prompt_id: str, timeout: float) -> Iterator[Event]:
         yield from self._kept.pop(prompt_id, [])
-        end = time.monotonic() + timeout
+        end, kinds, unanswered = time.monotonic() + timeout, set[str](), 0
+        heard = time.monotonic()  # of this graph
         while True:
-            event = self._receive(prompt_id, end)
-            if event is None:
-                continue
-            owner = event.data.get("prompt_id")
-            if owner == prompt_id:
+            now = time.monotonic()
+            if now > end:
+                raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.")
+            is_last = end <= heard + _SILENCE_S
+            event = self._receive(max((end if is_last else heard + _SILENCE_S) - now, 0.01))
+            owner = None if event is None else event.data.get("prompt_id")
+            if event is not None and owner == prompt_id:
+                heard = time.monotonic()
+                kinds.add(event.kind)
                 yield event
-            elif owner:
+                continue
+            if event is not None and owner:
                 self._kept.setdefault(owner, []).append(event)
+            if event is not None and time.monotonic() < heard + _SILENCE_S:
+                continue
+            if is_last:
+                raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.")
+            try:
+                for event in self._asked(prompt_id):
+                    if event.kind == "executing" or event.kind not in kinds:  # the first is the end
+                        yield event
+                unanswered = 0
+            except SlowServer:
+                unanswered += 1
+                if unanswered == _MOST_UNANSWERED:
+                    raise
+            heard = time.monotonic()
 
-    def _receive(self, prompt_id: str, end: float) -> Event | None:
+    def _asked(self, prompt_id: str) -> list[Event]:
+        """Ask what came of a graph. Returns: the events that nobody heard; none while it waits or runs.
+
+        Raises: RemoteError if the server knows nothing of it.
+        """
+        queue = self._json("/queue")  # first, for from there it goes into the history
+        entries = [entry for key in ("queue_running", "queue_pending") for entry in queue.get(key) or []]
+        if any(isinstance(entry, list) and prompt_id in entry[:2] for entry in entries):
+            return []
+        record = self.history(prompt_id)
+        if not record:
+            raise RemoteError(
+                "The graph is gone from ComfyUI, neither in its queue nor among what it has done: somebody "
+                "cleared them, or it was started anew. Run it again."
+            )
+        return missed_events(prompt_id, record)
+
+    def _receive(self, seconds: float) -> Event | None:
+        """Wait for the next event; None if none comes in time. What is of no use here has the kind ""."""
         socket, module = self._connection(), _websocket()
-        socket.settimeout(max(end - time.monotonic(), 0.01))
+        socket.settimeout(seconds)
         try:
             message = socket.recv()
-        except module.WebSocketTimeoutException as error:
-            raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.") from error
+        except module.WebSocketTimeoutException:
+            return None
         except (OSError, module.WebSocketException) as error:
             raise RemoteError(f"ComfyUI went away while it worked: {error}.") from error
         if not message:
             raise RemoteError("ComfyUI closed the connection while it worked.")
-        return _event(message)
+        return read_event(message) or Event("", {})
 
     def _connection(self) -> websocket.WebSocket:
         if self._socket is not None:
@@ -237,6 +293,8 @@ class Client:
                 pass
         except (OSError, module.WebSocketException) as error:
             raise self._absent(error) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise self._odd("/ws") from error
         self._socket = made
         return made
 
@@ -249,7 +307,7 @@ class Client:
         except ValueError as error:
             raise RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not JSON.") from error
         if not isinstance(parsed, dict):
-            raise RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not as expected.")
+            raise self._odd(path)
         return parsed
 
     def _request(
@@ -259,7 +317,10 @@ class Client:
         kind: str = "application/json",
         accept: tuple[int, ...] = (),
     ) -> bytes:
-        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        try:
+            data = json.dumps(body).encode() if isinstance(body, dict) else body
+        except RecursionError as error:
+            raise RemoteError("The graph is nested too deeply for JSON.") from error
         request = urllib.request.Request(f"{self.url}{path}", data, {"Content-Type": kind})
         try:
             with _DIRECT.open(request, timeout=60) as response:
@@ -275,7 +336,11 @@ class Client:
 
     def _absent(self, error: Exception) -> RemoteError:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        return RemoteError(f"No ComfyUI answers at {self.url}: {reason}.")
+        kind = SlowServer if isinstance(reason, TimeoutError) else RemoteError
+        return kind(f"No ComfyUI answers at {self.url}: {reason}.")
+
+    def _odd(self, path: str) -> RemoteError:
+        return RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not as expected.")
 
 
 def _address(url: str) -> str:
@@ -300,32 +365,3 @@ def _websocket() -> ModuleType:
             "Following a graph on ComfyUI needs the package websocket-client: pip install websocket-client"
         ) from error
     return websocket
-
-
-def _event(message: str | bytes) -> Event | None:
-    """The event in a websocket message; None for what the client does not use."""
-    if isinstance(message, str):
-        parsed = json.loads(message)
-        return Event(parsed["type"], parsed.get("data") or {})
-    kind, length = struct.unpack_from(">II", message)
-    if kind != _PREVIEW_WITH_METADATA:
-        return None
-    return Event("preview", json.loads(message[8 : 8 + length]), message[8 + length :])
-
-
-def _refusal(answer: Json) -> str:
-    """ComfyUI's answer to a graph that it will not run, as text: one line for each fault."""
-    lines: list[str] = []
-    for node, fault in (answer.get("node_errors") or {}).items():
-        lines += [f"node {node} ({fault['class_type']}): {_fault(error)}" for error in fault["errors"]]
-    error = answer.get("error")
-    head = (
-        f"ComfyUI refused the graph: {_fault(error)}"
-        if isinstance(error, dict)
-        else "ComfyUI refused a part of it"
-    )
-    return "\n".join([head, *lines])
-
-
-def _fault(error: Json) -> str:
-    return ": ".join(str(error[key]).strip() for key in ("message", "details") if error.get(key))

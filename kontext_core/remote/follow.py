@@ -2,17 +2,25 @@
 
 import time
 from collections.abc import Callable
-from typing import IO
+from typing import Protocol
 
 from .client import Event, Json
 
 _QUIET_S = 10.0  # in a log, the least time between two lines about the same node
 
 
+class Stream(Protocol):
+    """What `Line` needs of a file for text."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> object: ...
+    def isatty(self) -> bool: ...
+
+
 class Line:
     """The last line of a terminal, which changes; in a log, a line now and then."""
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: Stream) -> None:
         self._stream = stream
         self._live = stream.isatty()
         self._shown = False

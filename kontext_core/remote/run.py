@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from ..disk import create, make_folder
+from .. import disk
 from .client import Client, Event, Json, RemoteError, Result
 from .workflow import check_nodes, is_api_form, to_api_form
 
@@ -14,7 +14,7 @@ DAY_S = 86_400.0
 def as_prompt(workflow: Json, object_info: Json) -> Json:
     """A workflow in API form, whichever it had.
 
-    Raises: ValueError if the server lacks nodes, or the workflow cannot be unfolded here.
+    Raises: ValueError if the server lacks nodes, the workflow cannot be unfolded here, or is damaged.
     """
     if not is_api_form(workflow):
         return to_api_form(workflow, object_info)
@@ -53,7 +53,7 @@ def download(
     Args: nodes, the ids of those whose pictures count; None is all.
     Returns: the new files, by node.
     """
-    make_folder(folder)
+    disk.make_folder(folder)
     return [
         write_new(folder, str(image.get("filename", "")), client.view(image))
         for node in result.outputs
@@ -70,14 +70,5 @@ def output_nodes(prompt: Json, object_info: Json) -> set[str]:
 def write_new(folder: Path, name: str, data: bytes) -> Path:
     """Write a new file into the folder, called as the server says, or nearly so where that is taken or no name."""
     base = re.split(r"[/\\]", name)[-1]
-    base = re.sub(r'[\x00-\x1f<>:"|?*]', "_", base).strip(" .") or "picture"
-    stem, suffix = Path(base).stem, Path(base).suffix
-    number = 1
-    while True:
-        path = folder / (f"{stem}{suffix}" if number == 1 else f"{stem}-{number}{suffix}")
-        try:
-            create(path, data)  # never through a link that lies there
-        except FileExistsError:
-            number += 1
-        else:
-            return path
+    base = re.sub(r'[\x00-\x1f<>:"|?*\ud800-\udfff]', "_", base).strip(" .") or "picture"
+    return disk.write_new(folder, Path(base).stem, Path(base).suffix, data)

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires, short
+
 Json = dict[str, Any]
 
 _MUTED, _BYPASSED = 2, 4  # LiteGraph's modes
@@ -15,6 +17,7 @@ _PLAIN: dict[str, Any] = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False
 _WIDGETS = (*_PLAIN, "COMBO")
 _UPLOADS = ("image_upload", "video_upload", "animated_image_upload", "audio_upload")
 _SEEDS = ("seed", "noise_seed")
+_LARGEST_BYTES = 2**26  # of a workflow's file
 
 
 def read_workflow(path: Path) -> Json:
@@ -24,12 +27,22 @@ def read_workflow(path: Path) -> Json:
     """
     if not path.is_file():
         raise ValueError(f"there is no workflow {path}")
+    size = path.stat().st_size
+    if size > _LARGEST_BYTES:
+        raise ValueError(f"{path} is not a workflow: it is {size / 2**20:.0f} MiB large")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not a workflow: it is not JSON ({error})") from error
-    if not isinstance(data, dict) or not (is_api_form(data) or _is_page_form(data)):
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a workflow: it is not JSON ({_fault(error)})") from error
+    if not isinstance(data, dict) or not (is_api_form(data) or isinstance(data.get("nodes"), list)):
         raise ValueError(f"{path} is not a workflow of ComfyUI; save one from the page with Workflow > Save")
+    try:
+        if is_api_form(data):
+            check_api_form(data)
+        else:
+            check_page_form(data)
+    except WorkflowError as error:
+        raise ValueError(f"{path} is not a workflow of ComfyUI; {error}") from error
     return data
 
 
@@ -39,8 +52,12 @@ def is_api_form(data: Mapping[str, Any]) -> bool:
 
 
 def check_nodes(prompt: Json, object_info: Json) -> None:
-    """Raises: ValueError naming every node of a graph in API form that the server does not have."""
+    """Look whether a graph in API form can be run.
+
+    Raises: ValueError naming every node that the server does not have; WorkflowError about wires.
+    """
     _all_known({id: node["class_type"] for id, node in prompt.items()}, object_info)
+    check_wires(prompt, object_info)
 
 
 def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = None) -> Json:
@@ -49,8 +66,10 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
     Args: object_info: what the server says of its nodes (/object_info). rng: chooses among {one|or another} in
         texts, where the page would choose anew each time.
     Returns: {node id: {"class_type", "inputs", "_meta"}}.
-    Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can unfold.
+    Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can
+        unfold; WorkflowError if it is damaged.
     """
+    check_page_form(workflow)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     inside = {one.get("id") for one in (workflow.get("definitions") or {}).get("subgraphs") or []}
     if any(node["type"] in inside for node in nodes.values()):
@@ -82,7 +101,7 @@ def widget_values(node: Json, info: Json) -> Json:
     specs = {name: spec for name, spec in _specs(info) if _is_widget(name, spec, node)}
     if isinstance(saved, dict):
         return {name: saved.get(name, _default(spec)) for name, spec in specs.items()}
-    required = info["input"].get("required", {})
+    required = (info.get("input") or {}).get("required") or {}
     uploads = any(option in spec[1] for spec in map(_pair, required.values()) for option in _UPLOADS)
     last_required = next((name for name in reversed(specs) if name in required), None)
     values = iter(saved)
@@ -115,6 +134,7 @@ class _Wires:
             if isinstance(one, dict)
             else (one[1], one[2])
             for one in links
+            if one is not None
         }
 
     def source(self, link: Any, wanted: str) -> tuple[Any, int] | None:
@@ -168,7 +188,13 @@ def _inputs(
 def _bypass(node: Json, slot: int, wanted: str) -> int | None:
     """The input that stands in for an output of a bypassed node: the one beside it, else the first that fits."""
     inputs = node.get("inputs") or []
-    given = node["outputs"][slot]["type"]
+    outputs = node.get("outputs") or []
+    if slot >= len(outputs):
+        raise WorkflowError(
+            f"{called(node['id'], node)}: a link comes from its output {slot}, and it has {len(outputs)} "
+            "of them"
+        )
+    given = outputs[slot]["type"]
     if wanted in ("*", ""):
         return slot if slot < len(inputs) else 0 if inputs else None
 
@@ -195,19 +221,22 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
         if kind not in object_info:
             missing.setdefault(kind, []).append(str(id))
     if missing:
-        named = ", ".join(f"{kind} (node {', '.join(ids)})" for kind, ids in missing.items())
+        named = ", ".join(f"{short(kind)} (node {short(', '.join(ids))})" for kind, ids in missing.items())
         raise ValueError(f"this ComfyUI does not have {named}: install the pack that brings it")
 
 
-def _pair(spec: Sequence[Any]) -> tuple[Any, Json]:
-    return spec[0], spec[1] if len(spec) > 1 else {}
+def _pair(spec: Any) -> tuple[Any, Json]:
+    """Read what a server says of an input, as (kind, options)."""
+    kind, options = [*spec, None, None][:2] if isinstance(spec, list) else (None, None)
+    return kind, options if isinstance(options, dict) else {}
 
 
 def _specs(info: Json) -> Iterator[tuple[str, tuple[Any, Json]]]:
     """Inputs in the page's order, as (name, (kind, options))."""
-    given: Json = {**info["input"].get("required", {}), **info["input"].get("optional", {})}
+    inputs: Json = info.get("input") or {}
+    given: Json = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
     order: Json = info.get("input_order") or {}
-    names = [*order.get("required", []), *order.get("optional", [])] or list(given)
+    names = [*(order.get("required") or []), *(order.get("optional") or [])] or list(given)
     return ((name, _pair(given[name])) for name in names if name in given)
 
 
@@ -243,8 +272,10 @@ def _controls(name: str, spec: tuple[Any, Json]) -> int:
     return 2 if isinstance(kind, list) or kind == "COMBO" else 1
 
 
-def _is_page_form(data: Json) -> bool:
-    nodes = data.get("nodes")
-    return isinstance(nodes, list) and all(
-        isinstance(node, dict) and "id" in node and isinstance(node.get("type"), str) for node in nodes
-    )
+def _fault(error: Exception) -> str:
+    """Repeat what Python says of JSON, but for what only a programmer could do something about."""
+    if isinstance(error, RecursionError):
+        return "it is nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8"
+    return str(error) if isinstance(error, json.JSONDecodeError) else "a number has thousands of digits"

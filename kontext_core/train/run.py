@@ -111,7 +111,7 @@ class Run:
         return norm
 
     def record(self, **values: Any) -> None:
-        """One line of log.csv every few steps, and a progress line on a terminal."""
+        """One line of log.csv every few steps, and a progress line, which stays one on a terminal."""
         if self.step % LOG_EVERY:
             return
         row = {"step": self.step, "samples": self.samples, "seconds": round(self.elapsed, 1), **values}
@@ -120,8 +120,10 @@ class Run:
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
             for key, value in row.items()
         )
-        sys.stderr.write(f"\r{self.progress:6.1%}  {text}   ")
-        sys.stderr.flush()
+        if sys.stderr is not None:
+            start, end = ("\r", "   ") if sys.stderr.isatty() else ("", "\n")
+            sys.stderr.write(f"{start}{self.progress:6.1%}  {text}{end}")
+            sys.stderr.flush()
 
     def probe(self, measure: Callable[[], Mapping[str, float]], every_seconds: float) -> None:
         """A line of scores.csv, measured with the averaged weights in place, when it is time for one."""

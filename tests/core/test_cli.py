@@ -87,11 +87,30 @@ def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.Capt
     out = tmp_path / "new" / "out"
     arguments = ["edit", str(picture), "make it red", "", "--steps", "2", "--seed", "5", "--device", "cpu"]
     assert main([*arguments, "--output", str(out), "--reference", str(picture)]) == 0
-    errors = capsys.readouterr().err
-    assert "turn 2/2  step 2/2" in errors
-    assert f"turn 2: (no instruction) -> {out / 'photo_turn2.png'}" in errors
+    assert capsys.readouterr().err == (
+        f"turn 1: make it red -> {out / 'photo_turn1.png'}\n"
+        f"turn 2: (no instruction) -> {out / 'photo_turn2.png'}\n"
+    )
     sizes = {path.name: Image.open(path).size for path in out.iterdir()}
     assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}
+
+
+def test_an_instruction_in_another_encoding(tmp_path: Path) -> None:
+    """As a shell hands it over: bytes that are no UTF-8, and half an emoji that was cut off."""
+    command = [
+        sys.executable,
+        "-m",
+        "kontext_core.cli",
+        "edit",
+        PICTURE,
+        b"make the caf\xe9 red",
+        b"\xed\xa0\xbc",
+    ]
+    options = ["--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
+    ended = subprocess.run([*command, *options], capture_output=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert b"turn 1: make the caf\\udce9 red -> " in ended.stderr
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_edit_cuts_the_padding_off_in_every_turn(tmp_path: Path) -> None:
@@ -109,11 +128,10 @@ def test_edit_with_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         {f"{module}.lora_A.weight": torch.ones(2, 128), f"{module}.lora_B.weight": torch.ones(64, 2)}, file
     )
     arguments = ["edit", PICTURE, "x", "--steps", "1", "--device", "cpu", "--output", str(tmp_path)]
-    made: list[bytes] = []
     for lora in (f"{file}:0", str(file)):
         assert main([*arguments, "--lora", lora]) == 0
-        made.append((tmp_path / "single_edit_turn1.png").read_bytes())
-    assert made[0] != made[1]
+    first, second = (tmp_path / f"single_edit_turn1{number}.png" for number in ("", "-2"))
+    assert first.read_bytes() != second.read_bytes()
     said = "style.safetensors: a LoRA in diffusers' names, 0.00 MiB\n1 x LoRA, rank 2; modules: 1 of transformer\n"
     assert capsys.readouterr().err.count(said) == 2
     assert main(["info", str(file)]) == 0

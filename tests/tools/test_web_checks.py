@@ -63,6 +63,18 @@ def test_installed_again_for_another_lock_or_a_lost_folder(npm: Npm, root: Path,
     assert len(npm.calls) == 3
 
 
+def test_without_a_home_folder_npm_has_its_cache_here(
+    npm: Npm, root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv = tmp_path / "venv"
+    for home, caches in ((tmp_path, []), (tmp_path / "none", ["--cache", str(venv / "web" / "npm-cache")])):
+        monkeypatch.setenv("HOME", str(home))
+        monkeypatch.setenv("USERPROFILE", str(home))
+        (venv / "web" / "installed.sha256").unlink(missing_ok=True)
+        web_checks.install(venv, root)
+        assert list(npm.calls[-1][5:]) == caches
+
+
 def test_half_done_install_is_done_again(npm: Npm, root: Path, tmp_path: Path) -> None:
     venv, lock = tmp_path / "venv", root / "tools" / "web" / "package-lock.json"
     web_checks.install(venv, root)
@@ -86,6 +98,12 @@ def test_half_done_install_is_done_again(npm: Npm, root: Path, tmp_path: Path) -
             "npm warn deprecated x\nnpm error code ETARGET\nnpm error notarget No matching version found for x@9.\n",
             ToolError,
             "npm could not get what checks web/js: notarget No matching version found for x@9. All that ",
+        ),
+        (
+            "npm error code EACCES\nnpm error syscall mkdir\nnpm error path /x\nnpm error errno -13\n"
+            "npm error Error: EACCES: permission denied, mkdir '/x'\n",
+            ToolError,
+            "npm could not get what checks web/js: Error: EACCES: permission denied, mkdir '/x'. All that ",
         ),
         ("npm error code E401\n", ToolError, "npm could not get what checks web/js: E401. All "),
         ("", ToolError, "npm could not get what checks web/js: it gave no reason. "),

@@ -43,6 +43,10 @@ class Pretended:
     def __init__(self, log: list[str], dies: Callable[[str], bool] = lambda _: False) -> None:
         self.log, self.dies, self.closed = log, dies, False
 
+    def load(self) -> None:
+        if self.closed:
+            raise WorkerDiedError
+
     def edit(self, job: dict[str, Any], pictures: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
         first = job["instructions"][0]
         if self.closed or self.dies(first):

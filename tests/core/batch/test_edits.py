@@ -47,8 +47,13 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
     ("line", "sentence"),
     [
         ("{", "it is not JSON"),
-        (b"\xff\xfe{}", "it is not JSON"),
-        ("[" * 100_000, "it is not JSON"),
+        (b"\xff\xfe{}", "it is not JSON (it is not UTF-8)"),
+        ("[" * 100_000, "it is not JSON that can be read (it is nested too deeply)"),
+        (
+            '{"seed": ' + "9" * 5000 + "}",
+            "it is not JSON that can be read (a number has thousands of digits)",
+        ),
+        (b'{"instructions": "' + b"x" * 2**24 + b'"}', "it is longer than 16 MiB"),
         ("[1]", "it must be an object"),
         ({**GOOD, "sede": 1}, "'sede' is not known; a line may have id, pictures, instructions, seed"),
         ({"pictures": "a.png"}, "instructions must be a text or a list of texts, and there are none"),

@@ -1,5 +1,6 @@
 """The queue: every edit is made once, by whoever lives, and only what is missing is made again."""
 
+import errno
 import json
 import threading
 from collections import Counter
@@ -115,7 +116,12 @@ def test_what_kills_every_worker_is_given_up(lines: Callable[..., Path]) -> None
     ("error", "raised", "sentence", "starts"),
     [
         (ValueError("there is no model x"), ValueError, "there is no model x", 1),
-        (WorkerDiedError(), RuntimeError, "a worker died 3 times while it loaded the model", 3),
+        (
+            WorkerDiedError("it was killed"),
+            RuntimeError,
+            r"a worker died 3 times while it loaded the model; is there too little memory\? \(it was killed",
+            3,
+        ),
     ],
 )
 def test_a_model_that_does_not_load(
@@ -125,15 +131,19 @@ def test_a_model_that_does_not_load(
     sentence: str,
     starts: int,
 ) -> None:
-    tried: list[int] = []
+    class Unloadable(Pretended):
+        def load(self) -> None:
+            raise error
+
+    tried: list[Unloadable] = []
 
     def start() -> Pretended:
-        tried.append(1)
-        raise error
+        tried.append(Unloadable([]))
+        return tried[-1]
 
     with pytest.raises(raised, match=sentence):
         run(twenty(lines), [start])
-    assert len(tried) == starts
+    assert [worker.closed for worker in tried] == [True] * starts
 
 
 def test_an_interrupt_keeps_what_was_made(
@@ -179,3 +189,53 @@ def test_two_batches_do_not_share_a_folder(tmp_path: Path) -> None:
         Store.opened(tmp_path).__enter__()
     with Store.opened(tmp_path):
         pass
+
+
+def test_a_disk_without_locks_is_no_other_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fcntl = pytest.importorskip("fcntl")
+
+    def lock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", lock)
+    with Store.opened(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"pictures": []},
+        {},
+        {"pictures": ["none.png"]},
+        {"pictures": ["a\0b"]},
+        {"status": "failed", "pictures": ["x_turn1.png"]},
+    ],
+)
+def test_records_that_name_no_pictures_are_of_nothing_made(
+    lines: Callable[..., Path], record: dict[str, Any]
+) -> None:
+    path, log = lines({"id": "x", "instructions": "do it"}), []
+    run(path, [lambda: Pretended(log)])
+    key = results(path)[0]["key"]
+    line = json.dumps({"id": "x", "status": "done", "key": key, **record})
+    (path.parent / "out" / RESULTS).write_text("[" * 100_000 + "\n" + line + "\n")
+    assert run(path, [lambda: Pretended(log)]).made == 1
+
+
+def test_a_picture_that_cannot_be_read(lines: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = twenty(lines)
+    picture = path.parent / "a.png"
+    with picture.open("r+b") as file:
+        file.truncate(2**30 + 1)
+    said: list[str] = []
+    log: list[str] = []
+    assert run(path, [lambda: Pretended(log)], report=said.append).failed == 20
+    assert f"a picture cannot be read ({picture} is 1.0 GiB; a picture may be 1 GiB)" in said[0]
+    edits, _ = read_edits(path, path.parent, {})
+    picture.unlink()
+    with Store.opened(path.parent / "out") as store:
+        batch = Batch(edits[:1], store, [lambda: Pretended(log)], report=said.append)
+        batch.run()
+    assert said[-1].endswith(f"a picture cannot be read ({picture}: No such file or directory)")
+    assert log == []

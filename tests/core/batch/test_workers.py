@@ -18,8 +18,9 @@ from kontext_core.batch import processes, ray_workers
 from kontext_core.batch.processes import ProcessWorker, receive, send, serve
 from kontext_core.batch.ray_workers import RayWorker, started_ray
 from kontext_core.batch.store import RESULTS
-from kontext_core.batch.work import Model, make
+from kontext_core.batch.work import make
 from kontext_core.cli import main
+from kontext_core.model_options import ModelOptions
 from kontext_core.pipeline import Pipeline
 
 GOOD = (
@@ -135,7 +136,7 @@ def test_a_worker_is_killed_in_the_middle(
 
 def test_a_model_that_is_not_there() -> None:
     asked, answered = BytesIO(), BytesIO()
-    send(asked, asdict(Model("no-such-folder", "cpu")), [])
+    send(asked, asdict(ModelOptions("no-such-folder", "cpu")), [])
     asked.seek(0)
     serve(asked, answered)
     answered.seek(0)

@@ -1,18 +1,29 @@
 """`kontext edit --gpus N`: the same picture as by one process, and one sentence when a process fails."""
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
+from kontext_core import loading
 from kontext_core.cli import main
-from kontext_core.distributed import launch
+from kontext_core.cli.edit import add_edit
+from kontext_core.distributed import command, launch, spread
+from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _undivided
 from kontext_core.distributed.launch import Place, run_ranks
 from kontext_core.distributed.ranks import LOST
+from kontext_core.errors import TooLittleMemoryError
+from kontext_core.model_options import ModelOptions
+from kontext_core.packed import PackedLinear
+from kontext_core.pipeline import Pipeline
 
 PICTURE = str(Path(__file__).parents[3] / "workflows" / "single_edit.jpg")
 
@@ -33,11 +44,129 @@ def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     [
         (["--device", "mps"], "runs on 'cuda' or 'cpu', and 'mps' was asked for"),
         (["--device", "cpu", "--approximate", "teacache"], "--approximate is for an edit on one device"),
+        (
+            ["--device", "cpu", "--float8"],
+            "--float8 is for an edit on one device; leave it out, or leave --gpus out",
+        ),
+        (["--device", "cpu", "--memory", "8"], "--memory is for an edit on one device"),
+        (["--device", "cpu", "--waits", "file"], "--waits is for an edit on one device"),
+        (["--device", "cpu", "--compile"], "--compile is for an edit on one device"),
+        (["--device", "cpu", "--graph"], "--graph is for an edit on one device"),
+        (["--device", "cpu", "--attention", "sage"], "--attention is for an edit on one device"),
+        (
+            ["--device", "cpu", "--weights", "auto"],
+            "--weights auto is for an edit on one device; name a form",
+        ),
     ],
 )
 def test_what_cannot_be_shared(others: list[str], sentence: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["edit", PICTURE, "x", "--gpus", "2", *others]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_new_option_is_refused_until_it_is_listed() -> None:
+    """Each that `kontext edit` has, at another value than its own."""
+    parser = argparse.ArgumentParser()
+    add_edit(parser.add_subparsers())
+    edit = next(iter(parser._subparsers._group_actions[0].choices.values()))  # type: ignore[union-attr, index]
+    edit.add_argument("--brand-new")
+    given = parser.parse_args(["edit", PICTURE, "x", "--gpus", "2"])
+    given.verbose, given.given = True, []
+    _check(given)
+    refused: dict[str, str] = {}
+    for action in edit._actions:
+        if action.dest in ("help", "joined", "gpus"):
+            continue
+        changed = argparse.Namespace(**{**vars(given), action.dest: "another"})
+        try:
+            _check(changed)
+        except ValueError as error:
+            refused[action.dest] = str(error)
+    assert {action.dest for action in edit._actions} - refused.keys() == {
+        *FOLLOWED,
+        *LED,
+        "help",
+        "joined",
+        "gpus",
+    }
+    assert (
+        refused["brand_new"] == "--brand-new is for an edit on one device; leave it out, or leave --gpus out"
+    )
+    assert refused.keys() == {
+        "memory",
+        "waits",
+        "compile",
+        "float8",
+        "attention",
+        "graph",
+        "approximate",
+        "brand_new",
+    }
+
+
+def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where a rank loads it with LoRAs, or finds too little memory for it."""
+    pipeline = Pipeline.load("tiny", device="cpu")
+    assert _undivided(pipeline) is pipeline
+    divided = Pipeline.load("tiny", device="cpu", memory_gib="least")
+    with pytest.raises(
+        ValueError, match=r"holds the whole network, and cpu has no room for it; take weights of fewer"
+    ):
+        _undivided(divided)
+    monkeypatch.setattr(ModelOptions, "load", lambda _: divided)
+    with pytest.raises(ValueError, match="holds the whole network"):
+        _networks(ModelOptions(loras=(("a", 1.0),)), torch.device("cpu"))
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
+    monkeypatch.setattr(loading, "load_transformer", full)
+    with pytest.raises(
+        TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; take weights"
+    ):
+        _networks(ModelOptions(), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_every_process_loads_onto_its_own_card(rank: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[str | None] = []
+    ranks = SimpleNamespace(rank=rank, device=torch.device("cuda", 5))
+    monkeypatch.setattr(command, "_ranks", lambda _: nullcontext(ranks))
+    monkeypatch.setattr(command, "_check", lambda _: None)
+    monkeypatch.setattr(command, "_networks", lambda model, device: loaded.append(model.device))
+    monkeypatch.setattr(spread, "follow", lambda *_: None)
+    options = argparse.Namespace(joined="0:2:x")
+    command.spread_over(options, ModelOptions(), lambda _, model, __: loaded.append(model.device))
+    assert loaded == ["cuda:5"]
+
+
+def test_the_form_of_weights_reaches_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    (network,) = _networks(ModelOptions(weights="int8"), torch.device("cpu"))
+    assert any(isinstance(module, PackedLinear) for module in network.modules())
+    (network,) = _networks(ModelOptions(), torch.device("cpu"))
+    assert not any(isinstance(module, PackedLinear) for module in network.modules())
+
+
+def test_a_reason_that_finds_no_room_hides_none(tmp_path: Path) -> None:
+    Place(0, 1, tmp_path / "gone").fail("why")
+    Place(0, 1, tmp_path).fail("caf\udce9")
+    assert Place(0, 1, tmp_path).fault.read_text(encoding="utf-8") == "caf?"
+
+
+def test_an_interrupt_while_they_start_ends_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(place: Place, arguments: object, heard: bool) -> "subprocess.Popen[bytes]":
+        if started:
+            raise KeyboardInterrupt
+        started.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; " + WAIT]))
+        return started[-1]
+
+    monkeypatch.setattr(launch, "_start", start)
+    monkeypatch.setattr(launch, "_GRACE_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        run_ranks(["edit"], 2)
+    assert started[0].poll() is not None
 
 
 @pytest.fixture

@@ -15,22 +15,21 @@ from kontext_core.remote.client import (
     ExecutionFailed,
     PromptRefused,
     RemoteError,
-    _event,
-    _refusal,
 )
+from kontext_core.remote.messages import read_event, refusal
 from tools.server import free_port
 
 
 def test_event_with_preview() -> None:
     metadata = json.dumps({"node_id": "3", "prompt_id": "p"}).encode()
     message = struct.pack(">II", 4, len(metadata)) + metadata + b"jpeg"
-    assert _event(message) == Event("preview", {"node_id": "3", "prompt_id": "p"}, b"jpeg")
-    assert _event(struct.pack(">II", 1, 1) + b"jpeg") is None
+    assert read_event(message) == Event("preview", {"node_id": "3", "prompt_id": "p"}, b"jpeg")
+    assert read_event(struct.pack(">II", 1, 1) + b"jpeg") is None
 
 
 def test_event_as_text() -> None:
-    assert _event('{"type": "progress", "data": {"value": 1}}') == Event("progress", {"value": 1})
-    assert _event('{"type": "status"}') == Event("status", {})
+    assert read_event('{"type": "progress", "data": {"value": 1}}') == Event("progress", {"value": 1})
+    assert read_event('{"type": "status"}') == Event("status", {})
 
 
 def test_refusal_names_nodes_and_inputs() -> None:
@@ -39,7 +38,7 @@ def test_refusal_names_nodes_and_inputs() -> None:
         "error": {"message": "Prompt outputs failed validation", "details": ""},
         "node_errors": {"4": {"class_type": "KontextSampler", "errors": errors}},
     }
-    assert _refusal(answer) == (
+    assert refusal(answer) == (
         "ComfyUI refused the graph: Prompt outputs failed validation\n"
         "node 4 (KontextSampler): Value 0 smaller than min of 1: steps"
     )

@@ -29,6 +29,8 @@ END = ("executing", {"prompt_id": "p", "node": None})
         ("x/", "picture"),
         ("a\x00b.png", "a_b.png"),
         ("schön 日.png", "schön 日.png"),
+        ("half \ud83c.png", "half _.png"),
+        ("日" * 200 + ".png", "日" * 83 + ".png"),
     ],
 )
 def test_names_stay_inside_the_folder(tmp_path: Path, name: str, written: str) -> None:

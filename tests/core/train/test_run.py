@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -226,3 +227,22 @@ def test_gradients_are_clipped_and_cleared(tmp_path: Path) -> None:
     norm = run.update((1e6 * run.module.vector).sum(), samples=1)
     assert norm == pytest.approx(2e6)
     assert run.module.vector.grad is None
+
+
+@pytest.mark.parametrize(
+    ("terminal", "start_of_line"), [(True, "\r  0.0%  step 0"), (False, "  0.0%  step 0")]
+)
+def test_progress_stays_one_line_on_a_terminal_alone(
+    tmp_path: Path,
+    terminal: bool,
+    start_of_line: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    start(tmp_path).record(loss=0.5)
+    progress = capsys.readouterr().err
+    assert progress.startswith(start_of_line)
+    assert ("\r" in progress, "\n" in progress) == (terminal, not terminal)
+    monkeypatch.setattr(sys, "stderr", None)
+    start(tmp_path).record(loss=0.5)

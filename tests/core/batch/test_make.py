@@ -1,0 +1,137 @@
+"""One edit of a batch: its reason where it fails, whatever kind of error that is; the worker goes on."""
+
+import logging
+from io import BytesIO
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from kontext_core.batch import work
+from kontext_core.batch.work import BrokenDeviceError, make
+from kontext_core.editor import Edit
+
+JOB = {"instructions": ["x"], "settings": {"steps": 1}, "names": ["a.png"]}
+
+
+class Failing:
+    """A pipeline whose first edit fails."""
+
+    home = torch.device("cpu")
+
+    def __init__(self, error: BaseException) -> None:
+        self.error: BaseException | None = error
+
+    def edit(self, *_: Any, **__: Any) -> Edit:
+        error, self.error = self.error, None
+        if error is not None:
+            raise error
+        return Edit(torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 2, 2), 0, {}, None)
+
+
+@pytest.fixture(scope="module")
+def picture() -> bytes:
+    file = BytesIO()
+    Image.new("RGB", (16, 16)).save(file, "PNG")
+    return file.getvalue()
+
+
+def described(error: BaseException, picture: bytes) -> tuple[str, dict[str, Any]]:
+    """What the first edit fails with, and what the next one answers."""
+    pipeline: Any = Failing(error)
+    answer, files = make(pipeline, JOB, [picture])
+    assert files == []
+    return answer["error"], make(pipeline, JOB, [picture])[0]
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (ValueError("one\nsentence"), "one sentence"),
+        (KeyError("odd"), "KeyError: 'odd' (a fault of this program, in test_make.py, line "),
+        (TypeError("no"), "TypeError: no (a fault of this program, in test_make.py"),
+        (AssertionError(), "AssertionError (a fault of this program, in test_make.py"),
+        (RecursionError("too deep"), "too deep"),
+        (MemoryError(), "there is too little memory for this edit; make a smaller picture"),
+        (
+            torch.OutOfMemoryError("CUDA out of memory"),
+            "there is too little memory for this edit; make a smaller",
+        ),
+        (RuntimeError("[enforce fail] can't allocate memory"), "there is too little memory for this edit"),
+    ],
+)
+def test_any_error_is_a_reason_and_the_next_edit_is_made(
+    error: Exception, sentence: str, picture: bytes
+) -> None:
+    reason, following = described(error, picture)
+    assert reason.startswith(sentence)
+    assert "\n" not in reason
+    assert following == {"sizes": [[16, 16]]}
+
+
+def test_a_mistake_of_ours_is_in_the_log_with_its_place(
+    picture: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.ERROR):
+        described(KeyError("odd"), picture)
+        described(ValueError("a sentence"), picture)
+    (record,) = caplog.records
+    assert record.exc_info is not None
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_who_ends_the_process_ends_it(error: BaseException, picture: bytes) -> None:
+    with pytest.raises(type(error)):
+        described(error, picture)
+
+
+def test_after_too_little_memory_what_the_card_keeps_is_given_back(
+    picture: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emptied: list[bool] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
+    monkeypatch.setattr(work, "_check_device", lambda *_: None)
+    for kind, error in (("cpu", MemoryError()), ("cuda", ValueError()), ("cuda", MemoryError())):
+        monkeypatch.setattr(Failing, "home", torch.device(kind))
+        described(error, picture)
+    assert emptied == [True]
+
+
+def test_a_device_that_computes_nothing_any_more_ends_the_worker(picture: bytes) -> None:
+    """As after an illegal access of a card's memory; `meta` never computes."""
+    pipeline: Any = Failing(RuntimeError("an illegal memory access"))
+    pipeline.home = torch.device("meta")
+    with pytest.raises(
+        BrokenDeviceError, match="computes nothing any more after this: an illegal memory access"
+    ):
+        make(pipeline, JOB, [picture])
+
+
+def test_names_and_pictures_that_do_not_belong_together(picture: bytes) -> None:
+    pipeline: Any = Failing(ValueError())
+    assert "zip() argument 2" in make(pipeline, {**JOB, "names": []}, [picture])[0]["error"]
+
+
+@pytest.mark.parametrize("text", ["half \ud83c", "a\0b", "x" * 10_000])
+def test_odd_words(text: str, picture: bytes, pipeline: Any) -> None:
+    job = {**JOB, "instructions": [text]}
+    assert make(pipeline, job, [picture])[0] == {"sizes": [[64, 64]]}
+
+
+def test_a_model_that_cannot_be_loaded_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dataclasses import asdict
+
+    from kontext_core.batch.processes import receive, send, serve
+    from kontext_core.model_options import ModelOptions
+
+    def load(_: ModelOptions) -> None:
+        raise AttributeError("half a library")
+
+    monkeypatch.setattr(ModelOptions, "load", load)
+    asked, answered = BytesIO(), BytesIO()
+    send(asked, asdict(ModelOptions()), [])
+    asked.seek(0)
+    serve(asked, answered)
+    answered.seek(0)
+    assert receive(answered)[0]["error"].startswith("AttributeError: half a library (a fault of this program")
