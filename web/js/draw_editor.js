@@ -94,10 +94,11 @@ export class Editor {
       this.finish = (marks) => {
         resized.disconnect();
         cancelAnimationFrame(this.waiting);
+        resolve(marks); // before the dialog says that it was closed
         dialog.close();
         dialog.remove();
-        resolve(marks);
       };
+      dialog.addEventListener("close", () => this.finish(null)); // whoever closed it
     });
   }
 

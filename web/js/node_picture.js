@@ -23,16 +23,26 @@ export function resultOf(node, kind) {
   return made ? addressOf(made) : "";
 }
 
-/** The last picture that a node made or shows; "" if there is none yet. @param {Page.Node} node @returns {string} */
-export function pictureOf(node) {
-  const made = resultOf(node, "images");
-  if (made) return made;
-  const shown = node.imgs?.find((one) => one.src.includes("/view?"));
-  if (shown) return shown.src;
-  const widget = { LoadImage: "image", KontextLoadChain: "file" }[String(node.type)];
+/** The widget of a node that chooses its picture by name. @type {Record<string, string>} */
+const CHOOSER = { LoadImage: "image", KontextLoadChain: "file" };
+
+/** The file that a node lets choose as the page stores results; null if it lets choose none. @param {Page.Node} node @returns {Stored | null} */
+function chosenOf(node) {
+  const widget = CHOOSER[String(node.type)];
   const chosen = node.widgets?.find((one) => one.name === widget)?.value;
-  if (typeof chosen !== "string" || !chosen) return "";
+  if (typeof chosen !== "string" || !chosen) return null;
   const parts = chosen.replace(/ \[\w+\]$/, "").split("/");
   const type = /\[(\w+)\]$/.exec(chosen)?.[1] ?? "input";
-  return addressOf({ filename: parts.pop(), subfolder: parts.join("/"), type });
+  return { filename: parts.pop(), subfolder: parts.join("/"), type };
+}
+
+/** Addresses of what a node shows on the canvas. @param {Page.Node} node */
+const shownIn = (node) => (node.imgs ?? []).map((one) => one.src).filter((src) => src.includes("/view?"));
+
+/** The last picture that a node made or shows; "" if there is none yet. @param {Page.Node} node @returns {string} */
+export function pictureOf(node) {
+  const chosen = chosenOf(node);
+  const shown = shownIn(node);
+  const fresh = chosen && shown.find((src) => new URL(src).searchParams.get("filename") === chosen.filename);
+  return fresh || resultOf(node, "images") || shown[0] || (chosen ? addressOf(chosen) : "");
 }

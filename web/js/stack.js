@@ -26,8 +26,15 @@ const CHOSEN = ["LoadImage", "LoadImageOutput", "KontextLoadChain"];
 const EMPTY = ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"];
 const EXAMPLE = /** @type {Size} */ ([128, 128]);
 
-/** Sizes of pictures by address; null while they are fetched. @type {Map<string, Size | null>} */
-const fetched = new Map();
+/**
+ * @typedef {object} Fetched What is known of the picture that a node shows.
+ * @property {string} address
+ * @property {string} state of the file behind it, which changes when it is overwritten; "" while that is not known
+ * @property {Size | null} size
+ * @property {boolean} asking
+ */
+/** @type {WeakMap<Page.Node, Fetched>} */
+const fetched = new WeakMap();
 /** What a node had found when it last ran, and where it came from. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
 const ran = new WeakMap();
 
@@ -52,18 +59,38 @@ export function rememberSize(node, output) {
   if (size) ran.set(node, { from: cameFrom(node), size });
 }
 
-/** The size of a picture by its address, once it is there. @param {string} address @param {() => void} changed */
-function fetchedSize(address, changed) {
-  const known = fetched.get(address);
-  if (known !== undefined || !address) return known ?? null;
-  fetched.set(address, null);
-  const image = new Image();
-  image.onload = () => {
-    fetched.set(address, [image.naturalHeight, image.naturalWidth]);
-    changed();
-  };
-  image.src = address;
-  return null;
+/** The size of the picture that a node shows, once it is there. @param {Page.Node} node @param {() => void} changed @returns {Size | null} */
+function fetchedSize(node, changed) {
+  const address = pictureOf(node);
+  if (!address) return null;
+  let known = fetched.get(node);
+  if (known?.address !== address) {
+    known = { address, state: "", size: null, asking: false };
+    fetched.set(node, known);
+  }
+  if (!known.asking) measure(known).then((other) => other && changed());
+  return known.size;
+}
+
+/** Look whether the file is the one that was measured, and measure it if it is not. @param {Fetched} known @returns {Promise<boolean>} whether it has another size than was known */
+async function measure(known) {
+  known.asking = true;
+  const before = String(known.size);
+  try {
+    const answer = await fetch(known.address, { method: "HEAD", cache: "no-store" });
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    const state = answer.headers.get("etag") ?? answer.headers.get("last-modified") ?? "";
+    if (state && state === known.state) return false;
+    const image = new Image();
+    image.src = `${known.address}&state=${encodeURIComponent(state)}`; // the browser may have kept the former one
+    await image.decode();
+    Object.assign(known, { state, size: [image.naturalHeight, image.naturalWidth] });
+  } catch {
+    Object.assign(known, { state: "", size: null }); // it is asked again with the next question
+  } finally {
+    known.asking = false;
+  }
+  return String(known.size) !== before;
 }
 
 /** The size of the picture that comes into a node, null if it is not known. @param {Page.Node} node @param {string} name @param {() => void} changed @returns {Size | null} */
@@ -78,10 +105,10 @@ function sizeInto(node, name, changed) {
   const type = String(source.type);
   if (type === "KontextExample") return EXAMPLE;
   if (EMPTY.includes(type)) return chosenSize(source);
-  if (CHOSEN.includes(type)) return fetchedSize(pictureOf(source), changed);
+  if (CHOSEN.includes(type)) return fetchedSize(source, changed);
   const before = ran.get(node);
   if (before && before.from === cameFrom(node)) return before.size;
-  return fetchedSize(pictureOf(source), changed);
+  return fetchedSize(source, changed);
 }
 
 /** What a node shows the model first, or the frame of its latent. @param {Page.Node} node @param {() => void} changed @returns {Entry} */
@@ -97,7 +124,7 @@ function frameOf(node, changed, seen = new Set()) {
   };
   if (EMPTY.includes(type)) return { sizes: [chosenSize(node)], fit: "none" };
   if (type === "KontextLoadChain") {
-    const size = fetchedSize(pictureOf(node), changed);
+    const size = fetchedSize(node, changed);
     return { sizes: size && [size], fit: "crop" };
   }
   if (type === "KontextPickTurn") return before("chain");
