@@ -59,6 +59,7 @@ class KontextEdit(io.ComfyNode):
                     "LATENT", display_name="latent", tooltip="The same, for the next turn's 'latent'."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -102,6 +103,5 @@ class KontextEdit(io.ComfyNode):
             )
             picture = frame.cut(model.decode(latents))
             host.stop_if_asked()
-        return io.NodeOutput(
-            picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)
-        )
+        edited = convert.to_latent(latents, model.vae_config, frame)
+        return io.NodeOutput(picture, edited, ui=host.shown(picture, *notes, cls=cls))
