@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torch import Tensor
+
 from . import host
 from ._api import io
-from .types import CATEGORY, ChainSocket
+from .types import CATEGORY, ChainSocket, as_chain, wires_fit
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -36,8 +38,13 @@ class KontextPickTurn(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, input_types: dict[str, str]) -> bool | str:
+        return wires_fit(cls.define_schema(), input_types)
+
+    @classmethod
     @host.explained
-    def execute(cls, chain: Chain, turn: int) -> io.NodeOutput:
+    def execute(cls, chain: Chain | Tensor, turn: int) -> io.NodeOutput:
+        chain = as_chain(chain)
         then = chain.back_to(turn)
         words = f"turn {len(then)} of {len(chain)}: {then.last.instruction or 'the start'}"
         return io.NodeOutput(then, then.last.image, ui=host.shown(then.last.image, words, cls=cls))
@@ -77,11 +84,18 @@ class KontextCompare(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, input_types: dict[str, str]) -> bool | str:
+        return wires_fit(cls.define_schema(), input_types)
+
+    @classmethod
     @host.explained
-    def execute(cls, chain: Chain, turn: int, other_turn: int, other: Chain | None = None) -> io.NodeOutput:
+    def execute(
+        cls, chain: Chain | Tensor, turn: int, other_turn: int, other: Chain | Tensor | None = None
+    ) -> io.NodeOutput:
         from ..kontext_core.chain import compare
 
-        second = chain if other is None else other
+        chain = as_chain(chain)
+        second = chain if other is None else as_chain(other)
         found = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
         shared = chain.shared_turns(second)
         lines = [f"{found.changed:.1%} of the picture differs, {found.psnr:.1f} dB"]
@@ -107,10 +121,14 @@ class KontextChainSheet(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, input_types: dict[str, str]) -> bool | str:
+        return wires_fit(cls.define_schema(), input_types)
+
+    @classmethod
     @host.explained
-    def execute(cls, chain: Chain) -> io.NodeOutput:
+    def execute(cls, chain: Chain | Tensor) -> io.NodeOutput:
         from ..kontext_core.chain import chain_sheet
         from ..kontext_core.images import from_pil
 
-        sheet = from_pil(chain_sheet(chain))
+        sheet = from_pil(chain_sheet(as_chain(chain)))
         return io.NodeOutput(sheet, ui=host.shown(sheet, cls=cls))

@@ -1,8 +1,8 @@
 // @ts-check
 /** Which picture comes into an input, as far as the page knows it. */
 
-import { pictureOf } from "./node_picture.js";
-import { sourceOf } from "./wires.js";
+import { askFor, pictureOf } from "./node_picture.js";
+import { sourceOf } from "./passing.js";
 
 /**
  * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no
@@ -24,7 +24,7 @@ export async function loadPicture(url) {
   const image = new Image();
   let address = "";
   try {
-    const answer = await fetch(url, { cache: "no-cache" });
+    const answer = await askFor(url, { cache: "no-cache" });
     if (!answer.ok) return null;
     address = URL.createObjectURL(await answer.blob());
     image.src = address;

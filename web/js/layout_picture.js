@@ -3,6 +3,7 @@
 
 import { app } from "../../../scripts/app.js";
 import { drawingOf, line } from "./layout_svg.js";
+import { isForeign } from "./run_watch.js";
 import { namesIn, questionOf, rememberSize } from "./stack.js";
 import { everyPlace } from "./wires.js";
 import { loadWords, t } from "./words.js";
@@ -77,7 +78,7 @@ function addPicture(node) {
     return onConnectionsChange?.apply(this, change);
   };
   node.onExecuted = function (output) {
-    rememberSize(this, output);
+    if (!isForeign()) rememberSize(this, output);
     later();
     return onExecuted?.call(this, output);
   };

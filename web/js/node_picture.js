@@ -6,9 +6,13 @@ import { app } from "../../../scripts/app.js";
 /** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
 
 /** @param {Stored} stored */
-function addressOf({ filename = "", subfolder = "", type = "output" }) {
+export function addressOf({ filename = "", subfolder = "", type = "output" }) {
   return app.api.apiURL(`/view?${new URLSearchParams({ filename, subfolder, type })}`);
 }
+
+/** Ask ComfyUI for a picture by its address here. @param {string} address @param {RequestInit} how */
+export const askFor = (address, how) =>
+  app.api.fetchApi(`/view${new URL(address, window.location.href).search}`, how);
 
 /** The key of a node's results: inside a subgraph its graph comes first. @param {Page.Node} node */
 export function resultsKey(node) {
@@ -44,5 +48,9 @@ export function pictureOf(node) {
   const chosen = chosenOf(node);
   const shown = shownIn(node);
   const fresh = chosen && shown.find((src) => new URL(src).searchParams.get("filename") === chosen.filename);
-  return fresh || resultOf(node, "images") || shown[0] || (chosen ? addressOf(chosen) : "");
+  const made = fresh || resultOf(node, "images");
+  if (made) return made;
+  if (chosen) return addressOf(chosen);
+  const ours = String(node.comfyClass).startsWith("Kontext"); // these show results; the page may hand them what another workflow's node showed
+  return ours ? "" : (shown[0] ?? "");
 }

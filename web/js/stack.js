@@ -1,9 +1,12 @@
 // @ts-check
 /** What the graph says of a stack of references: the question whose answer is the layout picture. */
 
-import { originOf, widgetOf } from "./actions.js";
-import { pictureOf } from "./node_picture.js";
-import { sourceOf } from "./wires.js";
+import { widgetOf } from "./actions.js";
+import { askFor, pictureOf } from "./node_picture.js";
+import { originInto, sourceOf } from "./passing.js";
+import { shownRun } from "./run_watch.js";
+import { Signatures } from "./signature.js";
+import { idOf } from "./wires.js";
 
 /** @typedef {[number, number]} Size height, width in pixels */
 
@@ -18,7 +21,6 @@ import { sourceOf } from "./wires.js";
  * @property {string} [name] what the user calls it: the server does not read it
  */
 
-const BYPASSED = 4;
 const STACKS = ["KontextReference", "KontextReferenceGrid"];
 const EDITS = ["KontextEdit", "KontextTurn", "KontextScript"];
 const GRID = ["image_1", "image_2", "image_3", "image_4"];
@@ -35,7 +37,7 @@ const EXAMPLE = /** @type {Size} */ ([128, 128]);
  */
 /** @type {WeakMap<Page.Node, Fetched>} */
 const fetched = new WeakMap();
-/** What a node had found when it last ran, and where it came from. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
+/** What a node had found when it last ran, and of what. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
 const ran = new WeakMap();
 
 /** @param {Page.Node} node @param {string} name */
@@ -47,10 +49,16 @@ const chosenSize = (node) => [Number(chosen(node, "height")), Number(chosen(node
 /** @param {Page.Node} node @param {string} name */
 const isOn = (node, name) => sourceOf(node, name) !== null;
 
-/** Where a node's picture or latent comes from, as text. @param {Page.Node} node */
+/** What a node's picture or latent is made of, as text. @param {Page.Node} node */
 function cameFrom(node) {
-  const origin = originOf(node, "image") ?? originOf(node, "latent");
-  return origin ? `${origin.node.id}:${origin.slot}` : "";
+  const origin = originInto(node, "image") ?? originInto(node, "latent");
+  return origin ? `${new Signatures().of(origin.place)}:${origin.slot}` : "";
+}
+
+/** Whether the picture that a node shows is that of an earlier graph. @param {import("./wires.js").Origin | null} origin */
+function isOld(origin) {
+  if (!origin || !shownRun().results.has(idOf(origin.place))) return false;
+  return shownRun().of(idOf(origin.place), new Signatures().of(origin.place)).kind === "outdated";
 }
 
 /** Keep the size that a reference had when it ran. @param {Page.Node} node @param {Page.Output | undefined} output */
@@ -77,7 +85,7 @@ async function measure(known) {
   known.asking = true;
   const before = String(known.size);
   try {
-    const answer = await fetch(known.address, { method: "HEAD", cache: "no-store" });
+    const answer = await askFor(known.address, { method: "HEAD", cache: "no-store" });
     if (!answer.ok) throw new Error(`${answer.status}`);
     const state = answer.headers.get("etag") ?? answer.headers.get("last-modified") ?? "";
     if (state && state === known.state) return false;
@@ -95,12 +103,13 @@ async function measure(known) {
 
 /** The size of the picture that comes into a node, null if it is not known. @param {Page.Node} node @param {string} name @param {() => void} changed @returns {Size | null} */
 function sizeInto(node, name, changed) {
-  let source = sourceOf(node, name);
+  let origin = originInto(node, name);
   const seen = new Set();
-  while (source && !seen.has(source) && (source.type === "KontextVisualCue" || source.mode === BYPASSED)) {
-    seen.add(source);
-    source = sourceOf(source, "image");
+  while (origin?.place.node.type === "KontextVisualCue" && !seen.has(origin.place.node)) {
+    seen.add(origin.place.node);
+    origin = originInto(origin.place.node, "image");
   }
+  const source = origin?.place.node;
   if (!source) return null;
   const type = String(source.type);
   if (type === "KontextExample") return EXAMPLE;
@@ -108,7 +117,7 @@ function sizeInto(node, name, changed) {
   if (CHOSEN.includes(type)) return fetchedSize(source, changed);
   const before = ran.get(node);
   if (before && before.from === cameFrom(node)) return before.size;
-  return fetchedSize(source, changed);
+  return isOld(origin) ? null : fetchedSize(source, changed);
 }
 
 /** What a node shows the model first, or the frame of its latent. @param {Page.Node} node @param {() => void} changed @returns {Entry} */
@@ -174,8 +183,7 @@ function stackInto(node, changed, seen = new Set()) {
   if (!source || seen.has(source)) return [];
   if (!STACKS.includes(String(source.type))) return [{ sizes: null, fit: "none" }]; // some, who knows how many
   seen.add(source);
-  const own = source.mode === BYPASSED ? [] : entriesOf(source, changed);
-  return [...stackInto(source, changed, seen), ...own];
+  return [...stackInto(source, changed, seen), ...entriesOf(source, changed)];
 }
 
 /** What takes a stack in the end, all that do. @param {Page.Node} node @returns {Page.Node[]} */

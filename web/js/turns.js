@@ -3,14 +3,19 @@
 
 import { app } from "../../../scripts/app.js";
 import { ACTIONS, runOn, selected } from "./actions.js";
+import { writeNew } from "./chain_tab.js";
 import { loadWords, t } from "./words.js";
+
+const MAKES_TURN = ["Kontext.AddTurn", "Kontext.Branch"];
 
 app.registerExtension({
   name: "Kontext.Turns",
   commands: ACTIONS.map((action) => ({
     id: action.id,
     label: action.label,
-    function: () => runOn(action, selected()),
+    function() {
+      if (runOn(action, selected()) && MAKES_TURN.includes(action.id)) writeNew();
+    },
   })),
   keybindings: ACTIONS.map((action) => ({
     combo: { key: action.key, alt: true },
