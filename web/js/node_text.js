@@ -26,29 +26,32 @@ const infoOf = (node) =>
 
 /** @param {Page.Node} node @param {string} text @param {boolean} [failed] */
 function show(node, text, failed = false) {
-  let widget = infoOf(node);
-  if (!widget && !text) return;
-  if (!widget) {
-    widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
-    widget.label = t("Info");
-    widget.serialize = false; // neither in the workflow
-    widget.options.serialize = false; // nor in what is queued
-    const area = widget.element ?? widget.inputEl; // newer pages warn of the latter
-    if (area) {
-      area.readOnly = true;
-      area.style.opacity = "0.7";
-    }
-    const widgets = node.widgets ?? [];
-    const picture = widgets.findIndex((one) => one.name === PICTURE);
-    if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1)); // the same order in all nodes
-  }
-  const area = widget.element ?? widget.inputEl;
+  const widget = infoOf(node) ?? (text ? added(node) : undefined);
+  if (!widget) return;
+  const area = widget.element ?? widget.inputEl; // newer pages warn of the latter
   if (area) area.style.color = failed ? "var(--error-text)" : "";
   if (widget.value !== text) widget.value = text;
+  node.graph?.setDirtyCanvas(true, false);
+}
+
+/** The place for the text, for which the node grows once: it is the same size with every later run. @param {Page.Node} node */
+function added(node) {
+  const widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
+  widget.label = t("Info");
+  widget.serialize = false; // neither in the workflow
+  widget.options.serialize = false; // nor in what is queued
+  const area = widget.element ?? widget.inputEl;
+  if (area) {
+    area.readOnly = true;
+    area.style.opacity = "0.7";
+  }
+  const widgets = node.widgets ?? [];
+  const picture = widgets.findIndex((one) => one.name === PICTURE);
+  if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1)); // the same order in all nodes
   const wanted = node.computeSize();
   if (wanted[0] > node.size[0] || wanted[1] > node.size[1])
     node.setSize([Math.max(node.size[0], wanted[0]), Math.max(node.size[1], wanted[1])]);
-  node.graph?.setDirtyCanvas(true, false);
+  return widget;
 }
 
 /**

@@ -32,6 +32,7 @@ export class Job {
   constructor(wanted, waiting) {
     this.wanted = wanted;
     this.waiting = new Set(waiting);
+    this.begun = false;
     /** @type {Map<string, number>} how much of each is done */
     this.running = new Map();
     /** Nodes that stand for others, of which some are made. @type {Set<string>} */
@@ -77,6 +78,7 @@ export class RunState {
 
   /** A job runs. @param {Job} job */
   start(job) {
+    job.begun = true;
     for (const id of job.waiting) this.failures.delete(id);
   }
 
@@ -92,6 +94,7 @@ export class RunState {
 
   /** @param {Job} job @param {Record<string, NodeProgress>} nodes of the message progress_state */
   progress(job, nodes) {
+    job.begun = true;
     /** @type {Map<string, { node: NodeProgress, own: boolean }[]>} */
     const found = new Map();
     for (const [key, node] of Object.entries(nodes)) {

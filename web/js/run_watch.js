@@ -204,9 +204,12 @@ function keep() {
   }
 }
 
-/** Jobs that are not queued any more have ended, though no message says so: the queue was cleared, or the server began anew. */
-async function lookForLost() {
-  const asked = [...jobs];
+/**
+ * Jobs that are not queued any more have ended, though no message says so: they were taken out of the queue, or the server
+ * began anew. @param {boolean} begun whether those that run are looked at too, whose end a message tells
+ */
+async function lookForLost(begun) {
+  const asked = [...jobs].filter(([, { job }]) => begun || !job.begun);
   if (!asked.length) return;
   const answer = await app.api.fetchApi("/queue").catch(() => null);
   if (!answer?.ok) return;
@@ -266,11 +269,8 @@ app.registerExtension({
   name: "Kontext.RunWatch",
   setup() {
     app.api.addEventListener("executed", putBack);
-    app.api.addEventListener("status", ({ detail }) => {
-      const remaining = /** @type {any} */ (detail)?.exec_info?.queue_remaining;
-      if (typeof remaining === "number" && remaining < jobs.size) lookForLost();
-    });
-    app.api.addEventListener("reconnected", lookForLost);
+    app.api.addEventListener("status", () => lookForLost(false));
+    app.api.addEventListener("reconnected", () => lookForLost(true));
     app.api.addEventListener("graphCleared", () => {
       shownRun().clear();
       tell("ended");
