@@ -13,7 +13,7 @@ from kontext_core.remote.client import Json
 from kontext_core.remote.workflow import read_workflow
 from tools.paths import ROOT
 
-PATIENCE_MS = 40_000
+PATIENCE_MS = 120_000
 QUIET: Json = {"Comfy.Minimap.Visible": False}  # it is drawn anew all the time
 
 # Every message of the server about a run, in order, with what the node on the canvas shows at that time.

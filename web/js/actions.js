@@ -306,6 +306,9 @@ export const ACTIONS = [
   },
 ];
 
+/** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
+export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
+
 /** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @returns {boolean} whether it was done */
 export function runOn(action, nodes) {
   const found = action.fitting(nodes);

@@ -1,6 +1,7 @@
 // @ts-check
 /** The chain panel's mouse and keyboard. Letters that are typed there are words of a turn, and none of ComfyUI's shortcuts. */
 
+import { ACTIONS, makesTurn, selected } from "./actions.js";
 import { isEditable } from "./chain_graph.js";
 import { keyLeadsTo } from "./chain_tree.js";
 
@@ -42,6 +43,16 @@ function clicked(panel, event) {
   else if (event.target.tagName !== "TEXTAREA") panel.jump(id);
 }
 
+/** With Alt, what is done with the selected node is done with the row's turn, unless that is selected. @param {Panel} panel @param {string} key @returns {boolean} */
+function actionKey(panel, key) {
+  const turn = panel.turns.get(panel.current ?? "");
+  const action = ACTIONS.find((one) => one.key === key);
+  if (!turn || !action || selected().includes(turn.node)) return false;
+  panel.act(turn.id, action.id);
+  panel.writeNext = makesTurn(action);
+  return true;
+}
+
 /** @param {Panel} panel @param {KeyboardEvent} event @returns {boolean} whether the key was meant for the panel */
 function pressed(panel, event) {
   const { current } = panel;
@@ -53,6 +64,7 @@ function pressed(panel, event) {
     panel.add(current, true);
     return true;
   }
+  if (event.altKey && !event.ctrlKey && !event.metaKey) return actionKey(panel, key.toLowerCase());
   if (held(event)) return false;
   const next = keyLeadsTo(
     panel.order.map((one) => one.id),

@@ -2,11 +2,9 @@
 /** Turns by menu and keyboard: one more behind the selected one, a branch, another seed, a comparison. */
 
 import { app } from "../../../scripts/app.js";
-import { ACTIONS, runOn, selected } from "./actions.js";
+import { ACTIONS, makesTurn, runOn, selected } from "./actions.js";
 import { writeNew } from "./chain_tab.js";
 import { loadWords, t } from "./words.js";
-
-const MAKES_TURN = ["Kontext.AddTurn", "Kontext.Branch"];
 
 app.registerExtension({
   name: "Kontext.Turns",
@@ -14,7 +12,7 @@ app.registerExtension({
     id: action.id,
     label: action.label,
     function() {
-      if (runOn(action, selected()) && MAKES_TURN.includes(action.id)) writeNew();
+      if (runOn(action, selected()) && makesTurn(action)) writeNew();
     },
   })),
   keybindings: ACTIONS.map((action) => ({
