@@ -131,6 +131,26 @@ KONTEXT_DEV = TransformerConfig(
     guidance_embed=True,
 )
 
+# The tiny model that comes along. theta 100, because 10,000 leaves almost no angle between the few positions of a small picture.
+TINY_TRANSFORMER = TransformerConfig(
+    in_channels=64,
+    out_channels=64,
+    vec_in_dim=128,
+    context_in_dim=128,
+    hidden_size=128,
+    mlp_ratio=4.0,
+    num_heads=4,
+    depth=2,
+    depth_single_blocks=6,
+    axes_dim=(8, 12, 12),
+    theta=100,
+    qkv_bias=True,
+    guidance_embed=False,
+    text_length=32,
+    preferred_sizes=((128, 128),),
+    layout="index",
+)
+
 FLUX_VAE = VAEConfig(
     resolution=256,
     in_channels=3,

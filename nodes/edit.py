@@ -62,6 +62,7 @@ class KontextEdit(io.ComfyNode):
                     "LATENT", display_name="latent", tooltip="The same, for the next turn's 'latent'."
                 ),
             ],
+            is_output_node=True,
         )
 
     @classmethod
@@ -108,6 +109,5 @@ class KontextEdit(io.ComfyNode):
                 picture, latents = model.put_into(canvas, before, latents, allowed, feather)
             picture = frame.cut(picture)
             host.stop_if_asked()
-        return io.NodeOutput(
-            picture, convert.to_latent(latents, model.vae_config, frame), ui=host.say(*notes)
-        )
+        edited = convert.to_latent(latents, model.vae_config, frame)
+        return io.NodeOutput(picture, edited, ui=host.shown(picture, *notes, cls=cls))

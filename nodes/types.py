@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 from ._api import io
 
 if TYPE_CHECKING:
+    from ..kontext_core.chain import Chain
     from ..kontext_core.editor import Editor
     from ..kontext_core.sampler import Text
 
@@ -84,6 +86,29 @@ class EncodedPrompt:
 
     def encoded_negative(self, model: Editor) -> Text:
         return model.encode_prompt("") if self.negative is None else self.negative
+
+
+def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
+    """What `validate_inputs` says of wires where a chain may be a picture too: the page wires one past turns that are off.
+
+    Args:
+        schema: of the node.
+        received: names of types by the names of the inputs that they come into.
+    """
+    for entry in schema.inputs:
+        wanted = str(entry.get_io_type())
+        kinds = {wanted, "IMAGE"} if wanted == ChainSocket.io_type else {wanted}
+        kind = received.get(entry.id, wanted)
+        if kind != wanted and not kinds & {part.strip() for part in kind.split(",")}:
+            return f"{entry.id} is wired to {kind}; it takes {' or '.join(sorted(kinds, reverse=True))}"
+    return True
+
+
+def as_chain(value: Chain | Tensor) -> Chain:
+    """The chain; of a picture (1, H, W, 3) in [0, 1] the one that begins with it and has no turns."""
+    from ..kontext_core.chain import Chain, Turn
+
+    return Chain((Turn(value),)) if isinstance(value, Tensor) else value
 
 
 def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:

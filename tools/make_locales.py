@@ -1,7 +1,8 @@
 """`python -m tools.make_locales`: writes locales/ from the nodes' schemas and the translations in tools/locales.
 
 English is what the schemas say. A translation is a table from the English sentence; a sentence that was changed is
-missing there, which this says and a test holds. Names of inputs stay as they are: they stand in help pages and in files.
+missing there, which this says and a test holds. What is set in a node has a name in each language; names of sockets stay
+as they are: messages tell which of them to connect.
 """
 
 from __future__ import annotations
@@ -29,6 +30,12 @@ DATA_TYPES = {
 SCRIPTS = ROOT / "web" / "js"
 
 Texts = dict[str, Any]
+
+
+class WidgetName(str):
+    """The name of an input that is set in the node."""
+
+    __slots__ = ()
 
 
 def english(nodes: list[Any]) -> dict[str, Texts]:
@@ -72,7 +79,13 @@ def _of_schema(schema: Any) -> Texts:
     return {
         "display_name": schema.display_name,
         "description": schema.description,
-        "inputs": {one.id: {"name": one.id, "tooltip": one.tooltip} for one in schema.inputs},
+        "inputs": {
+            one.id: {
+                "name": WidgetName(one.id) if hasattr(one, "widget_type") else one.id,
+                "tooltip": one.tooltip,
+            }
+            for one in schema.inputs
+        },
         "outputs": {
             str(i): {"name": output.display_name, "tooltip": output.tooltip}
             for i, output in enumerate(schema.outputs)
@@ -85,12 +98,12 @@ def translated(
 ) -> Any:
     """The same with every sentence in another language; what the table lacks goes into `missing`.
 
-    Args: slots: the texts are those of a node's inputs and outputs, whose names stay.
+    Args: slots: the texts are those of a node's inputs and outputs; of sockets the names stay.
     """
     if isinstance(texts, dict):
         inside = slots or key in ("inputs", "outputs")
         return {name: translated(value, table, missing, name, slots=inside) for name, value in texts.items()}
-    if (slots and key == "name") or texts == "Kontext":
+    if (slots and key == "name" and not isinstance(texts, WidgetName)) or texts == "Kontext":
         return texts
     if texts not in table:
         missing.add(texts)

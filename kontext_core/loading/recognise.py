@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..config import FLUX_VAE, KONTEXT_DEV
+from ..config import FLUX_VAE, KONTEXT_DEV, TINY_TRANSFORMER
 from ..errors import CheckpointError
 from . import bitsandbytes, fp8, torchao
 from .checkpoint import Checkpoint, LazyTensor, Weights, first_few, open_checkpoint
@@ -240,6 +240,8 @@ def _read_transformer(
 
     config = transformer_config(weights, said)
     report = replace(report, format=names, config=config)
+    if config == TINY_TRANSFORMER:
+        return replace(report, title="a FLUX transformer of the tiny model's size"), weights
     if replace(config, guidance_embed=True) != replace(KONTEXT_DEV, text_length=config.text_length):
         return replace(report, title="a FLUX transformer of its own size"), weights
     if config.guidance_embed:

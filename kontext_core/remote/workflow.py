@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .passing import pass_over
 from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires, short
 
 Json = dict[str, Any]
@@ -83,7 +84,7 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
     }
     _all_known({id: node["type"] for id, node in running.items()}, object_info)
     wires = _Wires(nodes, workflow.get("links") or [])
-    return {
+    prompt = {
         str(id): {
             "inputs": _inputs(node, object_info[node["type"]], wires, running, rng or random.Random()),
             "class_type": node["type"],
@@ -93,6 +94,8 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
         }
         for id, node in running.items()
     }
+    pass_over(prompt, nodes, wires.origins, _bypass)
+    return prompt
 
 
 def widget_values(node: Json, info: Json) -> Json:

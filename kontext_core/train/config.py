@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from ..config import Layout, TransformerConfig, VAEConfig
+from ..config import TINY_TRANSFORMER as TINY_TRANSFORMER
+from ..config import Layout, VAEConfig
 
 # Few channels where the picture is large, because that is where a CPU spends its time; eight groups, because a
 # group of one channel would forget how bright a flat picture is.
@@ -19,26 +20,6 @@ TINY_VAE = VAEConfig(
     scale_factor=1.0,
     shift_factor=0.0,
     norm_groups=8,
-)
-
-# theta 100, because 10,000 leaves almost no angle between the few positions of a small picture.
-TINY_TRANSFORMER = TransformerConfig(
-    in_channels=64,
-    out_channels=64,
-    vec_in_dim=128,
-    context_in_dim=128,
-    hidden_size=128,
-    mlp_ratio=4.0,
-    num_heads=4,
-    depth=2,
-    depth_single_blocks=6,
-    axes_dim=(8, 12, 12),
-    theta=100,
-    qkv_bias=True,
-    guidance_embed=False,
-    text_length=32,
-    preferred_sizes=((128, 128),),
-    layout="index",
 )
 
 # How often each kind of edit is drawn, relative to the others.

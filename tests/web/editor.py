@@ -49,6 +49,10 @@ _BOXES = (
 )
 VALUE = "([id, name]) => app.graph.getNodeById(id).widgets.find(one => one.name === name).value"
 
+INFO = "id => app.graph.getNodeById(id).widgets?.find(one => one.name === 'kontext_text')?.value ?? ''"
+STEPS = """steps => app.graph._nodes.forEach(node => node.widgets?.filter(one => one.name === 'steps')
+  .forEach(one => { one.value = steps }))"""
+
 # What makes up a graph, but for what the page adds while it is shown.
 _GRAPH = """() => {
   const {nodes, links} = app.graph.serialize()
@@ -109,6 +113,27 @@ class Editor:
             }""",
             [id, dict(values)],
         )
+
+    def change(self, id: str, values: Mapping[str, Any]) -> None:
+        """The same as a person does it: the page hears of it."""
+        self.set(id, values)
+        self.page.evaluate("() => window.dispatchEvent(new MouseEvent('mouseup', {bubbles: true}))")
+
+    def info(self, id: str) -> str:
+        """What a node says, "" if nothing."""
+        return self.page.evaluate(INFO, id)
+
+    def wait_for_info(self, id: str, text: str) -> None:
+        """Until a node says something with these words in it."""
+        self.page.wait_for_function(
+            f"([id, text]) => ({INFO})(id).includes(text)", arg=[id, text], timeout=PATIENCE_MS
+        )
+
+    def run(self, steps: int = 2) -> None:
+        """Queue and wait for the end. Args: steps: of every node that has some."""
+        self.page.evaluate(STEPS, steps)
+        self.queue()
+        self.wait_for("execution_success")
 
     def value(self, id: str, name: str) -> Any:
         """What a node's widget holds."""

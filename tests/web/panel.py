@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 from playwright.sync_api import Locator, expect
@@ -62,6 +63,11 @@ class Panel:
 
     def row(self, id: str) -> Locator:
         return self.page.locator(f'.kontext-row[data-id="{id}"]')
+
+    def wait_for_states(self, states: Mapping[str, str]) -> None:
+        """Until the rows of these nodes say how far they are so."""
+        for id, state in states.items():
+            expect(self.row(id).locator(".kontext-state")).to_have_text(state, timeout=PATIENCE_MS)
 
     def press(self, id: str, label: str) -> None:
         """One of the buttons of a row."""

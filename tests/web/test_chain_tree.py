@@ -1,4 +1,4 @@
-"""The chain panel's pure parts: the tree of turns, its lines, where keys lead, how far a run is."""
+"""The chain panel's pure parts: the tree of turns, its lines, where keys lead."""
 
 from __future__ import annotations
 
@@ -124,46 +124,6 @@ def test_lines_of_a_script_are_its_instructions() -> None:
     ]
 
 
-def states(code: str) -> dict[str, Any]:
-    """What is known of each node after some calls of `run`."""
-    return call(
-        "run_state.js", f"const run = new module.RunState(); {code}; return Object.fromEntries(run.states)"
-    )
-
-
-def test_progress_of_a_node_inside_counts_for_it_and_for_the_one_around_it() -> None:
-    found = states(
-        """run.progress({
-          7: {node_id: '7', display_node_id: '7', state: 'finished', value: 1, max: 1},
-          '9.0.0.1': {node_id: '9.0.0.1', display_node_id: '9', state: 'finished', value: 20, max: 20},
-          '9.0.0.2': {node_id: '9.0.0.2', display_node_id: '9', state: 'running', value: 5, max: 20},
-          '4:3': {node_id: '4:3', state: 'running', value: 0, max: 0},
-          8: {node_id: '8', state: 'pending', value: 0, max: 1},
-        })"""
-    )
-    assert found == {
-        "7": {"kind": "finished", "part": 1},
-        "9": {"kind": "running", "part": 0.25},
-        "4": {"kind": "running", "part": 0},
-        "4:3": {"kind": "running", "part": 0},
-    }
-
-
-def test_in_a_subgraph_each_has_a_state_of_its_own() -> None:
-    found = states(
-        """run.progress({
-          '4:3': {node_id: '4:3', state: 'finished', value: 1, max: 1},
-          '4:5.0.0.1': {node_id: '4:5.0.0.1', display_node_id: '4:5', state: 'running', value: 1, max: 4},
-        })"""
-    )
-    assert found == {
-        "4": {"kind": "running", "part": 0.25},
-        "4:3": {"kind": "finished", "part": 1},
-        "4:5": {"kind": "running", "part": 0.25},
-    }
-    assert states("run.fail('4:3')") == {id: {"kind": "failed", "part": 0} for id in ("4", "4:3")}
-
-
 def test_rows_are_laid_out_anew_only_where_the_tree_has_changed() -> None:
     code = """
       const shape = new module.Shape()
@@ -174,19 +134,6 @@ def test_rows_are_laid_out_anew_only_where_the_tree_has_changed() -> None:
       return [same, ...others.map(one => JSON.stringify(shape.rowsOf(one)) === JSON.stringify(module.rowsOf(one)))]
     """
     assert call("chain_tree.js", code) == [True, True, True]
-
-
-@pytest.mark.parametrize("end", ["run.stop()", "run.start()"])
-def test_what_was_stopped_runs_no_more_and_what_is_finished_stays(end: str) -> None:
-    begun = "run.finish('1'); run.progress({2: {state: 'running', value: 1, max: 2}});"
-    assert states(begun)["2"] == {"kind": "running", "part": 0.5}
-    assert states(begun + end) == {"1": {"kind": "finished", "part": 1}}
-
-
-def test_a_failure_stays_until_the_next_run() -> None:
-    assert states("run.fail(3); run.stop()") == {"3": {"kind": "failed", "part": 0}}
-    assert states("run.fail(3); run.start()") == {}
-    assert states("run.finish(3); run.clear()") == {}
 
 
 def test_a_new_node_lies_at_the_first_free_place_below() -> None:

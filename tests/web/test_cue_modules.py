@@ -184,3 +184,29 @@ def test_zoom_keeps_the_point_under_the_pointer_and_fit_shows_all() -> None:
     assert before == pytest.approx(after)
     assert factor == pytest.approx(3)
     assert most == 32
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "lines"),
+    [
+        ("one two three", 100, "one two three"),
+        ("one two three", 7, "one two\nthree"),
+        ("one  two\nthree", 3, "one\ntwo\nthree"),
+        ("unbreakable is", 4, "unbreakable\nis"),
+        (" ", 4, ""),
+    ],
+)
+def test_words_go_to_the_next_line_where_a_line_is_full(text: str, room: float, lines: str) -> None:
+    code = "return module.wrapped(text, room, text => [text.length, 1])"
+    assert call(CUE, code, text=text, room=room) == lines
+
+
+def test_words_outside_of_the_picture_are_known() -> None:
+    code = """
+      const mark = (x, y, text) => ({kind: "text", points: [[x, y]], colour: "#000000", width: 0.1, text})
+      const measure = text => [text.length, 1.2]
+      const out = (...given) => module.runsOut(mark(...given), size, measure)
+      return [out(0.5, 0.5, "ten letter"), out(0.5, 0.5, "eleven more"), out(0.5, 0.95, "low"), out(-0.1, 0.5, "left"),
+        module.roomFor(mark(0.5, 0, ""), size), module.runsOut({...mark(0.9, 0.9, ""), kind: "box"}, size, measure)]
+    """
+    assert call(CUE, code, size=SIZE) == [False, True, True, True, 10, False]

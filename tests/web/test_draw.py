@@ -215,6 +215,38 @@ def test_wheel_and_buttons_zoom_and_the_middle_button_moves(editor: Editor) -> N
     )
 
 
+def test_words_are_wrapped_at_the_pictures_edge_or_it_is_said(editor: Editor) -> None:
+    page = editor.page
+    _, cue = build(editor, "KontextExample", "KontextVisualCue")
+    command(editor, cue)
+    page.keyboard.press("w")
+    drag(editor, (0.5, 0.1))
+    page.keyboard.type("the hat of the man on the left")
+    assert page.get_by_text("lie outside the picture").count() == 0
+    page.keyboard.press("Enter")
+    drag(editor, (0.5, 0.6))
+    page.keyboard.type("Donaudampfschifffahrt")
+    page.get_by_text("lie outside the picture").wait_for(timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")  # not these
+    page.keyboard.press("Control+Enter")
+    closed(editor)
+    (mark,) = marks(editor, cue)
+    lines = mark.text.split("\n")
+    assert len(lines) > 1
+    assert " ".join(lines) == "the hat of the man on the left"
+    sheet = torch.ones(1, 512, 512, 3)
+    assert torch.equal(draw_marks(sheet, (mark,))[:, :, -1], sheet[:, :, -1]), "no letter is cut off"
+
+    command(
+        editor, cue
+    )  # changed words are wrapped anew, and those that are moved over the edge are spoken of
+    page.keyboard.press("v")
+    drag(editor, (0.52, 0.12), (0.52, 0.95))
+    page.get_by_text("lie outside the picture").wait_for(timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")
+    closed(editor)
+
+
 def test_what_cannot_be_read_is_said_and_kept_until_something_is_drawn(editor: Editor) -> None:
     page = editor.page
     _, cue = build(editor, "KontextExample", "KontextVisualCue")

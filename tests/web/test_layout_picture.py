@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser
 
 from kontext_core.remote.client import Client
 from tools import frontend
@@ -17,34 +16,9 @@ from tools.page import open_page
 from tools.server import Server
 
 from .editor import PATIENCE_MS, QUIET, Editor
+from .layout import SHOWN, by_number, pick, references, wait_until_it_says
 
 pytestmark = pytest.mark.comfy
-
-# What the picture in a node shows: lines of text, and its boxes by number.
-_SHOWN = """id => {
-  const node = app.graph.getNodeById(id)
-  const {element} = node.widgets.find(one => one.name === 'kontext_layout')
-  const boxes = [...element.querySelectorAll('g[data-number]')].map(group => {
-    const {x, y, width, height} = group.querySelector('rect').getBBox()
-    const words = [...group.querySelectorAll('text')].map(one => one.textContent)
-    return {number: Number(group.dataset.number), plane: Number(group.parentNode.dataset.plane), words,
-      tokens: Number(group.dataset.tokens), known: group.dataset.known === 'true', x, y, width, height}
-  })
-  return {lines: [...element.querySelectorAll(':scope > div')].map(one => one.textContent), boxes}
-}"""
-_SAYS = f"([id, text]) => ({_SHOWN})(id).lines.some(line => line.includes(text))"
-
-# As a person does who picks a value: the widget changes, its callback is called, and the mouse button goes up.
-_PICK = """([id, values]) => {
-  const node = app.graph.getNodeById(id)
-  for (const [name, value] of Object.entries(values)) {
-    const widget = node.widgets.find(one => one.name === name)
-    widget.value = value
-    widget.callback?.(value, app.canvas, node)
-  }
-  app.canvas.setDirty(true, true)
-  window.dispatchEvent(new MouseEvent('mouseup', {bubbles: true}))
-}"""
 
 _COUNT_QUESTIONS = """() => {
   window.asked = 0
@@ -54,24 +28,6 @@ _COUNT_QUESTIONS = """() => {
     return fetchApi.call(this, path, options)
   }
 }"""
-
-
-def wait_until_it_says(page: Page, node: str, text: str) -> dict[str, Any]:
-    page.wait_for_function(_SAYS, arg=[node, text], timeout=PATIENCE_MS)
-    return page.evaluate(_SHOWN, node)
-
-
-def pick(editor: Editor, node: str, **values: Any) -> None:
-    editor.page.evaluate(_PICK, [node, values])
-
-
-def references(editor: Editor) -> tuple[str, str]:
-    first, second = editor.ids("KontextReference")
-    return first, second
-
-
-def by_number(shown: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    return {box["number"]: box for box in shown["boxes"]}
 
 
 def test_two_references_stand_to_scale_with_their_tokens(editor: Editor) -> None:
@@ -90,9 +46,9 @@ def test_two_references_stand_to_scale_with_their_tokens(editor: Editor) -> None
     assert len(alone["boxes"]) == 2, "up to the first reference there is one"
     pick(editor, second, name="<b>a hat that is much too long for its box</b>")
     editor.page.wait_for_function(
-        f"id => ({_SHOWN})(id).boxes[2].words[1].startsWith('<b>a hat')", arg=second, timeout=PATIENCE_MS
+        f"id => ({SHOWN})(id).boxes[2].words[1].startsWith('<b>a hat')", arg=second, timeout=PATIENCE_MS
     )
-    assert by_number(editor.page.evaluate(_SHOWN, second))[2]["words"][1].endswith("…"), "as much as fits"
+    assert by_number(editor.page.evaluate(SHOWN, second))[2]["words"][1].endswith("…"), "as much as fits"
 
 
 def test_it_follows_widgets_and_links(editor: Editor) -> None:

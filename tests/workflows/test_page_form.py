@@ -83,3 +83,32 @@ def test_conversion_equals_the_page_for_odd_graphs(page: Page, object_info: Json
     assert plain(prompt, workflow) == queued_before
     for form in (workflow, saved):
         assert plain(to_api_form(form, object_info), workflow) == queued_before
+
+
+_TURNS = ("KontextTurn", "KontextEdit", "KontextScript", "KontextPickTurn", "KontextVisualCue")
+_WITH_TURNS = ("three_turn_edit", "five_turn_chain", "branch_and_compare", "script", "drawn_ellipse")
+
+
+@pytest.mark.parametrize("mode", [2, 4], ids=["muted", "bypassed"])
+@pytest.mark.parametrize("name", _WITH_TURNS)
+def test_what_comes_behind_a_turn_that_is_off_goes_on_with_what_came_before_it(
+    page: Page, object_info: Json, name: str, mode: int
+) -> None:
+    """Each turn alone, and all of them; no node that runs lacks what it needs, and the command line queues the same."""
+    workflow = read_workflow(ROOT / "workflows" / f"{name}.json")
+    turns = [node for node in workflow["nodes"] if node["type"] in _TURNS]
+    assert turns
+    for off in [*([turn] for turn in turns), turns]:
+        for node in workflow["nodes"]:
+            node["mode"] = mode if node in off else 0
+        prompt, saved = queued(page, workflow)
+        for form in (workflow, saved):
+            assert plain(to_api_form(form, object_info), workflow) == plain(prompt, workflow)
+        assert not {str(turn["id"]) for turn in off} & prompt.keys()
+        for node in prompt.values():
+            lacking = (
+                object_info[node["class_type"]]["input"].get("required", {}).keys() - node["inputs"].keys()
+            )
+            assert not lacking, (node["class_type"], lacking, [turn["title"] for turn in off])
+            if node["class_type"] in _TURNS[:3]:
+                assert len({"chain", "image", "latent"} & node["inputs"].keys()) == 1, node

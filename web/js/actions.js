@@ -6,12 +6,14 @@ import { freeSpot } from "./place.js";
 import { t } from "./words.js";
 
 const TURN = "KontextTurn";
+const EDIT = "KontextEdit";
 const COMPARE = "KontextCompare";
 const MAKES_TURNS = [TURN, "KontextScript"];
-const SHOWS_PICTURE = [TURN, COMPARE, "KontextScript", "KontextPickTurn"];
+const SHOWS_PICTURE = [TURN, EDIT, COMPARE, "KontextScript", "KontextPickTurn"];
+const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 const PICTURE = 260; // room for a picture below what can be set
-const KEPT = ["steps", "guidance", "fit", "layout", "anchor", "align"];
+const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
 const MOST_SEED = 2 ** 50;
 
 /** @param {Page.Node} node @param {string} type */
@@ -28,6 +30,9 @@ export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
 
 /** Whether a chain comes out of a node. @param {Page.Node} node */
 export const hasChain = (node) => chainOutput(node) >= 0;
+
+/** Whether more turns can go on from a node: a chain comes out of it, or it is an edit whose result the next one takes. @param {Page.Node} node */
+export const isTurn = (node) => hasChain(node) || node.type === EDIT;
 
 /** Whether there is a seed to change. @param {Page.Node} node */
 const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
@@ -61,9 +66,11 @@ export function wireAlike(node, name, to) {
 
 /** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
 function following(node) {
-  const slot = chainOutput(node);
-  const found = slot < 0 ? [] : (node.getOutputNodes(slot) ?? []);
-  return /** @type {Page.Node[]} */ (found.filter((one) => MAKES_TURNS.includes(String(one.type))));
+  const [kinds, types] =
+    node.type === EDIT ? [["LATENT", "IMAGE"], [EDIT]] : [["KONTEXT_CHAIN"], MAKES_TURNS];
+  const slots = kinds.map((kind) => outputOf(node, kind)).filter((slot) => slot >= 0);
+  const found = slots.flatMap((slot) => node.getOutputNodes(slot) ?? []);
+  return /** @type {Page.Node[]} */ (found.filter((one) => types.includes(String(one.type))));
 }
 
 /** The end of the line that goes on from a node; at a fork the first way. @param {Page.Node} node */
@@ -126,18 +133,73 @@ function newNode(type, behind, beside) {
   return made;
 }
 
-/** A new turn on the chain of a node, with its model and settings. @param {Page.Node} node */
+/** A new turn on the result of a node, with the model and settings of the turn before. @param {Page.Node} node */
 function goOnFrom(node) {
-  const turn = newNode(TURN, [node], node);
+  const [type, kind, name] =
+    node.type === EDIT ? [EDIT, "LATENT", "latent"] : [TURN, "KONTEXT_CHAIN", "chain"];
+  const turn = newNode(type, [node], node);
   if (!turn) return;
-  for (const name of KEPT) {
-    const from = widgetOf(node, name);
-    const to = widgetOf(turn, name);
-    if (from && to) to.value = from.value;
-  }
-  node.connect(chainOutput(node), turn, inputOf(turn, "chain"));
-  wireAlike(node, "model", turn);
+  const before = turnBefore(node);
+  if (before) takeOver(before, turn);
+  else wireModel(turn);
+  const last = !following(node).length;
+  node.connect(outputOf(node, kind), turn, inputOf(turn, name));
+  if (last && type === TURN) moveEnd(node, turn);
   app.canvas.selectNode(turn);
+}
+
+/** The turn that a chain comes from, past nodes that have no settings. @param {Page.Node} node @returns {Page.Node | null} */
+function turnBefore(node) {
+  const seen = new Set();
+  for (
+    let at = /** @type {Page.Node | undefined} */ (node);
+    at && !seen.has(at);
+    at = originOf(at, "chain")?.node
+  ) {
+    if (inputOf(at, "model") >= 0) return at;
+    seen.add(at);
+  }
+  return null;
+}
+
+/** Give a turn the model and all settings of another, also those that come by a wire. @param {Page.Node} from @param {Page.Node} to */
+function takeOver(from, to) {
+  wireAlike(from, "model", to);
+  for (const widget of to.widgets ?? []) {
+    const alike = widgetOf(from, widget.name);
+    if (!alike || OF_ONE_TURN.includes(widget.name) || widget.options?.serialize === false) continue;
+    widget.value = alike.value;
+    wireAlike(from, widget.name, to);
+  }
+}
+
+/** Wire a turn to a model of its graph, if there is one. @param {Page.Node} turn */
+function wireModel(turn) {
+  const nodes = /** @type {Page.Node[]} */ (graphOf(turn).nodes);
+  const model = nodes.find((one) => outputOf(one, "KONTEXT_MODEL") >= 0);
+  model?.connect(outputOf(model, "KONTEXT_MODEL"), turn, inputOf(turn, "model"));
+}
+
+/** What shows or saves all of a line goes to its new end. @param {Page.Node} from @param {Page.Node} to */
+function moveEnd(from, to) {
+  const slot = chainOutput(from);
+  for (const one of /** @type {Page.Node[]} */ (from.getOutputNodes(slot) ?? [])) {
+    if (!atTheEnd(one)) continue;
+    (one.inputs ?? []).forEach((_, input) => {
+      const link = one.getInputLink(input);
+      if (link && String(link.origin_id) === String(from.id) && link.origin_slot === slot)
+        to.connect(chainOutput(to), one, input);
+    });
+  }
+}
+
+/** Whether a node is for all of a line, or leads only to such. @param {Page.Node} node @param {Set<Page.Node>} [seen] @returns {boolean} */
+function atTheEnd(node, seen = new Set()) {
+  if (AT_THE_END.includes(String(node.type))) return true;
+  if (node.type !== "Reroute" || seen.has(node)) return false;
+  seen.add(node);
+  const next = /** @type {Page.Node[]} */ (node.getOutputNodes(0) ?? []);
+  return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
 /** Another seed. @param {Page.Node} node */
@@ -196,7 +258,7 @@ function compare(nodes) {
  * @property {(nodes: Page.Node[]) => void} run
  */
 
-const NEED = "Select a Kontext node first: a turn, or another node that hands on a chain.";
+const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
 
 /** @param {(node: Page.Node) => boolean} fits @returns {(nodes: Page.Node[]) => Page.Node[]} */
 const firstThat = (fits) => (nodes) => nodes.filter(fits).slice(0, 1);
@@ -209,7 +271,7 @@ export const ACTIONS = [
     key: "t",
     icon: "pi-plus",
     need: NEED,
-    fitting: firstThat(hasChain),
+    fitting: firstThat(isTurn),
     run: ([node]) => node && goOnFrom(lastOf(node)),
   },
   {
@@ -218,7 +280,7 @@ export const ACTIONS = [
     key: "b",
     icon: "pi-sitemap",
     need: NEED,
-    fitting: firstThat(hasChain),
+    fitting: firstThat(isTurn),
     run: ([node]) => node && goOnFrom(node),
   },
   {
@@ -244,7 +306,10 @@ export const ACTIONS = [
   },
 ];
 
-/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes */
+/** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
+export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
+
+/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @returns {boolean} whether it was done */
 export function runOn(action, nodes) {
   const found = action.fitting(nodes);
   if (found.length) asOneStep(() => action.run(found));
@@ -255,6 +320,7 @@ export function runOn(action, nodes) {
       detail: t(action.need),
       life: 4000,
     });
+  return found.length > 0;
 }
 
 /** The nodes that are selected on the canvas. */

@@ -79,7 +79,7 @@ export function beforeAfter() {
     element,
     /** @param {string} first @param {string} second addresses, before and after; "" where before is not known */
     show(first, second) {
-      line.hidden = !first;
+      line.hidden = before.hidden = !first;
       line.setAttribute("aria-label", t("Before and after"));
       point(before, first);
       point(after, second);

@@ -2,19 +2,21 @@
 /** What the workflow says about its turns, also those inside subgraphs. */
 
 import { app } from "../../../scripts/app.js";
-import { hasChain, inputOf, widgetOf } from "./actions.js";
+import { inputOf, isTurn, widgetOf } from "./actions.js";
 import { linesOf } from "./chain_tree.js";
-import { pictureOf } from "./node_picture.js";
-import { beginOf, everyPlace, idOf } from "./wires.js";
+import { addressOf, pictureOf } from "./node_picture.js";
+import { feedOf } from "./passing.js";
+import { shownRun } from "./run_watch.js";
+import { Signatures } from "./signature.js";
+import { beginOf, everyPlace, idOf, isOff } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
 
-const BYPASSED = 4;
-const MUTED = 2;
 const SETTLED_MS = 150; // until the page has found where it was in a graph that it shows again
+const NUMBERED = /^Turn \d+$/; // the name that a template gives; the panel counts by itself
 
 /**
- * @typedef {object} Turn A node that hands on a chain, as the panel shows it.
+ * @typedef {object} Turn A node that turns go on from, as the panel shows it.
  * @property {string} id as the server names its node
  * @property {Page.Node} node
  * @property {Place} place
@@ -25,19 +27,35 @@ const SETTLED_MS = 150; // until the page has found where it was in a graph that
  * @property {string} title what the user named it, "" if nothing else than its type
  * @property {string} instruction or what else it does
  * @property {number | null} seed
+ * @property {string} signature of all that its result depends on
  * @property {string} after address of its picture
  * @property {string} before address of the picture it goes on from
  * @property {boolean} off whether it is muted or bypassed
  */
 
-/** Where the chain of a node comes from, or its first picture. @param {Place} place @returns {import("./wires.js").Origin | null} */
-function sourceOf(place) {
-  const inputs = place.node.inputs ?? [];
-  const chain = beginOf(
-    place,
-    inputs.findIndex((one) => one.type === "KONTEXT_CHAIN"),
-  );
-  return chain ?? beginOf(place, inputOf(place.node, "image"));
+/** The input that has what a node goes on from: a chain, or else a picture; -1 if there is none. @param {Page.Node} node */
+function inputBefore(node) {
+  const inputs = node.inputs ?? [];
+  const all = [
+    ...inputs.flatMap((one, slot) => (one.type === "KONTEXT_CHAIN" ? [slot] : [])),
+    inputOf(node, "latent"),
+    inputOf(node, "image"),
+  ];
+  return all.find((slot) => inputs[slot]?.link != null) ?? -1;
+}
+
+/** The node that a turn goes on from as it is drawn, past what only draws upon the picture. @param {Place} place */
+function drawnBefore(place) {
+  let before = beginOf(place, inputBefore(place.node));
+  for (let depth = 0; before?.place.node.type === "KontextVisualCue" && depth < 100; depth++)
+    before = beginOf(before.place, inputOf(before.place.node, "image"));
+  return before;
+}
+
+/** The last picture of a node: that of its last run in this workflow, or else what the page shows in it. @param {Place} place */
+function lastPicture(place) {
+  const made = shownRun().results.get(idOf(place))?.image;
+  return made ? addressOf(made) : pictureOf(place.node);
 }
 
 /** @param {Page.Node} node @param {string} name */
@@ -46,10 +64,12 @@ const textOf = (node, name) => String(widgetOf(node, name)?.value ?? "");
 /** Whether a widget's value comes by a wire. @param {Page.Node} node @param {string} name */
 export const isWired = (node, name) => node.inputs?.[inputOf(node, name)]?.link != null;
 
+/** Whether a node has an instruction of its own. @param {Page.Node} node */
+export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));
+
 /** @param {Page.Node} node @returns {[number | null, string]} */
 function turnsAndWords(node) {
-  if (node.type === "KontextTurn")
-    return [1, isWired(node, "instruction") ? "…" : textOf(node, "instruction")];
+  if (isEditable(node)) return [1, isWired(node, "instruction") ? "…" : textOf(node, "instruction")];
   if (node.type === "KontextScript") {
     const lines = linesOf(textOf(node, "script"));
     return isWired(node, "script") ? [null, "…"] : [lines.length, lines.join(" · ")];
@@ -58,28 +78,31 @@ function turnsAndWords(node) {
   return [null, textOf(node, "file") || textOf(node, "image")];
 }
 
-/** @param {Place} place @returns {Turn} */
-function turnOf(place) {
+/** @param {Place} place @param {Signatures} signatures @returns {Turn} */
+function turnOf(place, signatures) {
   const { node } = place;
   const [turns, instruction] = turnsAndWords(node);
+  const off = isOff(place);
   const seed = widgetOf(node, "seed")?.value;
-  const plain = [node.constructor?.title, node.type].includes(node.title);
-  const source = sourceOf(place);
-  const chained = source && hasChain(source.place.node);
+  const title = String(node.title ?? "");
+  const plain = [node.constructor?.title, node.type].includes(title) || NUMBERED.test(title);
+  const drawn = drawnBefore(place);
+  const ran = feedOf(place, inputBefore(node)).origin;
   return {
     id: idOf(place),
     node,
     place,
     children: [],
-    parent: chained ? { id: idOf(source.place), wire: source.wire } : null,
-    turns,
+    parent: drawn && isTurn(drawn.place.node) ? { id: idOf(drawn.place), wire: drawn.wire } : null,
+    turns: off ? 0 : turns,
     kind: String(node.type),
-    title: plain ? "" : String(node.title ?? ""),
+    title: plain ? "" : title,
     instruction,
     seed: typeof seed === "number" ? seed : null,
-    after: pictureOf(node),
-    before: source ? pictureOf(source.place.node) : "",
-    off: node.mode === BYPASSED || node.mode === MUTED,
+    signature: signatures.of(place),
+    after: lastPicture(place),
+    before: ran ? lastPicture(ran.place) : "",
+    off,
   };
 }
 
@@ -88,9 +111,10 @@ function turnOf(place) {
  * @param {Map<string, Turn>} found is filled with them by their ids @returns {Generator<void>}
  */
 export function* readTurns(found) {
+  const signatures = new Signatures();
   for (const place of everyPlace()) {
-    if (!hasChain(place.node)) continue;
-    const turn = turnOf(place);
+    if (!isTurn(place.node)) continue;
+    const turn = turnOf(place, signatures);
     found.set(turn.id, turn);
     yield;
   }

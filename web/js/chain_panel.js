@@ -5,9 +5,11 @@ import { app } from "../../../scripts/app.js";
 import { ACTIONS, asOneStep, runOn, selected, widgetOf } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
 import { isWired, jumpTo, openGraphOf, readTurns } from "./chain_graph.js";
-import { ChainRow, make, nameOf } from "./chain_row.js";
+import { listenToPanel } from "./chain_keys.js";
+import { ChainRow, make } from "./chain_row.js";
 import { startChain } from "./chain_start.js";
-import { keyLeadsTo, Shape } from "./chain_tree.js";
+import { Shape } from "./chain_tree.js";
+import { shownRun } from "./run_watch.js";
 import { t } from "./words.js";
 
 const THUMBNAILS = "Kontext.ChainPanel.Thumbnails";
@@ -19,17 +21,20 @@ const FOLLOW = "Kontext.ChainPanel.Follow";
 /** What is shown while the tab is open. */
 export class Panel {
   /**
-   * @param {HTMLElement} container @param {import("./run_state.js").RunState} run
+   * @param {HTMLElement} container
    * @param {() => void} redraw asks for `draw` at the next frame
    */
-  constructor(container, run, redraw) {
+  constructor(container, redraw) {
     this.container = container;
-    this.run = run;
     this.redraw = redraw;
     this.element = make("kontext-panel");
     this.list = make("kontext-list");
     this.list.setAttribute("role", "tree");
     this.list.setAttribute("aria-label", t("Turns of this graph"));
+    this.list.setAttribute("aria-multiselectable", "true");
+    this.news = make("kontext-news"); // said aloud, and not seen
+    this.news.setAttribute("role", "status");
+    this.news.setAttribute("aria-live", "polite");
     this.empty = make("kontext-empty");
     this.start = make("kontext-start", "button");
     this.start.addEventListener("click", () => {
@@ -42,13 +47,15 @@ export class Panel {
     this.hint = make("kontext-hint", "p");
     this.slider = beforeAfter();
     this.viewer.append(this.caption, this.slider.element, this.hint);
-    this.element.append(this.list, this.viewer);
+    this.element.append(this.list, this.viewer, this.news);
     container.classList.add("kontext-container");
     container.replaceChildren(this.element);
     /** @type {Map<string, ChainRow>} */
     this.rows = new Map();
     /** @type {HTMLElement[]} */
     this.headings = [];
+    /** How far each turn was when it was drawn last. @type {Map<string, string>} */
+    this.kinds = new Map();
     /** @type {Row[]} */
     this.order = [];
     /** @type {Map<string, Turn>} */
@@ -58,13 +65,9 @@ export class Panel {
     /** @type {Page.Node | null} */
     this.awaited = null;
     this.focusNext = false;
+    this.writeNext = false;
     this.shape = new Shape();
-    this.list.addEventListener("click", (event) => this.clicked(event));
-    this.list.addEventListener("keydown", (event) => this.pressed(event));
-    this.list.addEventListener("focusin", (event) => {
-      const id = idAt(event);
-      if (id) this.choose(id);
-    });
+    listenToPanel(this);
   }
 
   /**
@@ -77,12 +80,12 @@ export class Panel {
     yield* readTurns(found);
     this.turns = found;
     const turns = [...found.values()];
+    shownRun().prune(found);
     this.order = this.shape.rowsOf(turns);
     const awaited = this.awaited && turns.find((one) => one.node === this.awaited);
-    if (awaited) {
-      this.current = awaited.id;
-      this.awaited = null;
-    }
+    if (awaited) this.current = awaited.id;
+    else this.writeNext = false;
+    this.awaited = null;
     if (this.current === null || !this.turns.has(this.current)) {
       this.current = this.order.at(0)?.id ?? null;
     }
@@ -92,7 +95,8 @@ export class Panel {
       const shown = this.rows.get(row.id) ?? new ChainRow();
       this.rows.set(row.id, shown);
       const turn = /** @type {Turn} */ (this.turns.get(row.id));
-      shown.update(row, turn, { thumbnails, current: row.id === this.current });
+      const current = row.id === this.current;
+      shown.update(row, turn, { thumbnails, current, selected: this.isSelected(row.id) });
       yield;
     }
     this.placeRows();
@@ -100,6 +104,8 @@ export class Panel {
     this.drawStates();
     this.drawViewer();
     if (this.focusNext) this.focus();
+    if (this.writeNext && this.current !== null) this.act(this.current, "edit");
+    this.writeNext = false;
   }
 
   /** Rows and headings in their order; the focus stays where it was. */
@@ -128,50 +134,108 @@ export class Panel {
       focused.focus();
   }
 
+  /** How far a turn is. @param {Turn} turn */
+  stateOf = (turn) => shownRun().of(turn.id, turn.signature);
+
   /** Only how far each turn is. */
   drawStates() {
     const follow = app.extensionManager.setting.get(FOLLOW) !== false;
-    for (const [id, row] of this.rows) {
-      const state = this.run.of(id);
-      const before = row.element.dataset.state;
+    const news = [];
+    /** @type {Map<number, number>} how many of each chain a run would make */
+    const toRun = new Map();
+    for (const { id, chain } of this.order) {
+      const row = this.rows.get(id);
+      const turn = this.turns.get(id);
+      if (!row || !turn) continue;
+      const state = this.stateOf(turn);
       row.showState(state);
-      if (follow && state?.kind === "running" && before !== "running") {
-        row.element.scrollIntoView({ block: "nearest" });
-      }
+      const kind = turn.off ? "off" : state.kind;
+      const before = this.kinds.get(id);
+      this.kinds.set(id, kind);
+      const redone = kind === "new" || kind === "outdated" || kind === "failed";
+      toRun.set(chain, (toRun.get(chain) ?? 0) + Number(redone));
+      if (kind === "running" && before !== kind && follow) row.element.scrollIntoView({ block: "nearest" });
+      if ((kind === "failed" || kind === "finished") && ["running", "waiting"].includes(before ?? ""))
+        news.push([row.name, kind === "failed" ? t("failed") : t("finished"), state.why]);
     }
+    for (const id of this.kinds.keys()) if (!this.turns.has(id)) this.kinds.delete(id);
+    for (const [chain, count] of toRun) this.heading(chain, count);
+    if (news.length) this.news.textContent = news.map((one) => one.filter(Boolean).join(", ")).join("; ");
+    this.drawCaption();
   }
 
   drawViewer() {
-    const row = this.order.find((one) => one.id === this.current);
-    const turn = row && this.turns.get(row.id);
+    const turn = this.turns.get(this.current ?? "");
     this.viewer.hidden = !turn;
-    if (!row || !turn) return;
+    if (!turn) return;
     this.slider.element.hidden = !turn.after;
     this.hint.hidden = Boolean(turn.after);
     this.hint.textContent = t("Run the graph to see this turn before and after.");
-    this.caption.textContent = nameOf(turn, row);
     this.slider.show(turn.before, turn.after);
+    this.drawCaption();
   }
 
-  /** @param {number} number of a chain */
-  heading(number) {
+  /** Which turn is seen before and after, and whether the picture is that of what the turn says now. */
+  drawCaption() {
+    const row = this.rows.get(this.current ?? "");
+    const turn = this.turns.get(this.current ?? "");
+    if (!row || !turn) return;
+    const old = turn.after && !turn.off && this.stateOf(turn).kind === "outdated";
+    const text = old ? t("{turn}, out of date", { turn: row.name }) : row.name;
+    if (this.caption.textContent !== text) this.caption.textContent = text;
+  }
+
+  /** @param {number} number of a chain @param {number} [toRun] how many of its turns a run would make */
+  heading(number, toRun) {
     const made = this.headings[number] ?? make("kontext-heading");
     this.headings[number] = made;
     made.setAttribute("role", "presentation");
-    const text = t("Chain {number}", { number: number + 1 });
-    if (made.textContent !== text) made.textContent = text;
+    const name = t("Chain {number}", { number: number + 1 });
+    const text = toRun ? t("{chain}: {count} to run", { chain: name, count: toRun }) : name;
+    if (toRun !== undefined && made.textContent !== text) made.textContent = text;
     return made;
+  }
+
+  /** Whether a turn is the current one, or selected with it on the canvas. @param {string} id */
+  isSelected(id) {
+    if (id === this.current) return true;
+    const nodes = selected();
+    const [turn, current] = [id, this.current ?? ""].map((one) => this.turns.get(one)?.node);
+    return !!turn && !!current && nodes.includes(turn) && nodes.includes(current);
+  }
+
+  /** Show which rows are chosen. */
+  drawChoice() {
+    for (const [id, row] of this.rows) row.showChoice(id === this.current, this.isSelected(id));
   }
 
   /** Make a turn the one that is shown before and after. @param {string} id */
   choose(id) {
-    if (id === this.current) return;
+    const other = id !== this.current;
     this.current = id;
-    for (const [other, row] of this.rows) {
-      if (!row.changed("current", other === id)) continue;
-      row.element.tabIndex = other === id ? 0 : -1;
-      row.element.setAttribute("aria-selected", String(other === id));
+    this.drawChoice();
+    if (other) this.drawViewer();
+  }
+
+  /** Select a turn beside those that are selected, or no longer. @param {string} id @param {boolean} [toggle] */
+  add(id, toggle = false) {
+    const turn = this.turns.get(id);
+    if (!turn) return;
+    if (openGraphOf(turn)) return this.jump(id); // none of another graph is selected with it
+    const current = this.turns.get(this.current ?? "");
+    const chosen = selected();
+    if (toggle && chosen.includes(turn.node) && chosen.length > 1) {
+      app.canvas.deselect(turn.node);
+      if (id === this.current) {
+        const left = [...this.turns.values()].find((one) => selected().includes(one.node));
+        this.current = left?.id ?? id;
+      }
+    } else {
+      const with_ = current && current.node.graph === turn.node.graph ? [current.node] : [];
+      app.canvas.selectItems([...new Set([...chosen, ...with_, turn.node])]);
+      this.current = id;
     }
+    this.drawChoice();
     this.drawViewer();
   }
 
@@ -182,16 +246,6 @@ export class Panel {
     row?.element.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {MouseEvent} event */
-  clicked(event) {
-    const id = idAt(event);
-    if (!id || !(event.target instanceof HTMLElement)) return;
-    const action = event.target.closest("button")?.dataset.action;
-    this.choose(id);
-    if (action) this.act(id, action);
-    else if (event.target.tagName !== "TEXTAREA") this.jump(id);
-  }
-
   /** @param {string} id */
   jump(id) {
     const turn = this.turns.get(id);
@@ -200,31 +254,11 @@ export class Panel {
 
   /** Make the turn of a node the chosen one; of several that show its subgraph the one that is chosen, or the first. @param {Page.Node} node */
   chooseNode(node) {
-    if (this.current !== null && this.turns.get(this.current)?.node === node) return;
-    const turn = [...this.turns.values()].find((one) => one.node === node);
+    const current = this.current !== null && this.turns.get(this.current)?.node === node;
+    const turn = current ? null : [...this.turns.values()].find((one) => one.node === node);
     if (turn) this.choose(turn.id);
+    else if (current) this.drawChoice();
     else this.awaited = node; // it was just made: the next drawing knows it
-  }
-
-  /** @param {KeyboardEvent} event */
-  pressed(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey) return;
-    if (!(event.target instanceof HTMLElement) || event.target.tagName === "TEXTAREA") return;
-    const inRow = event.target.classList.contains("kontext-row");
-    const next = keyLeadsTo(
-      this.order.map((one) => one.id),
-      this.current,
-      event.key,
-    );
-    if (next !== null) {
-      this.choose(next);
-      this.focus();
-    } else if (this.current !== null && event.key === "Enter" && inRow) this.jump(this.current);
-    else if (this.current !== null && event.key === "F2") this.act(this.current, "edit");
-    else if (event.key !== " " && event.key !== "Enter") return;
-    else return event.stopPropagation(); // a button is pressed by it
-    event.preventDefault();
-    event.stopPropagation();
   }
 
   /** @param {string} id @param {string} name of an action, or "edit" */
@@ -259,7 +293,7 @@ export class Panel {
       });
       return;
     }
-    this.rows.get(id)?.edit(String(widget.value ?? ""), (written) => {
+    this.rows.get(id)?.edit(String(widget.value ?? ""), (written, undo) => {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {
           widget.value = written;
@@ -267,14 +301,11 @@ export class Panel {
         });
       }
       this.focusNext = document.activeElement === document.body;
+      if (undo) app.extensionManager.command.execute("Comfy.Undo");
       this.redraw();
     });
   }
 }
-
-/** The entry that an event is about. @param {Event} event */
-const idAt = (event) =>
-  (event.target instanceof Element && event.target.closest("[data-id]")?.getAttribute("data-id")) || null;
 
 /** Give an element these children, moving only what is not in its place. @param {HTMLElement} parent @param {HTMLElement[]} children */
 function place(parent, children) {

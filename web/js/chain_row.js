@@ -3,6 +3,7 @@
 
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
+import { isEditable } from "./chain_graph.js";
 import { t } from "./words.js";
 
 /** @typedef {import("./chain_tree.js").Row} Row */
@@ -32,20 +33,33 @@ function button(id, icon, label) {
 export function nameOf(turn, row) {
   if (turn.title) return turn.title;
   if (turn.kind === "KontextScript") {
-    const count = turn.turns === null ? t("Script") : t("Script, lines: {count}", { count: turn.turns });
-    return count;
+    return turn.turns ? t("Script, lines: {count}", { count: turn.turns }) : t("Script");
   }
   if (turn.kind === "KontextPickTurn") return t("Go back to turn {turn}", { turn: turn.instruction });
   if (turn.kind === "KontextLoadChain") return t("Chain from a file");
   return row.turns ? t("Turn {number}", { number: row.turns[0] }) : t("Turn");
 }
 
-/** @param {State | null} state @param {boolean} off */
-function stateWords(state, off) {
+/** @param {State} state @param {boolean} off */
+function stateWords({ kind, part }, off) {
   if (off) return t("off");
-  if (!state) return "";
-  if (state.kind === "running") return t("running, {percent} %", { percent: Math.round(state.part * 100) });
-  return state.kind === "finished" ? t("finished") : t("failed");
+  if (kind === "running") return t("running, {percent} %", { percent: Math.round(part * 100) });
+  return {
+    new: t("new"),
+    outdated: t("out of date"),
+    waiting: t("waiting"),
+    finished: t("finished"),
+    failed: t("failed"),
+  }[kind];
+}
+
+/** Of what the picture is, where the turn says something else by now. @param {State} state @param {Turn} turn */
+function madeOf({ kind, result }, { seed, instruction, off, node }) {
+  if (kind === "finished" || off || !result?.image || result.seed === null) return "";
+  const otherWords = isEditable(node) && result.words !== instruction;
+  if (result.seed === seed && !otherWords) return "";
+  if (!otherWords || !result.words) return t("picture of seed {seed}", { seed: result.seed });
+  return t("picture of seed {seed}: {words}", { seed: result.seed, words: result.words });
 }
 
 /** @param {Row} row */
@@ -80,19 +94,24 @@ export class ChainRow {
     this.image = /** @type {HTMLImageElement} */ (make("", "img"));
     this.image.alt = "";
     this.image.loading = "lazy";
-    this.name = make("kontext-name", "span");
+    this.title = make("kontext-name", "span");
+    this.name = "";
+    /** @type {Turn | null} */
+    this.turn = null;
     this.state = make("kontext-state", "span");
     this.seed = make("kontext-seed", "span");
     this.words = make("kontext-words");
+    this.made = make("kontext-made");
+    this.why = make("kontext-why");
     this.bar = make("kontext-bar");
     this.buttons = make("kontext-buttons");
     this.buttons.setAttribute("role", "group");
     const head = make("kontext-head");
-    head.append(this.name, this.state);
+    head.append(this.title, this.state);
     const foot = make("kontext-foot");
     foot.append(this.seed, this.buttons);
     const body = make("kontext-body");
-    body.append(head, this.words, foot);
+    body.append(head, this.words, this.made, this.why, foot);
     this.element.append(this.lines, this.thumbnail, body, this.bar);
     /** @type {Record<string, unknown[]>} */
     this.shown = {};
@@ -107,11 +126,12 @@ export class ChainRow {
   }
 
   /**
-   * @param {Row} row @param {Turn} turn @param {{ thumbnails: boolean, current: boolean }} how
+   * @param {Row} row @param {Turn} turn @param {{ thumbnails: boolean, current: boolean, selected: boolean }} how
    */
   update(row, turn, how) {
     const { element } = this;
-    const name = nameOf(turn, row);
+    this.turn = turn;
+    this.name = nameOf(turn, row);
     const words = turn.kind === "KontextPickTurn" ? "" : turn.instruction;
     const { id, lane, level, up, down } = row;
     if (this.changed("row", id, lane, level, up, down, row.forks.join(), row.passes.join())) {
@@ -123,14 +143,11 @@ export class ChainRow {
       );
       this.lines.replaceChildren(...linesOf(row));
     }
-    if (this.changed("text", name, words, turn.seed, turn.kind)) {
-      this.name.textContent = name;
-      const editable = turn.kind === "KontextTurn";
-      this.words.textContent = words || (editable ? t("no instruction") : "");
+    if (this.changed("text", this.name, words, turn.kind)) {
+      this.title.textContent = this.name;
+      this.words.textContent = words || (isEditable(turn.node) ? t("no instruction") : "");
       this.words.title = words;
       this.words.classList.toggle("kontext-none", !words);
-      this.seed.textContent = turn.seed === null ? "" : t("seed {seed}", { seed: turn.seed });
-      this.seed.title = this.seed.textContent;
     }
     if (this.changed("picture", turn.after, how.thumbnails)) {
       const wanted = how.thumbnails && turn.after;
@@ -141,32 +158,48 @@ export class ChainRow {
     if (this.changed("buttons", turn.kind)) {
       const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
       const made = actions.map((one) => button(one.id, one.icon, t(one.label)));
-      if (turn.kind === "KontextTurn") made.push(button("edit", "pi-pencil", t("Edit the instruction")));
+      if (isEditable(turn.node)) made.push(button("edit", "pi-pencil", t("Edit the instruction")));
       this.buttons.replaceChildren(...made);
+      this.shown.current = []; // the new buttons are stops of the Tab key too
     }
-    if (this.changed("current", how.current)) {
-      element.tabIndex = how.current ? 0 : -1;
-      element.setAttribute("aria-selected", String(how.current));
-    }
+    this.showChoice(how.current, how.selected);
     if (this.changed("off", turn.off)) element.classList.toggle("kontext-off", turn.off);
-    this.off = turn.off;
-    this.label = [name, words, this.seed.textContent].filter(Boolean).join(", ");
   }
 
-  /** @param {State | null} state */
-  showState(state) {
-    const words = stateWords(state, this.off ?? false);
-    if (this.changed("state", words, state?.kind, this.label)) {
-      this.state.textContent = words;
-      this.element.dataset.state = state?.kind ?? "";
-      this.bar.style.width = state?.kind === "running" ? `${state.part * 100}%` : "0";
-      this.element.setAttribute("aria-label", [this.label, words].filter(Boolean).join(", "));
+  /** Only the current row and its buttons are stops of the Tab key; several may be selected. @param {boolean} current @param {boolean} selected */
+  showChoice(current, selected) {
+    if (this.changed("current", current)) {
+      for (const stop of [this.element, .../** @type {HTMLElement[]} */ ([...this.buttons.children])])
+        stop.tabIndex = current ? 0 : -1;
     }
+    if (this.changed("selected", selected)) this.element.setAttribute("aria-selected", String(selected));
+  }
+
+  /** @param {State} state */
+  showState(state) {
+    const { turn } = this;
+    if (!turn) return;
+    const words = stateWords(state, turn.off);
+    const seed = turn.seed === null ? "" : t("seed {seed}", { seed: turn.seed });
+    const why = state.kind === "failed" && !turn.off ? state.why : "";
+    const made = madeOf(state, turn);
+    if (!this.changed("state", words, seed, why, made, this.name, turn.instruction)) return;
+    this.state.textContent = words;
+    this.seed.textContent = this.seed.title = seed;
+    this.why.textContent = this.why.title = why;
+    this.made.textContent = this.made.title = made;
+    this.element.dataset.state = turn.off ? "off" : state.kind;
+    this.bar.style.width = state.kind === "running" ? `${state.part * 100}%` : "0";
+    const instruction = turn.kind === "KontextPickTurn" ? "" : turn.instruction;
+    this.element.setAttribute(
+      "aria-label",
+      [this.name, instruction, seed, words, made, why].filter(Boolean).join(", "),
+    );
   }
 
   /**
    * Let the instruction be written in its place: Enter or leaving keeps it, Escape does not.
-   * @param {string} text @param {(written: string | null) => void} done
+   * @param {string} text @param {(written: string | null, undo: boolean) => void} done with what was written, and whether to undo what came before
    */
   edit(text, done) {
     const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));
@@ -174,18 +207,22 @@ export class ChainRow {
     area.rows = 2;
     area.setAttribute("aria-label", t("Instruction"));
     let open = true;
-    const close = (/** @type {string | null} */ written) => {
+    const close = (/** @type {string | null} */ written, undo = false) => {
       if (!open) return;
       open = false;
       area.replaceWith(this.words);
-      done(written);
+      done(written, undo);
     };
     area.addEventListener("keydown", (event) => {
-      if (!event.ctrlKey && !event.altKey && !event.metaKey) event.stopPropagation();
-      if (event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.isComposing)) return;
+      const held = event.ctrlKey || event.altKey || event.metaKey;
+      if (!held) event.stopPropagation();
+      const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
+      if (undo && area.value !== text) return; // what was written, by the browser
+      if (!undo && event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.isComposing))
+        return;
       event.preventDefault();
       event.stopPropagation();
-      close(event.key === "Escape" ? null : area.value);
+      close(event.key === "Enter" ? area.value : null, undo);
     });
     area.addEventListener("blur", () => close(area.value));
     this.words.replaceWith(area);

@@ -2,15 +2,14 @@
 /** The chain panel's sidebar tab: when it is drawn, what it listens to, its settings. */
 
 import { app } from "../../../scripts/app.js";
-import { hasChain } from "./actions.js";
+import { isTurn } from "./actions.js";
 import { Panel } from "./chain_panel.js";
-import { RunState } from "./run_state.js";
+import { onRun } from "./run_watch.js";
 import { loadWords, t } from "./words.js";
+import { onLoaded } from "./workflow.js";
 
 const MEASURE = "kontext-chain-panel"; // how long each piece of drawing takes, for whoever watches
 const PIECE_MS = 8; // of drawing without a pause
-
-const run = new RunState();
 
 /** While the tab is open. @type {Panel | null} */
 let panel = null;
@@ -64,36 +63,39 @@ function after(node, name, more) {
   };
 }
 
-/** What each of the server's messages says of the run. @type {Record<string, (detail: any) => void>} */
-const RUN_MESSAGES = {
-  execution_start: () => run.start(),
-  execution_cached({ nodes }) {
-    for (const id of nodes ?? []) run.finish(id);
-  },
-  progress_state: ({ nodes }) => run.progress(nodes ?? {}),
-  execution_success: () => run.stop(),
-  execution_interrupted: () => run.stop(),
-  execution_error({ node_id }) {
-    run.stop();
-    run.fail(node_id);
-  },
-};
+/** Call something after a property of a node was set. @param {Page.Node} node @param {"title" | "mode"} name @param {() => void} more */
+function afterSet(node, name, more) {
+  let owner = /** @type {object | null} */ (node);
+  while (owner && !Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
+  const before = owner && Object.getOwnPropertyDescriptor(owner, name);
+  let plain = node[name];
+  Object.defineProperty(node, name, {
+    configurable: true,
+    enumerable: before?.enumerable ?? true,
+    get: () => (before?.get ? before.get.call(node) : plain),
+    set(value) {
+      if (before?.set) before.set.call(node, value);
+      else plain = value;
+      more();
+    },
+  });
+}
+
+/** Messages of a run after which pictures or failures have changed, and not only how far it is. */
+const NEWS = ["executed", "execution_error", "queued", "ended"];
 
 function listen() {
-  /** @param {string} kind @param {(event: CustomEvent) => void} handle */
-  const on = (kind, handle) => app.api.addEventListener(/** @type {any} */ (kind), handle);
-  for (const [kind, note] of Object.entries(RUN_MESSAGES))
-    on(kind, (event) => {
-      note(event.detail ?? {});
-      redraw("states");
-    });
-  on("executed", () => redraw());
-  on("graphChanged", () => redraw());
-  on("graphCleared", () => {
-    run.clear();
-    redraw();
-  });
+  onRun((kind) => redraw(NEWS.includes(kind) ? "all" : "states"));
+  onLoaded(() => redraw());
+  app.api.addEventListener("graphChanged", () => redraw());
   app.canvas.canvas.addEventListener("litegraph:set-graph", () => redraw());
+}
+
+/** Let the words of the turn that is made now be written in the panel, if it is open. */
+export function writeNew() {
+  if (!panel) return;
+  panel.writeNext = true;
+  redraw();
 }
 
 /** @type {any} */
@@ -134,7 +136,7 @@ app.registerExtension({
       tooltip: t("Turns of this graph"),
       type: "custom",
       render(container) {
-        if (panel?.container !== container) panel = new Panel(container, run, redraw);
+        if (panel?.container !== container) panel = new Panel(container, redraw);
         redraw();
       },
       destroy() {
@@ -144,10 +146,13 @@ app.registerExtension({
   },
   /** @param {Page.Node} node */
   nodeCreated(node) {
-    if (!hasChain(node)) return;
+    if (!String(node.comfyClass).startsWith("Kontext")) return;
     for (const name of ["onAdded", "onRemoved", "onConnectionsChange", "onWidgetChanged"])
       after(node, name, () => redraw());
+    if (!isTurn(node)) return;
+    for (const name of /** @type {const} */ (["title", "mode"])) afterSet(node, name, () => redraw());
     after(node, "onSelected", () => panel?.chooseNode(node));
+    after(node, "onDeselected", () => panel?.drawChoice());
   },
   afterConfigureGraph() {
     redraw();

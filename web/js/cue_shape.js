@@ -80,6 +80,32 @@ const roughly = (text) => {
   return [Math.max(...lines.map((line) => [...line].length)) * LETTER, lines.length * 1.2];
 };
 
+/** How many em of a text's line lie between its beginning and the picture's right edge. @param {Mark} mark @param {Size} size */
+export function roomFor(mark, size) {
+  const [[x]] = /** @type {[Point]} */ (pixelsOf(mark, size));
+  return (size.width - x) / strokeOf(mark, size);
+}
+
+/** A text in lines that fit into so many em, as far as its words do. @param {string} text @param {number} room @param {Measure} measure */
+export function wrapped(text, room, measure) {
+  /** @type {string[]} */
+  const lines = [];
+  for (const word of text.split(/\s+/).filter(Boolean)) {
+    const longer = `${lines.at(-1) ?? ""} ${word}`.trim();
+    if (lines.length && measure(longer)[0] <= room) lines[lines.length - 1] = longer;
+    else lines.push(word);
+  }
+  return lines.join("\n");
+}
+
+/** Whether words of a mark lie outside of the picture, where nobody sees them. @param {Mark} mark @param {Size} size @param {Measure} measure */
+export function runsOut(mark, size, measure) {
+  if (mark.kind !== "text") return false;
+  const [left, top, right, bottom] = boundsOf(mark, size, measure);
+  const slack = 0.5; // of a pixel
+  return left < -slack || top < -slack || right > size.width + slack || bottom > size.height + slack;
+}
+
 /** What a mark covers, in px. @param {Mark} mark @param {Size} size @param {Measure} [measure] @returns {Bounds} */
 export function boundsOf(mark, size, measure = roughly) {
   const stroke = strokeOf(mark, size);

@@ -11,6 +11,7 @@ import { loadFont } from "./draw_sheet.js";
 import { resultOf } from "./node_picture.js";
 import { freeSpot } from "./place.js";
 import { t } from "./words.js";
+import { finder } from "./workflow.js";
 
 const CUE = "KontextVisualCue";
 const TURN = "KontextTurn"; // it holds marks of its own, upon the picture that it goes on from
@@ -31,6 +32,9 @@ function tell(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: t(ACTION.label), detail, life: 6000 });
 }
 
+const gone = () =>
+  new Error(t("The node that you drew for is not in this workflow any more: what was drawn is not kept."));
+
 /** The node that holds what is drawn for a node: the cue that its picture comes through, or itself; null: a new cue is to. @param {Page.Node} node */
 function holderOf(node) {
   const before = originOf(node, "image")?.node;
@@ -38,7 +42,7 @@ function holderOf(node) {
   return widgetOf(node, "marks") ? node : null;
 }
 
-/** Draw for a node, in what holds its marks or in a new cue. @param {Page.Node} node */
+/** Draw for a node, in what holds its marks or in a new cue. What is drawn goes to the node it was drawn for or nowhere. @param {Page.Node} node */
 async function drawFor(node) {
   if (open) return;
   const holder = holderOf(node);
@@ -47,9 +51,13 @@ async function drawFor(node) {
     return;
   }
   open = true;
+  const [holderNow, nodeNow] = [holder && finder(holder), finder(node)];
   try {
-    const drawn = await edited(holder, node);
-    if (drawn !== null) asOneStep(() => store(drawn, holder ?? inserted(node)));
+    const drawn = await edited(holder, node, nodeNow);
+    if (drawn === null) return;
+    const [into, behind] = [holderNow?.() ?? null, nodeNow()];
+    if (!behind || (holder && !into)) throw gone();
+    asOneStep(() => store(drawn, into ?? inserted(behind)));
   } catch (error) {
     tell("error", /** @type {Error} */ (error).message);
   } finally {
@@ -58,12 +66,12 @@ async function drawFor(node) {
   }
 }
 
-/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} holder @param {Page.Node} node */
-async function edited(holder, node) {
-  const font = await loadFont();
+/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} holder @param {Page.Node} node @param {() => Page.Node | null} now finds the node again */
+async function edited(holder, node, now) {
   const url = pictureBelow(holder ?? node);
-  const picture = url ? await loadPicture(url) : null;
   const text = String((holder && widgetOf(holder, "marks")?.value) ?? "");
+  const [font, picture] = await Promise.all([loadFont(), url ? loadPicture(url) : null]);
+  if (!now()) throw gone();
   let note = picture
     ? ""
     : t("The picture is not known yet: run the graph once to see it. Marks fit any size.");

@@ -4,7 +4,7 @@
 import { measured } from "./cue_font.js";
 import { COLOUR, MOST_LETTERS, MOST_MARKS, WIDTH } from "./cue_format.js";
 import { begin, did, redone, undone } from "./cue_history.js";
-import { boundsOf, gripsOf, moved, pixelsOf, strokeOf } from "./cue_shape.js";
+import { boundsOf, gripsOf, moved, pixelsOf, roomFor, runsOut, strokeOf, wrapped } from "./cue_shape.js";
 import { fitted, inWindow, panned, zoomed } from "./cue_view.js";
 import { buildDialog, frame, wordsAt } from "./draw_dialog.js";
 import { listenToKeys } from "./draw_keys.js";
@@ -94,10 +94,11 @@ export class Editor {
       this.finish = (marks) => {
         resized.disconnect();
         cancelAnimationFrame(this.waiting);
+        resolve(marks); // before the dialog says that it was closed
         dialog.close();
         dialog.remove();
-        resolve(marks);
       };
+      dialog.addEventListener("close", () => this.finish(null)); // whoever closed it
     });
   }
 
@@ -144,6 +145,7 @@ export class Editor {
   /** Put a mark in the place of another, or behind the last. @param {number} index @param {Mark} mark */
   put(index, mark) {
     this.change([...this.marks.slice(0, index), mark, ...this.marks.slice(index + 1)], index);
+    if (runsOut(mark, this.size, this.measure)) this.say(outside());
   }
 
   undo() {
@@ -227,7 +229,7 @@ export class Editor {
     const mark = this.marks[index] ?? this.newMark("text", [at]);
     const [[x, y]] = /** @type {[Point]} */ (pixelsOf(mark, this.size));
     const below = inWindow(this.view, [x, y + strokeOf(mark, this.size) * this.measure(mark.text)[1]]);
-    const words = wordsAt(this.parts, below, mark.text, MOST_LETTERS);
+    const words = wordsAt(this.parts, below, mark.text.replace(/\s+/g, " "), MOST_LETTERS);
     words.addEventListener("blur", () => this.endWords(true));
     words.addEventListener("input", () => {
       const text = words.value;
@@ -235,8 +237,10 @@ export class Editor {
       const warning = t("The font that comes along has no {letters}: a box stands for it.", {
         letters: unknown,
       });
-      this.say(unknown ? warning : howTo("text"));
-      this.draft = text.trim() ? { index, mark: { ...mark, text } } : null;
+      const written = { ...mark, text: wrapped(text, roomFor(mark, this.size), this.measure) };
+      const out = runsOut(written, this.size, this.measure);
+      this.say(unknown ? warning : out ? outside() : howTo("text"));
+      this.draft = text.trim() ? { index, mark: written } : null;
       this.refresh();
     });
     this.words = words;
@@ -313,6 +317,9 @@ export class Editor {
     zoomShown.textContent = `${Math.round(100 * view.scale)} %`;
   }
 }
+
+const outside = () =>
+  t("Some of these words lie outside the picture, where they are cut off: move them or make them smaller.");
 
 /** What to do with a tool. @param {Tool} tool */
 function howTo(tool) {

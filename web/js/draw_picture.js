@@ -1,8 +1,8 @@
 // @ts-check
 /** Which picture comes into an input, as far as the page knows it. */
 
-import { pictureOf } from "./node_picture.js";
-import { sourceOf } from "./wires.js";
+import { askFor, pictureOf } from "./node_picture.js";
+import { sourceOf } from "./passing.js";
 
 /**
  * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no
@@ -19,14 +19,20 @@ export function pictureInto(node, name, seen = new Set()) {
   return before ? pictureInto(source, before.name, seen) : "";
 }
 
-/** @param {string} url @returns {Promise<HTMLImageElement | null>} null if it is not there any more */
+/** The picture as the server has it now, not as the browser has kept it. @param {string} url @returns {Promise<HTMLImageElement | null>} null if it is not there any more */
 export async function loadPicture(url) {
   const image = new Image();
-  image.src = url;
+  let address = "";
   try {
+    const answer = await askFor(url, { cache: "no-cache" });
+    if (!answer.ok) return null;
+    address = URL.createObjectURL(await answer.blob());
+    image.src = address;
     await image.decode();
   } catch {
     return null;
+  } finally {
+    URL.revokeObjectURL(address);
   }
   return image;
 }

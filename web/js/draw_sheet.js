@@ -3,6 +3,8 @@
 
 import { coverOf } from "./cue_cover.js";
 import { readFont } from "./cue_font.js";
+import { remembered } from "./remembered.js";
+import { t } from "./words.js";
 
 /** @typedef {import("./cue_font.js").Font} Font */
 /** @typedef {import("./cue_format.js").Mark} Mark */
@@ -11,17 +13,13 @@ import { readFont } from "./cue_font.js";
 const FONT = new URL("../fonts/Aileron-Regular.ttf", import.meta.url);
 const MOST_KEPT = 60; // marks whose pixels are kept, so that only what changes is drawn anew
 
-/** @type {Promise<Font> | undefined} */
-let loading;
-
-/** The pack's font, got once. @returns {Promise<Font>} */
-export function loadFont() {
-  loading ??= fetch(FONT).then(async (answer) => {
-    if (!answer.ok) throw new Error(`the font could not be had: ${answer.status} ${answer.statusText}`);
-    return readFont(await answer.arrayBuffer());
-  });
-  return loading;
-}
+/** The pack's font, got once. */
+export const loadFont = remembered(async () => {
+  const answer = await fetch(FONT).catch(() => null);
+  if (answer?.ok) return readFont(await answer.arrayBuffer());
+  const why = answer ? `${answer.status} ${answer.statusText}` : t("ComfyUI does not answer");
+  throw new Error(t("The font could not be loaded ({why}): draw again to ask for it again.", { why }));
+});
 
 /** @type {WeakMap<Mark, { size: string, painted: Painted }>} */
 const kept = new WeakMap();

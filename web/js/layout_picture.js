@@ -3,8 +3,10 @@
 
 import { app } from "../../../scripts/app.js";
 import { drawingOf, line } from "./layout_svg.js";
+import { isForeign } from "./run_watch.js";
 import { namesIn, questionOf, rememberSize } from "./stack.js";
-import { loadWords } from "./words.js";
+import { everyPlace } from "./wires.js";
+import { loadWords, t } from "./words.js";
 
 const SHOWN_IN = ["KontextReference", "KontextReferenceGrid"];
 const NAME = "kontext_layout";
@@ -16,42 +18,43 @@ const STYLE =
   "border-radius: 6px; background: var(--comfy-input-bg); color: var(--input-text); font-size: 10px; " +
   `line-height: 1.3; pointer-events: none; min-height: ${HEIGHT - 2 * MARGIN}px;`; // some pages of Vue nodes give it no height
 
-/** What is shown in each node, with the question it answers. @type {Map<Page.Node, { element: HTMLElement, asked: string }>} */
-const pictures = new Map();
+/** What is shown in a node, with the question it answers; gone with the node. @type {WeakMap<Page.Node, { element: HTMLElement, asked: string }>} */
+const pictures = new WeakMap();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let waiting;
 
 /** Look at the graph again, once it has been left alone for a moment. */
 function later() {
-  if (!pictures.size) return;
   clearTimeout(waiting);
   waiting = setTimeout(() => {
-    for (const node of pictures.keys()) update(node);
+    for (const { node } of everyPlace()) update(node);
   }, WAIT_MS);
 }
 
 /** Ask for the plan of one node, unless it is there. @param {Page.Node} node */
 async function update(node) {
   const shown = pictures.get(node);
-  if (!shown || !node.graph) return;
+  if (!shown) return;
   const asked = JSON.stringify(questionOf(node, later));
   if (asked === shown.asked) return;
   shown.asked = asked;
-  const drawn = await answerTo(asked);
-  if (shown.asked === asked) shown.element.replaceChildren(...drawn);
+  const answer = await answerTo(asked);
+  if (shown.asked !== asked) return;
+  if (!answer.known) shown.asked = ""; // the next change asks again
+  shown.element.replaceChildren(...answer.drawn);
 }
 
-/** @param {string} body @returns {Promise<Element[]>} */
+/** @param {string} body @returns {Promise<{ drawn: Element[], known: boolean }>} whether it will be the same the next time */
 async function answerTo(body) {
+  await loadWords();
   try {
-    await loadWords();
     const headers = { "Content-Type": "application/json" };
     const answer = await app.api.fetchApi("/kontext/plan", { method: "POST", headers, body });
     const plan = await answer.json();
-    if (!answer.ok) return [line(plan.error)];
-    return drawingOf(plan, namesIn(JSON.parse(body)));
-  } catch (error) {
-    return [line(String(error))]; // the server is gone, which the page says too
+    if (answer.ok) return { drawn: drawingOf(plan, namesIn(JSON.parse(body))), known: true };
+    return { drawn: [line(plan.error)], known: answer.status === 400 }; // a refusal is an answer
+  } catch {
+    return { drawn: [line(t("ComfyUI does not answer; the next change asks it again."))], known: false };
   }
 }
 
@@ -65,28 +68,33 @@ function addPicture(node) {
   widget.serialize = false; // neither in the workflow nor, as its options say, in what is queued
   pictures.set(node, { element, asked: "" });
 
-  const { onConnectionsChange, onExecuted, onRemoved } = node;
+  const { onAdded, onConnectionsChange, onExecuted } = node;
+  node.onAdded = function (...graph) {
+    later();
+    return onAdded?.apply(this, graph);
+  };
   node.onConnectionsChange = function (...change) {
     later();
     return onConnectionsChange?.apply(this, change);
   };
   node.onExecuted = function (output) {
-    rememberSize(this, output);
+    if (!isForeign()) rememberSize(this, output);
     later();
     return onExecuted?.call(this, output);
   };
-  node.onRemoved = function () {
-    pictures.delete(node);
-    return onRemoved?.call(this);
-  };
-  later();
 }
 
 app.registerExtension({
   name: "Kontext.LayoutPicture",
   setup() {
-    for (const kind of /** @type {const} */ (["graphChanged", "executed", "execution_success"]))
+    for (const kind of /** @type {const} */ ([
+      "graphChanged",
+      "executed",
+      "execution_success",
+      "reconnected",
+    ]))
       app.api.addEventListener(kind, later);
+    window.addEventListener("focus", later); // a picture may have been overwritten meanwhile
   },
   afterConfigureGraph: later,
   /** @param {Page.Node} node */

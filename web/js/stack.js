@@ -1,9 +1,12 @@
 // @ts-check
 /** What the graph says of a stack of references: the question whose answer is the layout picture. */
 
-import { originOf, widgetOf } from "./actions.js";
-import { pictureOf } from "./node_picture.js";
-import { sourceOf } from "./wires.js";
+import { widgetOf } from "./actions.js";
+import { askFor, pictureOf } from "./node_picture.js";
+import { originInto, sourceOf } from "./passing.js";
+import { shownRun } from "./run_watch.js";
+import { Signatures } from "./signature.js";
+import { idOf } from "./wires.js";
 
 /** @typedef {[number, number]} Size height, width in pixels */
 
@@ -18,7 +21,6 @@ import { sourceOf } from "./wires.js";
  * @property {string} [name] what the user calls it: the server does not read it
  */
 
-const BYPASSED = 4;
 const STACKS = ["KontextReference", "KontextReferenceGrid"];
 const EDITS = ["KontextEdit", "KontextTurn", "KontextScript"];
 const GRID = ["image_1", "image_2", "image_3", "image_4"];
@@ -26,9 +28,16 @@ const CHOSEN = ["LoadImage", "LoadImageOutput", "KontextLoadChain"];
 const EMPTY = ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"];
 const EXAMPLE = /** @type {Size} */ ([128, 128]);
 
-/** Sizes of pictures by address; null while they are fetched. @type {Map<string, Size | null>} */
-const fetched = new Map();
-/** What a node had found when it last ran, and where it came from. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
+/**
+ * @typedef {object} Fetched What is known of the picture that a node shows.
+ * @property {string} address
+ * @property {string} state of the file behind it, which changes when it is overwritten; "" while that is not known
+ * @property {Size | null} size
+ * @property {boolean} asking
+ */
+/** @type {WeakMap<Page.Node, Fetched>} */
+const fetched = new WeakMap();
+/** What a node had found when it last ran, and of what. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
 const ran = new WeakMap();
 
 /** @param {Page.Node} node @param {string} name */
@@ -40,10 +49,16 @@ const chosenSize = (node) => [Number(chosen(node, "height")), Number(chosen(node
 /** @param {Page.Node} node @param {string} name */
 const isOn = (node, name) => sourceOf(node, name) !== null;
 
-/** Where a node's picture or latent comes from, as text. @param {Page.Node} node */
+/** What a node's picture or latent is made of, as text. @param {Page.Node} node */
 function cameFrom(node) {
-  const origin = originOf(node, "image") ?? originOf(node, "latent");
-  return origin ? `${origin.node.id}:${origin.slot}` : "";
+  const origin = originInto(node, "image") ?? originInto(node, "latent");
+  return origin ? `${new Signatures().of(origin.place)}:${origin.slot}` : "";
+}
+
+/** Whether the picture that a node shows is that of an earlier graph. @param {import("./wires.js").Origin | null} origin */
+function isOld(origin) {
+  if (!origin || !shownRun().results.has(idOf(origin.place))) return false;
+  return shownRun().of(idOf(origin.place), new Signatures().of(origin.place)).kind === "outdated";
 }
 
 /** Keep the size that a reference had when it ran. @param {Page.Node} node @param {Page.Output | undefined} output */
@@ -52,36 +67,57 @@ export function rememberSize(node, output) {
   if (size) ran.set(node, { from: cameFrom(node), size });
 }
 
-/** The size of a picture by its address, once it is there. @param {string} address @param {() => void} changed */
-function fetchedSize(address, changed) {
-  const known = fetched.get(address);
-  if (known !== undefined || !address) return known ?? null;
-  fetched.set(address, null);
-  const image = new Image();
-  image.onload = () => {
-    fetched.set(address, [image.naturalHeight, image.naturalWidth]);
-    changed();
-  };
-  image.src = address;
-  return null;
+/** The size of the picture that a node shows, once it is there. @param {Page.Node} node @param {() => void} changed @returns {Size | null} */
+function fetchedSize(node, changed) {
+  const address = pictureOf(node);
+  if (!address) return null;
+  let known = fetched.get(node);
+  if (known?.address !== address) {
+    known = { address, state: "", size: null, asking: false };
+    fetched.set(node, known);
+  }
+  if (!known.asking) measure(known).then((other) => other && changed());
+  return known.size;
+}
+
+/** Look whether the file is the one that was measured, and measure it if it is not. @param {Fetched} known @returns {Promise<boolean>} whether it has another size than was known */
+async function measure(known) {
+  known.asking = true;
+  const before = String(known.size);
+  try {
+    const answer = await askFor(known.address, { method: "HEAD", cache: "no-store" });
+    if (!answer.ok) throw new Error(`${answer.status}`);
+    const state = answer.headers.get("etag") ?? answer.headers.get("last-modified") ?? "";
+    if (state && state === known.state) return false;
+    const image = new Image();
+    image.src = `${known.address}&state=${encodeURIComponent(state)}`; // the browser may have kept the former one
+    await image.decode();
+    Object.assign(known, { state, size: [image.naturalHeight, image.naturalWidth] });
+  } catch {
+    Object.assign(known, { state: "", size: null }); // it is asked again with the next question
+  } finally {
+    known.asking = false;
+  }
+  return String(known.size) !== before;
 }
 
 /** The size of the picture that comes into a node, null if it is not known. @param {Page.Node} node @param {string} name @param {() => void} changed @returns {Size | null} */
 function sizeInto(node, name, changed) {
-  let source = sourceOf(node, name);
+  let origin = originInto(node, name);
   const seen = new Set();
-  while (source && !seen.has(source) && (source.type === "KontextVisualCue" || source.mode === BYPASSED)) {
-    seen.add(source);
-    source = sourceOf(source, "image");
+  while (origin?.place.node.type === "KontextVisualCue" && !seen.has(origin.place.node)) {
+    seen.add(origin.place.node);
+    origin = originInto(origin.place.node, "image");
   }
+  const source = origin?.place.node;
   if (!source) return null;
   const type = String(source.type);
   if (type === "KontextExample") return EXAMPLE;
   if (EMPTY.includes(type)) return chosenSize(source);
-  if (CHOSEN.includes(type)) return fetchedSize(pictureOf(source), changed);
+  if (CHOSEN.includes(type)) return fetchedSize(source, changed);
   const before = ran.get(node);
   if (before && before.from === cameFrom(node)) return before.size;
-  return fetchedSize(pictureOf(source), changed);
+  return isOld(origin) ? null : fetchedSize(source, changed);
 }
 
 /** What a node shows the model first, or the frame of its latent. @param {Page.Node} node @param {() => void} changed @returns {Entry} */
@@ -97,7 +133,7 @@ function frameOf(node, changed, seen = new Set()) {
   };
   if (EMPTY.includes(type)) return { sizes: [chosenSize(node)], fit: "none" };
   if (type === "KontextLoadChain") {
-    const size = fetchedSize(pictureOf(node), changed);
+    const size = fetchedSize(node, changed);
     return { sizes: size && [size], fit: "crop" };
   }
   if (type === "KontextPickTurn") return before("chain");
@@ -147,8 +183,7 @@ function stackInto(node, changed, seen = new Set()) {
   if (!source || seen.has(source)) return [];
   if (!STACKS.includes(String(source.type))) return [{ sizes: null, fit: "none" }]; // some, who knows how many
   seen.add(source);
-  const own = source.mode === BYPASSED ? [] : entriesOf(source, changed);
-  return [...stackInto(source, changed, seen), ...own];
+  return [...stackInto(source, changed, seen), ...entriesOf(source, changed)];
 }
 
 /** What takes a stack in the end, all that do. @param {Page.Node} node @returns {Page.Node[]} */

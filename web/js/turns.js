@@ -2,7 +2,8 @@
 /** Turns by menu and keyboard: one more behind the selected one, a branch, another seed, a comparison. */
 
 import { app } from "../../../scripts/app.js";
-import { ACTIONS, runOn, selected } from "./actions.js";
+import { ACTIONS, makesTurn, runOn, selected } from "./actions.js";
+import { writeNew } from "./chain_tab.js";
 import { loadWords, t } from "./words.js";
 
 app.registerExtension({
@@ -10,7 +11,9 @@ app.registerExtension({
   commands: ACTIONS.map((action) => ({
     id: action.id,
     label: action.label,
-    function: () => runOn(action, selected()),
+    function() {
+      if (runOn(action, selected()) && makesTurn(action)) writeNew();
+    },
   })),
   keybindings: ACTIONS.map((action) => ({
     combo: { key: action.key, alt: true },

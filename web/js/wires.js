@@ -2,18 +2,28 @@
 /** Where wires begin, past nodes that only lead them round and through the walls of subgraphs. */
 
 import { app } from "../../../scripts/app.js";
-import { graphOf, inputOf } from "./actions.js";
+import { graphOf } from "./actions.js";
 
 /**
  * @typedef {object} Place A node, and the node that shows the subgraph it lies in.
  * @property {Page.Node} node
  * @property {Place | null} host null: it lies in the workflow itself
  */
-/** @typedef {{ place: Place, wire: number }} Origin Where a wire begins, and the number of its last piece. */
+/**
+ * @typedef {object} Origin Where a wire begins.
+ * @property {Place} place
+ * @property {number} slot of its outputs
+ * @property {number} wire number of the last piece, into the input
+ */
 /** @typedef {Page.App["graph"] & Partial<Pick<Page.Subgraph, "inputNode" | "outputNode">>} Graph */
 
 /** The graph of the whole workflow. @returns {Graph} */
 export const rootGraph = () => app.graph.rootGraph ?? app.graph;
+
+const OFF = [2, 4]; // muted, bypassed
+
+/** Whether a node is muted or bypassed, or one that it lies in. @param {Place | null} place @returns {boolean} */
+export const isOff = (place) => place !== null && (OFF.includes(place.node.mode) || isOff(place.host));
 
 /** What the server calls the node of a place: those around it come first. @param {Place} place @returns {string} */
 export const idOf = ({ node, host }) => (host ? `${idOf(host)}:${node.id}` : String(node.id));
@@ -31,7 +41,7 @@ export function* everyPlace(graph = rootGraph(), host = null) {
   }
 }
 
-/** Where the wire into an input begins. @param {Place} place @param {number} slot @param {Set<string>} [seen] @returns {Origin | null} */
+/** Where the wire into an input begins, as it is drawn. @param {Place} place @param {number} slot @param {Set<string>} [seen] @returns {Origin | null} */
 export function beginOf(place, slot, seen = new Set()) {
   const key = `${idOf(place)} ${slot}`;
   const wire = seen.has(key) ? null : place.node.inputs?.[slot]?.link;
@@ -39,27 +49,32 @@ export function beginOf(place, slot, seen = new Set()) {
   const graph = /** @type {Graph} */ (graphOf(place.node));
   const link = graph.getLink(wire); // a subgraph's own getInputLink gives the wire inside
   const found = link && originOf(link, graph, place.host, seen.add(key));
-  return found ? { place: found, wire: Number(wire) } : null;
+  return found ? { ...found, wire: Number(wire) } : null;
+}
+
+/** The value that a wire hands in which begins at a widget of the node around: the subgraph shows it there. @param {Place} place @param {number} slot @returns {unknown} undefined where it does not */
+export function wallValue(place, slot) {
+  const { host, node } = place;
+  const wire = node.inputs?.[slot]?.link;
+  const graph = /** @type {Graph} */ (graphOf(node));
+  const link = wire == null || !host ? null : graph.getLink(wire);
+  if (!link || !host || String(link.origin_id) !== String(graph.inputNode?.id)) return undefined;
+  const input = host.node.inputs[link.origin_slot];
+  if (input?.link != null) return wallValue(host, link.origin_slot);
+  const names = [input?.widget?.name, input?.name];
+  return host.node.widgets?.find((one) => names.includes(one.name))?.value;
 }
 
 /** Where a node lies; of several nodes that show its subgraph the first. @param {Page.Node} node @returns {Place | null} */
-function placeOf(node) {
+export function placeOf(node) {
   if (graphOf(node) === rootGraph()) return { node, host: null };
   for (const place of everyPlace()) if (place.node === node) return place;
   return null;
 }
 
-/** The node that an input comes from, past those that only lead a wire round and through the walls of subgraphs. @param {Page.Node} node @param {string} name */
-export function sourceOf(node, name) {
-  const slot = inputOf(node, name);
-  const place = node.inputs?.[slot]?.link == null ? null : placeOf(node);
-  return place && (beginOf(place, slot)?.place.node ?? null);
-}
-
-/** @param {{ origin_id: unknown, origin_slot: number }} link @param {Graph} graph @param {Place | null} host @param {Set<string>} seen @returns {Place | null} */
+/** @param {{ origin_id: unknown, origin_slot: number }} link @param {Graph} graph @param {Place | null} host @param {Set<string>} seen @returns {Origin | null} */
 function originOf({ origin_id, origin_slot }, graph, host, seen) {
-  if (host && String(origin_id) === String(graph.inputNode?.id))
-    return beginOf(host, origin_slot, seen)?.place ?? null;
+  if (host && String(origin_id) === String(graph.inputNode?.id)) return beginOf(host, origin_slot, seen);
   const node = /** @type {Page.Node | null} */ (graph.getNodeById(/** @type {number} */ (origin_id)));
   if (!node) return null;
   const place = { node, host };
@@ -68,5 +83,20 @@ function originOf({ origin_id, origin_slot }, graph, host, seen) {
     const link = inside.outputNode.slots[origin_slot]?.getLinks()[0];
     return link ? originOf(link, /** @type {Graph} */ (inside), place, seen) : null;
   }
-  return node.type === "Reroute" ? (beginOf(place, 0, seen)?.place ?? null) : place;
+  if (node.type === "Reroute") return beginOf(place, 0, seen);
+  return beyond(place, origin_slot, graph) ?? { place, slot: origin_slot, wire: -1 };
+}
+
+/** Where the wire begins that a node of another pack stands for, which lives in the page only: one that gets what another sets. @param {Place} place @param {number} slot @param {Graph} graph @returns {Origin | null} */
+function beyond({ node, host }, slot, graph) {
+  if (!node.isVirtualNode || node.type === "PrimitiveNode") return null;
+  const virtual =
+    /** @type {{ resolveVirtualOutput?(slot: number): { node: Page.Node, slot: number } | undefined }} */ (
+      /** @type {unknown} */ (node)
+    );
+  const source = virtual.resolveVirtualOutput?.(slot);
+  if (source) return { place: { node: source.node, host }, slot: source.slot, wire: -1 };
+  const link = node.getInputLink(slot);
+  const origin = link && /** @type {Page.Node | null} */ (graph.getNodeById(link.origin_id));
+  return origin && link ? { place: { node: origin, host }, slot: link.origin_slot, wire: -1 } : null;
 }

@@ -2,16 +2,26 @@
 /** Sentences of the page in the user's language: ComfyUI serves the pack's locales, English is the key. */
 
 import { app } from "../../../scripts/app.js";
+import { remembered } from "./remembered.js";
 
 /** @type {Record<string, string>} */
 let table = {};
 
-/** Get the translations, unless the page is in English. From ComfyUI's own server, once, when the page is loaded. */
+/** The sentences of all languages, from ComfyUI's own server. @type {() => Promise<Record<string, { kontextPage?: Record<string, string> }>>} */
+const everyLanguage = remembered(async () => {
+  const answer = await app.api.fetchApi("/i18n");
+  if (!answer.ok) throw new Error(`/i18n: ${answer.status}`);
+  return answer.json();
+});
+
+/** Get the sentences of the page's language. Where they cannot be had the page speaks English until this is asked again. */
 export async function loadWords() {
   const language = String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
-  if (language === "en" || Object.keys(table).length) return;
-  const answer = await app.api.fetchApi("/i18n");
-  if (answer.ok) table = (await answer.json())[language]?.kontextPage ?? {};
+  try {
+    table = language === "en" ? {} : ((await everyLanguage())[language]?.kontextPage ?? {});
+  } catch (error) {
+    console.warn("Kontext: no translations.", error);
+  }
 }
 
 /**
