@@ -28,9 +28,8 @@ def timestep_embedding(
     exponents = (
         -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
     )
-    angles = (time_factor * t.float())[..., None] * torch.exp(
-        exponents
-    )  # in this order, the published one, to the last bit
+    # In this order, the published one, to the last bit.
+    angles = (time_factor * t.float())[..., None] * torch.exp(exponents)
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 

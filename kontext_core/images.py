@@ -9,9 +9,11 @@ from torch.nn import functional as F
 
 from .config import FITS
 from .latents import TOKEN_PX
+
+# Pictures in and out, in one place for whoever looks here.
 from .picture_files import (
     from_bytes as from_bytes,
-)  # pictures in and out, in one place for whoever looks here
+)
 from .picture_files import from_file as from_file
 from .picture_files import from_pil as from_pil
 from .picture_files import to_pil as to_pil

@@ -276,9 +276,8 @@ class Pipeline(Editor):
         """Latents of pictures (B, H, W, 3) in [0, 1], H and W multiples of 16."""
         with self._computing(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
             weight = self.vae.encoder.conv_in.weight
-            centred = (
-                image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
-            )  # before any rounding
+            # Before any rounding.
+            centred = image.permute(0, 3, 1, 2).to(weight.device, torch.float32) * 2 - 1
             return encode_with_room(self.vae, centred.to(weight.dtype), self._room()).float()
 
     @torch.no_grad()

@@ -177,9 +177,8 @@ class Carousel:
 
     def _slot(self) -> Slot:
         largest = max(packet.nbytes for packet in self.packets)
-        with torch.inference_mode(
-            False
-        ):  # ComfyUI runs nodes in it, and parameters cannot point to its tensors
+        # ComfyUI runs nodes in it, and parameters cannot point to its tensors.
+        with torch.inference_mode(False):
             memory = torch.empty(largest, dtype=torch.uint8, device=self.device)
         if self._stream is None:
             return Slot(memory, None, None)

@@ -91,9 +91,8 @@ class Decoder(nn.Module):
                 level.upsample = Upsample(width)
             levels.append(level)
             channels = width
-        self.up = nn.ModuleList(
-            reversed(levels)
-        )  # the checkpoint counts levels from the finest, they run from the coarsest
+        # The checkpoint counts levels from the finest, they run from the coarsest.
+        self.up = nn.ModuleList(reversed(levels))
         self.norm_out = _norm(channels, groups)
         self.conv_out = nn.Conv2d(channels, config.out_ch, 3, padding=1)
 
@@ -158,9 +157,8 @@ class AttnBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = normed(self.norm, x)
-        q, k, v = (
-            proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v)
-        )  # (B, 1, HW, C)
+        # (B, 1, HW, C).
+        q, k, v = (proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape(x.shape))
 

@@ -21,9 +21,8 @@ from .vae import VAE, AttnBlock, Decoder, Encoder, Level, Middle, ResnetBlock
 log = logging.getLogger(__name__)
 
 TILE = 512  # positions a side, at each level's own resolution; even
-INDEXED = (
-    2**31 - 1
-)  # numbers of a layer that kernels of a card index; upsampling refuses more (UpSampleNearest2d.cu)
+# Numbers of a layer that kernels of a card index; upsampling refuses more (UpSampleNearest2d.cu).
+INDEXED = 2**31 - 1
 _QUERIES = 1024
 _LIVE = 5  # so many times the largest layer lies in memory at once: 3.4 to 6.2 times by `python -m benchmarks.cpu_parts`
 

@@ -69,9 +69,8 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
     ours = True
 
     def __init__(self, pipeline: ManagedPipeline) -> None:
-        self._pipeline = weakref.ref(
-            pipeline
-        )  # first, for up to 0.3.71 the manager's constructor asks for the size
+        # First, for up to 0.3.71 the manager's constructor asks for the size.
+        self._pipeline = weakref.ref(pipeline)
         super().__init__(Kontext(pipeline.home), pipeline.home, torch.device("cpu"), size=1)
         self.work = usual_working_bytes(pipeline.transformer)
 

@@ -20,9 +20,8 @@ def assert_close() -> Callable[..., float]:
 
     def check(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> float:
         error = relative_error(actual, expected)
-        assert error <= tolerance, (
-            f"the relative L2 error is {error:.2e}, above {tolerance:.0e}"
-        )  # NaN fails too
+        # NaN fails too.
+        assert error <= tolerance, f"the relative L2 error is {error:.2e}, above {tolerance:.0e}"
         return error
 
     return check

@@ -33,9 +33,8 @@ def is_damaged(info: Path) -> bool:
 
 def damaged_in(folder: Path) -> list[str]:
     """List `name==version` of what is damaged in a folder of packages, as their own folders are called."""
-    infos = sorted(
-        info for info in folder.glob("*.dist-info") if not info.name.startswith(("~", _OWN))
-    )  # ~: pip's waste
+    # ~: pip's waste.
+    infos = sorted(info for info in folder.glob("*.dist-info") if not info.name.startswith(("~", _OWN)))
     return [info.stem.replace("-", "==", 1) for info in infos if is_damaged(info)]
 
 

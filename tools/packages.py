@@ -29,9 +29,8 @@ def pip(python: Path | str, arguments: Iterable[str], *, what: str, log: Path | 
     arguments = list(arguments)
     options = ["--progress-bar", "off", "--no-input"]
     if arguments[0] == "install":
-        options.append(
-            "--no-compile"
-        )  # compiling all of torch at once takes longer than the rest of the set-up
+        # Compiling all of torch at once takes longer than the rest of the set-up.
+        options.append("--no-compile")
     command = [str(python), "-m", "pip", *arguments, *options]
     environment = {**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PYTHONIOENCODING": "utf-8"}
     lines: list[str] = []

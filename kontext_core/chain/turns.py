@@ -159,9 +159,8 @@ class Chain:
         loras = pipeline.used_loras
         if lacking := lacking_loras(self.last, [lora.name for lora in loras]):
             log.warning("the last turn was made with %s, which this model does not have", lacking)
-        if (
-            self.last.latents is None
-        ):  # of a file without them: the picture is fitted anew, as it was at the start
+        # Of a file without them: the picture is fitted anew, as it was at the start.
+        if self.last.latents is None:
             options.setdefault("fit", self.last.settings.get("fit", "crop"))
         before = self.last.as_reference()
         looked_at = [self._drawn(pipeline, marks) if marks else before, *references]

@@ -95,9 +95,8 @@ def _edit_here(
     make_folder(options.output)
     stem, turns = options.picture.stem, len(options.instruction)
     names = [f"_turn{turn}.png" for turn in range(1, turns + 1)]
-    run = free_number(
-        options.output, stem, names
-    )  # one number for all turns, so that they are known to belong together
+    # One number for all turns, so that they are known to belong together.
+    run = free_number(options.output, stem, names)
     pipeline = model.load()
     if plan := pipeline.describe_memory():
         say(plan)

@@ -144,9 +144,8 @@ class _Parser:
         self.i = found.end()
         if self.text.startswith("+", self.i):
             raise ValueError("it repeats without giving back ('*+'), which is not read here")
-        self.i += self.text.startswith(
-            "?", self.i
-        )  # as few as can be, which changes nothing for a whole name
+        # As few as can be, which changes nothing for a whole name.
+        self.i += self.text.startswith("?", self.i)
         low, high = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(found[0]) or _counts(found)
 
         def repeated(then: int) -> int:

@@ -250,9 +250,8 @@ def _is_widget(name: str, spec: tuple[Any, Json], node: Json) -> bool:
     if isinstance(kind, list) or kind in _WIDGETS:
         return True
     slots = node.get("inputs") or []
-    return any(
-        (slot.get("widget") or {}).get("name") == name for slot in slots
-    )  # a pack's own kind of widget
+    # A pack's own kind of widget.
+    return any((slot.get("widget") or {}).get("name") == name for slot in slots)
 
 
 def _default(spec: tuple[Any, Json]) -> Any:

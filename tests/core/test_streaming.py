@@ -155,9 +155,8 @@ def test_the_least_that_must_visit_does(published: Transformer, gib: int) -> Non
         assert found.blocks == 0, "the modulation alone, a quarter of the weights, leaves"
         assert 6.0 < found.visiting_bytes / GIB < 6.1
     if found.blocks > 2:
-        block = (
-            2 * (21 * 3072**2) * 1e-9
-        )  # GB of a single block without its modulation: linears of 7 D and 5 D by D
+        # GB of a single block without its modulation: linears of 7 D and 5 D by D.
+        block = 2 * (21 * 3072**2) * 1e-9
         assert gib - found.needed_bytes / GIB < 1.1 * block, "one block fewer would not fit"
     assert 0.5 < found.working_bytes / GIB < 2
 

@@ -293,6 +293,5 @@ def test_network_code_of_other_packs_is_trusted_with_offset_only(run: Run, stock
     for layout in ("index", "diagonal"):
         with pytest.raises(ValueError, match=f"layout is '{layout}', and this MODEL is run by Foreign"):
             sampled(run, hosted, references=stack, layout=layout)
-    sampled(
-        run, hosted, references=references(run, (64, 96)), layout="index"
-    )  # one alone is the same in both
+    # One alone is the same in both.
+    sampled(run, hosted, references=references(run, (64, 96)), layout="index")

@@ -72,9 +72,8 @@ def test_folders(
             parameter.data = 0.2 * torch.randn(parameter.shape, generator=generator)
     model.save_pretrained(tmp_path)
     fresh = FluxTransformer2DModel.from_pretrained(base)
-    expected = asked(
-        PeftModel.from_pretrained(fresh, tmp_path).eval()
-    )  # the file's patterns are in another order
+    # The file's patterns are in another order.
+    expected = asked(PeftModel.from_pretrained(fresh, tmp_path).eval())
     assert (expected - before).norm() > 0.05 * before.norm()
     assert_close(answered(ours, Lora(tmp_path, merged=merged)), expected)
 

@@ -37,9 +37,8 @@ def stock_model(pipeline: Any, **changes: Any) -> Any:
         del config[name]
     config |= {"image_model": "flux", "in_channels": 16, "out_channels": 16, "patch_size": 2}
     config |= {"axes_dim": list(config["axes_dim"]), "dtype": torch.float32} | changes
-    if (
-        "txt_ids_dims" in flux.FluxParams.__dataclass_fields__
-    ):  # newer ones count the words, where a model has it so
+    # Newer ones count the words, where a model has it so.
+    if "txt_ids_dims" in flux.FluxParams.__dataclass_fields__:
         config["txt_ids_dims"] = []
     known = comfy.supported_models.Flux(config)
     known.latent_format.scale_factor = pipeline.vae.config.scale_factor

@@ -115,9 +115,8 @@ def executed(editor: Editor, node: str, kind: str = "images") -> torch.Tensor:
     editor.queue()
     editor.wait_for("execution_success")
     wanted = "([id, kind]) => app.nodeOutputs[id]?.[kind]?.[0]"
-    editor.page.wait_for_function(
-        wanted, arg=[node, kind], timeout=PATIENCE_MS
-    )  # newer pages are not so quick
+    # Newer pages are not so quick.
+    editor.page.wait_for_function(wanted, arg=[node, kind], timeout=PATIENCE_MS)
     file = editor.page.evaluate(wanted, [node, kind])
     editor.page.wait_for_timeout(500)  # the nodes have their places with their pictures
     with Client(editor.url) as client:

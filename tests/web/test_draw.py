@@ -237,9 +237,8 @@ def test_words_are_wrapped_at_the_pictures_edge_or_it_is_said(editor: Editor) ->
     sheet = torch.ones(1, 512, 512, 3)
     assert torch.equal(draw_marks(sheet, (mark,))[:, :, -1], sheet[:, :, -1]), "no letter is cut off"
 
-    command(
-        editor, cue
-    )  # changed words are wrapped anew, and those that are moved over the edge are spoken of
+    # Changed words are wrapped anew, and those that are moved over the edge are spoken of.
+    command(editor, cue)
     page.keyboard.press("v")
     drag(editor, (0.52, 0.12), (0.52, 0.95))
     page.get_by_text("lie outside the picture").wait_for(timeout=PATIENCE_MS)

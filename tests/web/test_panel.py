@@ -53,9 +53,8 @@ def test_the_turn_that_is_selected_on_the_canvas_is_the_chosen_one(panel: Panel)
 
 def test_each_button_is_one_step_of_undo(panel: Panel) -> None:
     first, second, third = three_turns(panel)
-    panel.page.locator("#graph-canvas").click(
-        position={"x": 900, "y": 800}
-    )  # ComfyUI notes what it looks like
+    # ComfyUI notes what it looks like.
+    panel.page.locator("#graph-canvas").click(position={"x": 900, "y": 800})
     before = panel.editor.graph()
 
     def undo() -> None:

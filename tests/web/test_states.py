@@ -98,9 +98,8 @@ def test_the_picture_of_another_seed_says_so_through_undo(panel: Panel) -> None:
     editor.run()
     states(panel, turns, "finished", "finished", "finished")
     page.locator("#graph-canvas").focus()
-    while (
-        editor.value(turns[2], "seed") == rolled
-    ):  # that nodes have grown around their pictures is a step too
+    # That nodes have grown around their pictures is a step too.
+    while editor.value(turns[2], "seed") == rolled:
         steps = page.evaluate(f"() => ({_TRACKER})().undoQueue.length")
         assert steps
         editor.undo()
