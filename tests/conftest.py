@@ -1,10 +1,15 @@
 """What all tests share."""
 
+import signal
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # A shell that starts the tests in the background has Ctrl+C ignored in them, and in what they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

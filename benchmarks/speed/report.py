@@ -6,7 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-_COLOURS = {"ours": "#2f6f9f", "diffusers": "#c08a3e"}
+_COLOURS = {"ours": "#2f6f9f", "diffusers": "#c08a3e", "ComfyUI": "#7a7a7a"}
 
 
 def lines(case: str, found: Mapping[str, Any], *, seconds: bool) -> Iterator[str]:

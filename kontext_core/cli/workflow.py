@@ -57,7 +57,7 @@ def _run(options: argparse.Namespace) -> None:
             raise ValueError(f"{options.workflow} cannot be run: {error}") from error
         page = None if is_api_form(workflow) else workflow
         result = execute(client, prompt, page, Follower(prompt, Line(ERR)))
-        pictures = download(client, result, options.output, output_nodes(prompt, known))
+        pictures = download(client, result, options.output, output_nodes(prompt, known, result))
     if not pictures:
         say("the workflow put out no picture; does it have a Save Image or Preview Image?")
     for picture in pictures:

@@ -62,9 +62,20 @@ def download(
     ]
 
 
-def output_nodes(prompt: Json, object_info: Json) -> set[str]:
-    """The nodes that are there to put something out; others may show pictures on the way."""
-    return {id for id, node in prompt.items() if object_info[node["class_type"]].get("output_node")}
+def output_nodes(prompt: Json, object_info: Json, result: Result) -> set[str]:
+    """The nodes whose pictures are the outcome: those that are there to put something out.
+
+    Others show pictures on the way, as do those whose picture another node saves.
+
+    Args:
+        prompt: in API form.
+        object_info: what the server says of its nodes.
+        result: what the nodes put out.
+    """
+    putting_out = {id for id, node in prompt.items() if object_info[node["class_type"]].get("output_node")}
+    saving = {id for id in putting_out if any(image.get("type") == "output" for image in result.images(id))}
+    wires = (value for id in saving for value in prompt[id]["inputs"].values() if isinstance(value, list))
+    return putting_out - {str(wire[0]) for wire in wires if wire} | saving
 
 
 def write_new(folder: Path, name: str, data: bytes) -> Path:

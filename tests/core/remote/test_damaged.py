@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from kontext_core.remote.client import Json
+from kontext_core.remote.client import Json, Result
 from kontext_core.remote.run import as_prompt, output_nodes
 from kontext_core.remote.shape import WorkflowError
 from kontext_core.remote.workflow import read_workflow
@@ -94,7 +94,7 @@ def test_whatever_is_damaged(name: str, tmp_path: Path) -> None:
             said.append(str(error))
         else:
             json.dumps(prompt)
-            output_nodes(prompt, known)
+            output_nodes(prompt, known, Result("p", {}, (), (), interrupted=False))
     assert not [sentence for sentence in said if "\n" in sentence or not sentence]
     assert 0 < len(said) < ROUNDS, "some are damaged beyond use, and some are not"
 

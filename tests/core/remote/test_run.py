@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kontext_core.remote.client import Client, RemoteError, Result
-from kontext_core.remote.run import as_prompt, download, execute, write_new
+from kontext_core.remote.client import Client, Json, RemoteError, Result
+from kontext_core.remote.run import as_prompt, download, execute, output_nodes, write_new
 
 GRAPH = {"1": {"class_type": "Save", "inputs": {}}}
 END = ("executing", {"prompt_id": "p", "node": None})
@@ -69,6 +69,25 @@ def test_all_pictures_are_fetched(client: Client, stand_in: Any, tmp_path: Path)
     assert {file.read_bytes() for file in files} == {b"bytes"}
     assert stand_in.asked[0][0] == "/view?filename=a.png&subfolder=x&type=output"
     assert [file.name for file in download(client, result, tmp_path / "two", {"7"})] == ["b.png"]
+
+
+def test_a_picture_that_another_node_saves_is_fetched_once() -> None:
+    def put_out(kind: str) -> Json:
+        return {"images": [{"filename": "a.png", "type": kind}]}
+
+    known = {"Load": {}, "Edit": {"output_node": True}, "Save": {"output_node": True}}
+    prompt = {
+        "1": {"class_type": "Load", "inputs": {}},
+        "2": {"class_type": "Edit", "inputs": {"image": ["1", 0]}},
+        "3": {"class_type": "Edit", "inputs": {"image": ["2", 0], "steps": 4}},
+        "4": {"class_type": "Save", "inputs": {"images": ["3", 0], "filename_prefix": "x"}},
+        "5": {"class_type": "Save", "inputs": {"images": ["4", 0], "list": []}},
+    }
+    outputs = {id: put_out("temp") for id in "1234"}
+    shown = Result("p", outputs, (), (), interrupted=False)
+    assert output_nodes(prompt, known, shown) == {"2", "3", "4", "5"}
+    saved = Result("p", outputs | {"4": put_out("output"), "5": put_out("output")}, (), (), interrupted=False)
+    assert output_nodes(prompt, known, saved) == {"2", "4", "5"}
 
 
 def test_either_form_is_taken(tmp_path: Path) -> None:
