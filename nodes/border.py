@@ -103,10 +103,15 @@ def _is_editor(value: object) -> bool:
     return isinstance(value, Editor)
 
 
-def _is_chain(value: object) -> bool:
-    from ..kontext_core.chain import Chain
+def _chain(value: object, name: str) -> object:
+    """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
+    from ..kontext_core.chain import Chain, Turn
 
-    return isinstance(value, Chain)
+    if isinstance(value, Tensor) and value.shape[:1] == (1,):
+        return Chain((Turn(_image(value, name)),))
+    if not isinstance(value, Chain):
+        raise values.wrong(value, name, "a chain from Kontext Turn, Kontext Script or Kontext Load Chain")
+    return value
 
 
 def _where(test: Callable[[object], bool], allowed: str) -> _Check:
@@ -146,7 +151,7 @@ SOCKETS: dict[str, _Check] = {
         "a prompt from Kontext Prompt or Kontext From Conditioning",
     ),
     "KONTEXT_REFERENCES": _references,
-    "KONTEXT_CHAIN": _where(_is_chain, "a chain from Kontext Turn, Kontext Script or Kontext Load Chain"),
+    "KONTEXT_CHAIN": _chain,
 }
 
 

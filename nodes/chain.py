@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
 
 from . import host, versions
 from ._api import io
-from .types import CATEGORY, ChainSocket, as_chain, wires_fit
+from .types import CATEGORY, ChainSocket, wires_fit
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -45,8 +44,7 @@ class KontextPickTurn(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, chain: Chain | Tensor, turn: int) -> io.NodeOutput:
-        chain = as_chain(chain)
+    def execute(cls, chain: Chain, turn: int) -> io.NodeOutput:
         then = chain.back_to(turn)
         words = f"turn {len(then)} of {len(chain)}: {then.last.instruction or 'the start'}"
         return io.NodeOutput(then, then.last.image, ui=host.shown(then.last.image, words, cls=cls))
@@ -92,13 +90,10 @@ class KontextCompare(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(
-        cls, chain: Chain | Tensor, turn: int, other_turn: int, other: Chain | Tensor | None = None
-    ) -> io.NodeOutput:
+    def execute(cls, chain: Chain, turn: int, other_turn: int, other: Chain | None = None) -> io.NodeOutput:
         from ..kontext_core.chain import compare
 
-        chain = as_chain(chain)
-        second = chain if other is None else as_chain(other)
+        second = chain if other is None else other
         found = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
         shared = chain.shared_turns(second)
         lines = [f"{found.changed:.1%} of the picture differs, {found.psnr:.1f} dB"]
@@ -148,10 +143,10 @@ class KontextChainSheet(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, chain: Chain | Tensor, first: int = 0) -> io.NodeOutput:
+    def execute(cls, chain: Chain, first: int = 0) -> io.NodeOutput:
         from ..kontext_core.chain import chain_sheets
         from ..kontext_core.images import from_pil
 
-        sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(as_chain(chain), first)])
+        sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(chain, first)])
         lines = (f"{len(sheets)} sheets",) if len(sheets) > 1 else ()
         return io.NodeOutput(sheets, ui=host.shown(sheets, *lines, cls=cls))

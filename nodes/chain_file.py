@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
-
 from ..kontext_core.world.examples import CHAIN_FILE
 from . import files, folders, host, values, versions
 from ._api import io
-from .types import CATEGORY, ChainSocket, as_chain, wires_fit
+from .types import CATEGORY, ChainSocket, wires_fit
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -55,10 +53,9 @@ class KontextSaveChain(io.ComfyNode):
 
     @classmethod
     @host.explained
-    def execute(cls, chain: Chain | Tensor, filename_prefix: str, latents: bool) -> io.NodeOutput:
+    def execute(cls, chain: Chain, filename_prefix: str, latents: bool) -> io.NodeOutput:
         from ..kontext_core.chain import save_chain
 
-        chain = as_chain(chain)
         height, width = chain.last.image.shape[1:3]
         path, listed = folders.next_picture(filename_prefix, width=width, height=height)
         save_chain(chain, path, latents=latents, texts=host.graph_texts(cls.hidden))

@@ -11,7 +11,6 @@ from torch import Tensor
 from ._api import io
 
 if TYPE_CHECKING:
-    from ..kontext_core.chain import Chain
     from ..kontext_core.editor import Editor
     from ..kontext_core.sampler import Text
 
@@ -102,13 +101,6 @@ def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
         if kind != wanted and not kinds & {part.strip() for part in kind.split(",")}:
             return f"{entry.id} is wired to {kind}; it takes {' or '.join(sorted(kinds, reverse=True))}"
     return True
-
-
-def as_chain(value: Chain | Tensor) -> Chain:
-    """The chain; of a picture (1, H, W, 3) in [0, 1] the one that begins with it and has no turns."""
-    from ..kontext_core.chain import Chain, Turn
-
-    return Chain((Turn(value),)) if isinstance(value, Tensor) else value
 
 
 def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:
