@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from kontext_core.remote.client import Client
 from tests import front_ends
@@ -17,12 +17,14 @@ from tools import frontend
 from tools.page import open_browser, open_page
 from tools.server import Server
 
-from .editor import QUIET, Editor, forget
+from .editor import PATIENCE_MS, QUIET, Editor, forget
 from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
 # Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one, and all of them
 # on others, with 'make test-matrix'.
 ON_BOTH = ("test_page.py", "test_turns.py")
+
+expect.set_options(timeout=PATIENCE_MS)  # however busy the machine is
 
 _servers: dict[str, Server] = {}
 

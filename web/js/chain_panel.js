@@ -155,7 +155,8 @@ export class Panel {
       const redone = kind === "new" || kind === "outdated" || kind === "failed";
       toRun.set(chain, (toRun.get(chain) ?? 0) + Number(redone));
       if (kind === "running" && before !== kind && follow) row.element.scrollIntoView({ block: "nearest" });
-      if ((kind === "failed" || kind === "finished") && ["running", "waiting"].includes(before ?? ""))
+      // What runs quickly was never drawn as running.
+      if ((kind === "failed" || kind === "finished") && before !== undefined && before !== kind)
         news.push([row.name, kind === "failed" ? t("failed") : t("finished"), state.why]);
     }
     for (const id of this.kinds.keys()) if (!this.turns.has(id)) this.kinds.delete(id);
