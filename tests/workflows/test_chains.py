@@ -193,8 +193,9 @@ def test_chains_do_not_pile_up_in_memory(client: Client, server: Server) -> None
         status = Path(f"/proc/{server.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
-    first = after(201)
-    assert max(after(seed) for seed in (202, 203, 204)) < first + 40 * 2**20
+    after(201)
+    second = after(202)  # ComfyUI lets go of a graph's results when the next one is done
+    assert max(after(seed) for seed in (203, 204, 205)) < second + 40 * 2**20
 
 
 def test_a_script_edits_inside_a_mask(client: Client) -> None:
