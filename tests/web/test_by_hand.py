@@ -41,10 +41,11 @@ _COUNT = "([kind, count]) => app.graph._nodes.filter(one => one.type === kind).l
 def empty(editor: Editor) -> None:
     """Nothing on the canvas, all of it seen from a little further away."""
     page = editor.page
-    page.mouse.click(*FREE)
-    page.keyboard.press("Control+a")
-    page.keyboard.press("Delete")
-    page.wait_for_function("() => app.graph._nodes.length === 0", timeout=PATIENCE_MS)
+    while page.evaluate("() => app.graph._nodes.length"):  # a page that is still busy may miss a key
+        page.mouse.click(*FREE)
+        page.keyboard.press("Control+a")
+        page.keyboard.press("Delete")
+        page.wait_for_timeout(200)
     page.mouse.move(800, 450)
     while page.evaluate(_SCALE) > 0.55:
         page.mouse.wheel(0, 120)
@@ -55,8 +56,14 @@ def add(editor: Editor, kind: str, name: str, x: float, y: float) -> str:
     """A node by double click and its name, put where the mouse was; its id."""
     page = editor.page
     before = set(editor.ids(kind))
-    page.mouse.dblclick(x, y)
-    page.keyboard.type(name, delay=20)
+    while not page.evaluate("() => document.activeElement instanceof HTMLInputElement"):
+        page.wait_for_timeout(600)  # else a click of before counts as one of these two
+        page.mouse.dblclick(x, y)
+        page.wait_for_timeout(600)
+    search = page.locator(":focus")
+    while search.input_value() != name:
+        search.fill(name)
+        page.wait_for_timeout(200)
     found = page.get_by_role("option").filter(has_text=re.compile(rf"^\s*{name}\b"))
     found.or_(page.get_by_role("dialog").get_by_text(name, exact=True)).first.click(timeout=PATIENCE_MS)
     page.wait_for_function(_COUNT, arg=[kind, len(before) + 1], timeout=PATIENCE_MS)
