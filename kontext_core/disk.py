@@ -23,10 +23,20 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OSError(f"the folder {folder} could not be made: {_reason(error)}") from error
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OSError(
-            f"the folder {folder} cannot be written to: it, or its disk, is read-only here or somebody else's"
-        )
+    _check_writable(folder)
+
+
+def check_folder(folder: Path) -> None:
+    """Look whether `make_folder` could make it, and make nothing yet.
+
+    Raises: OSError in one sentence if not.
+    """
+    place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+    if place is None:
+        return  # a drive that is not there, which only an attempt tells
+    if not place.is_dir():
+        raise OSError(f"the folder {folder} could not be made: {place} is no folder")
+    _check_writable(place)
 
 
 @contextmanager
@@ -132,6 +142,13 @@ def write_new(folder: Path, stem: str, ending: str, data: bytes, number: int = 1
             number += 1
         else:
             return path
+
+
+def _check_writable(folder: Path) -> None:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(
+            f"the folder {folder} cannot be written to: it, or its disk, is read-only here or somebody else's"
+        )
 
 
 def _replace(partials: Sequence[Path], paths: Sequence[Path]) -> None:

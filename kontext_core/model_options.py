@@ -10,6 +10,7 @@ import torch
 
 from .arguments import TINY
 from .attention_backends import BACKENDS
+from .packed.schemes import FULL, SCHEMES
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -73,6 +74,9 @@ class ModelOptions:
 
         if self.attention not in (_AUTO, *BACKENDS):
             raise ValueError(f"attention {self.attention!r} is not known; choose auto, {', '.join(BACKENDS)}")
+        if self.weights not in (None, _AUTO, FULL, *SCHEMES):
+            forms = ", ".join((_AUTO, FULL, *SCHEMES))
+            raise ValueError(f"weights {self.weights!r} are not known; choose one of {forms}")
         if self.threads:
             torch.set_num_threads(self.threads)
         pipeline = Pipeline.load(
@@ -105,8 +109,10 @@ class ModelOptions:
     def _memory_gib(self) -> float | Literal["auto"]:
         if self.memory is not None:
             return self.memory
+        if self.sharers == 1:
+            return _AUTO
         device = torch.device(self.device or "cpu")
-        if self.sharers == 1 or device.type != "cuda":
+        if device.type != "cuda":
             return _AUTO
         from .residency import GIB
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
 from torch import Tensor
 
 from .colour import CICP, ICCP, declared, greys_to_srgb, to_srgb
@@ -55,6 +55,8 @@ def from_file(path: Path) -> Tensor:
     Raises: ValueError in one sentence if it cannot be read.
     """
     try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, and no picture")
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
         with path.open("rb") as file:
@@ -177,6 +179,8 @@ def _loaded(file: IO[bytes], name: str) -> Image.Image:
         raise ValueError(f"{name} is too large a picture; make it smaller first") from error
     except DAMAGED as error:
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, UnidentifiedImageError):  # which names an object of Python's
+            reason = "it is in no format that Pillow knows"
         raise ValueError(f"{name} is not a picture that can be read ({reason})") from error
 
 

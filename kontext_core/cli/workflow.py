@@ -11,6 +11,8 @@ from .interrupts import importing
 from .options import Subcommands
 from .output import ERR, put, say
 
+_WHERE = "Start one, or say where one runs (--server), or which to start for this (--comfyui)."
+
 
 def add_run(commands: Subcommands) -> None:
     run = commands.add_parser(
@@ -34,7 +36,8 @@ def add_run(commands: Subcommands) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     with importing():
-        from ..remote.client import Client
+        from ..disk import check_folder
+        from ..remote.client import Client, RemoteError
         from ..remote.follow import Follower, Line
         from ..remote.local import started
         from ..remote.run import as_prompt, download, execute, output_nodes
@@ -42,6 +45,7 @@ def _run(options: argparse.Namespace) -> None:
         from ..remote.workflow import is_api_form, read_workflow
 
     workflow = read_workflow(options.workflow)
+    check_folder(options.output)  # before anything runs, whose pictures would have no place
     with ExitStack() as stack:
         url = options.server
         if options.comfyui:
@@ -50,7 +54,10 @@ def _run(options: argparse.Namespace) -> None:
             python = None if options.python is None else options.python.absolute()
             url = stack.enter_context(started(options.comfyui.absolute(), python))
         client = stack.enter_context(Client(url))
-        known = client.object_info()
+        try:
+            known = client.object_info()
+        except RemoteError as error:
+            raise error if options.comfyui else RemoteError(f"{error} {_WHERE}") from error
         try:
             prompt = as_prompt(workflow, known)
         except WorkflowError as error:

@@ -337,7 +337,8 @@ class Client:
     def _absent(self, error: Exception) -> RemoteError:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         kind = SlowServer if isinstance(reason, TimeoutError) else RemoteError
-        return kind(f"No ComfyUI answers at {self.url}: {reason}.")
+        words = (isinstance(reason, OSError) and reason.strerror) or reason
+        return kind(f"No ComfyUI answers at {self.url}: {words}.")
 
     def _odd(self, path: str) -> RemoteError:
         return RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not as expected.")

@@ -47,6 +47,16 @@ def test_help_needs_no_torch() -> None:
     [
         (["edit", "none.png", "x"], "kontext: there is no file none.png"),
         (["edit", __file__, "x"], "test_cli.py is not a picture that can be read"),
+        (["edit", __file__, "x"], "(it is in no format that Pillow knows)"),
+        (["edit", ".", "x"], "kontext: . is a folder, and no picture"),
+        (
+            ["edit", PICTURE, "x", "--device", "tpu"],
+            "kontext: there is no device 'tpu'; choose 'cpu', or 'cuda'",
+        ),
+        (
+            ["edit", PICTURE, "x", "--weights", "int3"],
+            "kontext: weights 'int3' are not known; choose one of auto, ",
+        ),
         (["info", "none.safetensors"], "none.safetensors"),
         (["edit", PICTURE, "x", "--model", "no-such-folder"], "no-such-folder"),
         (

@@ -13,6 +13,7 @@ import pytest
 from kontext_core import disk
 from kontext_core.disk import (
     append,
+    check_folder,
     create,
     free_number,
     make_folder,
@@ -259,3 +260,22 @@ def test_cleaning_up_hides_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     with pytest.raises(ValueError, match="what went wrong"):
         write()
+
+
+def test_whether_a_folder_could_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, link = tmp_path / "file", tmp_path / "link"
+    file.touch()
+    link.symlink_to(tmp_path / "nowhere")
+    for folder in (file, file / "a" / "b", link):
+        with pytest.raises(OSError, match=rf"^the folder {folder} could not be made: \S+ is no folder$"):
+            check_folder(folder)
+        with pytest.raises(OSError, match="could not be made"):
+            make_folder(folder)
+    for folder in (tmp_path, tmp_path / "new" / "deeper"):
+        check_folder(folder)
+    assert not (tmp_path / "new").exists()
+    monkeypatch.chdir(tmp_path)
+    check_folder(Path("output"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(OSError, match=r"^the folder \. cannot be written to: "):
+        check_folder(Path("output"))

@@ -344,7 +344,9 @@ def test_damaged_exif_is_said_and_the_picture_is_read(caplog: pytest.LogCaptureF
 
 
 def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no file"):
+    with pytest.raises(ValueError, match=r"^there is no file .*none\.png$"):
+        from_file(tmp_path / "none.png")
+    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder, and no picture$"):
         from_file(tmp_path)
     with pytest.raises(ValueError, match=r"cannot be read: File name too long"):
         from_file(tmp_path / ("a" * 300))

@@ -79,6 +79,37 @@ def test_pictures_arrive(
     assert ("extra_data" in sent) == (graph is PAGE)
 
 
+def test_a_turn_that_shows_what_is_saved_is_fetched_once(
+    run: Callable[..., tuple[int, str, str]], served: Any, tmp_path: Path
+) -> None:
+    """As Kontext Edit does, which shows its result and needs no node behind it."""
+    edit = served.answers["/object_info"][1]["Edit"]
+    edit["output_node"] = True
+    assert run(GRAPH, "--server", served.url)[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["turn.png"]
+
+
+def test_a_turn_with_nothing_behind_it_is_fetched(
+    run: Callable[..., tuple[int, str, str]], served: Any, tmp_path: Path
+) -> None:
+    served.answers["/object_info"][1]["Edit"]["output_node"] = True
+    assert run({"1": GRAPH["1"]}, "--server", served.url)[0] == 0
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["preview.png"]
+
+
+def test_a_folder_that_cannot_be_is_said_before_anything_runs(
+    run: Callable[..., tuple[int, str, str]], served: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    code, _, errors = run(GRAPH, "--server", served.url, "--output", str(tmp_path / "file"))
+    assert code == 1
+    assert (
+        errors
+        == f"kontext: the folder {tmp_path / 'file'} could not be made: {tmp_path / 'file'} is no folder\n"
+    )
+    assert not served.asked
+
+
 def test_no_picture_is_said(run: Callable[..., tuple[int, str, str]], served: Any) -> None:
     served.answers["/history/p"] = (200, {})
     code, output, errors = run(GRAPH, "--server", served.url)
@@ -101,7 +132,10 @@ def test_faults_are_one_sentence(
     assert fails([1]).endswith(
         "w.json is not a workflow of ComfyUI; save one from the page with Workflow > Save\n"
     )
-    assert fails(GRAPH, "--server", nobody).startswith(f"kontext: No ComfyUI answers at {nobody}: ")
+    assert fails(GRAPH, "--server", nobody) == (
+        f"kontext: No ComfyUI answers at {nobody}: Connection refused. Start one, or say where one runs (--server), "
+        "or which to start for this (--comfyui).\n"
+    )
     assert fails(GRAPH, "--server", "nowhere at all").startswith("kontext: 'nowhere at all' is no address")
     missing = {"7": {"class_type": "Nought", "inputs": {}}}
     assert fails(missing, "--server", served.url) == (
