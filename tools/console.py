@@ -9,10 +9,10 @@ import shutil
 import sys
 from collections.abc import Callable
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CLOSED = 128 + 13  # what a shell shows of a program that a closed pipe ended (SIGPIPE)
-DISK_FULL = "The disk is full{where}: free some space and run the same command again, it continues."
+DISKFULL = "The disk is full{where}: free some space and run the same command again, it continues."
 
 
 class ToolError(Exception):
@@ -23,7 +23,7 @@ class DiskFull(ToolError):
     """No other source or second attempt helps against this one."""
 
     def __init__(self, where: str = "") -> None:
-        super().__init__(DISK_FULL.format(where=f" ({where})" if where else ""))
+        super().__init__(DISKFULL.format(where=f" ({where})" if where else ""))
 
 
 class Output:
@@ -77,7 +77,7 @@ def explain_oserror(error: OSError) -> ToolError | None:
     if isinstance(error, shutil.Error) and error.args and isinstance(error.args[0], list) and error.args[0]:
         _, file, reason = error.args[0][0]  # the first of those that could not be copied
         return ToolError(f"{file} could not be written: {reason}")
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskFull(str(error.filename or ""))
     if error.errno is None:
         return ToolError(f"{error}.")  # a sentence of ours

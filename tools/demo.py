@@ -214,6 +214,7 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     todo = task(options.photo, options.prompt)
+    make_folder(OUTPUT)  # before anything runs, whose pictures would have no place
     say("Starting ComfyUI ...")
     with Server() as server, Client(server.url) as client:
         say(f"ComfyUI runs, from {server.source}.")

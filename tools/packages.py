@@ -14,7 +14,7 @@ from .console import DiskFull, ToolError, say
 _NO_SPACE = re.compile(r"No space left on device|Errno 28\b|Errno 122\b|not enough space on the disk", re.I)
 _NO_NETWORK = re.compile(
     r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|Max retries exceeded|ProxyError|"
-    r"Name or service not known|Temporary failure in name resolution|Network is unreachable|Connection refused",
+    r"Name or service not known|Could not resolve host|Failed to connect to|Temporary failure in name resolution|Network is unreachable|Connection refused",
     re.I,
 )
 _MISSING = re.compile(r"No matching distribution found for (\S+)")

@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .console import ToolError
+from .console import FULL, DiskFull, ToolError, say
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -42,11 +42,14 @@ def cache_folder() -> Path:
     return Path(base) / "kontext-nodes"
 
 
-def not_ours(cache: Path, error: PermissionError) -> ToolError:
-    """Say what to do about a cache that this user may not use."""
+def unusable(cache: Path, error: OSError) -> ToolError:
+    """Say what to do about a cache that this user may not use, or that is no folder, or on a read-only disk."""
+    if error.errno in FULL:
+        return DiskFull(str(cache))
+    what = "is not for this user" if isinstance(error, PermissionError) else "cannot be used"
     return ToolError(
-        f"The cache folder {cache} is not for this user ({error.strerror}): set KONTEXT_CACHE to a folder of "
-        "yours, as in 'KONTEXT_CACHE=/tmp/cache make demo'."
+        f"The cache folder {cache} {what} ({error.strerror}): set KONTEXT_CACHE to a folder of yours, as in "
+        "'KONTEXT_CACHE=/tmp/cache make demo'."
     )
 
 
@@ -62,10 +65,42 @@ def cache_workshop(cache: Path) -> Generator[Path]:
             if not _runs(left.name.split("-")[1]):
                 shutil.rmtree(left, ignore_errors=True)
         workshop = TemporaryDirectory(prefix=f".making-{os.getpid()}-", dir=cache)
-    except PermissionError as error:
-        raise not_ours(cache, error) from error
+    except OSError as error:
+        raise unusable(cache, error) from error
     with workshop as folder:
         yield Path(folder)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Generator[None]:
+    """Wait until no other set-up is at work in a folder, and let others wait until this one has ended.
+
+    Windows has no such lock, and no make either.
+    """
+    if os.name == "nt":
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)  # closed by the system too, however this process ends
+    try:
+        if not _locked(handle, wait=False):
+            say(f"Another set-up is at work in {folder}: this one goes on when that has ended ...")
+            _locked(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _locked(handle: int, *, wait: bool) -> bool:
+    """Lock a folder, or say that somebody else has. A disk without locks counts as nobody's."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _runs(process: str) -> bool:

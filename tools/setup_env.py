@@ -27,7 +27,7 @@ from . import (
 )
 from .console import ToolError, run, say
 from .packages import explain, pip
-from .paths import ROOT, VENV, venv_python
+from .paths import ROOT, VENV, alone_in, venv_python
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "tools/requirements-comfyui.txt")
@@ -158,7 +158,9 @@ def main() -> None:
         action="store_true",
         help="for tests: a Chromium too, what checks web/js, transformers 5 and Triton",
     )
-    set_up(with_chromium=parser.parse_args().chromium)
+    options = parser.parse_args()
+    with alone_in(ROOT):
+        set_up(with_chromium=options.chromium)
 
 
 def _limits(venv: Path) -> list[str]:

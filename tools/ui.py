@@ -6,6 +6,7 @@ import argparse
 import signal
 import time
 
+from kontext_core.disk import make_folder
 from kontext_core.remote.client import Client, RemoteError
 
 from .console import ToolError, run, say
@@ -24,10 +25,13 @@ def main() -> None:
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     base = ROOT / "output" / "comfyui"
-    base.mkdir(parents=True, exist_ok=True)
+    make_folder(base)
     say("Starting ComfyUI ...")
     with Server(base=base, port=options.port) as server, Client(server.url) as client:
-        client.settings(SETTINGS)
+        try:
+            client.settings(SETTINGS)
+        except RemoteError as error:
+            raise ToolError(f"{error} {base / 'server.log'} may tell why, or the disk is full.") from error
         say(f"ComfyUI, {server.source}\n")
         say(f"  {server.url}/?template={TEMPLATE}&source={PACK}   opens the three edits")
         say(f"  {server.url}/   the empty page; Workflow > Browse Templates > {PACK} has them too\n")

@@ -139,6 +139,40 @@ def test_a_cache_of_somebody_else_is_one_sentence(tmp_path: Path, monkeypatch: p
         comfyui._cached_or_fetched(PYTHON)
 
 
+@pytest.mark.parametrize("inner", ["", "cache"])
+def test_a_cache_that_is_a_file_is_one_sentence(tmp_path: Path, inner: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ToolError, match=r"^The cache folder .* cannot be used \(.*\): set KONTEXT_CACHE to"):
+        fetch(tmp_path / "file" / inner, PYTHON, (("one", serve),))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "sentence"),
+    [
+        (OSError(errno.EROFS, "Read-only"), ToolError, "The cache folder .* cannot be used .*: set KONTEXT"),
+        (OSError(errno.ENOSPC, "No space"), DiskFull, "The disk is full"),
+    ],
+)
+def test_a_cache_on_a_bad_disk_is_one_sentence(
+    error: OSError, kind: type[ToolError], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(paths, "TemporaryDirectory", refuse)
+    with pytest.raises(kind, match=f"^{sentence}"):
+        fetch(tmp_path, PYTHON, (("one", serve),))
+
+
+def test_git_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = "fatal: unable to access 'https://github.com/x/': Could not resolve host: github.com\n"
+    result = subprocess.CompletedProcess[str]([], 128, "", words)
+    monkeypatch.setattr(comfyui.subprocess, "run", lambda *_, **__: result)
+    monkeypatch.setattr(comfyui.shutil, "which", lambda name: name)
+    with pytest.raises(ToolError, match=r"^No network: https://\S+ could not be downloaded\. .*continues\.$"):
+        comfyui.from_git(tmp_path / "tree", PYTHON)
+
+
 def test_no_home_folder_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     def expanduser(_: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -87,7 +87,7 @@ def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_unusable_photos_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToolError, match=r"^There is no file .*none\.png\.$"):
         read_photo(tmp_path / "none.png")
-    with pytest.raises(ToolError, match=r"^There is no file .*\.$"):
+    with pytest.raises(ToolError, match=rf"^{tmp_path} is a folder, and no picture\.$"):
         read_photo(tmp_path)
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ToolError, match=r"^.*text\.png is not a picture that can be read \(.*\)\.$"):

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -255,3 +256,33 @@ def test_transformers_5_is_installed_once_and_anew_after_an_interruption(
     assert transformers5.install(tmp_path) == "installed"
     assert transformers5.install(tmp_path) == "there already"
     assert len(calls) == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="that system has no such lock")
+def test_two_set_ups_in_one_folder_follow_each_other(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from tools.paths import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print('at work', flush=True); sys.stdin.read()\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    start = partial(
+        subprocess.Popen[str],
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    with start() as first:
+        assert first.stdout is not None
+        assert first.stdout.readline() == "at work\n"
+        with start() as second:
+            assert second.stdout is not None
+            assert second.stdout.readline() == (
+                f"Another set-up is at work in {tmp_path}: this one goes on when that has ended ...\n"
+            )
+            first.kill()
+            assert second.stdout.readline() == "at work\n"
+            second.communicate("")
+            assert second.returncode == 0
