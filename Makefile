@@ -19,24 +19,24 @@ help:
 	@echo "make clean                         removes .venv and what the tools cached in this folder"
 
 demo:
-	@$(PYTHON) -m tools.setup_env
-	@$(VENV) -m tools.demo $(call given,PHOTO,--photo) $(call given,PROMPT,--prompt)
+	@$(PYTHON) -m tools.start setup_env
+	@$(VENV) -m tools.start demo $(call given,PHOTO,--photo) $(call given,PROMPT,--prompt)
 
 test:
-	@$(PYTHON) -m tools.setup_env --chromium
+	@$(PYTHON) -m tools.start setup_env --chromium
 	@$(MAKE) --no-print-directory lint
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m "not gpu and not weights and not matrix" --timeout 900 --durations 25
 
 test-matrix:
-	@$(PYTHON) -m tools.setup_env --chromium
+	@$(PYTHON) -m tools.start setup_env --chromium
 	OMP_NUM_THREADS=1 $(VENV) -m pytest -n 2 --dist loadfile -m matrix --timeout 900 --durations 25
 
 ui:
-	@$(PYTHON) -m tools.setup_env
-	@$(VENV) -m tools.ui $(call given,PORT,--port)
+	@$(PYTHON) -m tools.start setup_env
+	@$(VENV) -m tools.start ui $(call given,PORT,--port)
 
 install:
-	@$(PYTHON) -m tools.install $(if $(COMFYUI),"$$COMFYUI")
+	@$(PYTHON) -m tools.start install $(if $(COMFYUI),"$$COMFYUI")
 
 lint: export PATH := $(CURDIR)/.venv/bin:$(PATH)
 lint:

@@ -6,13 +6,19 @@ import contextlib
 import errno
 import os
 import shutil
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CLOSED = 128 + 13  # what a shell shows of a program that a closed pipe ended (SIGPIPE)
 DISKFULL = "The disk is full{where}: free some space and run the same command again, it continues."
+
+
+STOPPED, STOPPED_TEXT = 130, "Stopped. The same command continues."
 
 
 class ToolError(Exception):
@@ -56,12 +62,14 @@ def run(main: Callable[[], None], *sentences: type[Exception]) -> None:
         main: the command.
         sentences: other errors than ToolError that are made for the user.
     """
+    if signal.getsignal(signal.SIGINT) is leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         main()
     except (ToolError, *sentences) as error:
         _end(str(error), 1)
     except KeyboardInterrupt:
-        _end("Stopped. The same command continues.", 130)
+        _end(STOPPED_TEXT, STOPPED)
     except BrokenPipeError:
         _write_to_nowhere()
         sys.exit(CLOSED)
@@ -70,6 +78,20 @@ def run(main: Callable[[], None], *sentences: type[Exception]) -> None:
         if sentence is None:
             raise
         _end(str(sentence), 1)
+
+
+def leave(_number: int, _frame: FrameType | None) -> NoReturn:
+    """End at once: what Ctrl+C does while a tool is imported, when there is nothing to leave in order."""
+    os.write(2, f"{STOPPED_TEXT}\n".encode())
+    os._exit(STOPPED)
+
+
+def end_in_order() -> None:
+    """Have a closed terminal, or the system, end this as Ctrl+C does, so that nothing is left behind."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)  # Windows has one of them
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores the other
+            signal.signal(number, signal.default_int_handler)
 
 
 def explain_oserror(error: OSError) -> ToolError | None:
@@ -83,7 +105,7 @@ def explain_oserror(error: OSError) -> ToolError | None:
         return ToolError(f"{error}.")  # a sentence of ours
     if error.filename is None:
         return None
-    if error.errno in _FORBIDDEN:
+    if error.errno in FORBIDDEN:
         return ToolError(
             f"{error.filename} is not for this user ({error.strerror}): run the same command as its owner, "
             "or choose another place."

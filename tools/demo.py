@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import signal
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from kontext_core.remote.workflow import read_workflow, to_api_form
 from kontext_core.world import Scene, apply
 from kontext_core.world.examples import EXAMPLES, PICTURES, is_right, picture
 
-from .console import Output, ToolError, run, say
+from .console import Output, ToolError, end_in_order, run, say
 from .paths import ROOT, expand
 from .server import Server
 
@@ -212,7 +211,7 @@ def main() -> None:
     parser.add_argument("--photo", type=Path, help="a picture of yours in place of the example")
     parser.add_argument("--prompt", help="what to do; a semicolon begins another turn")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     todo = task(options.photo, options.prompt)
     make_folder(OUTPUT)  # before anything runs, whose pictures would have no place
     say("Starting ComfyUI ...")

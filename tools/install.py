@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from .comfyui import is_comfyui
-from .console import DiskFull, ToolError, explain_oserror, run, say
+from .console import FORBIDDEN, DiskFull, ToolError, explain_oserror, run, say
 from .paths import ROOT, expand
 from .place import COPY_MARK, PACK, aside, link_or_copy, remove
 
@@ -22,9 +22,13 @@ def install(comfyui: Path, source: Path = ROOT) -> str:
         reason = explain_oserror(error)
         if isinstance(reason, DiskFull):
             raise reason from error
+        todo = (
+            "run this as the owner of that ComfyUI, or give the folder of one that is yours."
+            if error.errno is None or error.errno in FORBIDDEN
+            else "look whether that is a folder, and what is in the way there."
+        )
         raise ToolError(
-            f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): run "
-            "this as the owner of that ComfyUI, or give the folder of one that is yours."
+            f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): {todo}"
         ) from error
 
 

@@ -25,13 +25,14 @@ from . import (
     triton_interpreter,
     web_checks,
 )
-from .console import ToolError, run, say
+from .console import DiskFull, ToolError, run, say
 from .packages import explain, pip
 from .paths import ROOT, VENV, alone_in, venv_python
 
 OLDEST, NEWEST = (3, 11), (3, 13)
 REQUIREMENTS = ("requirements.txt", "requirements-dev.txt", "tools/requirements-comfyui.txt")
 CONSTRAINTS = "constraints.txt"
+_PIP_BYTES = 2**26  # of a virtual environment with nothing but pip, and as much again
 
 
 def check_version(version: tuple[int, int], what: str) -> None:
@@ -184,12 +185,22 @@ def _make_venv(venv: Path) -> str:
             f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it "
             "leads to."
         )
+    if venv.parent.exists() and not os.access(venv.parent, os.W_OK | os.X_OK):
+        raise ToolError(
+            f"Nothing can be written into {venv.parent}: it, or its disk, is read-only here or somebody else's. "
+            "Run this in a copy of that folder that is yours."
+        )
     half_made = venv.exists()
     if half_made and not venv.is_dir():
         raise ToolError(f"{venv} is no folder: move it away, for the Python environment is made there.")
     if half_made:
         shutil.rmtree(venv)
-    _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
+    try:
+        _call([sys.executable, "-m", "venv", str(venv)], f"a virtual environment in {venv}")
+    except ToolError as error:  # Python does not say why pip is not in it
+        if shutil.disk_usage(venv.parent).free < _PIP_BYTES:
+            raise DiskFull(f"{venv}") from error
+        raise
     return "half-made, so made anew" if half_made else "made"
 
 
@@ -208,7 +219,7 @@ def _call(command: list[str], what: str) -> None:
             "adds what it lacks; then run the same command again."
         )
     last = (result.stdout.strip().splitlines() or ["it gave no reason"])[-1]
-    raise explain(f"{result.stdout}\nerror: {last.removeprefix('Error: ')}", what, by="venv")
+    raise explain(f"{result.stdout}\nerror: {last.removeprefix('Error: ').rstrip('.')}", what, by="venv")
 
 
 def _venv_version(python: Path) -> tuple[int, int] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import time
 
 from kontext_core.disk import make_folder
 from kontext_core.remote.client import Client, RemoteError
 
-from .console import ToolError, run, say
+from .console import ToolError, end_in_order, run, say
 from .page import SETTINGS
 from .paths import ROOT
 from .place import PACK
@@ -23,7 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make ui", description=__doc__)
     parser.add_argument("--port", type=int, default=8188, help="the port of the page (default 8188)")
     options = parser.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_in_order()
     base = ROOT / "output" / "comfyui"
     make_folder(base)
     say("Starting ComfyUI ...")

@@ -173,7 +173,8 @@ def _inside(folder: Path, name: str) -> Path:
         path = (folder / name).resolve()
         there = path.is_file()
     except (OSError, ValueError) as error:
-        raise ValueError(f"the picture {_short(name)} cannot be a file ({error})") from error
+        reason = (isinstance(error, OSError) and error.strerror) or error
+        raise ValueError(f"the picture {_short(name)} cannot be a file ({reason})") from error
     if not path.is_relative_to(folder):
         raise ValueError(
             f"the picture {_short(name)} lies outside of {folder}; name its folder with --pictures"

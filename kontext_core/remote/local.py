@@ -52,7 +52,9 @@ def started(folder: Path, python: Path | None = None, timeout: float = 300) -> G
                 start_new_session=True,  # Ctrl+C is ours to pass on
             )
         except OSError as error:
-            raise RemoteError(f"{interpreter} cannot start the ComfyUI in {folder}: {error}.") from error
+            raise RemoteError(
+                f"{interpreter} cannot start the ComfyUI in {folder}: {error.strerror or error}."
+            ) from error
         try:
             url = f"http://{_HOST}:{port}"
             _wait(process, url, log, folder, timeout)

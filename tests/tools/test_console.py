@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -89,3 +90,44 @@ def test_other_faults_are_not_hidden() -> None:
 
     with pytest.raises(PermissionError):
         run(main)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise there")
+def test_ctrl_c_during_the_imports_of_a_tool(tmp_path: Path) -> None:
+    """The tool is named by its path below this folder; it is imported, and then runs."""
+    tool = tmp_path / "tool.py"
+    tool.write_text(
+        "import os, signal, sys\n"
+        "from tools.console import run\n"
+        "def main(): os.kill(os.getpid(), signal.SIGINT)\n"
+        "if 'late' not in sys.argv: main()\n"
+        "run(main)\n"
+    )
+    code = f"import tools; tools.__path__.append({str(tmp_path)!r}); from tools.start import main; main()"
+    for words in (["tool"], ["tool", "late"]):
+        command = [sys.executable, "-c", code, *words]
+        result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert (result.returncode, result.stdout, result.stderr) == (
+            130,
+            "",
+            "Stopped. The same command continues.\n",
+        )
+
+
+def test_every_target_of_make_begins_so() -> None:
+    lines = (ROOT / "Makefile").read_text(encoding="utf-8").splitlines()
+    calls = [line for line in lines if "-m tools." in line and "web_checks" not in line]
+    assert len(calls) >= 6
+    assert not [line for line in calls if "-m tools.start " not in line]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no terminal to hang up there")
+@pytest.mark.parametrize(("name", "code"), [("SIGHUP", 130), ("SIGTERM", 130)])
+def test_a_closed_terminal_ends_it_in_order(name: str, code: int) -> None:
+    text = (
+        "import os, signal; from tools.console import end_in_order, run\n"
+        f"def main(): end_in_order(); os.kill(os.getpid(), signal.{name})\n"
+        "run(main)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", text], cwd=ROOT, capture_output=True, check=False)
+    assert result.returncode == code

@@ -102,6 +102,13 @@ def test_somebody_elses_comfyui_is_one_sentence(
     assert list((comfyui / "custom_nodes").iterdir()) == []
 
 
+def test_a_file_in_the_way_is_nobodys_rights(tmp_path: Path, comfyui: Path, pack: Path) -> None:
+    shutil.rmtree(comfyui / "custom_nodes", ignore_errors=True)
+    (comfyui / "custom_nodes").touch()
+    with pytest.raises(ToolError, match=r"custom_nodes \(File exists\): look whether that is a folder"):
+        install(comfyui, pack)
+
+
 def test_a_full_disk_is_said_as_such(comfyui: Path, pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_args: object, **_options: object) -> None:
         raise OSError(28, "No space left on device", "x")

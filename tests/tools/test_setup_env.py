@@ -7,11 +7,12 @@ import subprocess
 import sys
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from tools import damaged, packages, setup_env, transformers5
-from tools.console import ToolError
+from tools.console import DiskFull, ToolError
 from tools.damaged import damaged_in, is_damaged
 from tools.paths import ROOT, venv_python
 
@@ -227,6 +228,33 @@ def test_why_an_environment_could_not_be_made(monkeypatch: pytest.MonkeyPatch) -
         ToolError, match=r"^venv could not get it: error: \[Errno 13\] Permission denied: '/x/.venv'\.$"
     ):
         setup_env._call(["python"], "it")
+
+
+def test_a_folder_that_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(
+        ToolError, match=rf"^Nothing can be written into {tmp_path}: .* a copy of that folder"
+    ):
+        setup_env.ensure_venv(tmp_path / "venv")
+
+
+@pytest.mark.parametrize(("free", "kind"), [(2**20, DiskFull), (2**40, ToolError)])
+def test_a_full_disk_that_python_does_not_speak_of(
+    free: int, kind: type[ToolError], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Failed:
+        returncode, stdout = 1, "Error: Command '[...]' returned non-zero exit status 1.\n"
+
+    def run(command: list[str], **_: object) -> type[Failed]:
+        if "venv" not in command:
+            raise OSError
+        return Failed
+
+    monkeypatch.setattr(setup_env.subprocess, "run", run)
+    monkeypatch.setattr(setup_env.shutil, "disk_usage", lambda _: SimpleNamespace(free=free))
+    with pytest.raises(ToolError, match=r"[^.]\.$") as raised:
+        setup_env.ensure_venv(tmp_path / "venv")
+    assert type(raised.value) is kind
 
 
 def test_the_last_step_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
         ({**GOOD, "pictures": "/etc/hostname"}, "the picture '/etc/hostname' lies outside of "),
         ({**GOOD, "pictures": "link.png"}, "the picture 'link.png' lies outside of "),
         ({**GOOD, "pictures": "a\0.png"}, "cannot be a file"),
+        ({**GOOD, "pictures": "a" * 300}, "cannot be a file (File name too long)"),
         ({**GOOD, "id": "../a"}, "the id '../a' names files"),
         ({**GOOD, "id": ".hidden"}, "the id '.hidden' names files"),
         ({**GOOD, "id": "a/b"}, "the id 'a/b' names files"),
