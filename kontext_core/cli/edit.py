@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..arguments import count, path, setting
 from ..batch.options import add_options
 from ..remote.follow import Line
-from .examples import EXAMPLES
+from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
 from .options import Subcommands, loading_options, lora_option, model_options
 from .output import ERR, say
@@ -61,7 +61,10 @@ def add_edit(commands: Subcommands) -> None:
 
 
 def add_batch(commands: Subcommands) -> None:
-    batch = commands.add_parser("batch", help="make many edits from a file, a line each")
+    batch = commands.add_parser(
+        "batch", help="make many edits from a file, a line each", epilog=BATCH_EXAMPLE
+    )
+    batch.formatter_class = argparse.RawDescriptionHelpFormatter
     lora_option(batch)
     model_options(batch)
     loading_options(batch)

@@ -13,10 +13,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from kontext_core import pipeline
+from kontext_core.batch.edits import read_edits
 from kontext_core.cli import main
+from kontext_core.cli.examples import BATCH_LINE
 from kontext_core.cli.options import file_and_strength
 from kontext_core.errors import CheckpointError
 from kontext_core.pipeline import Pipeline
+from tools.paths import ROOT
 
 PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
 COMMANDS = ("edit", "info", "train", "score", "run")
@@ -30,6 +33,17 @@ def test_help_has_examples(command: str, capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert 'kontext edit photo.png "make the red circle blue"' in text
     assert command or all(name in text for name in COMMANDS)
+
+
+def test_the_example_of_a_batch_is_a_good_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["batch", "--help"])
+    assert BATCH_LINE in capsys.readouterr().out
+    assert BATCH_LINE in (ROOT / "README.md").read_text(encoding="utf-8")
+    (tmp_path / "photo.png").touch()
+    (tmp_path / "edits.jsonl").write_text(BATCH_LINE)
+    (edit,), faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
+    assert (faults, len(edit.instructions), edit.settings) == ([], 2, {"seed": 7})
 
 
 def test_help_needs_no_torch() -> None:
