@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
 
 def _number(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
     return (
-        lambda value: type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+        lambda value: type(value) in (int, float) and least <= value <= most
     ), f"a number from {least:g} to {most:g}"
 
 
@@ -173,7 +172,8 @@ def _inside(folder: Path, name: str) -> Path:
         path = (folder / name).resolve()
         there = path.is_file()
     except (OSError, ValueError) as error:
-        raise ValueError(f"the picture {_short(name)} cannot be a file ({error})") from error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        raise ValueError(f"the picture {_short(name)} cannot be a file ({reason})") from error
     if not path.is_relative_to(folder):
         raise ValueError(
             f"the picture {_short(name)} lies outside of {folder}; name its folder with --pictures"
