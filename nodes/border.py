@@ -120,9 +120,16 @@ def _is_editor(value: object) -> bool:
 def _chain(value: object, name: str) -> object:
     """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
     from ..kontext_core.chain import Chain, Turn
+    from .convert import picture
 
-    if isinstance(value, Tensor) and value.shape[:1] == (1,):
-        return Chain((Turn(_image(value, name)),))
+    if _holds_numbers(value) and value.ndim == 4 and value.shape[-1] <= 4:
+        single = picture(value)
+        if single.shape[0] != 1:
+            raise ValueError(
+                f"{name} is a batch of {single.shape[0]} pictures and a chain is of one: take one out of it with "
+                "ImageFromBatch"
+            )
+        return Chain((Turn(single),))
     if not isinstance(value, Chain):
         raise values.wrong(value, name, "a chain from Kontext Turn, Kontext Script or Kontext Load Chain")
     return value
