@@ -3,6 +3,7 @@
 import argparse
 import math
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,7 +96,9 @@ def count(most: int) -> Callable[[str], int]:
 
 def gib(text: str) -> float:
     """Read an amount of memory."""
-    return _above_zero(text, f"{_short(text)} is no amount of memory; give GiB above 0")
+    return _above_zero(
+        text, f"{_short(text)} is no amount of memory; give GiB above 0", sys.float_info.max / 2**30
+    )
 
 
 def minutes(text: str) -> float:
@@ -103,9 +106,9 @@ def minutes(text: str) -> float:
     return _above_zero(text, f"{_short(text)} is no time; give minutes above 0")
 
 
-def _above_zero(text: str, wrong: str) -> float:
+def _above_zero(text: str, wrong: str, most: float = sys.float_info.max) -> float:
     value = _float(text)
-    if not 0 < value < math.inf:
+    if not 0 < value <= most:
         raise argparse.ArgumentTypeError(wrong)
     return value
 

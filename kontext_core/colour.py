@@ -73,7 +73,7 @@ def declared(picture: Image.Image, name: str) -> bytes | Colours | None:
         if any(info.get(key) is not None for key in keys):
             try:
                 return read(*(info.get(key) for key in keys))
-            except (ValueError, TypeError, zlib.error) as error:
+            except DAMAGED as error:
                 _warn(name, error)
     return Colours(ADOBE_PRIMARIES, ADOBE_CURVE) if _camera_wrote_adobe(picture) else None
 
@@ -89,7 +89,7 @@ def to_srgb(picture: Image.Image, colours: bytes | Colours | None, name: str) ->
     if colours is not None:
         try:
             return _converted(picture, colours)
-        except (OSError, ValueError, TypeError, ImportError) as error:  # not every Pillow has a colour engine
+        except (*DAMAGED, ImportError) as error:  # not every Pillow has a colour engine
             _warn(name, error)
     return picture if picture.mode == "L" else picture.convert("RGB")
 
@@ -107,7 +107,7 @@ def greys_to_srgb(levels: Grey, colours: bytes | Colours | None, name: str) -> G
         if np.abs(_grey_in_srgb(ramp, colours) - ramp).max() <= SAME / 255:
             return levels
         return _grey_in_srgb(levels, colours)
-    except ValueError as error:
+    except DAMAGED as error:
         _warn(name, error)
         return levels
 

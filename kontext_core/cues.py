@@ -26,6 +26,8 @@ COLOUR = "#ee0d14"
 WIDTH = 0.02
 _HEAD = 4.5  # length of an arrow's head, in stroke widths
 _CORNERS = 96  # of the polygon that stands for an ellipse
+_MOST_DRAWN = 2**33  # pixels that all lines together pass over, about a minute
+_LEAST_DRAWN = 2**17  # that take as long as a short piece of a thin line
 
 Point = tuple[float, float]
 
@@ -83,9 +85,13 @@ def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
 
 
 def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
-    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above. The pictures themselves stay."""
+    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above. The pictures themselves stay.
+
+    Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
+    """
     check_image(image)
     height, width = image.shape[1:3]
+    _check_work(marks, height, width)
     drawn = image.clone()
     for mark in marks:
         colour = torch.tensor([int(mark.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
@@ -143,14 +149,32 @@ def _point(entry: Any) -> Point:
     return number(x, -1, 2), number(y, -1, 2)
 
 
+def _check_work(marks: tuple[Mark, ...], height: int, width: int) -> None:
+    pixels = 0
+    for place, mark in enumerate(marks, start=1):
+        stroke = mark.width * min(height, width)
+        for start, end in () if mark.kind == "text" else _segments(mark, height, width, stroke):
+            top, bottom, left, right = _box(start, end, stroke, height, width)
+            pixels += max((bottom - top) * (right - left), _LEAST_DRAWN)
+            if pixels > _MOST_DRAWN:
+                raise ValueError(
+                    f"the marks up to mark {place} would take minutes to draw upon {width} x {height} px: draw "
+                    "thinner lines, or lines of fewer points, or scale the picture down first"
+                )
+
+
+def _box(start: Point, end: Point, stroke: float, height: int, width: int) -> tuple[int, int, int, int]:
+    """What a straight piece passes over: top, bottom, left, right in pixels."""
+    reach = stroke / 2 + 1
+    return *_span(start[1], end[1], reach, height), *_span(start[0], end[0], reach, width)
+
+
 def _line_cover(mark: Mark, height: int, width: int) -> Tensor:
     """How much of each pixel the stroke covers: (H, W) in [0, 1]. Ends are round."""
     stroke = mark.width * min(height, width)
     cover = torch.zeros(height, width)
     for start, end in _segments(mark, height, width, stroke):
-        reach = stroke / 2 + 1
-        top, bottom = _span(start[1], end[1], reach, height)
-        left, right = _span(start[0], end[0], reach, width)
+        top, bottom, left, right = _box(start, end, stroke, height, width)
         if top >= bottom or left >= right:
             continue
         y, x = torch.arange(top, bottom)[:, None] + 0.5, torch.arange(left, right) + 0.5

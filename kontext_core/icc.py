@@ -186,4 +186,6 @@ def _numbers(kind: bytes, values: Matrix) -> bytes:
 
 
 def _fixed(values: Matrix) -> bytes:
+    if not np.abs(values).max() < 2**15:
+        raise ValueError("its numbers are larger than a profile can hold")
     return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)

@@ -17,6 +17,7 @@ FONT = Path(__file__).parent / "fonts" / "Aileron-Regular.ttf"
 UNITS = 1000  # of the font's em square, which is as high as a text's size
 ASCENT, LINE = 0.97, 1.2  # from the upper edge to the baseline, and from line to line, in em
 _FINEST, _COARSEST, _LARGE_PX = 16, 4, 1024  # letters are drawn that many times as large, and shrunk
+_MOST_DRAWN = 2**26  # pixels of a letter drawn large; letters over a whole photograph are fine enough without
 _FREE = 4  # an em of that many units a pixel undoes the rounding of widths to pixels
 
 
@@ -42,6 +43,7 @@ def _draw(cover: Tensor, letter: str, pen: float, baseline: float, advance: floa
     if left >= right or top >= bottom:
         return
     fine = min(max(math.ceil(_LARGE_PX / size), _COARSEST), _FINEST)
+    fine = max(min(fine, math.isqrt(_MOST_DRAWN // ((right - left) * (bottom - top)))), 1)
     page = Image.new("L", ((right - left) * fine, (bottom - top) * fine))
     start = ((pen - left) * fine, (baseline - top) * fine)
     ImageDraw.Draw(page).text(start, letter, 255, _font(size * fine), anchor="ls")

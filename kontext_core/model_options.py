@@ -109,7 +109,7 @@ class ModelOptions:
     def _memory_gib(self) -> float | Literal["auto"]:
         if self.memory is not None:
             return self.memory
-        if self.sharers == 1:
+        if self.sharers == 1:  # the device may be none, which loading says
             return _AUTO
         device = torch.device(self.device or "cpu")
         if device.type != "cuda":

@@ -33,6 +33,7 @@ _UNSIGNED, _WHITE_IS_ZERO = 1, 0
 _ONE_PICTURE = ("MPO", "PSD")  # their further frames are previews, depth or layers of the first
 _PROGRAMS = ("EPS", "WMF")  # drawn by running what is in them
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_GREY_STEPS: Mapping[object, int] = {"L;2": 85, "L;4": 17}  # from one grey of so many bits to the next, of 8
 _ORIENTATION = 0x0112  # a tag of EXIF 2.3, 4.6.4
 _TURNS: Mapping[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -100,22 +101,12 @@ def from_pil(picture: Image.Image, name: str = "the picture") -> Tensor:
         name: what warnings and faults call it.
     Raises: ValueError in one sentence if it holds no such picture.
     """
-    picture.load()  # Pillow turns a TIFF while it loads, which changes what its EXIF says
-    turn = _turn(picture, name)  # asked first: damaged EXIF is only noticed once
-    colours, tags = declared(picture, name), _tags(picture)
-    if turn is not None:
-        picture = picture.transpose(turn)
-    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-        levels, seen = _deep_grey(picture, tags, name)
-        return _on_white(greys_to_srgb(levels, colours, name), seen)
-    base, cover = _split(picture)
-    pixels = to_srgb(base, colours, name).convert("RGB")
-    if cover is not None:
-        pixels.putalpha(cover)
-        pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
-    values = np.array(pixels, dtype=np.float32)
-    values /= 255
-    return torch.from_numpy(values)[None]
+    try:
+        return _to_tensor(picture, name)
+    except _PictureError:
+        raise
+    except DAMAGED as error:  # some damage shows only when colours are taken out of what was decoded
+        raise _unreadable(name, error) from error
 
 
 def to_pil(image: Tensor) -> Image.Image:
@@ -143,6 +134,25 @@ def check_size(height_px: int, width_px: int, most_pixels: int, name: str) -> No
         )
 
 
+def _to_tensor(picture: Image.Image, name: str) -> Tensor:
+    picture.load()  # Pillow turns a TIFF while it loads, which changes what its EXIF says
+    turn = _turn(picture, name)  # asked first: damaged EXIF is only noticed once
+    colours, tags = declared(picture, name), _tags(picture)
+    if turn is not None:
+        picture = picture.transpose(turn)
+    if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
+        levels, seen = _deep_grey(picture, tags, name)
+        return _on_white(greys_to_srgb(levels, colours, name), seen)
+    base, cover = _split(picture)
+    pixels = to_srgb(base, colours, name).convert("RGB")
+    if cover is not None:
+        pixels.putalpha(cover)
+        pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
+    values = np.array(pixels, dtype=np.float32)
+    values /= 255
+    return torch.from_numpy(values)[None]
+
+
 def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
     """Args: more: what is to be known of it besides what Pillow reads."""
     try:
@@ -153,6 +163,13 @@ def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
             return from_pil(picture, name)
     except MemoryError as error:
         raise _too_large(name) from error
+
+
+def _unreadable(name: str, error: Exception) -> ValueError:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, UnidentifiedImageError):
+        reason = "its beginning is that of no picture, or damaged"
+    return ValueError(f"{name} is not a picture that can be read ({reason})")
 
 
 def _too_large(name: str) -> ValueError:
@@ -171,17 +188,29 @@ def _loaded(file: IO[bytes], name: str) -> Image.Image:
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in _ONE_PICTURE:
             log.warning("%s holds %d pictures; the first one is taken", name, frames)
+        stored = picture.tile[0][3] if picture.format == "PNG" and picture.tile else ""
         picture.load()
+        _bring_key_to_8_bit(picture, stored)
         return picture
     except _PictureError:
         raise
     except Image.DecompressionBombError as error:
         raise ValueError(f"{name} is too large a picture; make it smaller first") from error
     except DAMAGED as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, UnidentifiedImageError):  # which names an object of Python's
-            reason = "it is in no format that Pillow knows"
-        raise ValueError(f"{name} is not a picture that can be read ({reason})") from error
+        raise _unreadable(name, error) from error
+
+
+def _bring_key_to_8_bit(picture: Image.Image, stored: object) -> None:
+    """Let the colour that is transparent have the depth of the decoded pixels, as Pillow has it for some depths alone.
+
+    Args:
+        stored: how Pillow calls the pixels in the file.
+    """
+    key = picture.info.get("transparency")
+    if stored in _GREY_STEPS and isinstance(key, int):
+        picture.info["transparency"] = key * _GREY_STEPS[stored]
+    elif stored == "RGB;16B" and isinstance(key, tuple):
+        picture.info["transparency"] = tuple(part >> 8 for part in key)
 
 
 def _tags(picture: Image.Image) -> Mapping[int, Any]:
@@ -252,4 +281,4 @@ def _white(mode: str, brightest: float, tags: Mapping[int, Any]) -> float | None
 def _on_white(levels: Grey, seen: NDArray[np.bool_] | None) -> Tensor:
     if seen is not None:
         levels = np.where(seen, levels, np.float32(1))
-    return torch.from_numpy(np.array(levels))[None, ..., None].expand(-1, -1, -1, 3).contiguous()
+    return torch.from_numpy(np.repeat(levels[None, ..., None], 3, axis=-1))

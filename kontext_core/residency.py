@@ -1,6 +1,7 @@
 """Which weights of a transformer stay on the device and which visit it, by the memory that there is."""
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -303,7 +304,7 @@ def budget_bytes(memory_gib: float | Literal["least"]) -> int | None:
     """For `residency`. Raises: ValueError if it is no amount."""
     if memory_gib == "least":
         return None
-    if not memory_gib > 0:
+    if not 0 < memory_gib * GIB < math.inf:
         raise ValueError(
             f"a model may take {memory_gib} GiB; give an amount above 0, or none for all the weights"
         )

@@ -7,7 +7,7 @@ of the type alone, and nodes whose outputs are of any type hand on anything. So 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from .folders import FileNames
 from .types import EncodedPrompt, Prompt, Reference
 
 _Check = Callable[[Any, str], Any]
+
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +58,7 @@ def mask(value: object, name: str) -> Tensor:
 
     Raises: ValueError in one sentence.
     """
-    if not isinstance(value, Tensor) or value.is_complex():
+    if not _holds_numbers(value, whole=True):
         raise values.wrong(value, name, "a MASK, numbers (batch, height, width)")
     title = f"the {name if name.endswith('mask') else f'{name} mask'} {tuple(value.shape)}"
     flat = value[:, 0] if value.ndim == 4 and value.shape[1] == 1 else value
@@ -71,13 +73,25 @@ def mask(value: object, name: str) -> Tensor:
 def latent(value: object, name: str) -> dict[str, Any]:
     """Check that a value is a LATENT with four axes. Raises: ValueError in one sentence."""
     samples = value.get("samples") if isinstance(value, dict) else None
-    if not isinstance(samples, Tensor) or samples.ndim != 4 or not samples.is_floating_point():
+    if not _holds_numbers(samples) or samples.ndim != 4:
         raise values.wrong(value, name, _LATENT)
     return value  # pyright: ignore[reportReturnType]
 
 
+def _holds_numbers(value: object, *, whole: bool = False) -> TypeGuard[Tensor]:
+    """Tell whether a value is a tensor to compute with: none of 8-bit floats, sparse, or without memory.
+
+    Args:
+        value: what was handed in.
+        whole: whether whole numbers and truth values will do too.
+    """
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
+        return False
+    return value.dtype in _FLOATS or (whole and not value.is_floating_point() and not value.is_complex())
+
+
 def _image(value: object, name: str) -> Tensor:
-    if isinstance(value, Tensor) and value.is_floating_point() and value.ndim == 4 and value.shape[-1] <= 4:
+    if _holds_numbers(value) and value.ndim == 4 and value.shape[-1] <= 4:
         return value
     raise values.wrong(value, name, _IMAGE)
 
@@ -106,9 +120,16 @@ def _is_editor(value: object) -> bool:
 def _chain(value: object, name: str) -> object:
     """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
     from ..kontext_core.chain import Chain, Turn
+    from .convert import picture
 
-    if isinstance(value, Tensor) and value.shape[:1] == (1,):
-        return Chain((Turn(_image(value, name)),))
+    if _holds_numbers(value) and value.ndim == 4 and value.shape[-1] <= 4:
+        single = picture(value)
+        if single.shape[0] != 1:
+            raise ValueError(
+                f"{name} is a batch of {single.shape[0]} pictures and a chain is of one: take one out of it with "
+                "ImageFromBatch"
+            )
+        return Chain((Turn(single),))
     if not isinstance(value, Chain):
         raise values.wrong(value, name, "a chain from Kontext Turn, Kontext Script or Kontext Load Chain")
     return value

@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..kontext_core.errors import CheckpointError, TooLittleMemoryError
+from ..kontext_core.errors import CheckpointError, TooLittleMemoryError, explained_memory
 from . import versions
 from ._api import ui
 from .border import checked
@@ -243,16 +243,21 @@ def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
 
     @functools.wraps(execute)
     def wrapped(cls: Any, *args: Any, **inputs: Any) -> _Result:
-        taken = checked(cls, dict(zip(names, args, strict=False)) | inputs)
+        given = dict(zip(names, args, strict=False)) | inputs
+
+        def attempt() -> _Result:
+            with explained_memory("what came into this node", "hand on smaller pictures, or fewer at once"):
+                return execute(cls, **checked(cls, given))
+
         try:
             try:
-                return execute(cls, **taken)
+                return attempt()
             except TooLittleMemoryError:
                 if not _others_loaded():
                     raise
             management.unload_all_models()
             management.soft_empty_cache()
-            return execute(cls, **taken)
+            return attempt()
         except CheckpointError as error:
             raise ValueError(str(error)) from error
         except TooLittleMemoryError as error:

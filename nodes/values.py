@@ -7,6 +7,7 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _LONGEST = 60  # letters of a value that a sentence repeats
@@ -92,7 +93,9 @@ def described(value: object) -> str:
     if isinstance(value, numbers.Real):
         return str(value)
     if isinstance(value, Tensor):
-        return f"a tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}"
+        form = "" if value.layout == torch.strided else f" {str(value.layout).removeprefix('torch.')}"
+        nowhere = " without memory" if value.is_meta else ""
+        return f"a{form} tensor {tuple(value.shape)} of {str(value.dtype).removeprefix('torch.')}{nowhere}"
     if isinstance(value, Mapping):
         samples = value.get("samples")
         return f"a LATENT whose 'samples' are {described(samples)}" if "samples" in value else "a dictionary"

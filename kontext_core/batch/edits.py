@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 import re
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
@@ -48,7 +47,7 @@ def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
 
 def _number(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
     return (
-        lambda value: type(value) in (int, float) and math.isfinite(value) and least <= value <= most
+        lambda value: type(value) in (int, float) and least <= value <= most
     ), f"a number from {least:g} to {most:g}"
 
 
@@ -60,7 +59,7 @@ _TEXT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, str)
 
 # What a line may say beside its pictures and instructions: the name in `Pipeline.edit`, and what it must be.
 SETTINGS: dict[str, tuple[str, tuple[Callable[[Any], bool], str]]] = {
-    "seed": ("seed", _whole(0, 2**63 - 1)),
+    "seed": ("seed", _whole(0, 2**64 - 1)),
     "steps": ("steps", _whole(1, 1000)),
     "guidance": ("guidance", _number(0, 100)),
     "width": ("width_px", _whole(16, _LARGEST)),
@@ -173,7 +172,7 @@ def _inside(folder: Path, name: str) -> Path:
         path = (folder / name).resolve()
         there = path.is_file()
     except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or error
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
         raise ValueError(f"the picture {_short(name)} cannot be a file ({reason})") from error
     if not path.is_relative_to(folder):
         raise ValueError(

@@ -14,7 +14,7 @@ from .work import Worker, WorkerDiedError
 Start = Callable[[], Worker]
 
 
-_LARGEST_BYTES = 2**30  # of a picture's file
+_LARGEST_BYTES = 2**30  # of the files of an edit's pictures, together
 
 
 class Batch:
@@ -76,7 +76,7 @@ class Batch:
         try:
             while not self._stopped and (edit := self._take()) is not None:
                 try:
-                    pictures = [_read(path) for path in edit.pictures]
+                    pictures = _read(edit.pictures)
                 except OSError as error:
                     self._keep(edit, "", {"error": f"a picture cannot be read ({sentence(error)})"}, [])
                     continue
@@ -197,9 +197,15 @@ class Batch:
             worker.close()
 
 
-def _read(path: Path) -> bytes:
-    """Read a picture's file. Raises: OSError, also about what is too large to be one."""
-    size = path.stat().st_size
-    if size > _LARGEST_BYTES:
-        raise OSError(f"{path} is {size / 2**30:.1f} GiB; a picture may be 1 GiB")
-    return path.read_bytes()
+def _read(paths: Sequence[Path]) -> list[bytes]:
+    """Read the files of an edit's pictures. Raises: OSError, also about what is too large to be pictures."""
+    size = 0
+    for path in paths:
+        size += (own := path.stat().st_size)
+        if own > _LARGEST_BYTES:
+            raise OSError(f"{path} is {own / 2**30:.1f} GiB; a picture may be 1 GiB")
+        if size > _LARGEST_BYTES:
+            raise OSError(
+                f"up to {path} they are {size / 2**30:.1f} GiB; an edit's pictures may be 1 GiB together"
+            )
+    return [path.read_bytes() for path in paths]

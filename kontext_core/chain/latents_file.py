@@ -40,6 +40,7 @@ def check_latents(shapes: Mapping[str, tuple[int, ...]], count: int, number_byte
         or len(shape) != 4
         or shape[0] != 1
         or min(shape) < 1
+        or shape[2] % 2 + shape[3] % 2  # of which no tokens of 2 x 2 can be made
         or shape[2] * shape[3] * LATENT_PX**2 > MOST_CANVAS_PIXELS
     ]
     if bad:

@@ -32,6 +32,7 @@ _USUAL_NAMES = {"model.safetensors", "diffusion_pytorch_model.safetensors"}
 _SHARD = re.compile(r"(.+)-\d{5}-of-(\d{5})\.safetensors$")
 _MOST_LOOKED_AT = 64  # files in a folder that has no weights
 _MAX_HEADER = 100_000_000  # bytes; the format's own limit
+MOST_TENSORS = 65_536  # of a file; FLUX.1 has 780, and in a packed form six times as many
 
 
 @dataclass(frozen=True)
@@ -64,8 +65,10 @@ class Checkpoint:
     """What one file, or one folder of shards, holds.
 
     Args:
-        metadata: the safetensors header's strings. config: the JSON that says what shapes cannot: `config` in
-        the header, or config.json beside the files; empty where there is none.
+        metadata: the safetensors header's strings.
+        config: the JSON that says what shapes cannot: `config` in the header, or config.json beside the files;
+            empty where there is none.
+        config_fault: why `config` in the header cannot be used, "" if it can; of a LoRA it may be anything.
     """
 
     path: Path
@@ -73,6 +76,7 @@ class Checkpoint:
     size: int  # bytes on disk
     metadata: dict[str, str] = field(default_factory=dict[str, str])
     config: dict[str, Any] = field(default_factory=dict[str, Any])
+    config_fault: str = ""
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
@@ -86,7 +90,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
         if not path.is_file():
             raise CheckpointError(f"there is no file or folder {path}")
         weights, metadata = _open_file(path)
-        return Checkpoint(path, weights, path.stat().st_size, metadata, _header_config(path, metadata))
+        return Checkpoint(path, weights, path.stat().st_size, metadata, *_header_config(path, metadata))
     except OSError as error:  # not ours to read, on a drive that fails, removed meanwhile
         raise CheckpointError(f"{path} cannot be read: {error.strerror or error}") from error
 
@@ -107,14 +111,17 @@ def _open_folder(folder: Path) -> Checkpoint:
             f"{folder}: {len(absent)} tensors of {indexes[0].name} are in no shard: {first_few(absent)}"
         )
     beside = folder / "config.json"
-    config = read_object(beside) if beside.is_file() else _header_config(folder, metadata)
-    return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config)
+    config, fault = (read_object(beside), "") if beside.is_file() else _header_config(folder, metadata)
+    return Checkpoint(folder, weights, sum(file.stat().st_size for file in files), metadata, config, fault)
 
 
-def _header_config(path: Path, metadata: dict[str, str]) -> dict[str, Any]:
-    return (
-        parse_object(metadata["config"], f"'config' in the header of {path}") if "config" in metadata else {}
-    )
+def _header_config(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]:
+    """The configuration in a header, and what is wrong with it."""
+    try:
+        said = metadata.get("config")
+        return {} if said is None else parse_object(said, f"'config' in the header of {path}"), ""
+    except CheckpointError as error:
+        return {}, str(error)
 
 
 def _shards(index: Path) -> list[Path]:
@@ -231,6 +238,10 @@ def _read_header(path: Path) -> dict[str, Any]:
 
     if not isinstance(header.setdefault("__metadata__", {}), dict):
         raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
+    if len(header) - 1 > MOST_TENSORS:
+        raise CheckpointError(
+            f"{path} holds {len(header) - 1:,} tensors, and up to {MOST_TENSORS:,} are read"
+        )
     places: list[tuple[int, int, str]] = []
     for key, entry in header.items():
         if key == "__metadata__":

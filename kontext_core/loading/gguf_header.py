@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from ..packed.gguf import BLOCKS
-from .checkpoint import first_few
+from .checkpoint import MOST_TENSORS, first_few
 from .foreign import AGAIN
 
 # Tensor types: number in the file, name; and what a block of each is: numbers, bytes. Source: ggml.h, enum
@@ -34,11 +34,12 @@ _OTHER_TYPES = {
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _UINT32, _STRING, _ARRAY = 4, 8, 9
 _VERSIONS = (2, 3)
-_MOST_PAIRS = _MOST_TENSORS = 65_536
+_MOST_PAIRS = 65_536
 _LONGEST_NAME = 65_535  # bytes; the format's own limit
 _MOST_ENTRIES = 4_000_000  # of all lists together; a language model's vocabulary has up to a million
 _LONGEST_LIST = 16  # a shape; what is longer, as vocabularies are, is passed over
 _LONGEST_TEXT = 1_000_000  # bytes; likewise
+_MOST_TEXT = 64 * 2**20  # bytes of all others together
 _MOST_AXES = 4
 _ALIGNMENT = 32
 
@@ -96,6 +97,7 @@ class _Header:
 
     def __init__(self, path: Path, file: BinaryIO, size: int) -> None:
         self.path, self.file, self.size = path, file, size
+        self.text_bytes = 0  # of the values that are kept
 
     def damaged(self, what: str) -> CheckpointError:
         return CheckpointError(f"{self.path} is a damaged GGUF file: {what}")
@@ -136,7 +138,7 @@ def _walk(header: _Header) -> tuple[dict[str, Any], list[Stored], int]:
         what = "is written in big-endian order" if big else f"is version {version} of GGUF"
         raise CheckpointError(f"{header.path} {what}; versions 2 and 3 in little-endian order can be read")
     count, pairs = header.number(8), header.number(8)
-    if count > _MOST_TENSORS or pairs > _MOST_PAIRS:
+    if count > MOST_TENSORS or pairs > _MOST_PAIRS:
         raise header.damaged(f"it would have {count} tensors and {pairs} pairs of key and value")
     values, alignment = _pairs(header, pairs)
     values |= {"GGUF.version": version, "GGUF.tensor_count": count, "GGUF.kv_count": pairs}
@@ -213,6 +215,9 @@ def _value(header: _Header, key: str, kind: int) -> Any:
     if length > _LONGEST_TEXT:
         header.skip(length)
         return None
+    header.text_bytes += length
+    if header.text_bytes > _MOST_TEXT:
+        raise header.damaged(f"the texts in its header have more than {_MOST_TEXT // 2**20} MiB")
     try:
         return header.bytes(length).decode()
     except UnicodeDecodeError as error:

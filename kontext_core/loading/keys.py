@@ -14,6 +14,8 @@ from ..errors import CheckpointError
 from ..packed import PackedWeight, Whole
 from .checkpoint import LazyTensor, Weights, first_few
 
+MOST_LAYERS = 1024  # of one kind; FLUX.1 has 38
+
 
 @dataclass(frozen=True)
 class Rule:
@@ -195,10 +197,20 @@ def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:
 
 
 def count(weights: Weights, pattern: str) -> int:
-    """How many of pattern.format(0), pattern.format(1), ... begin some key."""
+    """How many of pattern.format(0), pattern.format(1), ... begin some key. Args: pattern: ends in "{}.".
+
+    Raises: CheckpointError if there are more than any model has; each would take memory before its tensors are looked at.
+    """
+    start = pattern.removesuffix("{}.")
+    parts = [key[len(start) :].partition(".") for key in weights if key.startswith(start)]
+    there = {number for number, dot, _ in parts if dot}
     n = 0
-    while any(key.startswith(pattern.format(n)) for key in weights):
+    while str(n) in there:
         n += 1
+        if n > MOST_LAYERS:
+            raise CheckpointError(
+                f"it has more than {MOST_LAYERS:,} layers {start}*, and no model here has as many"
+            )
     return n
 
 

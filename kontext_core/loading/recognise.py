@@ -95,6 +95,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
     """What a checkpoint is, and its weights under the published names, ready to compute with.
 
     Args: part: of a file that holds several models, the one to look at.
+    Raises: CheckpointError if what it says of its own configuration cannot be read.
     """
     parts = _parts(checkpoint.weights)
     weights = parts.get(part) or next(iter(parts.values()))
@@ -136,6 +137,8 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
     if any(_LORA_KEY.search(key) for key in weights):
         return replace(report, kind="lora", title="a LoRA", refusal=_LORA), weights
 
+    if checkpoint.config_fault:
+        raise CheckpointError(checkpoint.config_fault)
     said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
     for kind, title, keys, read in _KINDS:
         if any(key in known for key in keys):

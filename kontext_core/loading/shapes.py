@@ -173,6 +173,10 @@ _OUR_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
 }  # fmt: skip
 
 
+# Of these, how deep lists are in each other; all others are single values.
+_LISTS = {"axes_dim": 1, "preferred_sizes": 2}
+
+
 def _fields(said: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]]) -> dict[str, Any]:
     """What is known of a config, each in its range. Raises: CheckpointError."""
     if not isinstance(said, dict):
@@ -184,7 +188,7 @@ def _fields(said: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]])
 
 
 def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str, ...]) -> None:
-    """Raises: CheckpointError if a value is none that is allowed; numbers may be in lists."""
+    """Raises: CheckpointError if a value is none that is allowed."""
     low, high = allowed[0], allowed[-1]
     if isinstance(low, str) or isinstance(high, str):
         if value not in allowed:
@@ -192,20 +196,16 @@ def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str
                 f"its config says {name} {value!r:.80}; it may be {', '.join(map(str, allowed))}"
             )
         return
-    for number in _numbers(value):
-        whole = isinstance(low, int) and isinstance(high, int)
+    whole, depth = isinstance(low, int) and isinstance(high, int), _LISTS.get(name, 0)
+    numbers: list[Any] = [value]
+    for _ in range(depth):
+        numbers = [item for outer in numbers for item in (outer if isinstance(outer, list) else [None])]
+    for number in numbers:
         if type(number) not in ((int,) if whole else (int, float)) or not low <= number <= high:
-            kind = "whole numbers" if whole else "numbers"
+            kind = f"{'lists of ' * depth}{'whole numbers' if whole else 'numbers'}"
             raise CheckpointError(
                 f"its config says {name} {value!r:.80}; {kind} from {low:,} to {high:,} are allowed"
             )
-
-
-def _numbers(value: Any) -> list[Any]:
-    """A value, or all in a list of them or of lists."""
-    if not isinstance(value, list):
-        return [value]
-    return [number for item in value for number in (item if isinstance(item, list) else [item])]
 
 
 def _ours(said: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from ..strict_json import read_object
+from ..sentences import one_line
+from ..strict_json import MOST_BYTES, read_object
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,10 @@ _JSON = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "config.json",
 )  # fmt: skip
+
+# What it reads there besides, in forms of its own.
+_OTHERS = ("spiece.model", "merges.txt")
+_LONGEST_FAULT = 200  # letters of what its libraries say, which may be a list of all that they know
 
 # Published repositories with the same tokenizers, and the folder in them.
 _FLUX = ("FLUX.1-Kontext-dev", "FLUX.1-dev", "FLUX.1-schnell")
@@ -112,8 +117,13 @@ def check_files(folder: Path) -> None:
 
     Raises:
         CheckpointError: in one sentence that names the file, where its JSON cannot be used, or a number in it
-            would fill the memory.
+            or its size would fill the memory.
     """
+    for path in (folder / name for name in _OTHERS):
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise CheckpointError(
+                f"{path} has more than {MOST_BYTES // 2**20} MiB, which no tokenizer needs; get it again"
+            )
     for name in _JSON:
         path = folder / name
         if not path.is_file():
@@ -152,7 +162,9 @@ def load_tokenizer(name: str, folder: Path) -> Any:
     except BaseException as error:  # the tokenizers library raises nothing more special, or panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {error}") from error
+        fault = one_line(str(error))
+        said = fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}..."
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {said}") from error
 
 
 def read_vocabulary(name: str, folder: Path) -> Vocabulary:

@@ -81,6 +81,8 @@ def _said(name: str, metadata: dict[str, str]) -> dict[str, Any]:
     """What the header says of one tensor: its class, its parts and, of one that is packed, the sides of its tiles."""
     try:
         said = parse_object(metadata[name], f"{name!r} in its header")
+        if not isinstance(said["_type"], str):
+            raise TypeError(f"its _type is {said['_type']!r:.80}")
         if said["_type"] != _PLAIN:
             said = {one: said[one] for one in ("_type", "_tensor_data_names", "_data")}
             parts, block = said["_tensor_data_names"], said["_data"].get("block_size")

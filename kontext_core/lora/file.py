@@ -209,7 +209,7 @@ class LoraFile:
             sides = [self._side(module, *roles) for roles in _SIDES]
             self._check_kronecker(module, sides, shape)
             left, right = (
-                tuple(self._tensor(module, role, dtype, device) for role in side) for side in sides
+                tuple(self._tensor(module, role, dtype, device).flatten(1) for role in side) for side in sides
             )
             return Kronecker(left, right)
         pairs = [("down", "up")] if kind != Hadamard.kind else [_HADAMARD[1::-1], _HADAMARD[:1:-1]]

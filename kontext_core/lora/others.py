@@ -106,7 +106,9 @@ def of_shapes(matches: Mapping[str, tuple[Target, Tensors]], width: int) -> str:
     if len(widths) != 1 or width in widths:
         return ""
     (own,) = widths
-    title, most = _WIDTHS.get(own, ("", 0))
+    if own not in _WIDTHS:
+        return ""
+    title, most = _WIDTHS[own]
     double, _ = _blocks(matches)
     return f"a model whose layers are {own} wide, as {title}'s are" if double <= most else ""
 

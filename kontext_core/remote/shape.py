@@ -12,12 +12,12 @@ class WorkflowError(ValueError):
 
 def check_page_form(workflow: Json) -> None:
     """Look over what the page saves. Raises: WorkflowError."""
-    nodes: dict[Any, Json] = {}
+    ids: set[str] = set()  # as the server will know them
     for node in workflow["nodes"]:
         _check_node(node)
-        if node["id"] in nodes:
+        if str(node["id"]) in ids:
             raise WorkflowError(f"two nodes have the id {short(node['id'])}")
-        nodes[node["id"]] = node
+        ids.add(str(node["id"]))
     for place, link in enumerate(_list(workflow, "links", "the workflow")):
         if link is not None:  # as LiteGraph leaves it, and passes over it
             _check_link(place, link)

@@ -57,6 +57,7 @@ WHOLE, REAL, SOME = whole_number(0, 10), number(0, 100), count(64)
         (SOME, "9" * 5000, "is no number of them"),
         (gib, "0", "^0 is no amount of memory; give GiB above 0$"),
         (gib, "inf", "is no amount of memory"),
+        (gib, "1e300", "^1e300 is no amount of memory"),
         (minutes, "nan", "^nan is no time; give minutes above 0$"),
         (WHOLE, "\udce9", "^\ufffd is not a whole number"),
     ],

@@ -301,6 +301,10 @@ def test_what_a_png_says_in_its_chunks(
         ((b"iCCP", b"no null"), "subsection not found"),
         (gamma(0.0), "its gamma of 0 is none"),
         (chromaticity(Primaries((0.3, 0.3), (0.2, 0.2), (0.3, 0.3), (0.4, 0.4))), "its primaries span no colours"),
+        (
+            chromaticity(Primaries((1.0, 1e-5), (1e-5, 1e-5), (1e-5, 2e-5), (1.0, 1.0))),
+            "its numbers are larger than a profile can hold",
+        ),
         ((b"cICP", bytes([9, 16, 0, 1])), r"its cICP chunk names colours that are not read here (9, 16, 0, 1)"),
         ((b"cICP", b"\1"), "not enough values"),
     ],

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from kontext_core.cues import COLOUR, Mark, draw_marks, parse_marks
+from kontext_core.lettering import text_cover
 from kontext_core.world import Scene, Thing, draw, right
 from kontext_core.world.draw import CUE_COLOUR
 from kontext_core.world.shapes import CUE_PX
@@ -88,6 +90,35 @@ def test_outside_the_picture_nothing_breaks() -> None:
     drawn = draw_marks(WHITE, (Mark(kind="ellipse", points=((-1, -1), (2, 2)), width=0.02),))
     assert torch.equal(drawn, WHITE)
     assert draw_marks(WHITE, (Mark(kind="arrow", points=((0.5, 0.5), (0.5, 0.5))),)).isfinite().all()
+
+
+def test_a_letter_over_a_whole_photograph_takes_no_more_than_the_photograph(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Drawn four times as large it would not be a picture that Pillow makes."""
+    pages: list[int] = []
+    new = Image.new
+
+    def recorded(mode: str, size: tuple[int, int], *rest: Any) -> Image.Image:
+        pages.append(size[0] * size[1])
+        return new(mode, size, *rest)
+
+    monkeypatch.setattr(Image, "new", recorded)
+    large = text_cover("W", 0, 0, 3000, height=3000, width=3000)
+    assert max(pages) <= 2**26
+    assert large.mean().item() == pytest.approx(
+        text_cover("W", 0, 0, 60, height=60, width=60).mean().item(), rel=0.02
+    )
+
+
+@pytest.mark.parametrize(("count", "width", "size"), [(10_000, 1.0, (1024, 1024)), (10_000, 0.001, (64, 64))])
+def test_marks_that_would_take_minutes_are_refused(count: int, width: float, size: tuple[int, int]) -> None:
+    points = tuple((i % 7 / 7, i % 5 / 5) for i in range(count))
+    line = Mark(kind="freehand", points=points, width=width)
+    with pytest.raises(
+        ValueError, match=r"^the marks up to mark \d+ would take minutes to draw upon \d+ x \d+ px"
+    ):
+        draw_marks(torch.ones(1, *size, 3), (line,) * 20)
 
 
 def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:

@@ -1,7 +1,10 @@
 """Devices: tried before anything is loaded, whatever PyTorch knows by name."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
 
 from kontext_core.cli import main
 from kontext_core.devices import usable_device
@@ -37,3 +40,18 @@ def test_no_model_is_loaded_for_none() -> None:
 def test_nor_trained(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"{tmp_path}/run", "--device", "meta"]) == 1
     assert capsys.readouterr().err.startswith("kontext: device 'meta' was asked for")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--device", "nonsense"], "there is no device 'nonsense'; choose 'cpu', or 'cuda' for a GPU"),
+        (["--device", "meta"], "device 'meta' was asked for"),
+    ],
+)
+def test_nor_edited_with(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], sentence: str
+) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    assert main(["edit", str(tmp_path / "a.png"), "x", "--output", str(tmp_path / "out"), *options]) == 1
+    assert capsys.readouterr().err.startswith(f"kontext: {sentence}")

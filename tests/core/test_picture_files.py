@@ -350,8 +350,11 @@ def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
         from_file(tmp_path)
     with pytest.raises(ValueError, match=r"cannot be read: File name too long"):
         from_file(tmp_path / ("a" * 300))
-    with pytest.raises(ValueError, match=r"^b is not a picture that can be read"):
-        from_bytes(b"hello", "b")
+    for data in (b"hello", b"", b"\x89PNG\r\n\x1a\n"):
+        with pytest.raises(
+            ValueError, match=r"^b is not a picture .* \(its beginning is that of no picture, or"
+        ):
+            from_bytes(data, "b")
 
 
 def test_no_memory_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,15 @@ from kontext_core.blocks import Modulation
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import GIB, Beside, Residency, beside_of, residency, usual_working_bytes
+from kontext_core.residency import (
+    GIB,
+    Beside,
+    Residency,
+    beside_of,
+    budget_bytes,
+    residency,
+    usual_working_bytes,
+)
 from kontext_core.streaming import Streaming, tensors_of
 from kontext_core.transformer import Transformer
 
@@ -270,3 +278,9 @@ def test_auto_on_cuda_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_words_alone(resident: Pipeline) -> None:
     where = residency(resident.transformer, None, beside=Beside(0, (10,)))
     assert replace(where, blocks=0, modulation=False).describe().endswith(": T5 once a prompt")
+
+
+@pytest.mark.parametrize("memory_gib", [0, -1.0, float("nan"), float("inf"), 1e300])
+def test_what_is_no_amount_of_memory(memory_gib: float) -> None:
+    with pytest.raises(ValueError, match=r"^a model may take .* GiB; give an amount above 0"):
+        budget_bytes(memory_gib)

@@ -45,6 +45,9 @@ TENSORS = (
     torch.zeros(3),
     torch.zeros(1, 8, 8, 3, dtype=torch.uint8),
     torch.zeros(1, 8, 8, 3) + 1j,
+    torch.zeros(1, 8, 8, 3).to_sparse(),
+    torch.zeros(1, 8, 8, 3, device="meta"),
+    torch.zeros(1, 8, 8, 3).to(torch.float8_e4m3fn),
 )
 
 
@@ -258,3 +261,19 @@ def test_a_place_of_thousands_of_digits(run: Run) -> None:
     ) as caught:
         run("KontextReference", image=picture(8, 8), place=f"{'9' * 5000} 0 0")
     assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_large_for_the_memory_is_one_sentence(
+    run: Run, model: Any, part: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Also where it is only looked at."""
+
+    def look(_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(part("nodes.convert"), "check_image", look)
+    with pytest.raises(
+        RuntimeError, match=r"^there is too little memory for what came into this node; hand on"
+    ):
+        run("KontextEncode", model=model, image=picture(8, 8))

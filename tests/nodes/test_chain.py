@@ -322,3 +322,37 @@ def test_a_script_that_is_none(run: Run, node_list: list[Any], script: str, sent
     assert node.validate_inputs(script).startswith(sentence)
     with pytest.raises(ValueError, match=sentence):
         run("KontextScript", model=["1", 0], script=script, image=["2", 0])
+
+
+@pytest.mark.parametrize(
+    ("node", "more"),
+    [
+        ("KontextPickTurn", {"turn": 0}),
+        ("KontextCompare", {}),
+        ("KontextChainSheet", {}),
+        ("KontextSaveChain", {"filename_prefix": "picture"}),
+    ],
+)
+def test_a_picture_stands_for_a_chain(
+    run: Run, folders: SimpleNamespace, node: str, more: dict[str, Any]
+) -> None:
+    """The page wires one past turns that are off; it is refused where it is no single picture."""
+    transparent = picture(32, 48, channels=4)
+    assert run(node, chain=transparent, **more)
+    with pytest.raises(
+        ValueError, match=r"^chain is a batch of 3 pictures and a chain is of one: take one out"
+    ):
+        run(node, chain=picture(32, 48, batch=3), **more)
+    with pytest.raises(ValueError, match=r"not finite"):
+        run(node, chain=transparent * float("nan"), **more)
+    with pytest.raises(ValueError, match=r"^chain is a tensor \(32, 48, 3\) of float32; it must be a chain"):
+        run(node, chain=picture(32, 48)[0], **more)
+
+
+def test_a_picture_in_place_of_a_chain_is_as_it_was_shown(run: Run, two: Any) -> None:
+    image = picture(128, 128)
+    chain, shown = run("KontextPickTurn", chain=image, turn=0).args
+    assert len(chain) == 0
+    assert torch.equal(shown, image)
+    other = run("KontextCompare", chain=two, turn=0, other=image, other_turn=0)[0]
+    assert torch.equal(other[:, :, -128:], image)

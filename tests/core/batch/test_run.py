@@ -239,3 +239,14 @@ def test_a_picture_that_cannot_be_read(lines: Callable[..., Path], monkeypatch: 
         batch.run()
     assert said[-1].endswith(f"a picture cannot be read ({picture}: No such file or directory)")
     assert log == []
+
+
+def test_the_pictures_of_an_edit_are_bounded_together(lines: Callable[..., Path]) -> None:
+    """A line may name a picture as often as it likes."""
+    path = lines({"id": "x", "instructions": "do it", "pictures": ["a.png"] * 12})
+    picture = path.parent / "a.png"
+    with picture.open("r+b") as file:
+        file.truncate(100 * 2**20)  # a hole: it takes no room on the disk
+    said: list[str] = []
+    assert run(path, [lambda: Pretended([])], report=said.append).failed == 1
+    assert f"(up to {picture} they are 1.1 GiB; an edit's pictures may be 1 GiB together)" in said[0]

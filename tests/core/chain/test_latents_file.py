@@ -95,6 +95,7 @@ def test_latents_without_the_chains_id_are_refused(path: Path, id: str | None) -
         ({"0": torch.zeros(2, 16, 4, 8)}, "does not hold latents of 3 turns: 0"),
         ({"0": torch.zeros(16, 4, 8)}, "does not hold latents of 3 turns: 0"),
         ({"0": torch.zeros(1, 16, 0, 8)}, "does not hold latents of 3 turns: 0"),
+        ({"2": torch.zeros(1, 16, 5, 8)}, "does not hold latents of 3 turns: 2"),
         ({"1": torch.zeros(1, 16, 4, 8, dtype=torch.int32)}, "does not hold latents: 1"),
         ({"2": torch.full((1, 16, 4, 8), torch.nan)}, "holds numbers that are not finite: 2"),
         ({"2": torch.full((1, 16, 4, 8), torch.inf, dtype=torch.float16)}, "holds numbers that are not finite: 2"),

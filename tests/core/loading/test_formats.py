@@ -168,6 +168,11 @@ def test_fp8_that_does_not_add_up(transformer, config, write, change: dict[str, 
     ("metadata", "said"),
     [
         ('{"layers": {"img_in": {"format": "nvfp4"}}}', r"in a form that is not supported: img_in \(nvfp4\)"),
+        ('{"layers": "x"}', "the description of its quantised layers cannot be read: .*its layers are 'x'"),
+        (
+            '{"layers": [["img_in", {"format": "float8_e4m3fn"}]]}',
+            "the description of its quantised layers cannot",
+        ),
         ('{"layers": {"img_in": {}}}', "the description of its quantised layers cannot be read"),
         ("nonsense", "'_quantization_metadata' in its header is not valid JSON"),
     ],

@@ -112,6 +112,7 @@ _SAID = {"_type": "Int8Tensor", "_data": {"block_size": [1, 64]}, "_tensor_data_
         ({_LAYER: {**_SAID, "_data": {"block_size": [0, 64]}}}, {}, r"its block_size is \[0, 64\]"),
         ({_LAYER: {**_SAID, "_tensor_data_names": [7]}}, {}, r"its parts are \[7\]"),
         ({_LAYER: {**_SAID, "_type": "Int4Tensor"}}, {}, "stored as torchao's Int4Tensor; of torchao's forms Int8Tensor, "),
+        ({_LAYER: {**_SAID, "_type": ["Int8Tensor"]}}, {}, r"cannot be read: .*its _type is \['Int8Tensor'\]"),
         ({_LAYER: {**_SAID, "_type": "os.system"}}, {}, "stored as torchao's os.system"),
         ({_LAYER: {**_SAID, "_tensor_data_names": ["qdata"]}}, {}, "the header names no part 'scale' of it"),
         ({_LAYER: {**_SAID, "_tensor_data_names": ["qdata", "scale", "x"]}}, {}, r"int8_rows\._weight_x is missing"),

@@ -86,6 +86,18 @@ def test_damaged_files(transformer: Transformer, write: Write, tensors: Tensors,
     assert said in refused(transformer, write(tensors))
 
 
+@pytest.mark.parametrize("magnitude", [False, True])
+def test_lokr_as_a_convolution(transformer: Transformer, write: Write, magnitude: bool) -> None:
+    """A matrix may have the axes of a 1 x 1 convolution, on either side."""
+    beside = {f"{QKV}.dora_scale": torch.full((96, 1), 0.5)} if magnitude else {}
+    as_convolution = {key: tensor[..., None, None] for key, tensor in LOKR.items()}
+    plain, convolution = (
+        viewed(transformer, Lora(write(tensors | beside))).state_dict() for tensors in (LOKR, as_convolution)
+    )
+    assert plain.keys() == convolution.keys()
+    assert all(torch.equal(plain[key], tensor) for key, tensor in convolution.items())
+
+
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8, torch.float16, torch.float64])
 def test_alpha_of_any_dtype(transformer: Transformer, write: Write, dtype: torch.dtype) -> None:
     """Whole numbers too, as some trainers save it."""

@@ -223,6 +223,11 @@ def test_shapes_that_do_not_agree_say_nothing(write: Write) -> None:
     assert inspect_lora(write(tensors)).matched == 2
 
 
+@pytest.mark.parametrize("name", ["single_blocks.0.linear1", "double_blocks.0.img_attn.proj"])
+def test_a_width_that_nobody_knows_names_no_model(write: Write, name: str) -> None:
+    assert inspect_lora(write(low_rank(f"diffusion_model.{name}", 56, 8))).matched == 1
+
+
 def test_mostly_unknown_names_are_another_models(write: Write) -> None:
     tensors = low_rank("transformer.proj_out", 64, 3072)
     for number in range(2):

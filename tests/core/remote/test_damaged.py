@@ -107,6 +107,7 @@ SHOW: Json = {"id": 2, "type": "Show", "inputs": [{"name": "images", "type": "IM
     ("document", "sentence"),
     [
         ({"nodes": [EDIT, EDIT]}, "two nodes have the id 1"),
+        ({"nodes": [EDIT, {**EDIT, "id": "1"}]}, "two nodes have the id 1"),
         ({"nodes": [EDIT | {"id": True}]}, "is no node, which has an id and a type"),
         ({"nodes": [5]}, "5 is no node, which has an id and a type"),
         ({"nodes": [EDIT | {"mode": [4]}]}, "node 1 (Edit): its mode is [4], and no number"),
