@@ -61,7 +61,7 @@ def test_help_needs_no_torch() -> None:
     [
         (["edit", "none.png", "x"], "kontext: there is no file none.png"),
         (["edit", __file__, "x"], "test_cli.py is not a picture that can be read"),
-        (["edit", __file__, "x"], "(it is in no format that Pillow knows)"),
+        (["edit", __file__, "x"], "(its beginning is that of no picture, or damaged)"),
         (["edit", ".", "x"], "kontext: . is a folder, and no picture"),
         (
             ["edit", PICTURE, "x", "--device", "tpu"],
