@@ -106,9 +106,10 @@ def _is_editor(value: object) -> bool:
 def _chain(value: object, name: str) -> object:
     """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
     from ..kontext_core.chain import Chain, Turn
+    from .convert import picture  # which takes masks by what is checked here
 
     if isinstance(value, Tensor) and value.shape[:1] == (1,):
-        return Chain((Turn(_image(value, name)),))
+        return Chain((Turn(picture(_image(value, name))),))
     if not isinstance(value, Chain):
         raise values.wrong(value, name, "a chain from Kontext Turn, Kontext Script or Kontext Load Chain")
     return value
