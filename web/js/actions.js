@@ -2,6 +2,7 @@
 /** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
 
 import { app } from "../../../scripts/app.js";
+import { resultOf } from "./node_picture.js";
 import { freeSpot } from "./place.js";
 import { t } from "./words.js";
 
@@ -13,6 +14,8 @@ const SHOWS_PICTURE = [TURN, EDIT, COMPARE, "KontextScript", "KontextPickTurn"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 const PICTURE = 260; // room for a picture below what can be set
+const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, for its text and a picture
+const TITLE = 30;
 const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
 const MOST_SEED = 2 ** 50;
 
@@ -98,8 +101,16 @@ export function asOneStep(change) {
 /** The height that a node will have once it shows its picture. @param {unknown} one */
 function grownHeight(one) {
   const node = /** @type {Page.Node} */ (one);
-  const waits = SHOWS_PICTURE.includes(String(node.type)) && !node.imgs?.length;
+  const shown = node.imgs?.length || resultOf(node, "images");
+  const waits = SHOWS_PICTURE.includes(String(node.type)) && !shown;
+  if (window.LiteGraph.vueNodesMode) return vueHeight(node) + (waits ? VUE_MORE : 0);
   return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
+}
+
+/** The height of a Vue node, which may be more than its size says. @param {Page.Node} node */
+function vueHeight(node) {
+  const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+  return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
 }
 
 /**
