@@ -152,8 +152,7 @@ export class Panel {
       const kind = turn.off ? "off" : state.kind;
       const before = this.kinds.get(id);
       this.kinds.set(id, kind);
-      const redone = kind === "new" || kind === "outdated" || kind === "failed";
-      toRun.set(chain, (toRun.get(chain) ?? 0) + Number(redone));
+      toRun.set(chain, (toRun.get(chain) ?? 0) + Number(state.again && !turn.off));
       if (kind === "running" && before !== kind && follow) row.element.scrollIntoView({ block: "nearest" });
       // What runs quickly was never drawn as running.
       if ((kind === "failed" || kind === "finished") && before !== undefined && before !== kind)
