@@ -35,7 +35,7 @@ export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
 export const hasChain = (node) => chainOutput(node) >= 0;
 
 /** Whether more turns can go on from a node: a chain comes out of it, or it is an edit whose result the next one takes. @param {Page.Node} node */
-export const isTurn = (node) => hasChain(node) || node.type === EDIT;
+export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT); // which is made before it has its type
 
 /** Whether there is a seed to change. @param {Page.Node} node */
 const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
