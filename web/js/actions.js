@@ -4,7 +4,10 @@
 import { app } from "../../../scripts/app.js";
 import { resultOf } from "./node_picture.js";
 import { freeSpot } from "./place.js";
+import { placeOf, settingOf } from "./wires.js";
 import { t } from "./words.js";
+
+/** @typedef {import("./wires.js").Place} Place */
 
 const TURN = "KontextTurn";
 const EDIT = "KontextEdit";
@@ -213,10 +216,14 @@ function atTheEnd(node, seen = new Set()) {
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
-/** Another seed. @param {Page.Node} node */
-function reroll(node) {
-  const seed = widgetOf(node, "seed");
+/** Another seed, where a run takes it from. @param {Page.Node} node @param {Place | null} [place] one of several that show it */
+function reroll(node, place = placeOf(node)) {
+  const seed = place && settingOf(place, "seed");
   if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
+  else {
+    const detail = t("The seed comes by a wire: change it where the wire begins.");
+    app.extensionManager.toast.add({ severity: "info", summary: t("Re-roll"), detail, life: 4000 });
+  }
 }
 
 /** Whether one node's chain has gone through another. @param {Page.Node} node @param {Page.Node} earlier */
@@ -266,7 +273,7 @@ function compare(nodes) {
  * @property {string} icon
  * @property {string} need what to select first
  * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it cannot be
- * @property {(nodes: Page.Node[]) => void} run
+ * @property {(nodes: Page.Node[], place?: Place) => void} run of a single one also its place, where that is known
  */
 
 const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
@@ -301,7 +308,7 @@ export const ACTIONS = [
     icon: "pi-refresh",
     need: "Select a Kontext node with a seed first.",
     fitting: firstThat(hasSeed),
-    run: ([node]) => node && reroll(node),
+    run: ([node], place) => node && reroll(node, place),
   },
   {
     id: "Kontext.Compare",
@@ -320,10 +327,10 @@ export const ACTIONS = [
 /** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
 export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
 
-/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @returns {boolean} whether it was done */
-export function runOn(action, nodes) {
+/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @param {Place} [place] of a single one @returns {boolean} whether it was done */
+export function runOn(action, nodes, place) {
   const found = action.fitting(nodes);
-  if (found.length) asOneStep(() => action.run(found));
+  if (found.length) asOneStep(() => action.run(found, place));
   else
     app.extensionManager.toast.add({
       severity: "info",
