@@ -120,7 +120,7 @@ def _is_editor(value: object) -> bool:
 def _chain(value: object, name: str) -> object:
     """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
     from ..kontext_core.chain import Chain, Turn
-    from .convert import picture
+    from .convert import picture  # which takes masks by what is checked here
 
     if _holds_numbers(value) and value.ndim == 4 and value.shape[-1] <= 4:
         single = picture(value)

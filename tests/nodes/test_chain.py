@@ -285,6 +285,20 @@ def test_files_are_listed_where_they_lie(
     assert loader.fingerprint_inputs(f"kontext/{name} [output]") != before
 
 
+def test_a_picture_is_a_chain_without_turns(run: Run, two: Any, folders: SimpleNamespace) -> None:
+    """The page wires one past turns that are all off."""
+    start, clear = picture(48, 64), torch.zeros(1, 48, 64, 4)
+    assert run("KontextSaveChain", chain=start, filename_prefix="start").ui["text"][0].startswith("0 turns")
+    then, shown = run("KontextPickTurn", chain=start, turn=0).args
+    assert len(then) == 0
+    assert torch.equal(shown, start)
+    assert run("KontextChainSheet", chain=start).args[0].shape[0] == 1
+    assert run("KontextCompare", chain=picture(128, 128), other=two).ui["text"][0].endswith("share no turn")
+    assert (run("KontextPickTurn", chain=clear, turn=0)[1] == 1).all(), "what is transparent is white"
+    with pytest.raises(ValueError, match="it must be a chain"):
+        run("KontextSaveChain", chain=torch.cat([start, start]))
+
+
 SCRIPT = "make it red\n\n# not yet\n  remove it  \nmake it blue\n"
 
 

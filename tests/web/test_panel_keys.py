@@ -126,3 +126,32 @@ def test_a_new_name_is_seen_at_once(panel: Panel) -> None:
     panel.page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", first)
     panel.wait_for_states({first: "off"})
     expect(panel.row(second).locator(".kontext-name")).to_have_text("Turn 1")
+
+
+def test_edits_are_followed_as_turns_are(panel: Panel) -> None:
+    """A new one's words are written in the panel, and its node's selection, name and mode are seen there at once."""
+    page, editor = panel.page, panel.editor
+    editor.open("single_edit")
+    (first,) = editor.ids("KontextEdit")
+    panel.wait_for(first)
+    before = editor.value(first, "instruction")
+    panel.press(first, "Add turn")
+    second = panel.new_node("KontextEdit", first)
+    panel.wait_for(first, second)
+    expect(panel.row(second)).to_be_focused(timeout=PATIENCE_MS)
+    page.keyboard.type("make it blue")
+    page.keyboard.press("Enter")
+    assert (editor.value(first, "instruction"), editor.value(second, "instruction")) == (
+        before,
+        "make it blue",
+    )
+    editor.select(first)
+    expect(panel.row(first)).to_have_attribute("aria-selected", "true")
+    page.keyboard.press("Alt+t")
+    third = panel.new_node("KontextEdit", first, second)
+    expect(panel.row(third).locator(".kontext-edit")).to_be_focused(timeout=PATIENCE_MS)
+    page.keyboard.press("Escape")
+    page.evaluate("id => { app.graph.getNodeById(id).title = 'mine' }", second)
+    expect(panel.row(second).locator(".kontext-name")).to_have_text("mine")
+    page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", second)
+    panel.wait_for_states({second: "off"})

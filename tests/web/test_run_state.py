@@ -131,6 +131,30 @@ def test_a_node_that_expands_is_finished_with_its_job_and_a_part_of_it_is_none()
     ]
 
 
+def test_what_waits_or_runs_takes_one_more_run_where_it_was_changed_meanwhile() -> None:
+    code = """
+      const first = job({1: "a", 2: "b"})
+      const again = (...signatures) => signatures.map((one, i) => run.of(String(i + 1), one).again)
+      const seen = [again("a", "b"), again("a", "other")]
+      run.progress(first, {1: {state: "running", value: 1, max: 2}})
+      seen.push(again("a", "b"), again("other", "other"))
+      job({1: "other", 2: "other"})
+      seen.push(again("other", "other"))
+      run.end(first, false)
+      run.clear()
+      for (const one of run.jobs) run.end(one, false)
+      return [...seen, again("a", "b")]
+    """
+    assert told(code) == [
+        [False, False],
+        [False, True],
+        [False, False],
+        [True, True],
+        [False, False],
+        [True, True],
+    ]
+
+
 def test_in_a_subgraph_each_has_a_state_of_its_own_and_the_node_around_them_runs_too() -> None:
     code = """
       const first = job({"4:3": "a", "4:5": "b"})

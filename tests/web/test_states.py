@@ -217,6 +217,7 @@ def test_why_something_failed_is_said_in_node_and_row_until_it_is_mended(panel: 
     states(panel, turns[1:2], "failed")
     expect(panel.row(turns[1]).locator(".kontext-why")).to_contain_text("the marks are not JSON")
     editor.wait_for_info(turns[1], "Failed: the marks are not JSON")
+    expect(page.locator(".kontext-news")).to_contain_text("Turn 2, failed, the marks are not JSON")
     editor.change(turns[1], {"marks": ""})
     states(panel, turns[1:2], "new")
 

@@ -2,8 +2,12 @@
 /** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
 
 import { app } from "../../../scripts/app.js";
+import { resultOf } from "./node_picture.js";
 import { freeSpot } from "./place.js";
+import { placeOf, settingOf } from "./wires.js";
 import { t } from "./words.js";
+
+/** @typedef {import("./wires.js").Place} Place */
 
 const TURN = "KontextTurn";
 const EDIT = "KontextEdit";
@@ -13,6 +17,8 @@ const SHOWS_PICTURE = [TURN, EDIT, COMPARE, "KontextScript", "KontextPickTurn"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 const PICTURE = 260; // room for a picture below what can be set
+const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, for its text and a picture
+const TITLE = 30;
 const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
 const MOST_SEED = 2 ** 50;
 
@@ -32,7 +38,7 @@ export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
 export const hasChain = (node) => chainOutput(node) >= 0;
 
 /** Whether more turns can go on from a node: a chain comes out of it, or it is an edit whose result the next one takes. @param {Page.Node} node */
-export const isTurn = (node) => hasChain(node) || node.type === EDIT;
+export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT); // which is made before it has its type
 
 /** Whether there is a seed to change. @param {Page.Node} node */
 const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
@@ -98,8 +104,16 @@ export function asOneStep(change) {
 /** The height that a node will have once it shows its picture. @param {unknown} one */
 function grownHeight(one) {
   const node = /** @type {Page.Node} */ (one);
-  const waits = SHOWS_PICTURE.includes(String(node.type)) && !node.imgs?.length;
+  const shown = node.imgs?.length || resultOf(node, "images");
+  const waits = SHOWS_PICTURE.includes(String(node.type)) && !shown;
+  if (window.LiteGraph.vueNodesMode) return vueHeight(node) + (waits ? VUE_MORE : 0);
   return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
+}
+
+/** The height of a Vue node, which may be more than its size says. @param {Page.Node} node */
+function vueHeight(node) {
+  const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+  return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
 }
 
 /**
@@ -202,10 +216,14 @@ function atTheEnd(node, seen = new Set()) {
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
-/** Another seed. @param {Page.Node} node */
-function reroll(node) {
-  const seed = widgetOf(node, "seed");
+/** Another seed, where a run takes it from. @param {Page.Node} node @param {Place | null} [place] one of several that show it */
+function reroll(node, place = placeOf(node)) {
+  const seed = place && settingOf(place, "seed");
   if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
+  else {
+    const detail = t("The seed comes by a wire: change it where the wire begins.");
+    app.extensionManager.toast.add({ severity: "info", summary: t("Re-roll"), detail, life: 4000 });
+  }
 }
 
 /** Whether one node's chain has gone through another. @param {Page.Node} node @param {Page.Node} earlier */
@@ -255,7 +273,7 @@ function compare(nodes) {
  * @property {string} icon
  * @property {string} need what to select first
  * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it cannot be
- * @property {(nodes: Page.Node[]) => void} run
+ * @property {(nodes: Page.Node[], place?: Place) => void} run of a single one also its place, where that is known
  */
 
 const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
@@ -290,7 +308,7 @@ export const ACTIONS = [
     icon: "pi-refresh",
     need: "Select a Kontext node with a seed first.",
     fitting: firstThat(hasSeed),
-    run: ([node]) => node && reroll(node),
+    run: ([node], place) => node && reroll(node, place),
   },
   {
     id: "Kontext.Compare",
@@ -309,10 +327,10 @@ export const ACTIONS = [
 /** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
 export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
 
-/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @returns {boolean} whether it was done */
-export function runOn(action, nodes) {
+/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @param {Place} [place] of a single one @returns {boolean} whether it was done */
+export function runOn(action, nodes, place) {
   const found = action.fitting(nodes);
-  if (found.length) asOneStep(() => action.run(found));
+  if (found.length) asOneStep(() => action.run(found, place));
   else
     app.extensionManager.toast.add({
       severity: "info",

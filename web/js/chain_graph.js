@@ -8,7 +8,7 @@ import { addressOf, pictureOf } from "./node_picture.js";
 import { feedOf } from "./passing.js";
 import { shownRun } from "./run_watch.js";
 import { Signatures } from "./signature.js";
-import { beginOf, everyPlace, idOf, isOff } from "./wires.js";
+import { beginOf, everyPlace, idOf, isOff, settingOf } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
 
@@ -67,9 +67,10 @@ export const isWired = (node, name) => node.inputs?.[inputOf(node, name)]?.link 
 /** Whether a node has an instruction of its own. @param {Page.Node} node */
 export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));
 
-/** @param {Page.Node} node @returns {[number | null, string]} */
-function turnsAndWords(node) {
-  if (isEditable(node)) return [1, isWired(node, "instruction") ? "…" : textOf(node, "instruction")];
+/** @param {Place} place @returns {[number | null, string]} */
+function turnsAndWords(place) {
+  const { node } = place;
+  if (isEditable(node)) return [1, String((settingOf(place, "instruction") ?? { value: "…" }).value ?? "")];
   if (node.type === "KontextScript") {
     const lines = linesOf(textOf(node, "script"));
     return isWired(node, "script") ? [null, "…"] : [lines.length, lines.join(" · ")];
@@ -81,9 +82,9 @@ function turnsAndWords(node) {
 /** @param {Place} place @param {Signatures} signatures @returns {Turn} */
 function turnOf(place, signatures) {
   const { node } = place;
-  const [turns, instruction] = turnsAndWords(node);
+  const [turns, instruction] = turnsAndWords(place);
   const off = isOff(place);
-  const seed = widgetOf(node, "seed")?.value;
+  const seed = settingOf(place, "seed")?.value;
   const title = String(node.title ?? "");
   const plain = [node.constructor?.title, node.type].includes(title) || NUMBERED.test(title);
   const drawn = drawnBefore(place);

@@ -2,14 +2,15 @@
 /** The chain panel: the turns of the graph as a tree, and the chosen one before and after. */
 
 import { app } from "../../../scripts/app.js";
-import { ACTIONS, asOneStep, runOn, selected, widgetOf } from "./actions.js";
+import { ACTIONS, asOneStep, runOn, selected } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
-import { isWired, jumpTo, openGraphOf, readTurns } from "./chain_graph.js";
+import { isEditable, jumpTo, openGraphOf, readTurns } from "./chain_graph.js";
 import { listenToPanel } from "./chain_keys.js";
 import { ChainRow, make } from "./chain_row.js";
 import { startChain } from "./chain_start.js";
 import { Shape } from "./chain_tree.js";
 import { shownRun } from "./run_watch.js";
+import { settingOf } from "./wires.js";
 import { t } from "./words.js";
 
 const THUMBNAILS = "Kontext.ChainPanel.Thumbnails";
@@ -152,8 +153,7 @@ export class Panel {
       const kind = turn.off ? "off" : state.kind;
       const before = this.kinds.get(id);
       this.kinds.set(id, kind);
-      const redone = kind === "new" || kind === "outdated" || kind === "failed";
-      toRun.set(chain, (toRun.get(chain) ?? 0) + Number(redone));
+      toRun.set(chain, (toRun.get(chain) ?? 0) + Number(state.again && !turn.off));
       if (kind === "running" && before !== kind && follow) row.element.scrollIntoView({ block: "nearest" });
       // What runs quickly was never drawn as running.
       if ((kind === "failed" || kind === "finished") && before !== undefined && before !== kind)
@@ -267,7 +267,7 @@ export class Panel {
     const turn = this.turns.get(id);
     if (!turn) return;
     const { node } = turn;
-    if (name === "edit") return this.edit(id, node);
+    if (name === "edit") return this.edit(turn);
     const action = ACTIONS.find((one) => one.id === name);
     if (!action) return;
     openGraphOf(turn);
@@ -275,16 +275,17 @@ export class Panel {
     runOn(
       action,
       name === "Kontext.Compare" && others.includes(node) && others.length === 2 ? others : [node],
+      turn.place,
     );
     this.focusNext = true;
     this.redraw();
   }
 
-  /** @param {string} id @param {Page.Node} node */
-  edit(id, node) {
-    const widget = widgetOf(node, "instruction");
-    if (!widget) return;
-    if (isWired(node, "instruction")) {
+  /** @param {Turn} turn */
+  edit({ id, node, place }) {
+    if (!isEditable(node)) return;
+    const widget = settingOf(place, "instruction");
+    if (!widget) {
       const detail = t("The instruction comes by a wire: change it where the wire begins.");
       app.extensionManager.toast.add({
         severity: "info",

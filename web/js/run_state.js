@@ -18,6 +18,7 @@
  * @typedef {object} State
  * @property {Kind} kind
  * @property {number} part of its work that is done, 0 to 1
+ * @property {boolean} again whether it takes one more run to make what is asked of it now
  * @property {string} why it failed, in one sentence
  * @property {Result | null} result its last, also where that is out of date
  */
@@ -59,7 +60,14 @@ export class RunState {
   /** How far a node is. @param {string} id @param {string} signature of all that it depends on now @returns {State} */
   of(id, signature) {
     const result = this.results.get(id) ?? null;
-    const state = (/** @type {Kind} */ kind, part = 0, why = "") => ({ kind, part, why, result });
+    const queued = [...this.jobs].some(
+      ({ running, waiting, wanted }) =>
+        (running.has(id) || waiting.has(id)) && wanted.get(id)?.signature === signature,
+    );
+    const state = (/** @type {Kind} */ kind, part = 0, why = "") => {
+      const again = kind !== "finished" && !(queued && ["running", "waiting"].includes(kind));
+      return { kind, part, again, why, result };
+    };
     for (const { running } of this.jobs) if (running.has(id)) return state("running", running.get(id));
     const failure = this.failures.get(id);
     if (failure && (failure.signature ?? signature) === signature) return state("failed", 0, failure.why);

@@ -3,7 +3,7 @@
 
 import { widgetOf } from "./actions.js";
 import { feedOf } from "./passing.js";
-import { everyPlace, idOf, wallValue } from "./wires.js";
+import { everyPlace, idOf, settingOf, wallWidget } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
 /** @typedef {import("./run_state.js").Wanted} Wanted */
@@ -45,7 +45,8 @@ export class Signatures {
     const set = (place.node.widgets ?? []).filter(
       (one) => one.name && one.options?.serialize !== false && !wired.has(one.name),
     );
-    return digest(JSON.stringify([place.node.type, set.map((one) => [one.name, one.value]), [...wired]]));
+    const settings = set.map((one) => [one.name, (settingOf(place, one.name) ?? one).value]);
+    return digest(JSON.stringify([place.node.type, settings, [...wired]]));
   }
 }
 
@@ -54,7 +55,8 @@ function feedsOf(place) {
   return (place.node.inputs ?? []).flatMap((input, slot) => {
     if (input.link == null) return [];
     const { origin } = feedOf(place, slot);
-    const value = origin ? null : (wallValue(place, slot) ?? null);
+    const own = origin || widgetOf(place.node, input.name);
+    const value = own ? null : (wallWidget(place, slot)?.value ?? null);
     return origin || value !== null ? [{ name: input.name, origin, value }] : [];
   });
 }
@@ -66,11 +68,11 @@ export function wantedNow() {
   const wanted = new Map();
   for (const place of everyPlace()) {
     if (!String(place.node.comfyClass).startsWith("Kontext")) continue;
-    const seed = widgetOf(place.node, "seed")?.value;
+    const seed = settingOf(place, "seed")?.value;
     wanted.set(idOf(place), {
       signature: signatures.of(place),
       seed: typeof seed === "number" ? seed : null,
-      words: String(widgetOf(place.node, "instruction")?.value ?? ""),
+      words: String(settingOf(place, "instruction")?.value ?? ""),
     });
   }
   return wanted;

@@ -2,7 +2,7 @@
 /** Where wires begin, past nodes that only lead them round and through the walls of subgraphs. */
 
 import { app } from "../../../scripts/app.js";
-import { graphOf } from "./actions.js";
+import { graphOf, inputOf, widgetOf } from "./actions.js";
 
 /**
  * @typedef {object} Place A node, and the node that shows the subgraph it lies in.
@@ -52,17 +52,24 @@ export function beginOf(place, slot, seen = new Set()) {
   return found ? { ...found, wire: Number(wire) } : null;
 }
 
-/** The value that a wire hands in which begins at a widget of the node around: the subgraph shows it there. @param {Place} place @param {number} slot @returns {unknown} undefined where it does not */
-export function wallValue(place, slot) {
+/** The widget of the node around at which the wire into an input begins: the subgraph shows it there. @param {Place} place @param {number} slot @returns {ReturnType<typeof widgetOf>} undefined where it does not */
+export function wallWidget(place, slot) {
   const { host, node } = place;
   const wire = node.inputs?.[slot]?.link;
   const graph = /** @type {Graph} */ (graphOf(node));
   const link = wire == null || !host ? null : graph.getLink(wire);
   if (!link || !host || String(link.origin_id) !== String(graph.inputNode?.id)) return undefined;
   const input = host.node.inputs[link.origin_slot];
-  if (input?.link != null) return wallValue(host, link.origin_slot);
+  if (input?.link != null) return wallWidget(host, link.origin_slot);
   const names = [input?.widget?.name, input?.name];
-  return host.node.widgets?.find((one) => names.includes(one.name))?.value;
+  return host.node.widgets?.find((one) => names.includes(one.name));
+}
+
+/** The widget that a run takes a setting of a node from: its own, or the one that the subgraph around it shows; undefined where another node hands it in. @param {Place} place @param {string} name */
+export function settingOf(place, name) {
+  const slot = inputOf(place.node, name);
+  const wired = place.node.inputs?.[slot]?.link != null;
+  return wired ? wallWidget(place, slot) : widgetOf(place.node, name);
 }
 
 /** Where a node lies; of several nodes that show its subgraph the first. @param {Page.Node} node @returns {Place | null} */
