@@ -295,7 +295,7 @@ def test_a_picture_is_a_chain_without_turns(run: Run, two: Any, folders: SimpleN
     assert run("KontextChainSheet", chain=start).args[0].shape[0] == 1
     assert run("KontextCompare", chain=picture(128, 128), other=two).ui["text"][0].endswith("share no turn")
     assert (run("KontextPickTurn", chain=clear, turn=0)[1] == 1).all(), "what is transparent is white"
-    with pytest.raises(ValueError, match="it must be a chain"):
+    with pytest.raises(ValueError, match="a batch of 2 pictures and a chain is of one"):
         run("KontextSaveChain", chain=torch.cat([start, start]))
 
 

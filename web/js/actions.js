@@ -342,4 +342,5 @@ export function runOn(action, nodes, place) {
 }
 
 /** The nodes that are selected on the canvas. */
-export const selected = () => /** @type {Page.Node[]} */ (Object.values(app.canvas.selected_nodes ?? {}));
+export const selected = () =>
+  /** @type {Page.Node[]} */ ([...app.canvas.selectedItems].filter((item) => "inputs" in item));

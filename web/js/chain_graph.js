@@ -41,7 +41,7 @@ function inputBefore(node) {
     inputOf(node, "latent"),
     inputOf(node, "image"),
   ];
-  return all.find((slot) => inputs[slot]?.link != null) ?? -1;
+  return all.find((slot) => slot >= 0 && node.isInputConnected(slot)) ?? -1;
 }
 
 /** The node that a turn goes on from as it is drawn, past what only draws upon the picture. @param {Place} place */
@@ -62,7 +62,10 @@ function lastPicture(place) {
 const textOf = (node, name) => String(widgetOf(node, name)?.value ?? "");
 
 /** Whether a widget's value comes by a wire. @param {Page.Node} node @param {string} name */
-export const isWired = (node, name) => node.inputs?.[inputOf(node, name)]?.link != null;
+export function isWired(node, name) {
+  const slot = inputOf(node, name);
+  return slot >= 0 && node.isInputConnected(slot);
+}
 
 /** Whether a node has an instruction of its own. @param {Page.Node} node */
 export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));

@@ -15,7 +15,9 @@ export function pictureInto(node, name, seen = new Set()) {
   seen.add(source);
   const own = pictureOf(source);
   if (own) return own;
-  const before = (source.inputs ?? []).find((one) => one.link != null && one.type === "IMAGE");
+  const before = (source.inputs ?? []).find(
+    (one, slot) => one.type === "IMAGE" && source.isInputConnected(slot),
+  );
   return before ? pictureInto(source, before.name, seen) : "";
 }
 

@@ -40,7 +40,7 @@ export function feedOf(place, slot, seen = new Set()) {
 /** What feeds an input of a node in a run. @param {Page.Node} node @param {string} name @returns {Origin | null} */
 export function originInto(node, name) {
   const slot = inputOf(node, name);
-  const place = node.inputs?.[slot]?.link == null ? null : placeOf(node);
+  const place = slot >= 0 && node.isInputConnected(slot) ? placeOf(node) : null;
   return place && feedOf(place, slot).origin;
 }
 

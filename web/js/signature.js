@@ -53,7 +53,7 @@ export class Signatures {
 /** What feeds the inputs of a node that are wired. @param {Place} place */
 function feedsOf(place) {
   return (place.node.inputs ?? []).flatMap((input, slot) => {
-    if (input.link == null) return [];
+    if (!place.node.isInputConnected(slot)) return [];
     const { origin } = feedOf(place, slot);
     const own = origin || widgetOf(place.node, input.name);
     const value = own ? null : (wallWidget(place, slot)?.value ?? null);

@@ -41,13 +41,16 @@ export function* everyPlace(graph = rootGraph(), host = null) {
   }
 }
 
+/** The wire into an input in the graph around its node; a subgraph's own getInputLink gives the wire inside. @param {Page.Node} node @param {number} slot */
+const wireInto = (node, slot) => node.inputs?.[slot]?.link ?? null;
+
 /** Where the wire into an input begins, as it is drawn. @param {Place} place @param {number} slot @param {Set<string>} [seen] @returns {Origin | null} */
 export function beginOf(place, slot, seen = new Set()) {
   const key = `${idOf(place)} ${slot}`;
-  const wire = seen.has(key) ? null : place.node.inputs?.[slot]?.link;
+  const wire = seen.has(key) ? null : wireInto(place.node, slot);
   if (wire == null) return null;
   const graph = /** @type {Graph} */ (graphOf(place.node));
-  const link = graph.getLink(wire); // a subgraph's own getInputLink gives the wire inside
+  const link = graph.getLink(wire);
   const found = link && originOf(link, graph, place.host, seen.add(key));
   return found ? { ...found, wire: Number(wire) } : null;
 }
@@ -55,12 +58,12 @@ export function beginOf(place, slot, seen = new Set()) {
 /** The widget of the node around at which the wire into an input begins: the subgraph shows it there. @param {Place} place @param {number} slot @returns {ReturnType<typeof widgetOf>} undefined where it does not */
 export function wallWidget(place, slot) {
   const { host, node } = place;
-  const wire = node.inputs?.[slot]?.link;
+  const wire = wireInto(node, slot);
   const graph = /** @type {Graph} */ (graphOf(node));
   const link = wire == null || !host ? null : graph.getLink(wire);
   if (!link || !host || String(link.origin_id) !== String(graph.inputNode?.id)) return undefined;
   const input = host.node.inputs[link.origin_slot];
-  if (input?.link != null) return wallWidget(host, link.origin_slot);
+  if (input && host.node.isInputConnected(link.origin_slot)) return wallWidget(host, link.origin_slot);
   const names = [input?.widget?.name, input?.name];
   return host.node.widgets?.find((one) => names.includes(one.name));
 }
