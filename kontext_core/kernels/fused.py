@@ -3,7 +3,7 @@
 A program has one token: for norms and float8 its whole row, for queries and keys its heads. No gradients.
 Source: plain.py; triton-lang.org, language reference. See `plain` for arguments and results.
 """
-# pyright: basic
+# pyright: basic, reportOperatorIssue=false
 
 from collections.abc import Sequence
 from typing import Any, cast

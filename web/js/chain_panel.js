@@ -55,8 +55,8 @@ export class Panel {
     this.rows = new Map();
     /** @type {HTMLElement[]} */
     this.headings = [];
-    /** How far each turn was when it was drawn last. @type {Map<string, string>} */
-    this.kinds = new Map();
+    /** How far each turn was when it was drawn last. @type {Map<string, { kind: string, run: ReturnType<typeof shownRun>, result: object | null }>} */
+    this.drawn = new Map();
     /** @type {Row[]} */
     this.order = [];
     /** @type {Map<string, Turn>} */
@@ -151,15 +151,17 @@ export class Panel {
       const state = this.stateOf(turn);
       row.showState(state);
       const kind = turn.off ? "off" : state.kind;
-      const before = this.kinds.get(id);
-      this.kinds.set(id, kind);
+      const before = this.drawn.get(id);
+      this.drawn.set(id, { kind, run: shownRun(), result: state.result });
       toRun.set(chain, (toRun.get(chain) ?? 0) + Number(state.again && !turn.off));
-      if (kind === "running" && before !== kind && follow) row.element.scrollIntoView({ block: "nearest" });
-      // What runs quickly was never drawn as running.
-      if ((kind === "failed" || kind === "finished") && before !== undefined && before !== kind)
+      if (kind === "running" && before?.kind !== kind && follow)
+        row.element.scrollIntoView({ block: "nearest" });
+      // What runs quickly was never drawn as running; what an undo brings back was not made anew.
+      const isNews = before?.run === shownRun() && before.kind !== kind;
+      if (isNews && (kind === "failed" || (kind === "finished" && before.result !== state.result)))
         news.push([row.name, kind === "failed" ? t("failed") : t("finished"), state.why]);
     }
-    for (const id of this.kinds.keys()) if (!this.turns.has(id)) this.kinds.delete(id);
+    for (const id of this.drawn.keys()) if (!this.turns.has(id)) this.drawn.delete(id);
     for (const [chain, count] of toRun) this.heading(chain, count);
     if (news.length) this.news.textContent = news.map((one) => one.filter(Boolean).join(", ")).join("; ");
     this.drawCaption();
