@@ -1,0 +1,105 @@
+"""Rules of the source that no linter has: few places that swap weights, few words that say nothing, tests for each module.
+
+The numbers are ceilings of what is there; they may only fall.
+"""
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tools.paths import ROOT
+
+FOLDERS = ("kontext_core", "nodes", "tools")
+
+# Names that could stand for anything: how often each is bound in a folder.
+VAGUE = ("one", "found", "made", "said", "given", "wanted")
+MOST_VAGUE = {"kontext_core": 241, "nodes": 63, "tools": 40}
+
+# Who points parameters to other memory. Wherever that happens, what was kept of the weights is out of date.
+SWAP_DATA = {
+    "kontext_core/faster.py",
+    "kontext_core/pipeline.py",
+    "kontext_core/streaming.py",
+}
+MOST_MODULES = 45  # loose in kontext_core
+
+
+def sources(*folders: str) -> Iterator[tuple[str, str]]:
+    """Each file's path from the root, and its text."""
+    for folder in folders:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def bound_names(text: str) -> Iterator[str]:
+    """Variables and parameters, each time that they are bound."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.arg):
+            yield node.arg
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_vague_names_become_fewer(folder: str) -> None:
+    counts = Counter(name for _, text in sources(folder) for name in bound_names(text) if name in VAGUE)
+    assert counts.total() <= MOST_VAGUE[folder], f"choose a noun of the field: {dict(counts)}"
+
+
+def test_few_places_swap_the_memory_of_weights() -> None:
+    pattern = re.compile(r"\.data\s*=[^=]")
+    assert {file for file, text in sources("kontext_core", "nodes") if pattern.search(text)} == SWAP_DATA
+
+
+def test_what_is_in_force_for_a_thread_is_known() -> None:
+    variables = [
+        file for file, text in sources("kontext_core", "nodes") for _ in re.findall(r"ContextVar\(", text)
+    ]
+    assert variables == ["kontext_core/attention.py", "kontext_core/kernels/__init__.py"]
+    assert (
+        sum(len(re.findall(r"^\s+global \w", text, re.M)) for _, text in sources("kontext_core", "nodes"))
+        <= 1
+    )
+
+
+def test_loose_modules_become_fewer() -> None:
+    assert len(list((ROOT / "kontext_core").glob("*.py"))) <= MOST_MODULES
+
+
+# Functions of more than eight parameters, by file; kernels that Triton compiles take one for each stride.
+MANY_PARAMETERS = {
+    ("kontext_core/editor.py", "edit"),
+    ("kontext_core/editor.py", "sample"),
+    ("kontext_core/pipeline.py", "load"),
+    ("kontext_core/sampler.py", "denoise"),
+    ("nodes/edit.py", "execute"),
+    ("nodes/hosted.py", "denoise"),
+    ("nodes/load.py", "execute"),
+    ("nodes/reference.py", "execute"),
+    ("nodes/sample.py", "execute"),
+    ("nodes/turn.py", "execute"),
+}
+
+
+def many_parameters() -> Iterator[tuple[str, str]]:
+    """File and function, `self` and what comes by ** aside."""
+    for file, text in sources(*FOLDERS):
+        if file.startswith("kontext_core/kernels/fused"):
+            continue
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                if sum(argument.arg not in ("self", "cls") for argument in arguments) > 8:
+                    yield file, node.name
+
+
+def test_parameters_are_few() -> None:
+    assert set(many_parameters()) <= MANY_PARAMETERS
+
+
+def test_the_rules_see_files() -> None:
+    """Else all of them would hold."""
+    assert all(len(list(sources(folder))) > 10 for folder in FOLDERS)
