@@ -28,8 +28,8 @@ def _info(options: argparse.Namespace) -> int:
     """Answer for each file. Returns: 1 if one of them is bad."""
     with importing():
         from ..loading import inspect
-        from ..loading.checkpoint import first_few
         from ..loading.examine import not_finite, sha256
+        from ..loading.tensors import first_few
         from ..lora import inspect_lora
 
     def describe(file: Path) -> None:

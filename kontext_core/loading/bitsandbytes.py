@@ -14,7 +14,7 @@ import torch
 from ..errors import CheckpointError
 from ..packed.four_bits import FourBits, PackedFactors
 from ..strict_json import parse_object
-from .checkpoint import LazyTensor, Weights
+from .tensors import LazyTensor, Weights
 
 _STATE = ".quant_state.bitsandbytes__"
 _HELPERS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map")

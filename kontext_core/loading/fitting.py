@@ -12,10 +12,10 @@ from transformers import T5EncoderModel
 from ..errors import TooLittleMemoryError
 from ..residency import GIB, Beside, Host, Residency, beside_of, budget_bytes, residency, waiting
 from ..transformer import Transformer
-from .checkpoint import Weights
 from .hollow import hollow
 from .models import BLOCKS, T5_BLOCKS, put_in
 from .report import FileReport
+from .tensors import Weights
 
 AUTO = "auto"
 # By what each does to the velocity, the least first; None is as stored. int4 takes nf4's memory at a greater error.

@@ -3,17 +3,10 @@
 from pathlib import Path
 
 from ..errors import CheckpointError
-from .checkpoint import (
-    Weights,
-    check_index,
-    files_of_weights,
-    first_few,
-    is_one_model,
-    open_checkpoint,
-    others_in,
-)
+from .checkpoint import check_index, files_of_weights, is_one_model, open_checkpoint, others_in
 from .recognise import recognise
 from .report import FileReport
+from .tensors import Weights, first_few
 
 TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
 

@@ -21,8 +21,8 @@ from ..errors import CheckpointError
 from ..packed import PackedWeight
 from ..packed.float8 import FLOAT8, Float8
 from ..strict_json import parse_object
-from .checkpoint import LazyTensor, Weights, first_few
 from .foreign import TAKE
+from .tensors import LazyTensor, Weights, first_few
 
 _MARKER = "scaled_fp8"
 _FACTORS = (".scale_weight", ".weight_scale")

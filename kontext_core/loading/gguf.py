@@ -17,8 +17,8 @@ from torch import Tensor
 from ..errors import CheckpointError
 from ..packed.gguf import Blocks, dequantise
 from ..packed.iquants import WITH_TABLES
-from .checkpoint import LazyTensor, Weights
 from .gguf_header import Header, Stored, read_header
+from .tensors import LazyTensor, Weights
 
 _ORIGINAL_SHAPE = "comfy.gguf.orig_shape."
 _PLAIN = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

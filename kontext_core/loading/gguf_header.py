@@ -10,8 +10,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
 from ..packed.gguf import BLOCKS
-from .checkpoint import MOST_TENSORS, first_few
 from .foreign import AGAIN
+from .tensors import MOST_TENSORS, first_few
 
 # Tensor types: number in the file, name; and what a block of each is: numbers, bytes. Source: ggml.h, enum
 # ggml_type.

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..packed import PackedWeight, Whole
-from .checkpoint import LazyTensor, Weights, first_few
+from .tensors import LazyTensor, Weights, first_few
 
 MOST_LAYERS = 1024  # of one kind; FLUX.1 has 38
 

@@ -21,10 +21,10 @@ from ..packed.schemes import FULL, checked, fits, pack
 from ..transformer import Transformer
 from ..vae import VAE
 from ..vae_preview import PreviewDecoder
-from .checkpoint import LazyTensor, Weights, first_few
 from .folders import find
 from .hollow import hollow
 from .report import FileReport
+from .tensors import LazyTensor, Weights, first_few
 
 log = logging.getLogger(__name__)
 

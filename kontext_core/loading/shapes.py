@@ -9,8 +9,8 @@ from transformers import CLIPTextConfig, T5Config
 
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig, VAEConfig
 from ..errors import CheckpointError
-from .checkpoint import Weights
 from .keys import count
+from .tensors import Weights
 
 _Config = TypeVar("_Config", TransformerConfig, VAEConfig)
 _TextConfig = TypeVar("_TextConfig", CLIPTextConfig, T5Config)

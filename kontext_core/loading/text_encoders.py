@@ -18,11 +18,11 @@ from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
 from ..packed.schemes import checked
 from ..text import TextEncoders
-from .checkpoint import Weights
 from .folders import find
 from .hollow import hollow
 from .models import T5_BLOCKS, fill, own_dtype
 from .recognise import FileReport
+from .tensors import Weights
 from .tokenizers import FILES as TOKENIZERS
 from .tokenizers import Vocabulary, find_tokenizer, load_tokenizer
 

@@ -17,8 +17,8 @@ from ..packed import PackedWeight
 from ..packed.float8 import FLOAT8, Float8
 from ..packed.tiles import Tiles
 from ..strict_json import parse, parse_object
-from .checkpoint import LazyTensor, Weights
 from .foreign import TAKE
+from .tensors import LazyTensor, Weights
 
 NAMES = "tensor_names"
 _PART = "._weight_"

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..loading.checkpoint import LazyTensor, open_checkpoint
+from ..loading.checkpoint import open_checkpoint
 from ..loading.foreign import packed_as
+from ..loading.tensors import LazyTensor
 from .deltas import Delta, Hadamard, Kronecker, LowRank, WholeDifference
 from .peft_config import CONFIG_FILE, PeftConfig, read_configs
 from .roles import BESIDE, split

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from ..config import KONTEXT_DEV
-from ..loading.checkpoint import LazyTensor
+from ..loading.tensors import LazyTensor
 from .keys import Target
 
 Tensors = Mapping[str, LazyTensor]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config import KONTEXT_DEV
 from ..errors import CheckpointError, printable
-from ..loading.checkpoint import first_few
+from ..loading.tensors import first_few
 from .file import LoraFile, open_lora
 from .keys import PARTS, TITLES, Hit, Names, find, published_names
 from .others import looks_like, of_depth, of_shapes

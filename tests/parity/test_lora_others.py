@@ -11,8 +11,8 @@ from torch import nn
 
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import CheckpointError
-from kontext_core.loading.checkpoint import LazyTensor
 from kontext_core.loading.hollow import hollow
+from kontext_core.loading.tensors import LazyTensor
 from kontext_core.lora.file import LoraFile
 from kontext_core.lora.keys import published_names
 from kontext_core.lora.report import match

@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kontext_core.config import TransformerConfig, VAEConfig
-from kontext_core.loading.checkpoint import LazyTensor, Weights
+from kontext_core.loading.tensors import LazyTensor, Weights
 from kontext_core.positions import target_ids, text_ids
 from kontext_core.text import TextEncoders
 from kontext_core.train.text_models import tiny_text_models

@@ -14,10 +14,10 @@ from transformers import T5Config, T5EncoderModel
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.loading import fitting
-from kontext_core.loading.checkpoint import LazyTensor
 from kontext_core.loading.fitting import AUTO, BY_ERROR, Found, fit
 from kontext_core.loading.folders import find
 from kontext_core.loading.recognise import FileReport
+from kontext_core.loading.tensors import LazyTensor
 from kontext_core.pipeline import KINDS, Pipeline
 from kontext_core.residency import GIB, beside_of, residency
 from kontext_core.streaming import tensors_of

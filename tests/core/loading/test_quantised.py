@@ -66,7 +66,7 @@ def test_only_one_tensor_is_there_in_high_precision(
     import weakref
 
     from kontext_core.loading import models
-    from kontext_core.loading.checkpoint import LazyTensor
+    from kontext_core.loading.tensors import LazyTensor
 
     alive: list[weakref.ref[Tensor]] = []
     most = 0

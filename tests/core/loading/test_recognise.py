@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_transformer, load_vae
-from kontext_core.loading.checkpoint import Checkpoint, LazyTensor
+from kontext_core.loading.checkpoint import Checkpoint
 from kontext_core.loading.recognise import FileReport, recognise
+from kontext_core.loading.tensors import LazyTensor
 from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
 

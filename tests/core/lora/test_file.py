@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kontext_core.errors import CheckpointError
-from kontext_core.loading.checkpoint import LazyTensor
+from kontext_core.loading.tensors import LazyTensor
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.file import LoraFile
 from kontext_core.lora.keys import FORMATS, published_names
