@@ -6,6 +6,7 @@ with the border that it needs. Between steps the picture lies in the CPU's memor
 and at an eighth of the size the one attention, its queries a few at a time.
 """
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
 from typing import cast
@@ -104,6 +105,7 @@ def _with_room(
         except TooLittleMemoryError:
             pass
         # here and not above: there the error still held what the attempt had made
+        gc.collect()  # nor is it gone yet where an error holds itself by its traceback, as Python 3.13 has it
         torch.cuda.empty_cache()  # what it has left is in pieces of the wrong size
     log.info("the autoencoder works in tiles: %d pictures are too large to be taken whole", len(x))
     return torch.cat([tiled(one) for one in x.split(1)])

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
+# A shell that starts the tests in the background, or nohup, has these ignored in them, and in what they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-    # A shell that starts the tests in the background has Ctrl+C ignored in them, and in what they start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
