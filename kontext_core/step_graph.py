@@ -5,6 +5,7 @@ Off unless wished (`kernels.Wishes`), because recorded memory stays taken as lon
 Source: pytorch.org, CUDA semantics, CUDA Graphs.
 """
 
+import gc
 import logging
 from collections.abc import Callable
 from contextlib import suppress
@@ -132,6 +133,7 @@ class StepGraph:
         else:
             return Step(own, kept, row, result, replay)
         self.release()
+        gc.collect()  # an error may hold itself, and with it what the attempt had made
         torch.cuda.empty_cache()
         return None
 

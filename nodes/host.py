@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import functools
+import gc
 import inspect
 import json
 import logging
@@ -255,6 +256,7 @@ def explained(execute: Callable[..., _Result]) -> Callable[..., _Result]:
             except TooLittleMemoryError:
                 if not _others_loaded():
                     raise
+            gc.collect()  # an error may hold itself, and with it what the attempt had made
             management.unload_all_models()
             management.soft_empty_cache()
             return attempt()
