@@ -159,7 +159,7 @@ def test_a_pasted_turn_has_nothing_of_the_one_whose_number_it_has(panel: Panel) 
     panel.wait_for(*turns)
     states(panel, turns, "finished", "finished", "new")
     assert panel.row(turns[2]).locator("img").count() == 0
-    assert page.evaluate(_SHOWN, turns[2]) == []
+    page.wait_for_function(f"id => ({_SHOWN})(id).length === 0", arg=turns[2], timeout=PATIENCE_MS)
 
 
 def test_what_was_seen_of_a_turn_ends_with_its_run_when_that_is_cancelled(panel: Panel) -> None:
