@@ -18,4 +18,9 @@ def check_snapshot(name: str, value: Any) -> None:
         path.write_text(
             json.dumps(value, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8"
         )
-    assert json.loads(json.dumps(value)) == json.loads(path.read_text(encoding="utf-8"))
+    assert json.loads(json.dumps(value)) == read_snapshot(name)
+
+
+def read_snapshot(name: str) -> Any:
+    """The snapshot of this name."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
