@@ -34,6 +34,7 @@ from .icc import (
     rgb_profile,
     srgb_profile,
 )
+from .sentences import one_line
 
 if TYPE_CHECKING:
     from PIL import ImageCms
@@ -231,5 +232,4 @@ def _camera_wrote_adobe(picture: Image.Image) -> bool:
 
 
 def _warn(name: str, error: Exception) -> None:
-    reason = " ".join(str(error).split())
-    log.warning("%s: its colour profile is ignored (%s)", name, reason)
+    log.warning("%s: its colour profile is ignored (%s)", name, one_line(str(error)))

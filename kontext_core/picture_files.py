@@ -17,6 +17,7 @@ from .colour import CICP, ICCP, declared, greys_to_srgb, to_srgb
 from .errors import DAMAGED
 from .icc import Grey, srgb_profile
 from .png_chunks import TEXT_KINDS, Png, is_png
+from .sentences import one_line
 
 log = logging.getLogger(__name__)
 
@@ -166,7 +167,7 @@ def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
 
 
 def _unreadable(name: str, error: Exception) -> ValueError:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = one_line(str(error)) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
         reason = "its beginning is that of no picture, or damaged"
     return ValueError(f"{name} is not a picture that can be read ({reason})")

@@ -100,11 +100,6 @@ def select(model: str, **choices: str) -> Selection:
     return Selection(parts, tuple(notes))
 
 
-def parts_of(model: str, **choices: str) -> dict[str, Path]:
-    """Where every part of a model lies. Args and Raises: as for `select`."""
-    return select(model, **choices).parts
-
-
 def check_model(model: object) -> None:
     """Raise ValueError in one sentence if the loader cannot offer this model."""
     _place(values.text(model, "model"))

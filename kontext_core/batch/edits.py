@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..config import LAYOUTS
-from ..images import FITS
+from ..config import FITS, LAYOUTS
+from ..edit_settings import short
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
@@ -136,14 +136,14 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
         if key not in given:
             continue
         if not fits(given[key]):
-            raise ValueError(f"{key} is {_short(given[key])} and must be {allowed}")
+            raise ValueError(f"{key} is {short(given[key])} and must be {allowed}")
         settings[name] = given[key]
     if settings.get("cfg_scale", 1) != 1 and "negative_prompt" not in settings:
         raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
     chosen = given.get("id", _named(names, instructions, settings))
     if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
         raise ValueError(
-            f"the id {_short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
+            f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
             "beginning with a letter or digit, and not 'results' or a name that a system keeps for itself"
         )
     return BatchEdit(number, chosen, tuple(_inside(folder, name) for name in names), instructions, settings)
@@ -173,16 +173,11 @@ def _inside(folder: Path, name: str) -> Path:
         there = path.is_file()
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        raise ValueError(f"the picture {_short(name)} cannot be a file ({reason})") from error
+        raise ValueError(f"the picture {short(name)} cannot be a file ({reason})") from error
     if not path.is_relative_to(folder):
         raise ValueError(
-            f"the picture {_short(name)} lies outside of {folder}; name its folder with --pictures"
+            f"the picture {short(name)} lies outside of {folder}; name its folder with --pictures"
         )
     if not there:
-        raise ValueError(f"there is no picture {_short(name)} in {folder}")
+        raise ValueError(f"there is no picture {short(name)} in {folder}")
     return path
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

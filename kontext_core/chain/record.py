@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..cues import Mark, marks_from, marks_to
+from ..edit_settings import ALLOWED
 from ..editor import UsedLora
 from ..images import Placement, check_placement
 from ..json_values import Json, listing, number, read_json, record, shown, whole, whole_letters, words
@@ -28,7 +29,7 @@ from .thumbnails import Thumbnails, encode_thumbnails
 from .turns import Chain, Settings, Turn
 
 VERSION = 3  # 1 has no marks, 2 no LoRAs
-_SEEDS = -(2**63), 2**64 - 1  # as torch takes them
+_SEEDS = int(ALLOWED["seed"].low or 0), int(ALLOWED["seed"].high)
 _MOST_PX = 2**31 - 1  # of a side or a place; `check_placement` says what fits together
 _SAMPLED = 64  # previews that tell how much all will take
 _MOST_NUMBER = 1e300  # in settings and strengths: anything finite that anybody meant

@@ -11,6 +11,7 @@ import torch
 from ..config import TransformerConfig
 from ..errors import printable
 from ..packed.schemes import BYTES
+from ..sentences import one_line
 
 _MOST_SAID, _LONGEST_SAID = 24, 160  # lines and letters of the metadata
 
@@ -107,7 +108,7 @@ def _counts(kinds: Mapping[str, int]) -> str:
 
 
 def _short(text: str) -> str:
-    line = printable(" ".join(text.split()))
+    line = printable(one_line(text))
     return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} ..."
 
 

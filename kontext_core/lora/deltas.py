@@ -9,8 +9,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Shape = tuple[int, ...]
-
 
 class Delta(nn.Module):
     """A change, its scale left out. Its tensors are buffers of the dtype that the layer computes in."""

@@ -183,7 +183,7 @@ def test_auto_passes_over_what_it_does_not_take(
         return opened(path, *args, **options)
 
     monkeypatch.setattr(Path, "open", refused)
-    found = part("nodes.files").parts_of("mine.safetensors", vae="auto", clip_l="auto", t5xxl="auto")
+    found = part("nodes.files").select("mine.safetensors", vae="auto", clip_l="auto", t5xxl="auto").parts
     names = {path.name for name, path in found.items() if not name.startswith("tokenizer")}
     assert names == {"mine.safetensors", "x.safetensors", "a.safetensors", "b.safetensors"}
 

@@ -82,7 +82,7 @@ def test_auto_takes_the_largest_that_fits(
     )  # fmt: skip
     save_file(part("kontext_core.vae").VAE(narrow).state_dict(), placed / "vae" / "sd.safetensors")
     (placed / "vae" / "broken.safetensors").write_bytes(b"<html>")
-    found = files.parts_of("mine.safetensors", vae="auto", clip_l="auto", t5xxl="auto")
+    found = files.select("mine.safetensors", vae="auto", clip_l="auto", t5xxl="auto").parts
     assert {name: path.name for name, path in found.items()} == {
         "transformer": "mine.safetensors",
         "vae": "x.safetensors",
@@ -119,7 +119,7 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     larger = {key: value.double() for key, value in load_file(own).items()}
     save_file(larger, folder / f"{USUAL[choice]}other.safetensors", about)  # a name that only begins alike
     shutil.copy(own, folder / f"{USUAL[choice].upper()}-small.safetensors")
-    taken = files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]]
+    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]]
     assert taken.name == f"{USUAL[choice].upper()}-small.safetensors"
     assert said_of_auto(run) == [
         f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too, "
@@ -130,7 +130,7 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
 
     (folder / "sub").mkdir()
     shutil.copy(own, folder / "sub" / files.PARTS[choice][-1])
-    taken = files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]]
+    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]]
     assert taken == folder / "sub" / files.PARTS[choice][-1], "the one with just the usual name comes first"
     (folder / "link.safetensors").symlink_to(taken)
     [note] = said_of_auto(run)
@@ -178,7 +178,7 @@ def test_what_auto_would_take_loads(
         about = file.metadata()
     unusable = folder / f"{USUAL[choice]}.safetensors"
     save_file(change(load_file(own)), unusable, about)
-    assert files.parts_of("mine.safetensors", **{choice: "auto"})[files.PARTS[choice][0]] == own
+    assert files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]] == own
     assert said_of_auto(run) == []
     with pytest.raises(ValueError, match=unusable.name) as alone:
         run("KontextLoadModel", model="mine.safetensors", **{choice: unusable.name})
@@ -216,8 +216,10 @@ def test_parts_that_do_not_belong_together_are_refused_before_they_are_read(
 def test_chosen_files_win_over_auto(part: Callable[[str], Any], placed: Path) -> None:
     (placed / "vae" / "zz").mkdir()
     shutil.copy(placed / "vae" / "x.safetensors", placed / "vae" / "zz" / "y.safetensors")
-    found = part("nodes.files").parts_of(
-        "mine.safetensors", vae="zz/y.safetensors", clip_l="auto", t5xxl="auto"
+    found = (
+        part("nodes.files")
+        .select("mine.safetensors", vae="zz/y.safetensors", clip_l="auto", t5xxl="auto")
+        .parts
     )
     assert found["vae"] == placed / "vae" / "zz" / "y.safetensors"
 
@@ -237,7 +239,7 @@ def test_model_folder_deeper_down(part: Callable[[str], Any], models: Path, rand
     shutil.copytree(random_model, folder)
     files = part("nodes.files")
     assert files.models() == ["tiny (comes along)", "sub/mine/"]
-    assert files.parts_of("sub/mine/", vae="auto")["tokenizer"] == folder / "tokenizer"
+    assert files.select("sub/mine/", vae="auto").parts["tokenizer"] == folder / "tokenizer"
 
 
 def test_missing_model_is_refused_before_the_run(node_list: list[Any], models: Path) -> None:
