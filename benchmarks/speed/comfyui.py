@@ -5,7 +5,6 @@ machine without a network (the folder `comfy` of the tree is enough), and in the
 """
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -18,7 +17,7 @@ from torch import Tensor, nn
 
 from kontext_core.latents import pack, unpack
 from kontext_core.transformer import Transformer
-from tools.comfyui import VERSION
+from tools.comfyui import VERSION, named
 from tools.paths import ROOT, cache_folder
 
 from .models import Question
@@ -101,9 +100,9 @@ def comfyui(model: Transformer) -> ComfyFlux:
 
 def tree() -> Path:
     """Return the folder that holds `comfy`. Raises: UnavailableError."""
-    chosen = os.environ.get("COMFYUI_PATH")
+    chosen = named()
     folders = [
-        *([Path(chosen).expanduser()] if chosen else []), TRAVELS, cache_folder() / f"comfyui-{VERSION}"
+        *([chosen] if chosen else []), TRAVELS, cache_folder() / f"comfyui-{VERSION}"
     ]  # fmt: skip
     for folder in folders:
         if (folder / "comfy" / "ldm" / "flux" / "model.py").is_file():
