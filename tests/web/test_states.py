@@ -214,7 +214,7 @@ def test_why_something_failed_is_said_in_node_and_row_until_it_is_mended(panel: 
     turns, editor = three_turns(panel), panel.editor
     editor.set(turns[1], {"marks": "{no marks"})
     editor.queue()
-    states(panel, turns[1:2], "failed")
+    states(panel, turns[:2], "finished", "failed")
     expect(panel.row(turns[1]).locator(".kontext-why")).to_contain_text("the marks are not JSON")
     editor.wait_for_info(turns[1], "Failed: the marks are not JSON")
     expect(page.locator(".kontext-news")).to_contain_text("Turn 2, failed, the marks are not JSON")

@@ -15,6 +15,7 @@ import { t } from "./words.js";
 
 const THUMBNAILS = "Kontext.ChainPanel.Thumbnails";
 const FOLLOW = "Kontext.ChainPanel.Follow";
+const NEWS_KEPT = 20;
 
 /** @typedef {import("./chain_tree.js").Row} Row */
 /** @typedef {import("./chain_graph.js").Turn} Turn */
@@ -34,7 +35,7 @@ export class Panel {
     this.list.setAttribute("aria-label", t("Turns of this graph"));
     this.list.setAttribute("aria-multiselectable", "true");
     this.news = make("kontext-news"); // said aloud, and not seen
-    this.news.setAttribute("role", "status");
+    this.news.setAttribute("role", "log"); // what follows soon replaces nothing that was not read out yet
     this.news.setAttribute("aria-live", "polite");
     this.empty = make("kontext-empty");
     this.start = make("kontext-start", "button");
@@ -55,7 +56,7 @@ export class Panel {
     this.rows = new Map();
     /** @type {HTMLElement[]} */
     this.headings = [];
-    /** How far each turn was when it was drawn last. @type {Map<string, { kind: string, run: ReturnType<typeof shownRun>, result: object | null }>} */
+    /** How far each turn was when it was drawn last. @type {Map<string, { kind: string, why: string, run: ReturnType<typeof shownRun>, result: object | null }>} */
     this.drawn = new Map();
     /** @type {Row[]} */
     this.order = [];
@@ -141,7 +142,6 @@ export class Panel {
   /** Only how far each turn is. */
   drawStates() {
     const follow = app.extensionManager.setting.get(FOLLOW) !== false;
-    const news = [];
     /** @type {Map<number, number>} how many of each chain a run would make */
     const toRun = new Map();
     for (const { id, chain } of this.order) {
@@ -152,19 +152,28 @@ export class Panel {
       row.showState(state);
       const kind = turn.off ? "off" : state.kind;
       const before = this.drawn.get(id);
-      this.drawn.set(id, { kind, run: shownRun(), result: state.result });
+      this.drawn.set(id, { kind, why: state.why, run: shownRun(), result: state.result });
       toRun.set(chain, (toRun.get(chain) ?? 0) + Number(state.again && !turn.off));
       if (kind === "running" && before?.kind !== kind && follow)
         row.element.scrollIntoView({ block: "nearest" });
       // What runs quickly was never drawn as running; what an undo brings back was not made anew.
-      const isNews = before?.run === shownRun() && before.kind !== kind;
-      if (isNews && (kind === "failed" || (kind === "finished" && before.result !== state.result)))
-        news.push([row.name, kind === "failed" ? t("failed") : t("finished"), state.why]);
+      if (before?.run !== shownRun()) continue;
+      const isOther = before.kind !== kind;
+      if (kind === "failed" && (isOther || before.why !== state.why))
+        this.say(row.name, t("failed"), state.why);
+      if (kind === "finished" && isOther && before.result !== state.result) this.say(row.name, t("finished"));
     }
     for (const id of this.drawn.keys()) if (!this.turns.has(id)) this.drawn.delete(id);
     for (const [chain, count] of toRun) this.heading(chain, count);
-    if (news.length) this.news.textContent = news.map((one) => one.filter(Boolean).join(", ")).join("; ");
     this.drawCaption();
+  }
+
+  /** Aloud, behind what is being said. @param {...string} parts of a sentence */
+  say(...parts) {
+    const line = make("", "p");
+    line.textContent = parts.filter(Boolean).join(", ");
+    this.news.append(line);
+    while (this.news.childElementCount > NEWS_KEPT) this.news.firstElementChild?.remove();
   }
 
   drawViewer() {
