@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .kernels import wishes
+from .kernels.options import wishes
 
 log = logging.getLogger(__name__)
 

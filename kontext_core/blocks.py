@@ -5,17 +5,16 @@ Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidde
 
 import math
 from collections.abc import Sequence
-from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .attention import KeyWeights, attention
-from .kernels import Kernels, chosen
-from .kernels.plain import Stream
+from .kernels.dispatch import chosen
+from .kernels.interface import Kernels, Stream
 from .kernels.side_stream import both
-from .packed.layer import PackedLinear, in_parts
+from .linear import split_forward
 
 
 def timestep_embedding(
@@ -153,7 +152,7 @@ class SingleBlock(nn.Module):
         kernels = chosen(x)
         shift, scale, gate = mod.unbind(1)
         normed = kernels.modulate(x, shift, scale, self.linear1)
-        qkv, mlp = _in_parts(self.linear1, normed, 3 * self.hidden_size, wanted)
+        qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, wanted)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         q, k, v = kernels.turned([self.norm.of(qkv)], pe)
         attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
@@ -201,17 +200,3 @@ def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:
         nn.GELU(approximate="tanh"),
         nn.Linear(mlp_hidden_dim, hidden_size),
     )
-
-
-def _in_parts(linear: nn.Module, x: Tensor, first: int, wanted: slice) -> tuple[Tensor, Tensor]:
-    """The first output features of a linear for all tokens, the others for those that are wanted.
-
-    What stands in a linear's place and knows no parts, as one with LoRAs beside it, computes all and is cut.
-    """
-    if wanted != slice(None):
-        if type(linear) is nn.Linear:
-            return in_parts(x, linear.weight, cast("Tensor | None", linear.bias), first, wanted)
-        if isinstance(linear, PackedLinear):
-            return linear.in_parts(x, first, wanted)
-    out = linear(x)
-    return out[..., :first], out[:, wanted, first:]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from .attention import KeyWeights
 from .attention_backends import ask_cudnn
 from .blocks import Modulation
-from .kernels.float8 import Float8Linear
+from .kernels.float8_linear import Float8Linear
 from .streaming import own_mode
 from .transformer import Transformer
 

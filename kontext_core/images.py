@@ -17,7 +17,6 @@ from .picture_files import (
 from .picture_files import from_file as from_file
 from .picture_files import from_pil as from_pil
 from .picture_files import to_pil as to_pil
-from .references import budget_size
 
 Size = tuple[int, int]  # (height, width) in pixels
 
@@ -59,6 +58,23 @@ def canvas_size(
     """
     size = _rounded_up(height_px, width_px) if fit == "none" else nearest_size(height_px, width_px, sizes)
     return size if most_tokens is None else budget_size(*size, most_tokens)
+
+
+def budget_size(height_px: int, width_px: int, most_tokens: int) -> tuple[int, int]:
+    """The largest size of about this shape, in multiples of 16 px, that has at most so many tokens.
+
+    Raises: ValueError if most_tokens < 1.
+    """
+    if most_tokens < 1:
+        raise ValueError(f"a reference of at most {most_tokens} tokens has none; give 1 or more")
+    height, width = -(-height_px // 16), -(-width_px // 16)
+    while height * width > most_tokens:
+        scale = (most_tokens / (height * width)) ** 0.5
+        shorter = max(int(height * scale), 1), max(int(width * scale), 1)
+        if shorter == (height, width):  # both sides are as short as rounding makes them
+            shorter = (height - 1, width) if height >= width else (height, width - 1)
+        height, width = shorter
+    return height * 16, width * 16
 
 
 def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tensor, Placement]:

@@ -69,7 +69,7 @@ class ModelOptions:
 
     def load(self) -> "Pipeline":
         """Load the model, with its LoRAs. Raises: as `Pipeline.load` and `Pipeline.with_loras`."""
-        from .kernels import Wishes
+        from .kernels.options import Wishes
         from .pipeline import Pipeline
 
         if self.attention not in (_AUTO, *BACKENDS):

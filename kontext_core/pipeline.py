@@ -22,7 +22,7 @@ from .errors import explained_memory
 from .faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
 from .host_memory import free_bytes, free_host_bytes
 from .images import to_pil
-from .kernels import Wishes, wishing
+from .kernels.options import Wishes, wishing
 from .loading import load_text_encoders, load_transformer, load_vae
 from .loading.fitting import AUTO, fit
 from .loading.folders import TINY as TINY

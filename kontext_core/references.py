@@ -114,23 +114,6 @@ def corners_of(
     return [next(by_layout) if own is None else own for _, own in references]
 
 
-def budget_size(height_px: int, width_px: int, most_tokens: int) -> tuple[int, int]:
-    """The largest size of about this shape, in multiples of 16 px, that has at most so many tokens.
-
-    Raises: ValueError if most_tokens < 1.
-    """
-    if most_tokens < 1:
-        raise ValueError(f"a reference of at most {most_tokens} tokens has none; give 1 or more")
-    height, width = -(-height_px // 16), -(-width_px // 16)
-    while height * width > most_tokens:
-        scale = (most_tokens / (height * width)) ** 0.5
-        shorter = max(int(height * scale), 1), max(int(width * scale), 1)
-        if shorter == (height, width):  # both sides are as short as rounding makes them
-            shorter = (height - 1, width) if height >= width else (height, width - 1)
-        height, width = shorter
-    return height * 16, width * 16
-
-
 def region_tokens(mask: Tensor, size: HeightWidth) -> Tensor:
     """A mask (H, W) in [0, 1] over a whole picture as a region of (height, width) tokens: all that it touches.
 

@@ -22,14 +22,3 @@ def rotary_table(ids: Tensor, axes_dim: tuple[int, ...], theta: int) -> Tensor:
         dim=-1,
     )
     return torch.complex(angles.cos().float(), angles.sin().float()).to(ids.device)
-
-
-def rotate(x: Tensor, table: Tensor) -> Tensor:
-    """Turn interleaved pairs of channels by the table's angles, in float32.
-
-    Args: x (B, L, ..., D); table (B or 1, L, D / 2), see `rotary_table`.
-    Returns: x's shape and dtype.
-    """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    table = table.view(*table.shape[:2], *[1] * (pairs.ndim - 3), table.shape[-1])
-    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

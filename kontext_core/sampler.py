@@ -16,7 +16,7 @@ from .attention import key_weights
 from .config import Layout
 from .edit_settings import ALLOWED, EditSettings
 from .errors import check_finite
-from .kernels import wishes
+from .kernels.options import wishes
 from .latents import pack, unpack
 from .positions import target_ids, text_ids
 from .references import Reference, ReferenceLatents, place

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .attention import KeyWeights, is_exchanging
 from .blocks import Modulation
-from .kernels import wishes
+from .kernels.options import wishes
 from .transformer import ModulationTable, Prepared, Transformer
 
 log = logging.getLogger(__name__)

@@ -189,7 +189,7 @@ def _load(
     speed: str,
     attention: str,
 ) -> Pipeline:
-    from ..kontext_core.kernels import Wishes
+    from ..kontext_core.kernels.options import Wishes
     from .managed import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever

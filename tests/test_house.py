@@ -58,7 +58,7 @@ def test_what_is_in_force_for_a_thread_is_known() -> None:
     variables = [
         file for file, text in sources("kontext_core", "nodes") for _ in re.findall(r"ContextVar\(", text)
     ]
-    assert variables == ["kontext_core/attention.py", "kontext_core/kernels/__init__.py"]
+    assert variables == ["kontext_core/attention.py", "kontext_core/kernels/options.py"]
     assert (
         sum(len(re.findall(r"^\s+global \w", text, re.M)) for _, text in sources("kontext_core", "nodes"))
         <= 1

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core import kernels
-from kontext_core.kernels import Wishes, wishing
+from kontext_core.kernels import dispatch
+from kontext_core.kernels.options import Wishes, wishing
 from kontext_core.transformer import Transformer
 
 from ..speed.__main__ import EXACT_TIMES
@@ -89,7 +89,7 @@ def _errors(model: Transformer, asked: Question, expected: Tensor, most: float) 
     """Of both forms, and whether the fused one's is at most so many times the plain one's."""
     with wishing(Wishes(kernels="plain")):
         plain = _distance(_velocity(model, asked), expected)
-    form: Any = kernels.chosen(model.img_in.weight)
+    form: Any = dispatch.chosen(model.img_in.weight)
     fused = _distance(_velocity(model, asked), expected)
     verdict = "exact" if fused <= most * plain else "NOT EXACT"
     return {"form": form.__name__.rpartition(".")[2], "plain": plain, "fused": fused, "verdict": verdict}

@@ -29,7 +29,7 @@ from torch import Tensor
 
 from kontext_core.attention_backends import chosen_backend
 from kontext_core.cli.options import positive
-from kontext_core.kernels import runs_fused
+from kontext_core.kernels.dispatch import runs_fused
 from kontext_core.step_graph import release_graphs
 
 from . import report

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from . import Kernels, plain
-from .float8 import Float8Linear, Rows
+from . import plain
+from .float8_rows import Float8Reader, Rows
+from .interface import Kernels
 
 FLOAT8_CARDS = (8, 9)  # and later
 _COARSE = 5.0  # so much further apart may rows in float8 be, where a rounding before goes either way
@@ -92,13 +93,13 @@ def _results(
         results.append(kernels.add_gated(large, torch.ones_like(gate), large))
     if not float8:
         return results
-    narrow, wide, whole = (_reader(side) for side in (width, size.mlp, width + size.mlp))
+    reader = Float8Reader()  # of which only the kind counts
     packed: list[Tensor | Rows] = [
         kernels.packed(x),
-        kernels.modulate(x, shift, scale, narrow),
-        kernels.add_gated_modulated(x, gate, update, shift, scale, narrow)[1],
-        kernels.beside(x, mlp, whole),
-        kernels.activated(linear, x, wide),
+        kernels.modulate(x, shift, scale, reader),
+        kernels.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
+        kernels.beside(x, mlp, reader),
+        kernels.activated(linear, x, reader),
     ]
     return [*results, *(_as_rows(one) for one in packed)]
 
@@ -106,10 +107,3 @@ def _results(
 def _as_rows(result: Tensor | Rows) -> Rows:
     """What a reader in float8 makes of it, if that is not done yet."""
     return result if isinstance(result, Rows) else plain.packed(result)
-
-
-def _reader(width: int) -> Float8Linear:
-    """A linear of which only the kind counts."""
-    reader = Float8Linear.of(nn.Linear(width, 16, bias=False))
-    assert reader is not None
-    return reader

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from . import plain
-from .plain import Stream, add_gated, packed
+from .interface import Stream
+from .plain import add_gated, packed
 
 __all__ = ["activated", "add_gated", "add_gated_modulated", "beside", "modulate", "packed", "turned"]
 

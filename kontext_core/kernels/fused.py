@@ -14,8 +14,8 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
 from . import plain
-from .float8 import FLOAT8, Float8Linear, Rows
-from .plain import Stream
+from .float8_rows import FLOAT8, Float8Reader, Rows
+from .interface import Stream
 
 _HEAD_NUMBERS = 4096  # of queries or keys, in one program
 _ROW_PIECE = 4096  # numbers of a row in one program, where rows may be cut
@@ -152,12 +152,12 @@ def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tenso
 
 
 def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
-    return _beside(attended, mlp, attended.shape[-1], mlp.shape[-1], isinstance(reader, Float8Linear))
+    return _beside(attended, mlp, attended.shape[-1], mlp.shape[-1], isinstance(reader, Float8Reader))
 
 
 def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
     """Where the card's GEMM has tanh-GELU at its end, that; on the CPU it would be the exact GELU, and is not taken."""
-    if isinstance(reader, Float8Linear):
+    if isinstance(reader, Float8Reader):
         hidden = linear(x)
         return _beside(hidden, hidden, 0, hidden.shape[-1], True)
     if type(linear) is nn.Linear and x.is_cuda and x.dtype != torch.float32 and linear.bias is not None:
@@ -184,7 +184,7 @@ def _rows(
     reader: nn.Module | None,
 ) -> tuple[Tensor, Tensor | None]:
     """(x + gate * update or x, its modulated norm or None)."""
-    x, add, norm, pack = _dense(x), update is not None, scale is not None, isinstance(reader, Float8Linear)
+    x, add, norm, pack = _dense(x), update is not None, scale is not None, isinstance(reader, Float8Reader)
     batch, length, width = x.shape
     update = x if update is None else _dense(update)
     gate, shift, scale = (x if one is None else _dense(one) for one in (gate, shift, scale))

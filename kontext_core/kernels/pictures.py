@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from . import runs_fused, wishes
+from .dispatch import runs_fused
+from .options import wishes
 
 log = logging.getLogger(__name__)
 

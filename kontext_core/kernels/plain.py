@@ -10,11 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..rope import rotate
-from .float8 import Rows, pack_rows
-
-# What one stream brings to attention: qkv (B, L, 3, H, D), and the scales (D,) of its queries' and keys' RMS norm.
-Stream = tuple[Tensor, Tensor, Tensor]
+from .float8_rows import Rows, pack_rows
+from .interface import Stream
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
@@ -65,3 +62,14 @@ def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> 
 def packed(x: Tensor) -> Rows:
     """Numbers in float8 with a factor for each row of the last dimension."""
     return pack_rows(x)
+
+
+def rotate(x: Tensor, table: Tensor) -> Tensor:
+    """Turn interleaved pairs of channels by the table's angles, in float32.
+
+    Args: x (B, L, ..., D); table (B or 1, L, D / 2), see `rotary_table`.
+    Returns: x's shape and dtype.
+    """
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    table = table.view(*table.shape[:2], *[1] * (pairs.ndim - 3), table.shape[-1])
+    return torch.view_as_real(pairs * table).flatten(-2).to(x.dtype)

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from . import wishes
+from .options import wishes
 
 First = TypeVar("First")
 Second = TypeVar("Second")

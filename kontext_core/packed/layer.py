@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..linear import multiply_split
+
 
 class PackedWeight(nn.Module, ABC):
     """Some rows of a matrix in a packed form. Its buffers move with the model and keep their dtype.
@@ -76,20 +78,12 @@ class PackedLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.dequantise(x.dtype), cast("Tensor | None", self.bias))
 
-    def in_parts(self, x: Tensor, first: int, wanted: slice) -> tuple[Tensor, Tensor]:
-        """See the function; the weight is multiplied out once."""
-        return in_parts(x, self.dequantise(x.dtype), cast("Tensor | None", self.bias), first, wanted)
+    def split_forward(self, x: Tensor, first: int, tokens: slice) -> tuple[Tensor, Tensor]:
+        """See `SplitLinear`; the weight is multiplied out once."""
+        return multiply_split(x, self.dequantise(x.dtype), cast("Tensor | None", self.bias), first, tokens)
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, pieces={len(self.pieces)}"
-
-
-def in_parts(
-    x: Tensor, weight: Tensor, bias: Tensor | None, first: int, wanted: slice
-) -> tuple[Tensor, Tensor]:
-    """The first output features of a linear for all tokens x (B, L, in), the others for those that are wanted."""
-    biases = (None, None) if bias is None else (bias[:first], bias[first:])
-    return F.linear(x, weight[:first], biases[0]), F.linear(x[:, wanted], weight[first:], biases[1])
 
 
 def whole_state_dict(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from kontext_core import attention, attention_backends
 from kontext_core.attention_backends import BACKENDS, call, choose
-from kontext_core.kernels import Wishes, wishing
+from kontext_core.kernels.options import Wishes, wishing
 from tests.conftest import relative_error
 
 HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50 = (9, 0), (10, 0), (8, 9), (8, 0), (7, 5), (12, 0)

@@ -14,8 +14,9 @@ from kontext_core import faster
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
 from kontext_core.faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
-from kontext_core.kernels import Wishes, pictures, wishes, wishing
-from kontext_core.kernels.float8 import Float8Linear
+from kontext_core.kernels import float8_linear, pictures
+from kontext_core.kernels.float8_linear import Float8Linear
+from kontext_core.kernels.options import Wishes, wishes, wishing
 from kontext_core.latents import noise
 from kontext_core.lora import Lora
 from kontext_core.packed.layer import PackedLinear, Whole
@@ -226,7 +227,6 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
 @pytest.mark.parametrize("fails", ["raises", "is not finite"])
 def test_a_float8_product_is_tried_before_it_is_put_in(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A card may have the units and this PyTorch no product for it. On a CPU torch multiplies so too, in its own way."""
-    from kontext_core.kernels import float8
 
     card, cpu = torch.device("cuda", 0), torch.device("cpu")
     faster.try_float8(cpu, torch.bfloat16)
@@ -244,7 +244,7 @@ def test_a_float8_product_is_tried_before_it_is_put_in(fails: str, monkeypatch: 
                 raise RuntimeError("Only multiplication of row-major matrices is supported\nmore of it")
             return torch.full((1, 1), torch.nan)
 
-        broken.setattr(float8, "card_product", product)
+        broken.setattr(float8_linear, "card_product", product)
         reason = (
             "Only multiplication of row-major matrices is supported"
             if fails == "raises"

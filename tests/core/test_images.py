@@ -10,6 +10,7 @@ from kontext_core.config import PREFERRED_SIZES
 from kontext_core.images import (
     FITS,
     Placement,
+    budget_size,
     canvas_size,
     check_image,
     check_placement,
@@ -288,3 +289,28 @@ def test_a_mask_over_a_long_picture_that_is_cropped_is_made_where_it_is_seen_onl
     assert covered[:, : 1568 // 2 - 68].sum() == 0
     assert covered[:, 1568 // 2 + 68 :].min() == 1
     assert place.width > 10**6
+
+
+@pytest.mark.parametrize(
+    ("size", "most", "expected"),
+    [
+        ((1024, 1024), 4096, (1024, 1024)),
+        ((1024, 1024), 1024, (512, 512)),
+        ((1000, 1000), 5000, (1008, 1008)),
+        ((512, 2048), 1024, (256, 1024)),
+        ((16, 16), 1, (16, 16)),
+        ((2048, 32), 3, (48, 16)),
+    ],
+)
+def test_budgets(size: tuple[int, int], most: int, expected: tuple[int, int]) -> None:
+    assert budget_size(*size, most) == expected
+
+
+def test_a_budget_always_ends_within_itself() -> None:
+    for height in (16, 100, 999, 5000):
+        for width in (16, 333, 4096):
+            for most in (1, 2, 7, 100, 4096):
+                rows, columns = (side // 16 for side in budget_size(height, width, most))
+                assert 1 <= rows * columns <= most
+    with pytest.raises(ValueError, match="at most 0 tokens has none"):
+        budget_size(16, 16, 0)

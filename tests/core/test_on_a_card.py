@@ -14,10 +14,11 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.speed.models import random_vae
-from kontext_core import attention, kernels, step_graph, vae_tiles
+from kontext_core import attention, step_graph, vae_tiles
 from kontext_core.config import FLUX_VAE
 from kontext_core.faster import compile_blocks, multiply_in_float8
-from kontext_core.kernels import Wishes, check, wishing
+from kontext_core.kernels import check, dispatch, plain
+from kontext_core.kernels.options import Wishes, wishing
 from kontext_core.latents import noise
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
@@ -152,9 +153,9 @@ def test_a_forward_in_float8(device: str) -> None:
 def test_fused_kernels_at_the_published_sizes(device: str, dtype: torch.dtype) -> None:
     """4,608 rows of 3072, 12288 and 15360 numbers, with readers in float8."""
     sizes = (*check.SIZES, check.Size(1, 4606, 24, 128, 12288)) if is_card(device) else check.SIZES[:1]
-    form = kernels._fused() if is_card(device) else kernels.plain
+    form = dispatch._fused() if is_card(device) else plain
     assert check.difference(form, torch.device(device), dtype, sizes) < 0.01
-    assert not is_card(device) or kernels.runs_fused(torch.device(device), dtype)
+    assert not is_card(device) or dispatch.runs_fused(torch.device(device), dtype)
 
 
 @on_each

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from kontext_core.latents import pack
 from kontext_core.positions import layout_ids, reference_ids
-from kontext_core.references import ReferenceLatents, budget_size, place, region_tokens
+from kontext_core.references import ReferenceLatents, place, region_tokens
 from kontext_core.sampler import denoise
 from kontext_core.transformer import Transformer
 
@@ -101,31 +101,6 @@ def test_a_place_of_its_own(latents: Latents) -> None:
 def test_what_cannot_be(latents: Latents, options: dict[str, object], sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         ReferenceLatents(latents(4, 6), **options)
-
-
-@pytest.mark.parametrize(
-    ("size", "most", "expected"),
-    [
-        ((1024, 1024), 4096, (1024, 1024)),
-        ((1024, 1024), 1024, (512, 512)),
-        ((1000, 1000), 5000, (1008, 1008)),
-        ((512, 2048), 1024, (256, 1024)),
-        ((16, 16), 1, (16, 16)),
-        ((2048, 32), 3, (48, 16)),
-    ],
-)
-def test_budgets(size: tuple[int, int], most: int, expected: tuple[int, int]) -> None:
-    assert budget_size(*size, most) == expected
-
-
-def test_a_budget_always_ends_within_itself() -> None:
-    for height in (16, 100, 999, 5000):
-        for width in (16, 333, 4096):
-            for most in (1, 2, 7, 100, 4096):
-                rows, columns = (side // 16 for side in budget_size(height, width, most))
-                assert 1 <= rows * columns <= most
-    with pytest.raises(ValueError, match="at most 0 tokens has none"):
-        budget_size(16, 16, 0)
 
 
 def test_a_mask_marks_the_tokens_that_it_touches() -> None:

@@ -4,8 +4,9 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from kontext_core.kernels.plain import rotate
 from kontext_core.positions import layout_ids, reference_ids, target_ids
-from kontext_core.rope import rotary_table, rotate
+from kontext_core.rope import rotary_table
 
 AXES = (4, 6, 6)
 

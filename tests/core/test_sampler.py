@@ -11,7 +11,7 @@ from torch import Tensor
 
 from kontext_core import sampler
 from kontext_core.attention import key_weights
-from kontext_core.kernels import Wishes, wishing
+from kontext_core.kernels.options import Wishes, wishing
 from kontext_core.latents import pack, unpack
 from kontext_core.pipeline import Pipeline
 from kontext_core.positions import layout_ids, target_ids, text_ids

@@ -11,7 +11,7 @@ from torch import Tensor
 from kontext_core import step_graph
 from kontext_core.attention import key_weights
 from kontext_core.blocks import Modulation
-from kontext_core.kernels import Wishes, wishing
+from kontext_core.kernels.options import Wishes, wishing
 from kontext_core.positions import target_ids, text_ids
 from kontext_core.step_graph import StepGraph
 from kontext_core.transformer import ModulationTable, Prepared, Transformer

@@ -5,8 +5,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core.kernels import float8, plain
-from kontext_core.kernels.float8 import Float8Linear
+from kontext_core.kernels import float8_linear, float8_rows, plain
+from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.plain import add_gated
 from kontext_core.packed import PackedLinear, Whole
 from kontext_core.transformer import Transformer
@@ -226,8 +226,8 @@ def test_the_last_block_asks_what_is_in_a_linears_place_once(
 
     counted(Swapped, "forward")
     counted(Whole, "dequantise")
-    counted(float8, "pack_rows")
-    monkeypatch.setattr(plain, "pack_rows", float8.pack_rows)
+    counted(float8_rows, "pack_rows")
+    monkeypatch.setattr(plain, "pack_rows", float8_rows.pack_rows)
     expected = model(**inputs(batch))[:, :N_TARGET]
     asked.clear()
     result = model(**inputs(batch), n_target=N_TARGET)
@@ -244,11 +244,11 @@ def test_in_float8_the_last_block_multiplies_what_is_read(
     block.linear1 = Float8Linear.of(block.linear1)
     seen: list[tuple[int, int]] = []
 
-    def watched(rows: float8.Rows, weight: Tensor, *given: Any) -> Tensor:
+    def watched(rows: float8_rows.Rows, weight: Tensor, *given: Any) -> Tensor:
         seen.append((rows.stored.shape[1], weight.shape[0]))
         return product(rows, weight, *given)
 
-    product = float8.product
-    monkeypatch.setattr(float8, "product", watched)
+    product = float8_rows.product
+    monkeypatch.setattr(float8_linear, "product", watched)
     model(**inputs(), n_target=N_TARGET)
     assert seen == [(5 + inputs()["img"].shape[1], 96), (N_TARGET, 128)]

@@ -15,9 +15,10 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime import interpreter
 
-from kontext_core import kernels
-from kontext_core.kernels import Wishes, fused, fused_pictures, pictures, plain, wishing
-from kontext_core.kernels.float8 import Float8Linear, Rows
+from kontext_core.kernels import dispatch, fused, fused_pictures, pictures, plain
+from kontext_core.kernels.float8_linear import Float8Linear
+from kontext_core.kernels.float8_rows import Rows
+from kontext_core.kernels.options import Wishes, wishing
 from kontext_core.positions import text_ids
 from kontext_core.transformer import Transformer
 from kontext_core.vae import VAE
@@ -282,19 +283,19 @@ def test_the_whole_model_in_float8() -> None:
 
 def test_training_keeps_the_plain_form() -> None:
     with wishing(FUSED):
-        assert kernels.chosen(torch.zeros(1)) is fused
+        assert dispatch.chosen(torch.zeros(1)) is fused
         with torch.enable_grad():
-            assert kernels.chosen(torch.zeros(1)) is plain
+            assert dispatch.chosen(torch.zeros(1)) is plain
 
 
 def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cpu")
-    kernels.runs_fused.cache_clear()
-    assert kernels.runs_fused(device)
-    kernels.runs_fused.cache_clear()
+    dispatch.runs_fused.cache_clear()
+    assert dispatch.runs_fused(device)
+    dispatch.runs_fused.cache_clear()
     monkeypatch.setattr(fused, "beside", lambda *_: plain.beside(*_) * 1.1)
-    assert not kernels.runs_fused(device)
-    kernels.runs_fused.cache_clear()
+    assert not dispatch.runs_fused(device)
+    dispatch.runs_fused.cache_clear()
     monkeypatch.setattr(fused, "beside", lambda *_: 1 / 0)
-    assert not kernels.runs_fused(device)
-    kernels.runs_fused.cache_clear()
+    assert not dispatch.runs_fused(device)
+    dispatch.runs_fused.cache_clear()

@@ -8,9 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core import kernels
-from kontext_core.kernels import check, pictures, plain
-from kontext_core.kernels.float8 import Rows
+from kontext_core.kernels import check, dispatch, pictures, plain
+from kontext_core.kernels.float8_rows import Float8Reader, Rows
 
 CPU = torch.device("cpu")
 NAMES = ("modulate", "add_gated", "add_gated_modulated", "turned", "beside", "activated", "packed")
@@ -52,7 +51,7 @@ def test_what_is_handed_to_readers_in_float8(name: str) -> None:
 
     def wrong(*given: Any) -> Any:
         result = function(*given)
-        readers = [one for one in given if hasattr(one, "pieces")]
+        readers = [one for one in given if isinstance(one, Float8Reader)]
         return scaled(result) if readers else result
 
     assert check.difference(form(**{name: wrong}), CPU, torch.bfloat16, SMALL) > 0.01
@@ -85,15 +84,15 @@ def test_the_published_widths_are_tried() -> None:
 def test_numbers_are_tried_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """Kernels that are wrong in float16 alone serve bfloat16."""
     card = torch.device("cuda", 0)
-    monkeypatch.setattr(kernels, "_fused", lambda: form())
+    monkeypatch.setattr(dispatch, "_fused", lambda: form())
     monkeypatch.setattr(
-        check, "difference", lambda form, device, dtype: 1.0 if dtype == torch.float16 else 0.0
+        dispatch, "difference", lambda form, device, dtype: 1.0 if dtype == torch.float16 else 0.0
     )
     monkeypatch.setattr(pictures, "difference", lambda device, dtype: 1.0 if dtype == torch.float32 else 0.0)
-    for cached in (kernels.runs_fused, pictures._runs):
+    for cached in (dispatch.runs_fused, pictures._runs):
         cached.cache_clear()
     halves = torch.bfloat16, torch.float16, torch.float32
-    assert [kernels.runs_fused(card, dtype) for dtype in halves] == [True, False, True]
+    assert [dispatch.runs_fused(card, dtype) for dtype in halves] == [True, False, True]
     assert [pictures._runs(card, dtype) for dtype in halves] == [True, False, False]
-    for cached in (kernels.runs_fused, pictures._runs):
+    for cached in (dispatch.runs_fused, pictures._runs):
         cached.cache_clear()

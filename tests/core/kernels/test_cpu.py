@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kontext_core import kernels
-from kontext_core.kernels import Wishes, check, cpu, plain, wishing
+from kontext_core.kernels import check, cpu, dispatch, plain
+from kontext_core.kernels.options import Wishes, wishing
 
 
 def test_same_numbers() -> None:
@@ -33,9 +33,9 @@ def test_gelu() -> None:
 
 def test_only_where_they_fit() -> None:
     x = torch.zeros(1)
-    assert kernels.chosen(x) is plain  # gradients
+    assert dispatch.chosen(x) is plain  # gradients
     with torch.no_grad():
-        assert kernels.chosen(x) is cpu
-        assert kernels.chosen(x.bfloat16()) is plain
+        assert dispatch.chosen(x) is cpu
+        assert dispatch.chosen(x.bfloat16()) is plain
         with wishing(Wishes(kernels="plain")):
-            assert kernels.chosen(x) is plain
+            assert dispatch.chosen(x) is plain

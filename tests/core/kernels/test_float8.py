@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.faster import multiply_in_float8
-from kontext_core.kernels.float8 import FLOAT8, Float8Linear, card_product, pack_rows, product
+from kontext_core.kernels.float8_linear import Float8Linear
+from kontext_core.kernels.float8_rows import FLOAT8, card_product, pack_rows, product
 from kontext_core.packed import PackedLinear, Whole, float8, integers
 from kontext_core.transformer import Transformer
 from tests.conftest import relative_error

@@ -9,8 +9,8 @@ from typing import Any, cast
 import pytest
 import torch
 
-from kontext_core import kernels
-from kontext_core.kernels import Wishes, plain, wishing
+from kontext_core.kernels import dispatch, plain
+from kontext_core.kernels.options import Wishes, wishes, wishing
 from tools import triton_interpreter
 from tools.paths import ROOT
 
@@ -54,23 +54,23 @@ def test_they_compile_for_cards(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_on_a_cpu_it_is_torch_alone() -> None:
-    chosen = cast("Any", kernels.chosen(torch.zeros(1)))
+    chosen = cast("Any", dispatch.chosen(torch.zeros(1)))
     assert not chosen.__name__.endswith("fused")
-    code = "import sys, torch; from kontext_core import kernels; kernels.chosen(torch.zeros(1)); "
+    code = "import sys, torch; from kontext_core.kernels import dispatch; dispatch.chosen(torch.zeros(1)); "
     code += "print('kontext_core.kernels.fused' in sys.modules)"  # torch for a GPU may import Triton itself
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert answer.stdout == "False\n"
     with wishing(Wishes(kernels="plain")):
-        assert kernels.chosen(torch.zeros(1)) is plain
+        assert dispatch.chosen(torch.zeros(1)) is plain
 
 
 @torch.no_grad()
 def test_what_cannot_run_is_not_used() -> None:
     """Where Triton is missing, or finds no card."""
-    kernels.runs_fused.cache_clear()
-    assert not kernels.runs_fused(torch.device("cpu"))
+    dispatch.runs_fused.cache_clear()
+    assert not dispatch.runs_fused(torch.device("cpu"))
 
 
 def test_unknown_forms_are_named() -> None:
@@ -80,8 +80,8 @@ def test_unknown_forms_are_named() -> None:
 
 def test_wishes_hold_within() -> None:
     with wishing(Wishes(kernels="plain", side_stream=True)):
-        assert kernels.wishes().side_stream
-    assert kernels.wishes() == Wishes()
+        assert wishes().side_stream
+    assert wishes() == Wishes()
 
 
 @pytest.mark.gpu
@@ -92,4 +92,4 @@ def test_on_the_card_at_hand(dtype: torch.dtype) -> None:
     device = torch.device("cuda")
     assert pictures.difference(device, dtype) < 0.01
     assert check.difference(fused, device, dtype) < 0.01
-    assert kernels.runs_fused(device)
+    assert dispatch.runs_fused(device)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from kontext_core.kernels import Wishes, side_stream, wishing
+from kontext_core.kernels import side_stream
+from kontext_core.kernels.options import Wishes, wishing
 
 
 @pytest.mark.parametrize("fails", ["", "first", "second"])
