@@ -7,9 +7,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from .edit_settings import ALLOWED, LORA_STRENGTH
+from .checks.ranges import LORA_STRENGTH, Allowed
+from .config import TINY
 
-TINY = "tiny"  # the model that comes along, by its name
 _LONGEST = 30  # letters of a wrong value that are repeated
 _UNPRINTABLE = re.compile(r"[\0\ud800-\udfff]")
 
@@ -43,13 +43,12 @@ def file_and_strength(text: str) -> tuple[Path, float]:
     return path(name if colon else text), strength
 
 
-def setting(name: str) -> Callable[[str], float]:
+def setting(allowed: Allowed) -> Callable[[str], float]:
     """Take a number that an edit depends on, within its own range.
 
     Args:
-        name: a field of `EditSettings`.
+        allowed: of `edit_settings.ALLOWED`.
     """
-    allowed = ALLOWED[name]
     low = 0.0 if allowed.low is None else allowed.low
     return whole_number(int(low), int(allowed.high)) if allowed.whole else number(low, allowed.high)
 

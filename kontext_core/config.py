@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
+TINY = "tiny"  # the model that comes along, by its name
 Layout = str
 LAYOUTS: tuple[Layout, ...] = ("offset", "index", "diagonal")
 FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")

@@ -5,47 +5,11 @@ from dataclasses import dataclass, field, fields
 from numbers import Integral, Real
 from typing import Any
 
+from .checks.ranges import Allowed
 from .config import FITS, LAYOUTS, SOLVERS
+from .sentences import short
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Allowed:
-    """What a setting may be.
-
-    Args:
-        low: least number; None: it is no number.
-        high: largest number.
-        whole: whether only whole numbers will do.
-        choices: the only texts that will do; empty: any.
-        optional: whether it may be None.
-    """
-
-    low: float | None = None
-    high: float = 0
-    whole: bool = False
-    choices: tuple[str, ...] = ()
-    optional: bool = False
-
-    def __str__(self) -> str:
-        if self.choices:
-            return f"one of {', '.join(self.choices)}"
-        if self.low is None:
-            return "a text"
-        low, high = (str(int(end)) if end == int(end) else f"{end:g}" for end in (self.low, self.high))
-        return f"a {'whole ' * self.whole}number from {low} to {high}"
-
-    def admits(self, value: Any) -> bool:
-        """Whether a value is allowed. A bool is no number, nor is NaN."""
-        if value is None:
-            return self.optional
-        if self.low is None:
-            return isinstance(value, str) and (not self.choices or value in self.choices)
-        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
-            return False
-        number: Any = value  # Python's or numpy's
-        return bool(self.low <= number <= self.high)
 
 
 def _setting(default: Any, allowed: Allowed) -> Any:
@@ -106,8 +70,6 @@ class EditSettings:
 # What a setting may be, by its name.
 ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
 
-LORA_STRENGTH = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
-
 
 def clean_prompt(prompt: Any) -> str:
     """Words as tokenizers take them: without white space around them, and without halves of characters.
@@ -124,12 +86,3 @@ def clean_prompt(prompt: Any) -> str:
     if halves := (len(raw) - len(whole.encode("utf-16"))) // 2:
         log.warning("left out of the prompt: %d broken characters, such as half of an emoji", halves)
     return whole.strip()
-
-
-def short(value: Any) -> str:
-    """A value in a message: no longer than a line, whatever it is."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -14,14 +14,12 @@ from .attention import KeyWeights
 from .attention_backends import ask_cudnn
 from .blocks import Modulation
 from .kernels.float8_linear import Float8Linear
-from .streaming import own_mode
 from .transformer import Transformer
 
 log = logging.getLogger(__name__)
 
 FLOAT8_CARDS = (8, 9)  # and later: those that multiply float8 with factors by rows
 SHAPES = 4  # that are compiled each for itself, of a kind of block
-SMALL_WEIGHT = 2**20  # numbers; larger products gain nothing, or lose
 
 
 def compile_blocks(transformer: Transformer, **options: Any) -> None:
@@ -114,23 +112,6 @@ def _structure(block: nn.Module) -> object:
     return modules, tensors, hooks
 
 
-def lay_out_for_cpu(transformer: Transformer) -> int:
-    """Let the weights of small linears lie in memory as a CPU's products read them, inputs first: the same numbers.
-
-    With up to some hundred tokens such a product is 1.07 to 1.45 times as fast (benchmarks.cpu_parts): no weight is turned first.
-    Shapes and names stay; only strides change, so that what saves weights has to make them contiguous.
-
-    Returns: how many there are now: none in another dtype than float32, or off the CPU.
-    """
-    count = 0
-    for module in transformer.modules():
-        if type(module) is nn.Linear and _is_small(module.weight):
-            with own_mode(module.weight):
-                module.weight.data = module.weight.data.t().contiguous().t()
-            count += 1
-    return count
-
-
 @torch.inference_mode(False)  # its weights are used in any mode
 def multiply_in_float8(transformer: Transformer, device: torch.device | None = None) -> int:
     """Put a `Float8Linear` in the place of the blocks' linears that can be one, but for the modulation's.
@@ -184,10 +165,6 @@ def try_float8(device: torch.device, dtype: torch.dtype) -> None:
             f"float8 products with a factor for each row do not run here, on {device} with PyTorch {torch.__version__} "
             f"({reason}): leave float8 out, or take a newer PyTorch"
         )
-
-
-def _is_small(weight: Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32 and weight.numel() <= SMALL_WEIGHT
 
 
 def _blocks(transformer: Transformer) -> list[nn.Module]:

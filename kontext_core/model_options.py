@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
-from .arguments import TINY
 from .attention_backends import BACKENDS
+from .config import TINY
 from .packed.schemes import FULL, SCHEMES
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
 from .errors import explained_memory
-from .faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
+from .faster import compile_blocks, multiply_in_float8
 from .host_memory import free_bytes, free_host_bytes
 from .images import to_pil
 from .kernels.options import Wishes, wishing
@@ -29,12 +29,12 @@ from .loading.folders import TINY as TINY
 from .loading.folders import find
 from .loading.matching import check_parts
 from .lora import Attached, Lora, LoraReport, with_loras
+from .memory.tensor_data import lay_out_for_cpu, move_to, tensors_of
 from .model_lock import lock_of
 from .packed.schemes import checked
 from .residency import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
 from .sampler import Callback, Options, Text, denoise
 from .step_graph import release_graphs
-from .streaming import own_mode, tensors_of
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE
@@ -215,10 +215,7 @@ class Pipeline(Editor):
         return [bare.transformer, *(network for view in bare._views for _, network in view.stages)]
 
     def _move(self, device: torch.device) -> None:
-        for tensor in self._staying():
-            if tensor.device != device:
-                with own_mode(tensor):
-                    tensor.data = tensor.data.to(device)
+        move_to(self._staying(), device)
 
     def _staying(self) -> list[Tensor]:
         """Weights that do not visit, and what LoRAs have put beside them."""

@@ -12,10 +12,11 @@ from torch import nn
 from .blocks import Modulation
 from .errors import TooLittleMemoryError
 from .latents import TOKEN_PX
+from .memory.tensor_data import tensors_of
 from .packed.layer import unpacking_bytes
 from .plan import PlannedReference, plan
 from .staging import Staging
-from .streaming import Carousel, Packet, Streaming, move_others, stream_blocks, tensors_of
+from .streaming import Carousel, Packet, Streaming, move_others, stream_blocks
 from .text import TextEncoders
 from .transformer import Transformer
 from .vae import VAE

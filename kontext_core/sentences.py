@@ -2,6 +2,7 @@
 
 import traceback
 from pathlib import Path
+from typing import Any
 
 EXPECTED = (
     OSError,
@@ -28,3 +29,12 @@ def sentence(error: BaseException) -> str:
 def one_line(text: str) -> str:
     """Put a text without line breaks."""
     return " ".join(text.split())
+
+
+def short(value: Any) -> str:
+    """A value in a message: no longer than a line, whatever it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -10,7 +10,7 @@ block through the small buffers of `staging` while one computes.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from .blocks import Modulation
+from .memory.tensor_data import move_to, point_to, tensors_of
 from .staging import Staging
 from .transformer import Transformer
 
@@ -66,11 +67,11 @@ class Packet:
     def point_to(self, memory: Tensor) -> None:
         """Args: memory: bytes that hold, or will hold, what `send` copies."""
         for tensor, view in zip(self.tensors, self._views(memory), strict=True):
-            tensor.data = view
+            point_to(tensor, view)
 
     def go_home(self) -> None:
         for tensor, home in zip(self.tensors, self._homes, strict=True):
-            tensor.data = home
+            point_to(tensor, home)
 
     def _parts(self) -> Iterator[tuple[int, Tensor]]:
         for (start, _), home in zip(self._places, self._homes, strict=True):
@@ -314,24 +315,7 @@ def stream_blocks(
 def move_others(model: nn.Module, device: torch.device, packets: Sequence[Packet]) -> None:
     """Move to the device what is in no packet."""
     visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
-    for tensor in tensors_of(model):
-        if id(tensor) not in visiting:
-            with own_mode(tensor):
-                tensor.data = tensor.data.to(device)
-
-
-def own_mode(tensor: Tensor) -> AbstractContextManager[object]:
-    """Be in or outside of inference mode, as when the tensor was made: only data of that mode can become its own."""
-    return torch.inference_mode(tensor.is_inference())
-
-
-def tensors_of(module: nn.Module, without: type[nn.Module] | None = None) -> list[Tensor]:
-    """Parameters and buffers of a module and of what is in it, each once. Args: without: modules to leave out."""
-    found: dict[int, Tensor] = {}
-    for one in _modules(module, without):
-        for tensor in (*one.parameters(recurse=False), *one.buffers(recurse=False)):
-            found[id(tensor)] = tensor
-    return list(found.values())
+    move_to([tensor for tensor in tensors_of(model) if id(tensor) not in visiting], device)
 
 
 def _is_dense(tensor: Tensor) -> bool:
@@ -344,9 +328,3 @@ def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
     return (
         memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
     )
-
-
-def _modules(module: nn.Module, without: type[nn.Module] | None) -> list[nn.Module]:
-    if without is not None and isinstance(module, without):
-        return []
-    return [module, *(one for child in module.children() for one in _modules(child, without))]

@@ -19,11 +19,7 @@ VAGUE = ("one", "found", "made", "said", "given", "wanted")
 MOST_VAGUE = {"kontext_core": 241, "nodes": 63, "tools": 40}
 
 # Who points parameters to other memory. Wherever that happens, what was kept of the weights is out of date.
-SWAP_DATA = {
-    "kontext_core/faster.py",
-    "kontext_core/pipeline.py",
-    "kontext_core/streaming.py",
-}
+SWAP_DATA = {"kontext_core/memory/tensor_data.py"}
 MOST_MODULES = 45  # loose in kontext_core
 
 

@@ -9,12 +9,13 @@ from torch import Tensor, nn
 
 from kontext_core.blocks import Modulation
 from kontext_core.latents import noise
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.packed import PackedLinear
 from kontext_core.packed.schemes import pack
 from kontext_core.residency import GIB, residency
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
-from kontext_core.streaming import Streaming, move_others, tensors_of
+from kontext_core.streaming import Streaming, move_others
 from kontext_core.transformer import Transformer
 
 from ..speed.cases import CONFIGURATIONS, Case

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..arguments import TINY
+from ..config import TINY
 from ..disk import whole
 from ..loading.checkpoint import files_of_weights
 from ..loading.folders import TINY as TINY_FOLDER

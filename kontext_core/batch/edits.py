@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..config import FITS, LAYOUTS
-from ..edit_settings import short
+from ..sentences import short
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)

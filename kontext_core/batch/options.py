@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ..arguments import count, path, setting
+from ..edit_settings import ALLOWED
 
 MOST_WORKERS = 1024
 ENGINES = ("processes", "ray")
@@ -22,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--steps",
-        type=setting("steps"),
+        type=setting(ALLOWED["steps"]),
         default=28,
         help="denoising steps where a line says nothing (28)",
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..arguments import count, path, setting
 from ..batch.options import add_options
+from ..edit_settings import ALLOWED
 from ..remote.follow import Line
 from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
@@ -32,14 +33,16 @@ def add_edit(commands: Subcommands) -> None:
     lora_option(edit)
     model_options(edit)
     loading_options(edit)
-    edit.add_argument("--steps", type=setting("steps"), default=28, help="denoising steps of a turn (28)")
+    edit.add_argument(
+        "--steps", type=setting(ALLOWED["steps"]), default=28, help="denoising steps of a turn (28)"
+    )
     edit.add_argument(
         "--guidance",
-        type=setting("guidance"),
+        type=setting(ALLOWED["guidance"]),
         default=2.5,
         help="distilled guidance (2.5), where the model has it",
     )
-    edit.add_argument("--seed", type=setting("seed"), default=0)
+    edit.add_argument("--seed", type=setting(ALLOWED["seed"]), default=0)
     edit.add_argument("--fit", default="crop", choices=("crop", "pad", "stretch", "none"))
     edit.add_argument(
         "--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given"

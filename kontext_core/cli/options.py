@@ -3,8 +3,9 @@
 import argparse
 from typing import TypeAlias
 
-from ..arguments import TINY, count, gib, model
+from ..arguments import count, gib, model
 from ..arguments import file_and_strength as file_and_strength
+from ..config import TINY
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..arguments import count, minutes, path, setting, whole_number
+from ..edit_settings import ALLOWED
 from .interrupts import importing
 from .options import Subcommands, model_options, positive
 from .output import say
@@ -44,7 +45,7 @@ def add_score(commands: Subcommands) -> None:
     score.add_argument(
         "--chains", type=whole_number(0, 1_000_000), default=50, help="five-turn chains, 0 for none (50)"
     )
-    score.add_argument("--steps", type=setting("steps"), default=20)
+    score.add_argument("--steps", type=setting(ALLOWED["steps"]), default=20)
     score.add_argument("--kinds", help="only these, with commas between")
     score.add_argument("--output", type=path, help="folder for scores.json and grid.png")
     score.set_defaults(command=_score)

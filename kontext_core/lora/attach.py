@@ -15,8 +15,9 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from ..edit_settings import Allowed, short
+from ..checks.ranges import Allowed
 from ..sampler import Stages
+from ..sentences import short
 from ..text import TextEncoders
 from ..transformer import Transformer
 from .file import LoraFile, open_lora

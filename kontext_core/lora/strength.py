@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from ..edit_settings import LORA_STRENGTH, short
+from ..checks.ranges import LORA_STRENGTH
+from ..sentences import short
 
 
 def checked_strength(strength: Any) -> float:

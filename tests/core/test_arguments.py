@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from kontext_core import arguments
+from kontext_core import config
 from kontext_core.arguments import (
     count,
     file_and_strength,
@@ -19,6 +19,7 @@ from kontext_core.arguments import (
     setting,
     whole_number,
 )
+from kontext_core.edit_settings import ALLOWED
 
 
 def test_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -78,7 +79,7 @@ def test_what_is_taken() -> None:
     ("name", "low", "high"), [("steps", 1, 1000), ("seed", -(2**63), 2**64 - 1), ("guidance", 0, 100)]
 )
 def test_settings_of_an_edit_have_their_own_ranges(name: str, low: int, high: int) -> None:
-    kind = setting(name)
+    kind = setting(ALLOWED[name])
     assert [kind(str(end)) for end in (low, high)] == [low, high]
     for outside in (low - 1, high + 1):
         with pytest.raises(argparse.ArgumentTypeError, match=f"{outside} is not a .*number from "):
@@ -88,4 +89,4 @@ def test_settings_of_an_edit_have_their_own_ranges(name: str, low: int, high: in
 def test_the_name_of_the_tiny_model_is_that_of_its_folder() -> None:
     from kontext_core.loading.folders import TINY
 
-    assert TINY.name == arguments.TINY
+    assert TINY.name == config.TINY

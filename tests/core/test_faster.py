@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from kontext_core import faster
 from kontext_core import pipeline as pipelines
 from kontext_core.attention import exchanging
-from kontext_core.faster import compile_blocks, lay_out_for_cpu, multiply_in_float8
+from kontext_core.faster import compile_blocks, multiply_in_float8
 from kontext_core.kernels import float8_linear, pictures
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import Wishes, wishes, wishing
 from kontext_core.latents import noise
 from kontext_core.lora import Lora
+from kontext_core.memory.tensor_data import lay_out_for_cpu
 from kontext_core.packed.layer import PackedLinear, Whole
 from kontext_core.pipeline import Pipeline
 from kontext_core.references import ReferenceLatents

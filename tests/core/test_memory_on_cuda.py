@@ -7,11 +7,12 @@ import torch
 
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.latents import noise
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.residency import GIB, residency
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.staging import Staging
-from kontext_core.streaming import Streaming, tensors_of
+from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 
 CARD = torch.device("cuda", 0)

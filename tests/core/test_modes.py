@@ -13,9 +13,10 @@ from kontext_core.faster import compile_blocks
 from kontext_core.loading import load_text_encoders, load_transformer, load_vae
 from kontext_core.loading.folders import TINY
 from kontext_core.lora import Lora
+from kontext_core.memory.tensor_data import own_mode, tensors_of
 from kontext_core.pipeline import Pipeline
 from kontext_core.references import ReferenceLatents
-from kontext_core.streaming import move_others, own_mode, tensors_of
+from kontext_core.streaming import move_others
 from tests.core.test_residency import WORDS, lora_file, picture
 
 MODES: dict[str, Any] = {"inference": torch.inference_mode, "no_grad": torch.no_grad, "plain": nullcontext}

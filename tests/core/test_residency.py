@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from kontext_core.blocks import Modulation
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.pipeline import Pipeline
 from kontext_core.residency import (
     GIB,
@@ -23,7 +24,7 @@ from kontext_core.residency import (
     residency,
     usual_working_bytes,
 )
-from kontext_core.streaming import Streaming, tensors_of
+from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 
 CPU = torch.device("cpu")

@@ -17,10 +17,11 @@ from kontext_core.config import KONTEXT_DEV
 from kontext_core.host_memory import free_host_bytes
 from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.pipeline import Pipeline
 from kontext_core.residency import GIB, Host, Residency, residency, waiting
 from kontext_core.staging import Staging
-from kontext_core.streaming import Streaming, tensors_of
+from kontext_core.streaming import Streaming
 from kontext_core.transformer import Transformer
 from tests.core.test_residency import WORDS, lora_file, picture
 from tests.core.test_streaming import run

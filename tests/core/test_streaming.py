@@ -18,12 +18,13 @@ from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.latents import noise
 from kontext_core.lora import Lora
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.pipeline import Pipeline
 from kontext_core.residency import GIB, residency, usual_working_bytes
 from kontext_core.sampler import denoise
 from kontext_core.schedule import sigmas
 from kontext_core.staging import Staging
-from kontext_core.streaming import Slot, Streaming, tensors_of
+from kontext_core.streaming import Slot, Streaming
 from kontext_core.transformer import Transformer
 
 CPU = torch.device("cpu")

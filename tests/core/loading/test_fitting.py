@@ -18,9 +18,9 @@ from kontext_core.loading.fitting import AUTO, BY_ERROR, Found, fit
 from kontext_core.loading.folders import find
 from kontext_core.loading.recognise import FileReport
 from kontext_core.loading.tensors import LazyTensor
+from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.pipeline import KINDS, Pipeline
 from kontext_core.residency import GIB, beside_of, residency
-from kontext_core.streaming import tensors_of
 from kontext_core.transformer import Transformer
 
 FORMATS = Path(__file__).parents[3] / "benchmarks" / "results" / "formats.json"
