@@ -3,7 +3,7 @@
     python -m benchmarks.approximations [--count 24] [--steps 20] [--model tiny] [--ways first_block,region]
 
 Single edits of scenes that the scores use, each with the exact picture and, in the same run and one after the other, with
-TeaCache, which is shipped (`kontext_core.approximate`), with the ways of `benchmarks.approximate`, which are not, each at
+TeaCache, which is shipped (`kontext_core.sampling.step_cache`), with the ways of `benchmarks.approximate`, which are not, each at
 several numbers, and with fewer steps in place of any of them. For each: how many edits are right, the PSNR to the exact
 picture, how many multiplications of the blocks are left out (counted), and how many times as fast the denoising is
 (processor time, one thread). Printed, and written to benchmarks/results/approximations.json and approximations.png.
@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from kontext_core.eval.score import SEED
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.schedule import sigmas
-from kontext_core.transformer import Transformer
+from kontext_core.sampling.schedule import sigmas
 from kontext_core.world import draw, psnr, right, sample
 
 from .approximate import added

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.config import KONTEXT_DEV
-from kontext_core.packed import PackedLinear, PackedWeight, Whole
-from kontext_core.packed.float8 import Float8
-from kontext_core.packed.gguf import Blocks
-from kontext_core.packed.schemes import SCHEMES, fits, pack
-from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.transformer import Transformer
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant.float8 import Float8
+from kontext_core.quant.gguf import Blocks
+from kontext_core.quant.layer import PackedLinear, PackedWeight, Whole
+from kontext_core.quant.schemes import SCHEMES, fits, pack
 
 RESULTS = Path(__file__).parent / "results"
 GGUF = ("Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")

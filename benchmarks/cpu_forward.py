@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from kontext_core.loading import load_transformer, load_vae
 from kontext_core.memory.tensor_data import lay_out_for_cpu
-from kontext_core.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
 
 RESULTS = Path(__file__).parent / "results" / "cpu_forward.json"
 

@@ -3,7 +3,7 @@
     python -m benchmarks.cpu_parts [--rounds 400]
 
 One thread, its own time, the fastest of all rounds, forms in turns: products with weights as stored and laid out inputs first
-(`faster.lay_out_for_cpu`), GELU and attention in several forms, the group norm of large pictures by torch and by rows with
+(`tensor_data.lay_out_for_cpu`), GELU and attention in several forms, the group norm of large pictures by torch and by rows with
 its error (largest, against float64), and how many times its largest layer an autoencoder takes beside its weights.
 Printed, and written to benchmarks/results/cpu_parts.json.
 """
@@ -25,11 +25,11 @@ from torch.nn import functional as F
 
 from kontext_core.config import FLUX_VAE
 from kontext_core.kernels import cpu
-from kontext_core.kernels.pictures import by_rows
+from kontext_core.kernels.group_norm import by_rows
 from kontext_core.loading import load_vae
-from kontext_core.loading.folders import TINY
-from kontext_core.vae import VAE
-from kontext_core.vae_tiles import largest_layer
+from kontext_core.loading.locate import TINY
+from kontext_core.model.tiled_vae import largest_layer
+from kontext_core.model.vae import VAE
 
 RESULTS = Path(__file__).parent / "results"
 # (tokens, inputs, outputs): of a step of benchmarks.cpu_forward, and larger ones.

@@ -2,7 +2,7 @@
 
     python -m benchmarks.float8_products
 
-The tiny model's transformer with `faster.multiply_in_float8`, on a CPU: rows of numbers and of weights are rounded as on a
+The tiny model's transformer with `optimise.multiply_in_float8`, on a CPU: rows of numbers and of weights are rounded as on a
 card, sums are float32. Each block is given what it is given in float32; of its result and of what it adds to its input the
 relative L2 error counts, for a double block that of the image's tokens. Beside it bfloat16 as it is, and float8 that only
 stores the weights. Printed, and written to benchmarks/results/float8_products.json.
@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.formats import error, velocity
-from kontext_core.faster import multiply_in_float8
 from kontext_core.loading import load_transformer
-from kontext_core.loading.folders import TINY
-from kontext_core.transformer import Transformer
+from kontext_core.loading.locate import TINY
+from kontext_core.model.optimise import multiply_in_float8
+from kontext_core.model.transformer import Transformer
 
 RESULTS = Path(__file__).parent / "results" / "float8_products.json"
 

@@ -23,12 +23,12 @@ from torch import Tensor
 
 from benchmarks.written import FORMS, write
 from kontext_core.loading import load_transformer
-from kontext_core.packed.gguf import BLOCKS, dequantise
-from kontext_core.packed.layer import packed_bytes, whole_state_dict
-from kontext_core.packed.schemes import SCHEMES
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.transformer import Transformer
+from kontext_core.quant.gguf import BLOCKS, dequantise
+from kontext_core.quant.layer import packed_bytes, whole_state_dict
+from kontext_core.quant.schemes import SCHEMES
 from kontext_core.world import draw, psnr, right, sample
 
 RESULTS = Path(__file__).parent / "results"

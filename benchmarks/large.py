@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from kontext_core.config import TransformerConfig
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 
 def write_random(path: Path, config: TransformerConfig) -> int:

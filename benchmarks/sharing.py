@@ -8,8 +8,8 @@ column stays empty. The formulas are explained in benchmarks/many_gpus.md.
 import argparse
 
 from kontext_core.config import KONTEXT_DEV, TransformerConfig
-from kontext_core.distributed.shares import Shares
-from kontext_core.plan import step_flop
+from kontext_core.distributed.token_shards import Shares
+from kontext_core.sampling.cost import step_flop
 
 DEVICES = (1, 2, 4, 8, 16)
 WORK = {"text to image": 0, "edit, 1 reference": 1, "edit, 2 references": 2}  # of 1024 x 1024 px each

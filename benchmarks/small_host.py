@@ -25,12 +25,12 @@ import torch
 
 from benchmarks.large import write_random
 from kontext_core.config import KONTEXT_DEV
-from kontext_core.latents import noise
 from kontext_core.loading import load_transformer
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.staging import PIECE, Staging
-from kontext_core.streaming import Streaming
+from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.staging import PIECE, Staging
+from kontext_core.model.latents import noise
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
 
 RESULTS = Path(__file__).parent / "results"
 WAYS = ("memory", "file")

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kontext_core.eval.score import SEED, run
 from kontext_core.pipeline import Pipeline
-from kontext_core.references import ReferenceLatents
+from kontext_core.sampling.references import ReferenceLatents
 from kontext_core.world import draw, right, sample
 
 RESULTS = Path(__file__).parent / "results" / "tiny"

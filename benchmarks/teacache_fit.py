@@ -4,7 +4,7 @@
 
 Prints the coefficients, highest power first, that say how much the target's tokens behind all blocks change from one step
 to the next, given how much the first block's modulated input does (relative mean absolute changes, over whole edits of
-scenes that the scores do not use), and how well they do. For `kontext_core/approximate.py`.
+scenes that the scores do not use), and how well they do. For `kontext_core/sampling/step_cache.py`.
 """
 
 import argparse
@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from kontext_core.approximate import Question, distance, modulated_input
 from kontext_core.pipeline import Pipeline
+from kontext_core.sampling.step_cache import Question, distance, modulated_input
 from kontext_core.world import draw, sample
 
 KINDS = ("recolour", "remove", "add", "background", "move", "palette")

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 
 from kontext_core.loading import load_vae
-from kontext_core.loading.folders import TINY
-from kontext_core.vae_tiles import TILE, decode_in_tiles, encode_in_tiles
+from kontext_core.loading.locate import TINY
+from kontext_core.model.tiled_vae import TILE, decode_in_tiles, encode_in_tiles
 
 RESULTS = Path(__file__).parent / "results"
 SIZES = ("1024x1024", "4096x128", "128x4096")

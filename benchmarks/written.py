@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 GGUF = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # what the gguf package can write
 _Tensors = Mapping[str, Tensor]

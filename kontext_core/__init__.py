@@ -10,30 +10,30 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .config import FLUX_VAE, KONTEXT_DEV, PREFERRED_SIZES, TransformerConfig, VAEConfig
     from .errors import CheckpointError, TooLittleMemoryError
-    from .latents import noise, pack, unpack
     from .loading import load_text_encoders, load_transformer, load_vae, save_model
     from .lora import Lora
+    from .model.latents import noise, pack, unpack
+    from .model.positions import layout_ids, reference_ids, target_ids, text_ids
+    from .model.transformer import Transformer
+    from .model.vae import VAE
     from .pipeline import Edit, Pipeline
-    from .positions import layout_ids, reference_ids, target_ids, text_ids
-    from .references import ReferenceLatents
-    from .sampler import denoise
-    from .schedule import shift_mu, sigmas
-    from .transformer import Transformer
-    from .vae import VAE
+    from .sampling.denoise import denoise
+    from .sampling.references import ReferenceLatents
+    from .sampling.schedule import shift_mu, sigmas
 
 _HOME = {
     "config": ("FLUX_VAE", "KONTEXT_DEV", "PREFERRED_SIZES", "TransformerConfig", "VAEConfig"),
     "errors": ("CheckpointError", "TooLittleMemoryError"),
-    "latents": ("noise", "pack", "unpack"),
+    "model.latents": ("noise", "pack", "unpack"),
     "loading": ("load_text_encoders", "load_transformer", "load_vae", "save_model"),
     "lora": ("Lora",),
     "pipeline": ("Edit", "Pipeline"),
-    "positions": ("layout_ids", "reference_ids", "target_ids", "text_ids"),
-    "references": ("ReferenceLatents",),
-    "sampler": ("denoise",),
-    "schedule": ("shift_mu", "sigmas"),
-    "transformer": ("Transformer",),
-    "vae": ("VAE",),
+    "model.positions": ("layout_ids", "reference_ids", "target_ids", "text_ids"),
+    "sampling.references": ("ReferenceLatents",),
+    "sampling.denoise": ("denoise",),
+    "sampling.schedule": ("shift_mu", "sigmas"),
+    "model.transformer": ("Transformer",),
+    "model.vae": ("VAE",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

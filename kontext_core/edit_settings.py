@@ -6,8 +6,8 @@ from numbers import Integral, Real
 from typing import Any
 
 from .checks.ranges import Allowed
+from .checks.sentences import short
 from .config import FITS, LAYOUTS, SOLVERS
-from .sentences import short
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class EditSettings:
         strength: share of the steps that is run upon a start.
         solver: one of `config.SOLVERS`.
         layout: where references stand, one of `config.LAYOUTS`; None: the model's own.
-        approximate: NAME or NAME:NUMBER of a way to skip steps, see `approximate.METHODS`; None: exact.
+        approximate: NAME or NAME:NUMBER of a way to skip steps, see `step_cache.METHODS`; None: exact.
         fit: how pictures reach a size the model likes, one of `config.FITS`; None: "crop".
         negative_prompt: what to steer away from, where cfg_scale is not 1.
         feather_px: width of the soft rim around a mask.

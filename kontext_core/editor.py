@@ -18,12 +18,13 @@ from torch import Tensor
 from .config import Layout, VAEConfig
 from .edit_settings import EditSettings
 from .errors import explained_memory
-from .images import Placement, canvas_size, check_image, fit_image, from_pil, legal_size, padded, undo_fit
-from .latents import LATENT_PX, TOKEN_PX, noise, size_px
-from .masks import blending, canvas_mask, keep_outside, sampler_mask
-from .references import ReferenceLatents
-from .sampler import Callback, Options, Text
-from .schedule import sigmas
+from .images.fitting import Placement, canvas_size, check_image, fit_image, legal_size, padded, undo_fit
+from .images.masks import blending, canvas_mask, keep_outside, sampler_mask
+from .images.picture_files import from_pil
+from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
+from .sampling.denoise import Callback, Options, Text
+from .sampling.references import ReferenceLatents
+from .sampling.schedule import sigmas
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +101,7 @@ class Editor(ABC):
     def denoise(
         self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
     ) -> Tensor:
-        """From noise to latents, see `sampler.denoise`."""
+        """From noise to latents, see `denoise.denoise`."""
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         """The first picture of unfinished (B, 16, h, w), where that is quick to make; None where it is not."""
@@ -139,7 +140,7 @@ class Editor(ABC):
                 which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
             height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
                 Other sizes are rounded to multiples of 16, which the log says.
-            fit: how references reach a size the model likes, see `images.fit_image`.
+            fit: how references reach a size the model likes, see `fitting.fit_image`.
             layout: where references stand, see `positions.layout_ids`; None is the model's own.
             cfg_scale: other than 1 needs negative_prompt, and doubles the time.
             mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
@@ -376,13 +377,7 @@ class Editor(ABC):
             )
         legal = legal_size(*asked)
         if legal != asked:
-            log.warning(
-                "%d x %d px is not a multiple of 16 px; making %d x %d",
-                asked[1],
-                asked[0],
-                legal[1],
-                legal[0],
-            )
+            log.warning("%d x %d px is not a multiple of 16 px; making %d x %d", *asked[::-1], *legal[::-1])
         return legal
 
 

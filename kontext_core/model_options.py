@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import torch
 
-from .attention_backends import BACKENDS
 from .config import TINY
-from .packed.schemes import FULL, SCHEMES
+from .kernels.attention_backends import BACKENDS
+from .quant.schemes import FULL, SCHEMES
 
 if TYPE_CHECKING:
+    from .memory.offload_plan import Waits
     from .pipeline import Pipeline
-    from .residency import Waits
 
 _AUTO = "auto"
 
@@ -114,7 +114,7 @@ class ModelOptions:
         device = torch.device(self.device or "cpu")
         if device.type != "cuda":
             return _AUTO
-        from .residency import GIB
+        from .memory.offload_plan import GIB
 
         free, total = torch.cuda.mem_get_info(device)
         return min(free, total // self.sharers) / GIB

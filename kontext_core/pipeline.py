@@ -12,33 +12,32 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .attention_backends import COMPILED_ATTENTION
 from .config import Layout, VAEConfig
-from .devices import usable_device
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
 from .errors import explained_memory
-from .faster import compile_blocks, multiply_in_float8
-from .host_memory import free_bytes, free_host_bytes
-from .images import to_pil
+from .images.picture_files import to_pil
+from .kernels.attention_backends import COMPILED_ATTENTION
 from .kernels.options import Wishes, wishing
 from .loading import load_text_encoders, load_transformer, load_vae
-from .loading.fitting import AUTO, fit
-from .loading.folders import TINY as TINY
-from .loading.folders import find
+from .loading.choose_weights import AUTO, fit
+from .loading.locate import TINY, find
 from .loading.matching import check_parts
 from .lora import Attached, Lora, LoraReport, with_loras
+from .memory.devices import usable_device
+from .memory.free_memory import free_bytes, free_host_bytes
+from .memory.model_lock import lock_of
+from .memory.offload_plan import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
 from .memory.tensor_data import lay_out_for_cpu, move_to, tensors_of
-from .model_lock import lock_of
-from .packed.schemes import checked
-from .residency import GIB, WAITS, Guests, Host, Residency, Waiting, Waits
-from .sampler import Callback, Options, Text, denoise
-from .step_graph import release_graphs
-from .text import TextEncoders
-from .transformer import Transformer
-from .vae import VAE
-from .vae_tiles import decode_with_room, encode_with_room
+from .model.optimise import compile_blocks, multiply_in_float8
+from .model.text import TextEncoders
+from .model.tiled_vae import decode_with_room, encode_with_room
+from .model.transformer import Transformer
+from .model.vae import VAE
+from .quant.schemes import checked
+from .sampling.cuda_graph import release_graphs
+from .sampling.denoise import Callback, Options, Text, denoise
 
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 KINDS = {
@@ -96,14 +95,14 @@ class Pipeline(Editor):
             device: None is the GPU where there is one.
             quantise: how the large matrices of transformer and T5 stay in memory: None as they are stored, "full" in
                 `dtype`, or one of "fp8", "fp8_tensor", "int8", "int8_zero", "int4", "int4_zero", "nf4"; "auto" chooses by
-                `memory_gib`, see `loading.fitting.fit`.
+                `memory_gib`, see `choose_weights.fit`.
             memory_gib: most that the device is to hold, weights and work together; what does not fit stays in the host's
                 memory and visits, see `residency`. "least" is as little as can be, "auto" what is free on a CUDA device.
                 None keeps all weights on the device.
             waits: where weights wait that visit: in the host's "memory", or in their mapped "file", from which they are read
                 at each visit, for which they have to be stored as they are used. "auto" is in memory if they fit there.
-            compile: have the blocks of the transformer compiled at their first calls, see `faster.compile_blocks`.
-            float8: multiply in float8, which changes the picture a little, see `faster.multiply_in_float8`.
+            compile: have the blocks of the transformer compiled at their first calls, see `optimise.compile_blocks`.
+            float8: multiply in float8, which changes the picture a little, see `optimise.multiply_in_float8`.
             wishes: how steps are computed, see `kernels.Wishes`; None is as `kernels.wishing` around an edit says.
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about the device;
             TooLittleMemoryError.

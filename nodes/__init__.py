@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import plan
+from . import layout_route as plan
 from ._api import ComfyExtension
 from .chain import KontextChainSheet, KontextCompare, KontextPickTurn
 from .chain_file import KontextLoadChain, KontextSaveChain

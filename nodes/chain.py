@@ -145,7 +145,7 @@ class KontextChainSheet(io.ComfyNode):
     @host.explained
     def execute(cls, chain: Chain, first: int = 0) -> io.NodeOutput:
         from ..kontext_core.chain import chain_sheets
-        from ..kontext_core.images import from_pil
+        from ..kontext_core.images.picture_files import from_pil
 
         sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(chain, first)])
         lines = (f"{len(sheets)} sheets",) if len(sheets) > 1 else ()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from ..kontext_core.images import Placement
-from ..kontext_core.references import ReferenceLatents
+from ..kontext_core.images.fitting import Placement
+from ..kontext_core.sampling.references import ReferenceLatents
 from . import border, convert, host, inputs, versions
 from ._api import io
 from .reference import encoded
@@ -29,7 +29,7 @@ from .values import wrong
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
-    from ..kontext_core.sampler import Text
+    from ..kontext_core.sampling.denoise import Text
 
 Conditioning = list[list[Any]]  # ComfyUI's: pairs of states (B, L, ctx) and a dict
 

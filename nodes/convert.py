@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..kontext_core.config import VAEConfig
-from ..kontext_core.images import Placement, check_image, scale_mask, undo_fit
-from ..kontext_core.latents import LATENT_PX
+from ..kontext_core.images.fitting import Placement, check_image, scale_mask, undo_fit
+from ..kontext_core.model.latents import LATENT_PX
 from . import border
 from .types import Latent
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..kontext_core.cues import draw_marks, parse_marks
+from ..kontext_core.images.marks import draw_marks, parse_marks
 from . import convert, host, values, versions
 from ._api import io
 from .types import CATEGORY

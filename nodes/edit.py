@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..kontext_core.latents import size_px
-from ..kontext_core.masks import canvas_mask, sampler_mask
+from ..kontext_core.images.masks import canvas_mask, sampler_mask
+from ..kontext_core.model.latents import size_px
 from . import convert, host, inputs, versions
 from ._api import io
 from .preview import progress

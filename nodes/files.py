@@ -150,7 +150,7 @@ def fingerprint(model: str | None, **choices: str | None) -> object:
 
 def reports_of(parts: Parts) -> list[FileReport]:
     """What each file is. Raises: CheckpointError."""
-    from ..kontext_core.loading.folders import find
+    from ..kontext_core.loading.locate import find
 
     return [find(parts[part], kind)[0] for part, kind in _KINDS.items()]
 
@@ -170,7 +170,7 @@ def _parts(name: str) -> tuple[str, ...]:
 def _place(model: str) -> Path:
     """Locate the file or folder of a model. Raises: ValueError in one sentence if it is not there."""
     if model == TINY:
-        from ..kontext_core.loading import folders as own
+        from ..kontext_core.loading import locate as own
 
         return own.TINY
     roots = [root for folder in _MODELS for root in folders.roots_of(folder)]
@@ -197,7 +197,7 @@ def _config_at(path: Path) -> TransformerConfig:
 
 @functools.lru_cache(maxsize=16)
 def _config_of(path: Path, _state: State) -> TransformerConfig:
-    from ..kontext_core.loading.folders import find
+    from ..kontext_core.loading.locate import find
 
     return find(path, "transformer")[0].config
 

@@ -36,7 +36,7 @@ class KontextFromComfyUI(io.ComfyNode):
     @classmethod
     @host.explained
     def execute(cls, model: Any, clip: Any, vae: Any) -> io.NodeOutput:
-        from .hosted import HostedEditor
+        from .comfy_editor import HostedEditor
 
         made = HostedEditor(model, clip, vae)
         return io.NodeOutput(made, ui=host.say(*made.describe()))

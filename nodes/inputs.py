@@ -3,12 +3,12 @@
 from typing import Any
 
 from ..kontext_core.config import LAYOUTS
-from ..kontext_core.images import FITS
+from ..kontext_core.images.fitting import FITS
 from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
 FEATHER_PX = 16
-APPROXIMATIONS = ("teacache",)  # as in `approximate.METHODS`
+APPROXIMATIONS = ("teacache",)  # as in `step_cache.METHODS`
 
 
 def instruction(name: str) -> Any:
@@ -130,7 +130,7 @@ def approximate_number() -> Any:
 
 
 def way(approximate: str, number: float) -> str | None:
-    """As `sampler.denoise` takes it."""
+    """As `denoise.denoise` takes it."""
     if approximate == "off":
         return None
     return f"{approximate}:{number:g}" if number else approximate

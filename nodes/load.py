@@ -173,7 +173,7 @@ class KontextLoadModel(io.ComfyNode):
 
 def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
     """In which numbers the model computes, where, and how much of it is packed in fewer bits."""
-    from ..kontext_core.packed.layer import packed_bytes
+    from ..kontext_core.quant.layer import packed_bytes
 
     packed = packed_bytes(pipeline.transformer) + packed_bytes(pipeline.text)
     stay = f", weights packed in {packed / 2**20:,.1f} MiB" if packed else ""
@@ -190,7 +190,7 @@ def _load(
     attention: str,
 ) -> Pipeline:
     from ..kontext_core.kernels.options import Wishes
-    from .managed import ManagedPipeline
+    from .managed_pipeline import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
         made = ManagedPipeline.load(

@@ -12,12 +12,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..kontext_core.errors import TooLittleMemoryError, explained_memory
-from ..kontext_core.images import to_pil
+from ..kontext_core.images.picture_files import to_pil
 from . import files, host, versions
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
-    from ..kontext_core.vae_preview import PreviewDecoder
+    from ..kontext_core.model.preview_decoder import PreviewDecoder
 
 log = logging.getLogger(__name__)
 

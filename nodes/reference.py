@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..kontext_core.config import PREFERRED_SIZES
-from ..kontext_core.images import Placement, canvas_size, on_canvas
-from ..kontext_core.latents import TOKEN_PX, size_px
-from ..kontext_core.references import ReferenceLatents, region_tokens
+from ..kontext_core.images.fitting import Placement, canvas_size, on_canvas
+from ..kontext_core.model.latents import TOKEN_PX, size_px
+from ..kontext_core.sampling.references import ReferenceLatents, region_tokens
 from . import convert, host, inputs, versions
 from ._api import io
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..kontext_core.images import stitch
+from ..kontext_core.images.fitting import stitch
 from . import convert, host, inputs, versions
 from ._api import io
 from .reference import describe

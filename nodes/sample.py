@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..kontext_core.solvers import SOLVERS
+from ..kontext_core.sampling.solvers import SOLVERS
 from . import convert, host, inputs, versions
 from ._api import io
 from .conditioning import Wanted

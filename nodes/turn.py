@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from ..kontext_core.cues import parse_marks
+from ..kontext_core.images.marks import parse_marks
 from . import convert, host, inputs, values, versions
 from ._api import io
 from .cue import check_marks
@@ -18,7 +18,7 @@ from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
     from ..kontext_core.editor import Editor
-    from ..kontext_core.references import ReferenceLatents
+    from ..kontext_core.sampling.references import ReferenceLatents
 
 MOST_LINES = 100
 SEEDS = ("same", "one more each turn")
@@ -286,7 +286,7 @@ def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) ->
 
 def _shown(model: Editor, references: tuple[Reference, ...]) -> list[ReferenceLatents]:
     """References as the sampler takes them, with the pictures that the lineage keeps."""
-    from ..kontext_core.references import ReferenceLatents
+    from ..kontext_core.sampling.references import ReferenceLatents
 
     made: list[ReferenceLatents] = []
     for given, one in zip(references, encoded(model, references)[0], strict=True):

@@ -11,9 +11,9 @@ import pytest
 
 from tools.paths import ROOT
 
-OPENS = {"kontext_core/picture_files.py", "kontext_core/chain/thumbnails.py"}
+OPENS = {"kontext_core/images/picture_files.py", "kontext_core/chain/thumbnails.py"}
 WRITES = {
-    "kontext_core/picture_files.py",
+    "kontext_core/images/picture_files.py",
     "kontext_core/chain/thumbnails.py",  # previews, which no file holds by itself
 }
 FILES = [

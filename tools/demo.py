@@ -15,7 +15,7 @@ from PIL import Image
 
 from kontext_core.chain.sheet import Tile, contact_sheet
 from kontext_core.disk import make_folder, whole
-from kontext_core.picture_files import from_bytes, from_file, to_pil, write_png
+from kontext_core.images.picture_files import from_bytes, from_file, to_pil, write_png
 from kontext_core.remote.client import Client, Json, RemoteError, Result
 from kontext_core.remote.follow import Follower, Line
 from kontext_core.remote.run import execute

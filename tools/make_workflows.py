@@ -14,7 +14,7 @@ from dataclasses import asdict
 from PIL import Image
 from playwright.sync_api import Page
 
-from kontext_core.picture_files import from_bytes, to_pil
+from kontext_core.images.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError
 from kontext_core.remote.run import as_prompt, execute
 

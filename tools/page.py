@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from kontext_core.picture_files import from_bytes, to_pil
+from kontext_core.images.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client
 
 from . import chromium

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from kontext_core.chain import load_chain
-from kontext_core.cues import draw_marks, parse_marks
 from kontext_core.errors import CheckpointError
+from kontext_core.images.marks import draw_marks, parse_marks
 from kontext_core.pipeline import Pipeline, Reference
 from kontext_core.world import TOLERANCE, Scene, cell_errors, draw
 from kontext_core.world.examples import CHAIN_FILE, EXAMPLES, STEPS, Example, picture

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import Tensor
 
-from kontext_core.approximate import METHODS, Method
+from kontext_core.sampling.step_cache import METHODS, Method
 
 from .first_block import first_block
 from .standing_tokens import Region, references

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from kontext_core.approximate import Question, Shortcut, distance
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
+from kontext_core.sampling.step_cache import Question, Shortcut, distance
 
 
 def first_block(threshold: float) -> Shortcut:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from kontext_core.approximate import Question, Shortcut
-from kontext_core.attention import exchanging
-from kontext_core.latents import pack
-from kontext_core.transformer import Transformer
+from kontext_core.model.attention import exchanging
+from kontext_core.model.latents import pack
+from kontext_core.model.transformer import Transformer
+from kontext_core.sampling.step_cache import Question, Shortcut
 
 FIRST = 0.25  # share of the steps that `Region` computes whole before it looks for what changes
 REFRESH = 5  # steps of `Region` from one whole one to the next

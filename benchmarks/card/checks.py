@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kontext_core.kernels import dispatch
 from kontext_core.kernels.options import Wishes, wishing
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from ..speed.__main__ import EXACT_TIMES
 from ..speed.cases import CONFIGURATIONS, Case

@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kontext_core.blocks import Modulation
-from kontext_core.latents import noise
+from kontext_core.memory.block_streaming import Streaming, move_others
+from kontext_core.memory.offload_plan import GIB, residency
 from kontext_core.memory.tensor_data import tensors_of
-from kontext_core.packed import PackedLinear
-from kontext_core.packed.schemes import pack
-from kontext_core.residency import GIB, residency
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.streaming import Streaming, move_others
-from kontext_core.transformer import Transformer
+from kontext_core.model.blocks import Modulation
+from kontext_core.model.latents import noise
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant.layer import PackedLinear
+from kontext_core.quant.schemes import pack
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
 
 from ..speed.cases import CONFIGURATIONS, Case
 from ..speed.models import Question, question, random_transformer

@@ -27,10 +27,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from kontext_core.attention_backends import chosen_backend
 from kontext_core.cli.options import positive
+from kontext_core.kernels.attention_backends import chosen_backend
 from kontext_core.kernels.dispatch import runs_fused
-from kontext_core.step_graph import release_graphs
+from kontext_core.sampling.cuda_graph import release_graphs
 
 from . import report
 from .cases import CONFIGURATIONS, REFERENCE_COUNTS, Case, Configuration, step_flop

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kontext_core.latents import pack, unpack
-from kontext_core.transformer import Transformer
+from kontext_core.model.latents import pack, unpack
+from kontext_core.model.transformer import Transformer
 from tools.comfyui import VERSION, named
 from tools.paths import ROOT, cache_folder
 

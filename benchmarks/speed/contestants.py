@@ -10,14 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from kontext_core.approximate import METHODS
-from kontext_core.faster import compile_blocks
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.memory.block_streaming import Streaming
 from kontext_core.memory.tensor_data import lay_out_for_cpu
-from kontext_core.step_graph import velocity as one_step
-from kontext_core.streaming import Streaming
-from kontext_core.transformer import Transformer
+from kontext_core.model.optimise import compile_blocks
+from kontext_core.model.transformer import Transformer
+from kontext_core.sampling.cuda_graph import velocity as one_step
+from kontext_core.sampling.step_cache import METHODS
 
 from .comfyui import ComfyFlux, UnavailableError, comfyui
 from .models import Question, same_weights, their_transformer

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from kontext_core.latents import noise, pack
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.latents import noise, pack
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
 
 from .cases import Case
 from .comfyui import ComfyFlux

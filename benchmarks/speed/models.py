@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.config import TransformerConfig, VAEConfig
-from kontext_core.latents import pack
 from kontext_core.loading.keys import Rule, transformer_rules, vae_rules
-from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.latents import pack
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 
 from .cases import Case
 

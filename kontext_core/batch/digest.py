@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks.sentences import sentence
 from ..config import TINY
 from ..disk import whole
 from ..loading.checkpoint import files_of_weights
-from ..loading.folders import TINY as TINY_FOLDER
-from ..loading.folders import find
-from ..sentences import sentence
+from ..loading.locate import TINY as TINY_FOLDER
+from ..loading.locate import find
 
 MEMORY = ".kontext-batch.weights.json"
 _PARTS = ("transformer", "vae", "clip", "t5")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..checks.sentences import short
 from ..config import FITS, LAYOUTS
-from ..sentences import short
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)

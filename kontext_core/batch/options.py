@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from ..arguments import count, path, setting
+from ..checks.arguments import count, path, setting
 from ..edit_settings import ALLOWED
 
 MOST_WORKERS = 1024

@@ -16,8 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from ..checks.sentences import one_line
 from ..model_options import ModelOptions
-from ..sentences import one_line
 from .work import WorkerDiedError, failure, make
 
 _KEPT_BYTES = 8192  # of what a worker said last

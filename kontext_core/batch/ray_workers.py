@@ -15,8 +15,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..checks.sentences import one_line
 from ..model_options import ModelOptions
-from ..sentences import one_line
 from .work import WorkerDiedError, failure, make
 
 _SAID_LETTERS = 400

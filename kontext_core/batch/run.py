@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..sentences import sentence
+from ..checks.sentences import sentence
 from .edits import BatchEdit
 from .store import EarlierModel, Store
 from .work import Worker, WorkerDiedError

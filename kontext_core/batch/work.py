@@ -9,11 +9,10 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..checks.sentences import EXPECTED, one_line, sentence
 from ..errors import TooLittleMemoryError, explained_memory
-from ..images import from_bytes, to_pil
-from ..picture_files import write_png
+from ..images.picture_files import from_bytes, to_pil, write_png
 from ..pipeline import Edit, Pipeline
-from ..sentences import EXPECTED, one_line, sentence
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..images import Size, check_image, resize
+from ..images.fitting import Size, check_image, resize
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..masks import gaussian
+from ..images.masks import gaussian
 
 CHANGED = 0.5  # root mean square over the channels, in units of the latents, above which a place was edited
 RADIUS = 4.0  # standard deviation of the low-pass, in latent pixels (of 8 x 8 px)

@@ -11,8 +11,8 @@ from pathlib import Path
 from PIL import PngImagePlugin
 
 from ..disk import whole
-from ..picture_files import check_size, from_png, to_pil, write_png
-from ..png_chunks import Png
+from ..images.picture_files import check_size, from_png, to_pil, write_png
+from ..images.png_chunks import Png
 from .latents_file import KEY, check_latents, latents_path, read_latents, write_latents
 from .limits import MOST_FILE_BYTES, MOST_PICTURE_PIXELS, MOST_READ_TEXT_BYTES, MOST_TEXT_BYTES
 from .record import make_chain, read_record, record_text

@@ -8,8 +8,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..latents import LATENT_PX
-from ..picture_files import to_pil
+from ..images.picture_files import to_pil
+from ..model.latents import LATENT_PX
 from .limits import MOST_CANVAS_PIXELS, MOST_LATENT_BYTES
 
 KEY = "kontext_chain"  # of the chain's id, in the picture's text and in the metadata of the latents

@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
-from ..cues import Mark, marks_from, marks_to
+from ..checks.json_values import Json, listing, number, read_json, record, shown, whole, whole_letters, words
 from ..edit_settings import ALLOWED
 from ..editor import UsedLora
-from ..images import Placement, check_placement
-from ..json_values import Json, listing, number, read_json, record, shown, whole, whole_letters, words
+from ..images.fitting import Placement, check_placement
+from ..images.marks import Mark, marks_from, marks_to
 from .limits import (
     MOST_CANVAS_PIXELS,
     MOST_COMMAS,

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from ..images import to_pil
+from ..images.picture_files import to_pil
 from .turns import Chain
 
 TILE_PX, GAP_PX, FONT_PX, LINE_PX = 256, 16, 16, 21

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import DAMAGED
-from ..picture_files import to_pil
+from ..images.picture_files import to_pil
 from .limits import MOST_THUMBNAIL_PIXELS, THUMBNAIL_PX
 
 _QUALITY = 88

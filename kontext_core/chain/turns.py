@@ -13,11 +13,11 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from ..cues import Mark, draw_marks, draw_on_canvas
 from ..editor import Edit, Editor, Reference, UsedLora
-from ..images import Placement
-from ..latents import size_px
-from ..references import ReferenceLatents
+from ..images.fitting import Placement
+from ..images.marks import Mark, draw_marks, draw_on_canvas
+from ..model.latents import size_px
+from ..sampling.references import ReferenceLatents
 from .drift import align_to
 
 log = logging.getLogger(__name__)
@@ -89,7 +89,7 @@ class Chain:
     def start(cls, pipeline: Editor, image: Tensor, *, fit: str = "crop") -> Self:
         """A chain of nothing but a picture (1, H, W, 3) in [0, 1], encoded here and never again.
 
-        Args: fit: how it reaches a size that the model likes, see `images.fit_image`.
+        Args: fit: how it reaches a size that the model likes, see `fitting.fit_image`.
         Raises: ValueError about an unusable picture; TooLittleMemoryError.
         """
         latents, placement = pipeline.encode_picture(image, fit)

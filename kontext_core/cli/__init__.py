@@ -58,7 +58,7 @@ def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
 
 
 def _failed(error: Exception, options: "argparse.Namespace") -> int:
-    from ..sentences import sentence
+    from ..checks.sentences import sentence
 
     place = getattr(options, "joined", None)
     if place is not None:

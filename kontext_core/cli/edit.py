@@ -6,8 +6,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..arguments import count, path, setting
 from ..batch.options import add_options
+from ..checks.arguments import count, path, setting
 from ..edit_settings import ALLOWED
 from ..remote.follow import Line
 from .examples import BATCH_EXAMPLE, EXAMPLES
@@ -89,11 +89,10 @@ def _edit_here(
 ) -> None:
     from torch import Tensor
 
-    from ..approximate import chosen
     from ..disk import free_number, make_folder, write_new
-    from ..images import from_file, to_pil
-    from ..picture_files import write_png
+    from ..images.picture_files import from_file, to_pil, write_png
     from ..pipeline import Edit
+    from ..sampling.step_cache import chosen
 
     if options.approximate is not None:
         chosen(options.approximate)  # which says what is wrong with it before a model loads

@@ -4,8 +4,8 @@ import argparse
 import logging
 from pathlib import Path
 
-from ..arguments import path
-from ..sentences import EXPECTED, sentence
+from ..checks.arguments import path
+from ..checks.sentences import EXPECTED, sentence
 from .interrupts import importing
 from .options import Subcommands
 from .output import put, say
@@ -28,8 +28,8 @@ def _info(options: argparse.Namespace) -> int:
     """Answer for each file. Returns: 1 if one of them is bad."""
     with importing():
         from ..loading import inspect
-        from ..loading.examine import not_finite, sha256
         from ..loading.tensors import first_few
+        from ..loading.verify import not_finite, sha256
         from ..lora import inspect_lora
 
     def describe(file: Path) -> None:

@@ -3,8 +3,7 @@
 import argparse
 from typing import TypeAlias
 
-from ..arguments import count, gib, model
-from ..arguments import file_and_strength as file_and_strength
+from ..checks.arguments import count, file_and_strength, gib, model
 from ..config import TINY
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]

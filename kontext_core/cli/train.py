@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from ..arguments import count, minutes, path, setting, whole_number
+from ..checks.arguments import count, minutes, path, setting, whole_number
 from ..edit_settings import ALLOWED
 from .interrupts import importing
 from .options import Subcommands, model_options, positive
@@ -55,8 +55,8 @@ def _train(options: argparse.Namespace) -> None:
     with importing():
         import torch
 
-        from ..devices import usable_device
         from ..eval.score import quick_rates
+        from ..memory.devices import usable_device
         from ..pipeline import Pipeline
         from ..train.config import REFINING, AutoencoderTraining, FlowTraining, TextTraining
         from ..train.run import keep_freed_memory
@@ -83,7 +83,7 @@ def _score(options: argparse.Namespace) -> None:
     with importing():
         from ..disk import make_folder, whole
         from ..eval.report import grid, save_scores, score_all
-        from ..picture_files import write_png
+        from ..images.picture_files import write_png
         from ..pipeline import TINY, Pipeline
         from ..train.tiny import recorded_training
         from ..world import KINDS

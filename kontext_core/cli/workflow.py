@@ -5,7 +5,7 @@ import signal
 from contextlib import ExitStack
 from pathlib import Path
 
-from ..arguments import path
+from ..checks.arguments import path
 from .examples import EXAMPLES
 from .interrupts import importing
 from .options import Subcommands

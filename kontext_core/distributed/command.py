@@ -16,8 +16,8 @@ from .launch import Place, run_ranks
 from .ranks import Ranks, joined
 
 if TYPE_CHECKING:
+    from ..model.transformer import Transformer
     from ..pipeline import Pipeline
-    from ..transformer import Transformer
 
 Over = Callable[["Pipeline"], "Pipeline"]
 Edit = Callable[[argparse.Namespace, ModelOptions, Over], None]
@@ -52,7 +52,7 @@ def spread_over(options: argparse.Namespace, model: ModelOptions, edit: Edit) ->
         _device(options.device, options.gpus - 1)
         run_ranks(options.given, options.gpus, verbose=options.verbose)
         return
-    from .spread import follow, spread
+    from .sequence_parallel import follow, spread
 
     _check(options)
     with _ranks(options) as ranks, ExitStack() as stack:
@@ -110,8 +110,8 @@ def _device(asked: str | None, number: int) -> torch.device:
 def _networks(model: ModelOptions, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
     from ..loading import load_transformer
-    from ..loading.folders import TINY
-    from .spread import networks_of
+    from ..loading.locate import TINY
+    from .sequence_parallel import networks_of
 
     if model.loras:
         return networks_of(_undivided(model.load()))

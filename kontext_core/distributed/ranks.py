@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.nn import functional as F
 
-from .shares import joined_tokens
+from .token_shards import joined_tokens
 
 TIMEOUT_S = 600.0  # most that a rank waits for another in the middle of a step
 LOST = "another process of this edit has ended or does not answer, so all of them stop; start the edit again"

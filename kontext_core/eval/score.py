@@ -8,10 +8,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from ..latents import noise
+from ..model.latents import noise
 from ..pipeline import Pipeline
-from ..sampler import denoise
-from ..schedule import sigmas
+from ..sampling.denoise import denoise
+from ..sampling.schedule import sigmas
 from ..world import Chain, Sample, Scene, draw, psnr, right, sample, sample_chain, untouched_cells
 
 BATCH = 25

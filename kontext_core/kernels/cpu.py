@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from . import plain
+from . import reference
 from .interface import Stream
-from .plain import add_gated, packed
+from .reference import add_gated, packed
 
 __all__ = ["activated", "add_gated", "add_gated_modulated", "beside", "modulate", "packed", "turned"]
 
@@ -21,7 +21,7 @@ _ONE = torch.tensor(1.0, device="cpu")  # a number would be made a tensor at eac
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
     """Vectors that are the same for the whole batch go as the norm's own weight and bias."""
     if scale.shape[0] > 1:
-        return plain.modulate(x, shift, scale)
+        return reference.modulate(x, shift, scale)
     return torch.layer_norm(x, x.shape[-1:], (_ONE + scale).view(-1), shift.view(-1), 1e-6)
 
 

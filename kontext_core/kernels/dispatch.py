@@ -11,10 +11,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from . import cpu, plain
-from .check import difference
+from . import cpu, reference
 from .interface import Kernels
 from .options import wishes
+from .self_check import difference
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 def chosen(x: Tensor) -> Kernels:
     """The form for a step's tensors, by those of one of them."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
-        return plain
+        return reference
     form = wishes().kernels
     if form == "fused" or (form == "auto" and x.is_cuda and runs_fused(x.device, x.dtype)):
         return _fused()
     if form == "auto" and x.device.type == "cpu" and x.dtype == torch.float32:
         return cpu
-    return plain
+    return reference
 
 
 @cache
@@ -51,4 +51,4 @@ def runs_fused(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> boo
 
 
 def _fused() -> Kernels:
-    return cast("Any", import_module(".fused", __package__))
+    return cast("Any", import_module(".triton_blocks", __package__))

@@ -5,8 +5,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from ..packed.float8 import Float8, quantise
-from ..packed.layer import PackedLinear
+from ..quant.float8 import Float8, quantise
+from ..quant.layer import PackedLinear
 from .dispatch import chosen
 from .float8_rows import FLOAT8, Float8Reader, Rows, card_product, pack_rows, product
 

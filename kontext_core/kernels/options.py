@@ -14,7 +14,7 @@ class Wishes:
 
     Args:
         kernels: one of `FORMS`; "auto" is fused where Triton runs, "fused" insists on it.
-        attention: one of `attention.BACKENDS`, or "auto" for the card's best exact one.
+        attention: one of `attention_backends.BACKENDS`, or "auto" for the card's best exact one.
         side_stream: whether text runs beside the image on a CUDA stream of its own.
         graph: whether a step is recorded as a CUDA graph and replayed, where no weights visit the device.
     Raises: ValueError if there is no such form.

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from ..checks.strict_json import parse_object
 from ..errors import CheckpointError
-from ..packed.four_bits import FourBits, PackedFactors
-from ..strict_json import parse_object
+from ..quant.four_bits import FourBits, PackedFactors
 from .tensors import LazyTensor, Weights
 
 _STATE = ".quant_state.bitsandbytes__"

@@ -13,8 +13,8 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from ..checks.strict_json import parse_object, read_object
 from ..errors import CheckpointError
-from ..strict_json import parse_object, read_object
 from .foreign import AGAIN, LOOKED_AT, PICKLED, TAKE, begins_as, what_file_is
 from .tensors import DTYPES, MOST_TENSORS, LazyTensor, Weights, first_few
 

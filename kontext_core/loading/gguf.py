@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..packed.gguf import Blocks, dequantise
-from ..packed.iquants import WITH_TABLES
+from ..quant.gguf import Blocks, dequantise
+from ..quant.iquants import WITH_TABLES
 from .gguf_header import Header, Stored, read_header
 from .tensors import LazyTensor, Weights
 

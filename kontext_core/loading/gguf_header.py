@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
-from ..packed.gguf import BLOCKS
+from ..quant.gguf import BLOCKS
 from .foreign import AGAIN
 from .tensors import MOST_TENSORS, first_few
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..packed import PackedWeight, Whole
+from ..quant.layer import PackedWeight, Whole
 from .tensors import LazyTensor, Weights, first_few
 
 MOST_LAYERS = 1024  # of one kind; FLUX.1 has 38

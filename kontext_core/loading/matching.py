@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ..config import TransformerConfig
 from ..errors import CheckpointError
-from ..latents import LATENT_PX
-from .folders import find
+from ..model.latents import LATENT_PX
+from .locate import find
 from .recognise import FileReport
 from .tokenizers import Vocabulary, read_vocabulary
 

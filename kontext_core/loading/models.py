@@ -14,15 +14,14 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..packed import PackedLinear, PackedWeight
-from ..packed.float8 import FLOAT8
-from ..packed.layer import packed_bytes
-from ..packed.schemes import FULL, checked, fits, pack
-from ..transformer import Transformer
-from ..vae import VAE
-from ..vae_preview import PreviewDecoder
-from .folders import find
-from .hollow import hollow
+from ..model.preview_decoder import PreviewDecoder
+from ..model.transformer import Transformer
+from ..model.vae import VAE
+from ..quant.float8 import FLOAT8
+from ..quant.layer import PackedLinear, PackedWeight, packed_bytes
+from ..quant.schemes import FULL, checked, fits, pack
+from .empty_weights import hollow
+from .locate import find
 from .report import FileReport
 from .tensors import LazyTensor, Weights, first_few
 
@@ -51,7 +50,7 @@ def load_transformer(
         path: a safetensors or GGUF file, or a folder laid out as the published one.
         dtype: to compute with. None is the file's own; bfloat16 where it is packed in fewer bits.
         quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out; one of
-            `packed.schemes.SCHEMES` packs them.
+            `quant.schemes.SCHEMES` packs them.
         pack_on: where that is computed, if not on `device`.
     Raises: CheckpointError, which says what the file is, or which keys are missing, unexpected or misshapen.
     """

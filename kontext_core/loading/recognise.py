@@ -12,9 +12,9 @@ from ..errors import CheckpointError
 from . import bitsandbytes, fp8, torchao
 from .checkpoint import Checkpoint, open_checkpoint
 from .foreign import METHODS, TAKE, packed_as
+from .infer_config import clip_config, shape_of, t5_config, transformer_config, vae_config
 from .keys import comfyui_norm_rules, count, preview_rules, rename, t5_rules, transformer_rules, vae_rules
 from .report import FileReport
-from .shapes import clip_config, shape_of, t5_config, transformer_config, vae_config
 from .tensors import LazyTensor, Weights, first_few
 
 # The parts that programs pack into one file, and the prefixes they put before the published names.

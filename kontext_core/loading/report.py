@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 
+from ..checks.sentences import one_line
 from ..config import TransformerConfig
 from ..errors import printable
-from ..packed.schemes import BYTES
-from ..sentences import one_line
+from ..quant.schemes import BYTES
 
 _MOST_SAID, _LONGEST_SAID = 24, 160  # lines and letters of the metadata
 

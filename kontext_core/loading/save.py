@@ -14,12 +14,12 @@ from torch import Tensor
 
 from ..disk import make_folder, whole
 from ..errors import CheckpointError
-from ..packed.layer import whole_state_dict
-from ..transformer import Transformer
-from ..vae import VAE
+from ..model.transformer import Transformer
+from ..model.vae import VAE
+from ..quant.layer import whole_state_dict
 
 if TYPE_CHECKING:
-    from ..text import TextEncoders
+    from ..model.text import TextEncoders
 
 TRANSFORMER_FILE = "flux1-kontext-dev.safetensors"
 VAE_FILE = "ae.safetensors"

@@ -16,10 +16,10 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
-from ..packed.schemes import checked
-from ..text import TextEncoders
-from .folders import find
-from .hollow import hollow
+from ..model.text import TextEncoders
+from ..quant.schemes import checked
+from .empty_weights import hollow
+from .locate import find
 from .models import T5_BLOCKS, fill, own_dtype
 from .recognise import FileReport
 from .tensors import Weights

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checks.sentences import one_line
+from ..checks.strict_json import MOST_BYTES, read_object
 from ..errors import CheckpointError
-from ..sentences import one_line
-from ..strict_json import MOST_BYTES, read_object
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.strict_json import parse, parse_object
 from ..errors import CheckpointError
-from ..packed import PackedWeight
-from ..packed.float8 import FLOAT8, Float8
-from ..packed.tiles import Tiles
-from ..strict_json import parse, parse_object
+from ..quant.float8 import FLOAT8, Float8
+from ..quant.layer import PackedWeight
+from ..quant.tiles import Tiles
 from .foreign import TAKE
 from .tensors import LazyTensor, Weights
 

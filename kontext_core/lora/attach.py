@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks.ranges import Allowed
-from ..sampler import Stages
-from ..sentences import short
-from ..text import TextEncoders
-from ..transformer import Transformer
+from ..checks.sentences import short
+from ..model.text import TextEncoders
+from ..model.transformer import Transformer
+from ..sampling.denoise import Stages
 from .file import LoraFile, open_lora
 from .keys import Names, Target, make_names
 from .layer import Change, LoraLinear, Rows, is_linear, merged
@@ -82,7 +82,7 @@ _SHARE = Allowed(0, 1)
 class Attached:
     """A model with LoRAs upon it.
 
-    Args: stages: see `sampler.Stages`. reports: in the order of the LoRAs. files: kept, so that others find them open.
+    Args: stages: see `denoise.Stages`. reports: in the order of the LoRAs. files: kept, so that others find them open.
     """
 
     stages: Stages

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checks.strict_json import parse_object, read_object
 from ..errors import CheckpointError
-from ..strict_json import parse_object, read_object
 from .patterns import NamePattern
 
 _METADATA = "lora_adapter_metadata"  # source: diffusers loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY

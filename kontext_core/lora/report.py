@@ -9,8 +9,8 @@ from ..config import KONTEXT_DEV
 from ..errors import CheckpointError, printable
 from ..loading.tensors import first_few
 from .file import LoraFile, open_lora
+from .foreign_models import looks_like, of_depth, of_shapes
 from .keys import PARTS, TITLES, Hit, Names, find, published_names
-from .others import looks_like, of_depth, of_shapes
 from .roles import UNUSABLE
 
 Matches = Mapping[str, Hit]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..checks.ranges import LORA_STRENGTH
-from ..sentences import short
+from ..checks.sentences import short
 
 
 def checked_strength(strength: Any) -> float:

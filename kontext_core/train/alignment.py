@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..transformer import Transformer
+from ..model.transformer import Transformer
 from ..world.labels import FIELDS, UNSEEN
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..config import VAEConfig
-from ..vae import VAE
+from ..model.vae import VAE
 from ..world.draw import draw
 from ..world.edits import KINDS, sample
 from ..world.scenes import PALETTES, STYLES, TIMES

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..text import TextEncoders
-from ..vae import VAE
+from ..model.text import TextEncoders
+from ..model.vae import VAE
 from ..world.draw import draw
 from ..world.edits import KINDS, sample
 from ..world.labels import cell_labels

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from ..config import Layout
-from ..faster import compile_blocks
-from ..latents import pack
-from ..positions import layout_ids, target_ids, text_ids
-from ..text import TextEncoders
-from ..transformer import Transformer
-from ..vae import VAE
+from ..model.latents import pack
+from ..model.optimise import compile_blocks
+from ..model.positions import layout_ids, target_ids, text_ids
+from ..model.text import TextEncoders
+from ..model.transformer import Transformer
+from ..model.vae import VAE
 from .alignment import Alignment
 from .config import FlowTraining
 from .data import Batch, Pool

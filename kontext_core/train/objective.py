@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..schedule import shift_mu
-from ..vae import VAE
+from ..model.vae import VAE
+from ..sampling.schedule import shift_mu
 
 # Weights of the autoencoder's terms, found on a prototype: sharp edges want L1, flat colours MSE; KL only bounds the scale.
 MSE_WEIGHT = 2.0

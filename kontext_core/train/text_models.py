@@ -13,7 +13,7 @@ from transformers import (
     T5TokenizerFast,
 )
 
-from ..text import TextEncoders
+from ..model.text import TextEncoders
 
 
 def tiny_text_models(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..text import TextEncoders
+from ..model.text import TextEncoders
 from ..world import KINDS, sample
 from ..world.meaning import CLAUSE_SLOTS, CLAUSES, SENTENCE_SLOTS, SLOT_SIZES, slot_numbers
 from .config import TextTraining

@@ -16,8 +16,8 @@ from ..disk import make_folder, whole
 from ..loading import load_text_encoders, load_transformer, load_vae, save_model
 from ..loading.checkpoint import open_checkpoint
 from ..loading.save import TRANSFORMER_FILE
-from ..transformer import Transformer
-from ..vae import VAE
+from ..model.transformer import Transformer
+from ..model.vae import VAE
 from ..world import corpus, vocabulary
 from .autoencoder import reconstruction_psnr, train_autoencoder
 from .config import TINY_TRANSFORMER, TINY_VAE, AutoencoderTraining, FlowTraining, TextTraining

@@ -13,11 +13,11 @@ from benchmarks.approximate import added
 from benchmarks.approximate.standing_tokens import Region
 from benchmarks.speed.cases import CONFIGURATIONS, Case
 from benchmarks.speed.models import question, random_transformer
-from kontext_core.approximate import METHODS
-from kontext_core.latents import noise
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.transformer import Transformer
+from kontext_core.model.latents import noise
+from kontext_core.model.transformer import Transformer
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
+from kontext_core.sampling.step_cache import METHODS
 
 STEPS = 8
 CPU = torch.device("cpu")

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from kontext_core.config import TransformerConfig, VAEConfig
-from kontext_core.latents import noise
+from kontext_core.model.latents import noise
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 from kontext_core.pipeline import Pipeline
-from kontext_core.positions import layout_ids, target_ids, text_ids
 from kontext_core.train.config import TINY_TRANSFORMER, TINY_VAE
 from kontext_core.train.text_models import tiny_text_models
 from kontext_core.train.tokenizers import train_tokenizers
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
 
 SENTENCES = (
     "make the red circle blue",

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kontext_core.packed.gguf import BLOCKS
+from kontext_core.quant.gguf import BLOCKS
 
 # Where in a block its float16 numbers are.
 _HALVES = {

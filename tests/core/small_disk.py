@@ -23,11 +23,11 @@ from kontext_core.chain import Chain, save_chain
 from kontext_core.chain.turns import Turn
 from kontext_core.cli import main
 from kontext_core.loading import save_model
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 from kontext_core.remote.run import write_new
 from kontext_core.train.config import TINY_TRANSFORMER, TINY_VAE
 from kontext_core.train.run import Run
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
 
 DISK_MIB = 16
 SMALLEST = 4096  # bytes that such a disk gives out at once

@@ -13,9 +13,9 @@ import pytest
 from kontext_core.config import FITS, SOLVERS
 from kontext_core.edit_settings import ALLOWED, EditSettings
 from kontext_core.editor import Editor
-from kontext_core.images import fit_image
-from kontext_core.sampler import denoise
-from kontext_core.solvers import SOLVERS as FUNCTIONS
+from kontext_core.images.fitting import fit_image
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.solvers import SOLVERS as FUNCTIONS
 
 UNUSABLE: list[tuple[str, Any, str]] = [
     ("steps", 0, "steps is 0 and must be a whole number from 1 to 1000"),

@@ -64,8 +64,8 @@ def test_weights_to_blame_are_named() -> None:
     from torch import nn
 
     from kontext_core.errors import check_finite
-    from kontext_core.packed import PackedLinear
-    from kontext_core.packed.float8 import Float8
+    from kontext_core.quant.float8 import Float8
+    from kontext_core.quant.layer import PackedLinear
 
     stored = torch.ones(2, 4).to(torch.float8_e4m3fn)
     model = nn.Sequential(nn.Linear(4, 4), PackedLinear([Float8(stored, torch.tensor([1.0, float("inf")]))]))

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from benchmarks.written import write
 from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora
-from kontext_core.packed import PackedLinear
-from kontext_core.packed.schemes import SCHEMES, fits, pack
+from kontext_core.memory.offload_plan import Guests, Waiting
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import Guests, Waiting
-from kontext_core.transformer import Transformer
+from kontext_core.quant.layer import PackedLinear
+from kontext_core.quant.schemes import SCHEMES, fits, pack
 
 SIZES = ((64, 64), (32, 96), (96, 32), (48, 64), (80, 32))
 FORMS = ("bfloat16", "fp8_scaled", "NF4", "GGUF Q8_0", "GGUF Q4_0")  # of files

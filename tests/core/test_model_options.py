@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from kontext_core.cli.options import loading_options, lora_option, model_options
+from kontext_core.memory.offload_plan import GIB
 from kontext_core.model_options import ModelOptions
 from kontext_core.pipeline import Pipeline
-from kontext_core.residency import GIB
 
 GIVEN = (
     "--memory 8 --waits file --weights fp8 --compile --float8 --attention torch --graph --device cpu --model m "

@@ -14,20 +14,22 @@ from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.speed.models import random_vae
-from kontext_core import attention, step_graph, vae_tiles
 from kontext_core.config import FLUX_VAE
-from kontext_core.faster import compile_blocks, multiply_in_float8
-from kontext_core.kernels import check, dispatch, plain
+from kontext_core.kernels import dispatch, self_check
+from kontext_core.kernels import reference as plain
 from kontext_core.kernels.options import Wishes, wishing
-from kontext_core.latents import noise
 from kontext_core.lora import Lora
+from kontext_core.model import attention, tiled_vae
+from kontext_core.model.latents import noise
+from kontext_core.model.optimise import compile_blocks, multiply_in_float8
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.transformer import Transformer
+from kontext_core.sampling import cuda_graph
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL_VAE
-from tests.core.test_residency import WORDS, lora_file, made, picture
+from tests.core.memory.test_offload_plan import WORDS, lora_file, made, picture
 
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 HALVES = (torch.bfloat16, torch.float16)
@@ -53,7 +55,7 @@ def edited(model: Pipeline, seed: int = 0, **options: Any) -> Tensor:
 
 def recordings(model: Pipeline) -> int:
     """How many steps of it are recorded."""
-    graph = step_graph._graphs.get(model.transformer)
+    graph = cuda_graph._graphs.get(model.transformer)
     return 0 if graph is None else sum(one.step is not None for one in graph._recordings.values())
 
 
@@ -63,14 +65,14 @@ def test_eight_pictures_are_decoded_at_once(device: str, monkeypatch: pytest.Mon
     """2^31 numbers in the largest layer at 1024 px, more than upsampling of channels that lie side by side takes."""
     config, side, count = (FLUX_VAE, 1024, 8) if is_card(device) else (SMALL_VAE, 64, 3)
     if not is_card(device):
-        monkeypatch.setattr(vae_tiles, "whole_at_once", lambda *_: 2)
+        monkeypatch.setattr(tiled_vae, "whole_at_once", lambda *_: 2)
     vae = random_vae(config, torch.device(device), numbers(device))
     latents = torch.randn(count, 16, side // 8, side // 8, generator=torch.Generator().manual_seed(0)).to(
         device
     )
-    images = vae_tiles.decode_with_room(vae, latents)
+    images = tiled_vae.decode_with_room(vae, latents)
     assert images.shape == (count, 3, side, side)
-    last = vae_tiles.decode_with_room(vae, latents[-1:])
+    last = tiled_vae.decode_with_room(vae, latents[-1:])
     assert relative_error(images[-1:].float().cpu(), last.float().cpu()) < (0.02 if is_card(device) else 1e-5)
 
 
@@ -79,7 +81,7 @@ def test_eight_pictures_are_decoded_at_once(device: str, monkeypatch: pytest.Mon
 def test_one_picture_beyond_what_kernels_index_is_decoded_in_tiles() -> None:
     vae = random_vae(FLUX_VAE, torch.device("cuda"), torch.bfloat16)
     latents = torch.randn(1, 16, 364, 364, device="cuda")
-    assert vae_tiles.decode_with_room(vae, latents).shape == (1, 3, 2912, 2912)
+    assert tiled_vae.decode_with_room(vae, latents).shape == (1, 3, 2912, 2912)
 
 
 @on_each
@@ -101,7 +103,7 @@ def test_memory_of_an_attempt_is_free_for_the_tiles(device: str) -> None:
         free.append(held() - before)
         return x
 
-    vae_tiles._with_room(vae, fail, tiled, latents, (32, 32), None)
+    tiled_vae._with_room(vae, fail, tiled, latents, (32, 32), None)
     assert free[0] < 2**21 * 8
 
 
@@ -152,9 +154,13 @@ def test_a_forward_in_float8(device: str) -> None:
 @pytest.mark.parametrize("dtype", HALVES)
 def test_fused_kernels_at_the_published_sizes(device: str, dtype: torch.dtype) -> None:
     """4,608 rows of 3072, 12288 and 15360 numbers, with readers in float8."""
-    sizes = (*check.SIZES, check.Size(1, 4606, 24, 128, 12288)) if is_card(device) else check.SIZES[:1]
+    sizes = (
+        (*self_check.SIZES, self_check.Size(1, 4606, 24, 128, 12288))
+        if is_card(device)
+        else self_check.SIZES[:1]
+    )
     form = dispatch._fused() if is_card(device) else plain
-    assert check.difference(form, torch.device(device), dtype, sizes) < 0.01
+    assert self_check.difference(form, torch.device(device), dtype, sizes) < 0.01
     assert not is_card(device) or dispatch.runs_fused(torch.device(device), dtype)
 
 

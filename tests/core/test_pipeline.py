@@ -11,12 +11,13 @@ from torch import Tensor
 import kontext_core.editor as module
 from kontext_core import pipeline as pipelines
 from kontext_core.errors import CheckpointError, TooLittleMemoryError
-from kontext_core.images import fit_image, from_pil, undo_fit
-from kontext_core.latents import noise
+from kontext_core.images.fitting import fit_image, undo_fit
+from kontext_core.images.picture_files import from_pil
 from kontext_core.loading import save_model
+from kontext_core.model.latents import noise
 from kontext_core.pipeline import Edit, Pipeline
-from kontext_core.sampler import denoise
-from kontext_core.schedule import shift_mu, sigmas
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import shift_mu, sigmas
 
 Pictures = Callable[..., Tensor]
 PROMPT = "make the red circle blue"
@@ -381,7 +382,7 @@ def test_too_little_memory_is_explained(
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(getattr(fresh, part), method, full)
-    monkeypatch.setattr(f"kontext_core.vae_tiles.{method}_in_tiles", full, raising=False)
+    monkeypatch.setattr(f"kontext_core.model.tiled_vae.{method}_in_tiles", full, raising=False)
     with pytest.raises(TooLittleMemoryError, match=f"there is too little memory for {sentence}"):
         fresh.edit(PROMPT, [pictures(64, 64)], **FAST)
 

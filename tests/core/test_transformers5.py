@@ -25,6 +25,6 @@ def test_text_and_files_on_transformers_5() -> None:
 
     assert run("-c", _VERSION).stdout.startswith("5.")
     found = run(
-        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/test_text.py", "tests/core/loading"
+        "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/core/model/test_text.py", "tests/core/loading"
     )
     assert found.returncode == 0, found.stdout[-4000:]

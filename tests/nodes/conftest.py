@@ -102,14 +102,14 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
     config = part("kontext_core.train.config")
     tokenizers = tmp_path_factory.mktemp("tokenizers")
     part("kontext_core.train.tokenizers").train_tokenizers(WORDS, tokenizers)
-    transformer = part("kontext_core.transformer").Transformer(config.TINY_TRANSFORMER)
+    transformer = part("kontext_core.model.transformer").Transformer(config.TINY_TRANSFORMER)
     with torch.no_grad():
         for parameter in transformer.parameters():  # a new one gives nothing
             parameter.normal_(std=0.05)
     part("kontext_core.loading").save_model(
         folder,
         transformer=transformer,
-        vae=part("kontext_core.vae").VAE(config.TINY_VAE),
+        vae=part("kontext_core.model.vae").VAE(config.TINY_VAE),
         text_encoders=part("kontext_core.train.text_models").tiny_text_models(tokenizers),
     )
     return folder
@@ -118,7 +118,7 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
 @pytest.fixture(scope="session")
 def tiny(part: Callable[[str], Any], random_model: Path) -> Iterator[Path]:
     """The random model stands in for the tiny one that comes along."""
-    folders = part("kontext_core.loading.folders")
+    folders = part("kontext_core.loading.locate")
     own, folders.TINY = folders.TINY, random_model
     yield random_model
     folders.TINY = own
@@ -135,7 +135,7 @@ def own(part: Callable[[str], Any], model: Any) -> Any:
     """Our own code: the tiny model with guidance as an input and the published scale and shift, random weights."""
     config = part("kontext_core.train.config")
     torch.manual_seed(0)
-    transformer = part("kontext_core.transformer").Transformer(
+    transformer = part("kontext_core.model.transformer").Transformer(
         replace(config.TINY_TRANSFORMER, guidance_embed=True)
     )
     with torch.no_grad():
@@ -143,7 +143,9 @@ def own(part: Callable[[str], Any], model: Any) -> Any:
             parameter.normal_(std=0.05)
             if name.endswith("_norm.scale"):
                 parameter.add_(2)  # attention that is sharp enough for positions to matter
-    vae = part("kontext_core.vae").VAE(replace(config.TINY_VAE, scale_factor=0.3611, shift_factor=0.1159))
+    vae = part("kontext_core.model.vae").VAE(
+        replace(config.TINY_VAE, scale_factor=0.3611, shift_factor=0.1159)
+    )
     return part("kontext_core.pipeline").Pipeline(transformer, vae, model.text)
 
 

@@ -297,7 +297,7 @@ def test_the_shift_that_the_help_names_is_ours(part: Callable[[str], Any]) -> No
     """ModelSamplingFlux with max_shift 1.15, base_shift 0.5 and a size. Source: comfy_extras/nodes_model_advanced.py."""
     from comfy.model_sampling import flux_time_shift
 
-    schedule = part("kontext_core.schedule")
+    schedule = part("kontext_core.sampling.schedule")
     for width, height in ((1024, 1024), (672, 1568), (128, 128)):
         slope = (1.15 - 0.5) / (4096 - 256)
         shift = (width * height / (8 * 8 * 2 * 2)) * slope + 0.5 - slope * 256

@@ -59,7 +59,7 @@ def test_stock_autoencoder_and_ours_are_interchangeable(part: Callable[[str], An
         scale_factor=0.3611, shift_factor=0.1159,
     )  # fmt: skip
     torch.manual_seed(0)
-    ours = part("kontext_core.vae").VAE(config).eval()
+    ours = part("kontext_core.model.vae").VAE(config).eval()
     levels = {
         "ch": 32, "ch_mult": [1, 2], "num_res_blocks": 1, "attn_resolutions": [], "double_z": True, "z_channels": 16,
         "resolution": 32, "in_channels": 3, "out_ch": 3, "dropout": 0.0,
@@ -107,7 +107,7 @@ def test_latents_with_nan_are_refused(convert: Any, flux_vae: Any) -> None:
 def test_place_travels_with_a_latent_until_its_size_changes(
     part: Callable[[str], Any], convert: Any, flux_vae: Any
 ) -> None:
-    place = part("kontext_core.images").Placement((32, 48), 4, 0, 24, 48, (12, 24))
+    place = part("kontext_core.images.fitting").Placement((32, 48), 4, 0, 24, 48, (12, 24))
     latent = convert.to_latent(torch.zeros(1, 16, 4, 6), flux_vae, convert.Frame.of(place))
     assert convert.from_latent(latent, flux_vae)[1].place == place
     latent["samples"] = torch.zeros(1, 16, 8, 8)
@@ -115,7 +115,7 @@ def test_place_travels_with_a_latent_until_its_size_changes(
 
 
 def test_frame_of_a_full_canvas_cuts_nothing(part: Callable[[str], Any], convert: Any) -> None:
-    placement = part("kontext_core.images").Placement
+    placement = part("kontext_core.images.fitting").Placement
     assert convert.Frame.of(placement((32, 48), 0, 0, 32, 48, (16, 24))) == convert.Frame()
     assert convert.Frame.of(placement((32, 48), 0, -8, 32, 64, (16, 32))) == convert.Frame()
     assert convert.Frame.of(None) == convert.Frame()

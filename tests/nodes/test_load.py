@@ -80,7 +80,7 @@ def test_auto_takes_the_largest_that_fits(
         resolution=32, in_channels=3, ch=32, out_ch=3, ch_mult=(1, 2, 4, 4), num_res_blocks=1, z_channels=4,
         scale_factor=1.0, shift_factor=0.0,
     )  # fmt: skip
-    save_file(part("kontext_core.vae").VAE(narrow).state_dict(), placed / "vae" / "sd.safetensors")
+    save_file(part("kontext_core.model.vae").VAE(narrow).state_dict(), placed / "vae" / "sd.safetensors")
     (placed / "vae" / "broken.safetensors").write_bytes(b"<html>")
     found = files.select("mine.safetensors", vae="auto", clip_l="auto", t5xxl="auto").parts
     assert {name: path.name for name, path in found.items()} == {
@@ -283,7 +283,7 @@ def test_missing_part_names_folder_and_file(
 def test_tiny_model_that_is_not_there(
     run: Callable[..., Any], part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part("kontext_core.loading.folders"), "TINY", tmp_path / "nowhere")
+    monkeypatch.setattr(part("kontext_core.loading.locate"), "TINY", tmp_path / "nowhere")
     with pytest.raises(
         ValueError, match=r"there is no file or folder .*nowhere, where the transformer should be"
     ):
@@ -392,7 +392,7 @@ def test_gguf_files_are_offered(
 def test_weights_are_packed_as_chosen(
     run: Callable[..., Any], part: Callable[[str], Any], tiny: Path
 ) -> None:
-    packed_bytes = part("kontext_core.packed.layer").packed_bytes
+    packed_bytes = part("kontext_core.quant.layer").packed_bytes
     plain, small = run("KontextLoadModel"), run("KontextLoadModel", weights="int4")
     assert packed_bytes(plain[0].transformer) == 0 < packed_bytes(small[0].transformer)
     assert run("KontextLoadModel", weights="as stored")[0] is plain[0] is not small[0]
@@ -404,14 +404,14 @@ def test_weights_are_packed_as_chosen(
 
 
 def test_every_scheme_of_the_core_can_be_chosen(part: Callable[[str], Any]) -> None:
-    load, schemes = part("nodes.load"), part("kontext_core.packed.schemes")
+    load, schemes = part("nodes.load"), part("kontext_core.quant.schemes")
     assert set(load.WEIGHTS) == {*schemes.SCHEMES, schemes.FULL, load.AS_STORED, load.AUTO}
 
 
 def test_help_names_every_form(part: Callable[[str], Any], node_list: list[Any]) -> None:
     page = (ROOT / "web" / "docs" / "KontextLoadModel.md").read_text(encoding="utf-8")
     formats = page.partition("## Formats")[2].partition("## Output")[0]
-    kinds = part("kontext_core.packed.gguf").BLOCKS
+    kinds = part("kontext_core.quant.gguf").BLOCKS
     named = [
         *kinds,
         "F32",

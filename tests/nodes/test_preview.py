@@ -35,7 +35,7 @@ def folder(comfy_base: Path, monkeypatch: pytest.MonkeyPatch, part: Callable[[st
 @pytest.fixture
 def decoder(part: Callable[[str], Any]) -> Any:
     torch.manual_seed(0)
-    return part("kontext_core.vae_preview").PreviewDecoder()
+    return part("kontext_core.model.preview_decoder").PreviewDecoder()
 
 
 def _pixels(image: Any) -> Tensor:
@@ -127,5 +127,5 @@ def test_rough_where_that_was_asked_for_or_memory_is_short(
         raise torch.OutOfMemoryError("no memory")
 
     monkeypatch.setattr(part("kontext_core.pipeline"), "_QUICK", 0)
-    monkeypatch.setattr(part("kontext_core.vae_preview").PreviewDecoder, "decode", full)
+    monkeypatch.setattr(part("kontext_core.model.preview_decoder").PreviewDecoder, "decode", full)
     assert preview.thumbnail(model, LATENTS).size == (10, 6)

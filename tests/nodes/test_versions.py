@@ -116,7 +116,9 @@ def test_a_manager_that_asks_for_the_size_at_once(
             super().__init__(*args, **options)
 
     monkeypatch.setattr(comfy.model_patcher, "ModelPatcher", Eager)
-    spec = importlib.util.spec_from_file_location(f"{PACK}.nodes.managed_by_eager", ROOT / "nodes/managed.py")
+    spec = importlib.util.spec_from_file_location(
+        f"{PACK}.nodes.managed_by_eager", ROOT / "nodes/managed_pipeline.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

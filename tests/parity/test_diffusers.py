@@ -13,13 +13,13 @@ from diffusers import (
 )
 from torch import Tensor, nn
 
-from kontext_core.latents import noise, pack, unpack
 from kontext_core.loading import load_transformer, load_vae
-from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.sampler import denoise
-from kontext_core.schedule import shift_mu, sigmas
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.latents import noise, pack, unpack
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import shift_mu, sigmas
 
 HEIGHT, WIDTH = 64, 96  # pixels of the target
 REFERENCE_HEIGHT, REFERENCE_WIDTH = 96, 48

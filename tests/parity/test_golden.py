@@ -15,15 +15,15 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kontext_core.blocks import timestep_embedding
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV, LAYOUTS, TransformerConfig, VAEConfig
-from kontext_core.latents import pack
-from kontext_core.positions import HeightWidth, layout_ids, target_ids, text_ids
-from kontext_core.rope import rotary_table
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.blocks import timestep_embedding
+from kontext_core.model.latents import pack
+from kontext_core.model.positions import HeightWidth, layout_ids, target_ids, text_ids
+from kontext_core.model.rope import rotary_table
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
 
 REPOSITORY = Path(__file__).parents[2]
 COPIED = REPOSITORY / "tests" / "data" / "golden"
@@ -213,7 +213,7 @@ def test_timestep_embedding(embeddings: dict[str, Tensor], assert_close: Callabl
 def test_timestep_embedding_to_the_last_bit(tmp_path: Path) -> None:
     """With the arithmetic that MKL has on every processor, all bits are the published ones."""
     script = (
-        "import torch; from safetensors.torch import load_file; from kontext_core.blocks import timestep_embedding;"
+        "import torch; from safetensors.torch import load_file; from kontext_core.model.blocks import timestep_embedding;"
         f"d = load_file({str(GOLDEN / 'embeddings_cases.safetensors')!r});"
         "assert torch.equal(timestep_embedding(d['timestep_embedding.t']), d['timestep_embedding.out'])"
     )

@@ -17,8 +17,8 @@ from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
 
 from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora, with_loras
-from kontext_core.positions import target_ids, text_ids
-from kontext_core.transformer import Transformer
+from kontext_core.model.positions import target_ids, text_ids
+from kontext_core.model.transformer import Transformer
 
 CONTEXT, POOLED, WIDTH = 48, 32, 48
 CLOSE = Callable[..., float]

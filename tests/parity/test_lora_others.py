@@ -11,12 +11,12 @@ from torch import nn
 
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import CheckpointError
-from kontext_core.loading.hollow import hollow
+from kontext_core.loading.empty_weights import hollow
 from kontext_core.loading.tensors import LazyTensor
 from kontext_core.lora.file import LoraFile
 from kontext_core.lora.keys import published_names
 from kontext_core.lora.report import match
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 # Classes at the sizes that they are published with (diffusers' defaults, but for what is given), and what is
 # said.

@@ -14,7 +14,7 @@ from peft.utils.other import get_pattern_key
 
 from kontext_core.lora import Lora
 from kontext_core.lora.patterns import NamePattern
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from .test_lora import ALL, answered, asked, base, ours, randomised, theirs
 

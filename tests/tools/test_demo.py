@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from kontext_core.chain.sheet import GAP_PX, TILE_PX, Tile, contact_sheet
-from kontext_core.images import to_pil
+from kontext_core.images.picture_files import to_pil
 from kontext_core.remote.client import Json, Result
 from kontext_core.remote.workflow import read_workflow, to_api_form
 from kontext_core.world.examples import EXAMPLES, PICTURES, picture

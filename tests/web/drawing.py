@@ -8,8 +8,8 @@ import pytest
 import torch
 from playwright.sync_api import Locator
 
-from kontext_core.cues import Mark, parse_marks
-from kontext_core.picture_files import from_bytes
+from kontext_core.images.marks import Mark, parse_marks
+from kontext_core.images.picture_files import from_bytes
 from kontext_core.remote.client import Client
 from tools import frontend
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kontext_core.cues import parse_marks
+from kontext_core.images.marks import parse_marks
 from kontext_core.remote.client import Client, Json
 
 from .editor import PATIENCE_MS, Editor, forget

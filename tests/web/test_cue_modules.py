@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import ImageFont
 
-from kontext_core import lettering
-from kontext_core.cues import KINDS, Mark, draw_marks, parse_marks
+from kontext_core.images import lettering
+from kontext_core.images.marks import KINDS, Mark, draw_marks, parse_marks
 from tools.paths import ROOT
 
 from .modules import call

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from kontext_core.cues import Mark, draw_marks
+from kontext_core.images.marks import Mark, draw_marks
 
 from .drawing import (
     BUTTON,

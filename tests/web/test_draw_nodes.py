@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from kontext_core.cues import draw_marks
+from kontext_core.images.marks import draw_marks
 
 from .drawing import (
     BUTTON,

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kontext_core.picture_files import from_bytes
+from kontext_core.images.picture_files import from_bytes
 from kontext_core.pipeline import Pipeline
 from kontext_core.remote.client import Client, Json, Result
 from kontext_core.remote.workflow import read_workflow, to_api_form

@@ -16,11 +16,11 @@ from PIL import Image
 
 from benchmarks.written import FORMS, write
 from kontext_core.loading import load_transformer
-from kontext_core.loading.folders import TINY
+from kontext_core.loading.locate import TINY
 from kontext_core.loading.save import TRANSFORMER_FILE
+from kontext_core.model.transformer import Transformer
 from kontext_core.remote.client import Client
 from kontext_core.remote.workflow import read_workflow, to_api_form
-from kontext_core.transformer import Transformer
 from kontext_core.world import examples
 from tools.make_workflows import showing
 from tools.paths import ROOT

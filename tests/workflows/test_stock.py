@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kontext_core.loading.folders import TINY
+from kontext_core.loading.locate import TINY
 from kontext_core.remote.client import Client, ExecutionFailed, Json, Result
 from kontext_core.world import examples
 from tools.paths import ROOT

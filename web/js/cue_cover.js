@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * How much of each pixel a mark covers, by the same rule as kontext_core/cues.py: so the page shows what will be drawn,
+ * How much of each pixel a mark covers, by the same rule as kontext_core/images/marks.py: so the page shows what will be drawn,
  * in every browser.
  */
 

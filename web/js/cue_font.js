@@ -1,7 +1,7 @@
 // @ts-check
 /**
  * The outlines of the pack's one font, web/fonts/Aileron-Regular.ttf, and where the letters of a text stand: each at its
- * own width, without kerning, as in kontext_core/lettering.py. Reads what that file has: plain glyphs, short offsets.
+ * own width, without kerning, as in kontext_core/images/lettering.py. Reads what that file has: plain glyphs, short offsets.
  */
 
 /** @typedef {import("./cue_format.js").Point} Point */

@@ -1,6 +1,6 @@
 // @ts-check
 /**
- * The marks of a Kontext Visual Cue as they stand in the workflow: the same format that kontext_core/cues.py reads.
+ * The marks of a Kontext Visual Cue as they stand in the workflow: the same format that kontext_core/images/marks.py reads.
  * Points are fractions of the picture's width and height; a width is a fraction of its shorter side.
  */
 

@@ -223,7 +223,7 @@ function modelOf(nodes) {
 export const namesIn = ({ references }) => references.map((one) => one.name ?? "");
 
 /**
- * What to ask the server about the stack up to a node: see nodes/plan.py. An edit or a turn that takes it puts its own
+ * What to ask the server about the stack up to a node: see nodes/layout_route.py. An edit or a turn that takes it puts its own
  * picture before it, a sampler says the size.
  * @param {Page.Node} node @param {() => void} changed called when a size becomes known that is not yet
  */

@@ -18,7 +18,7 @@ from kontext_core.batch.digest import MEMORY, Digests, files_of_lora, files_of_m
 from kontext_core.batch.edits import read_edits
 from kontext_core.batch.store import RESULTS
 from kontext_core.cli import main
-from kontext_core.loading.folders import TINY
+from kontext_core.loading.locate import TINY
 from kontext_core.model_options import ModelOptions
 from tests.core.batch.conftest import Pretended
 

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from kontext_core.chain import Chain, Turn, record
 from kontext_core.chain.latents_file import KEY
-from kontext_core.images import Placement
+from kontext_core.images.fitting import Placement
 
 Lineage = dict[str, Any]
 

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from kontext_core.chain import Chain, file, latents_file, latents_path, limits, load_chain, record, save_chain
-from kontext_core.cues import Mark
 from kontext_core.editor import UsedLora
+from kontext_core.images.marks import Mark
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
 

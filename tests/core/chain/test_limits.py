@@ -24,7 +24,7 @@ from kontext_core.chain import (
     thumbnails,
 )
 from kontext_core.chain.latents_file import KEY
-from kontext_core.picture_files import from_file
+from kontext_core.images.picture_files import from_file
 
 from .conftest import photo, preview
 

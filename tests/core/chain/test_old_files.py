@@ -7,7 +7,7 @@ import torch
 
 from kontext_core.chain import latents_path, load_chain, record, save_chain
 from kontext_core.editor import UsedLora
-from kontext_core.images import Placement
+from kontext_core.images.fitting import Placement
 
 FOLDER = Path(__file__).parents[2] / "data" / "chains"
 PLACE = Placement((32, 64), 0, 6, 32, 52, (40, 65))

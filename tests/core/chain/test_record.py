@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from kontext_core.chain import Chain, load_chain, record, save_chain
-from kontext_core.cues import Mark
 from kontext_core.editor import UsedLora
-from kontext_core.images import Placement
+from kontext_core.images.fitting import Placement
+from kontext_core.images.marks import Mark
 
 Lineage = dict[str, Any]
 Make = Callable[..., Lineage]

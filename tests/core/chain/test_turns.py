@@ -7,8 +7,8 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, Turn
 from kontext_core.chain.drift import align_to
-from kontext_core.cues import Mark, draw_marks
-from kontext_core.images import Placement
+from kontext_core.images.fitting import Placement
+from kontext_core.images.marks import Mark, draw_marks
 from kontext_core.pipeline import Edit, Pipeline
 
 Pictures = Callable[..., Tensor]

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from kontext_core.distributed.ranks import Ranks, joined
-from kontext_core.distributed.spread import Leader, Spread
-from kontext_core.transformer import Transformer
+from kontext_core.distributed.sequence_parallel import Leader, Spread
+from kontext_core.model.transformer import Transformer
 from tests.core.conftest import SMALL
 
 ROOT = Path(__file__).parents[3]
@@ -25,8 +25,8 @@ import json, os, sys
 import torch
 from kontext_core.config import TransformerConfig
 from kontext_core.distributed.ranks import joined
-from kontext_core.distributed.spread import follow
-from kontext_core.transformer import Transformer
+from kontext_core.distributed.sequence_parallel import follow
+from kontext_core.model.transformer import Transformer
 
 config, count, meet, timeout_s = sys.argv[1:]
 sizes = {name: tuple(value) if isinstance(value, list) else value for name, value in json.loads(config).items()}

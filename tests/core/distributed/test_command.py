@@ -16,14 +16,14 @@ from PIL import Image
 from kontext_core import loading
 from kontext_core.cli import main
 from kontext_core.cli.edit import add_edit
-from kontext_core.distributed import command, launch, spread
+from kontext_core.distributed import command, launch, sequence_parallel
 from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _undivided
 from kontext_core.distributed.launch import Place, run_ranks
 from kontext_core.distributed.ranks import LOST
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.model_options import ModelOptions
-from kontext_core.packed import PackedLinear
 from kontext_core.pipeline import Pipeline
+from kontext_core.quant.layer import PackedLinear
 
 PICTURE = str(Path(__file__).parents[3] / "workflows" / "single_edit.jpg")
 
@@ -134,7 +134,7 @@ def test_every_process_loads_onto_its_own_card(rank: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "_ranks", lambda _: nullcontext(ranks))
     monkeypatch.setattr(command, "_check", lambda _: None)
     monkeypatch.setattr(command, "_networks", lambda model, device: loaded.append(model.device))
-    monkeypatch.setattr(spread, "follow", lambda *_: None)
+    monkeypatch.setattr(sequence_parallel, "follow", lambda *_: None)
     options = argparse.Namespace(joined="0:2:x")
     command.spread_over(options, ModelOptions(), lambda _, model, __: loaded.append(model.device))
     assert loaded == ["cuda:5"]

@@ -7,18 +7,18 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from kontext_core.kernels import fused, fused_pictures
+from kontext_core.kernels import triton_blocks, triton_group_norm
 
 ROW = {"ADD": True, "NORM": True, "PACK": False, "FINITE": False, "BLOCK": 4096}
 KERNELS: list[tuple[Any, dict[str, Any]]] = [
-    (fused._row_kernel, ROW),
-    (fused._row_kernel, ROW | {"NORM": False, "FINITE": True}),
-    (fused._row_kernel, ROW | {"ADD": False, "PACK": True}),
-    (fused._turn_kernel, {"HEADS": 32, "BLOCK": 128}),
-    (fused._beside_kernel, {"PACK": False, "BLOCK": 4096}),
-    (fused._beside_kernel, {"PACK": True, "BLOCK": 16384}),
-    (fused_pictures._moments_kernel, {"ROWS": 64, "GROUPS": 32, "WIDTH": 4}),
-    (fused_pictures._apply_kernel, {"ROWS": 16, "CHANNELS": 512, "SWISH": True}),
+    (triton_blocks._row_kernel, ROW),
+    (triton_blocks._row_kernel, ROW | {"NORM": False, "FINITE": True}),
+    (triton_blocks._row_kernel, ROW | {"ADD": False, "PACK": True}),
+    (triton_blocks._turn_kernel, {"HEADS": 32, "BLOCK": 128}),
+    (triton_blocks._beside_kernel, {"PACK": False, "BLOCK": 4096}),
+    (triton_blocks._beside_kernel, {"PACK": True, "BLOCK": 16384}),
+    (triton_group_norm._moments_kernel, {"ROWS": 64, "GROUPS": 32, "WIDTH": 4}),
+    (triton_group_norm._apply_kernel, {"ROWS": 16, "CHANNELS": 512, "SWISH": True}),
 ]
 FLOATS = {"pe", "factors"}
 MOMENTS = {"means", "squares", "mean", "factor", "added"}
@@ -54,7 +54,9 @@ def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
     if pack:
         types["normed" if "normed" in types else "out"] = "*fp8e4nv"
     source = ASTSource(fn=kernel, signature=types, constexprs=constants)
-    warps = fused._warps(constants["BLOCK"] * constants.get("HEADS", 1)) if "BLOCK" in constants else 8
+    warps = (
+        triton_blocks._warps(constants["BLOCK"] * constants.get("HEADS", 1)) if "BLOCK" in constants else 8
+    )
     target = GPUTarget("cuda", capability, 32)
     return triton.compile(source, target=target, options={"num_warps": warps}).asm["ptx"]
 

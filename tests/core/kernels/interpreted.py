@@ -15,13 +15,13 @@ import triton.language as tl
 from torch import Tensor
 from triton.runtime import interpreter
 
-from kontext_core.kernels import dispatch, fused, fused_pictures, pictures, plain
+from kontext_core.kernels import dispatch, group_norm, reference, triton_blocks, triton_group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.float8_rows import Rows
 from kontext_core.kernels.options import Wishes, wishing
-from kontext_core.positions import text_ids
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.positions import text_ids
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL, SMALL_VAE, built
 
@@ -66,9 +66,9 @@ def as_exact(found: Tensor, rounded: Tensor, exact: Tensor) -> None:
 def compared(operation: Callable[..., object], *tensors: Tensor) -> None:
     """Args: operation: of a form's kernels and tensors."""
     results = [
-        operation(plain, *(one.double() if one.is_floating_point() else one for one in tensors)),
-        operation(plain, *tensors),
-        operation(fused, *tensors),
+        operation(reference, *(one.double() if one.is_floating_point() else one for one in tensors)),
+        operation(reference, *tensors),
+        operation(triton_blocks, *tensors),
     ]
     exact, rounded, found = (one if isinstance(one, tuple) else (one,) for one in results)
     for parts in zip(found, rounded, exact, strict=True):
@@ -92,8 +92,10 @@ def test_rows(dtype: torch.dtype, shape: tuple[int, ...], by_sample: bool) -> No
 
 def test_float16_stays_finite() -> None:
     x = torch.full((1, 1, 2), 60_000.0, dtype=torch.float16)
-    assert fused.add_gated(x, torch.ones_like(x), x).tolist() == [[[65504.0, 65504.0]]]
-    assert fused.add_gated(x.float(), torch.ones(1, 1, 2), x.float()).tolist() == [[[120_000.0, 120_000.0]]]
+    assert triton_blocks.add_gated(x, torch.ones_like(x), x).tolist() == [[[65504.0, 65504.0]]]
+    assert triton_blocks.add_gated(x.float(), torch.ones(1, 1, 2), x.float()).tolist() == [
+        [[120_000.0, 120_000.0]]
+    ]
 
 
 def test_what_is_no_number_is_seen() -> None:
@@ -101,14 +103,14 @@ def test_what_is_no_number_is_seen() -> None:
     x = torch.ones(1, 2, 32, dtype=torch.float16)
     x[0, 1, 3] = torch.nan
     zero = torch.zeros(1, 1, 32, dtype=torch.float16)
-    assert fused.add_gated(x, zero, x).isnan().sum() == 1
-    assert fused.packed(x).stored.float().isnan().nonzero().tolist() == [[0, 1, 3]]
+    assert triton_blocks.add_gated(x, zero, x).isnan().sum() == 1
+    assert triton_blocks.packed(x).stored.float().isnan().nonzero().tolist() == [[0, 1, 3]]
 
 
 @pytest.mark.parametrize("shape", [(32,), (5, 32), (2, 3, 4, 32)])
 def test_packed_rows_of_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     x = draw(torch.Generator().manual_seed(0), torch.float32, *shape)
-    rows, expected = fused.packed(x), plain.packed(x)
+    rows, expected = triton_blocks.packed(x), reference.packed(x)
     assert torch.equal(rows.stored.float(), expected.stored.float())
     torch.testing.assert_close(rows.factors, expected.factors)
 
@@ -165,21 +167,24 @@ def test_float8_rows(dtype: torch.dtype, width: int) -> None:
     gate, shift, scale = draw(generator, dtype, 2, 3, 1, width).unbind(1)
     x[1, 2], update[1, 2], shift[1] = 0, 0, 0  # a row of zeros
     same = torch.nn.Identity()
-    added = plain.add_gated(x, gate, update).double()
+    added = reference.add_gated(x, gate, update).double()
     found: list[tuple[object, Tensor]] = [
-        (fused.modulate(x, shift, scale, reader), plain.modulate(x.double(), shift.double(), scale.double())),
         (
-            fused.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
-            plain.modulate(added, shift.double(), scale.double()),
+            triton_blocks.modulate(x, shift, scale, reader),
+            reference.modulate(x.double(), shift.double(), scale.double()),
         ),
-        (fused.beside(x, update, wider), plain.beside(x.double(), update.double())),
-        (fused.activated(same, update, reader), plain.activated(same, update.double())),
-        (fused.packed(x), x.double()),
+        (
+            triton_blocks.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
+            reference.modulate(added, shift.double(), scale.double()),
+        ),
+        (triton_blocks.beside(x, update, wider), reference.beside(x.double(), update.double())),
+        (triton_blocks.activated(same, update, reader), reference.activated(same, update.double())),
+        (triton_blocks.packed(x), x.double()),
     ]
     for rows, exact in found:
         assert isinstance(rows, Rows)
         assert rows.dtype == dtype
-        expected = plain.packed(exact)
+        expected = reference.packed(exact)
         torch.testing.assert_close(rows.factors, expected.factors, rtol=4e-3, atol=1e-9)
         rounding = relative_error(expected.stored.float() * expected.factors, exact.float())
         assert relative_error(rows.stored.float() * rows.factors, exact.float()) < 1.02 * rounding
@@ -211,7 +216,7 @@ def test_group_norm_and_swish(dtype: torch.dtype, swish: bool, shape: tuple[int,
         exact, rounded = torch.nn.functional.silu(exact), torch.nn.functional.silu(rounded)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
         kept = given.clone()
-        found = fused_pictures.normed(norm, given, swish)
+        found = triton_group_norm.normed(norm, given, swish)
         assert found.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(given, kept)
         as_exact(found, rounded, exact)
@@ -231,8 +236,8 @@ def test_the_whole_autoencoder() -> None:
 
 
 def test_the_fused_group_norm_is_tried_first() -> None:
-    assert pictures.difference(torch.device("cpu")) < 0.01
-    assert not fused_pictures.fits(torch.nn.GroupNorm(3, 12))
+    assert group_norm.difference(torch.device("cpu")) < 0.01
+    assert not triton_group_norm.fits(torch.nn.GroupNorm(3, 12))
 
 
 def run(model: Transformer, length: int = 5, batch: int = 2) -> Tensor:
@@ -283,9 +288,9 @@ def test_the_whole_model_in_float8() -> None:
 
 def test_training_keeps_the_plain_form() -> None:
     with wishing(FUSED):
-        assert dispatch.chosen(torch.zeros(1)) is fused
+        assert dispatch.chosen(torch.zeros(1)) is triton_blocks
         with torch.enable_grad():
-            assert dispatch.chosen(torch.zeros(1)) is plain
+            assert dispatch.chosen(torch.zeros(1)) is reference
 
 
 def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -293,9 +298,9 @@ def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch.runs_fused.cache_clear()
     assert dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()
-    monkeypatch.setattr(fused, "beside", lambda *_: plain.beside(*_) * 1.1)
+    monkeypatch.setattr(triton_blocks, "beside", lambda *_: reference.beside(*_) * 1.1)
     assert not dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()
-    monkeypatch.setattr(fused, "beside", lambda *_: 1 / 0)
+    monkeypatch.setattr(triton_blocks, "beside", lambda *_: 1 / 0)
     assert not dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from kontext_core.kernels import check, cpu, dispatch, plain
+from kontext_core.kernels import cpu, dispatch, reference, self_check
 from kontext_core.kernels.options import Wishes, wishing
 
 
 def test_same_numbers() -> None:
-    assert check.difference(cpu, torch.device("cpu"), torch.float32) < 1e-5
+    assert self_check.difference(cpu, torch.device("cpu"), torch.float32) < 1e-5
 
 
 @pytest.mark.parametrize("width", [3 * 2 * 8 + 5, 3 * 2 * 8 + 6])
@@ -20,7 +20,7 @@ def test_queries_and_keys_beside_other_numbers(width: int, assert_close: Callabl
     qkv = torch.randn(2, 5, width)[..., : 3 * 2 * 8].unflatten(-1, (3, 2, 8))
     pe = torch.polar(torch.ones(1, 5, 4), torch.randn(1, 5, 4))
     scales = torch.rand(8), torch.rand(8)
-    expected = plain.turned([(qkv.clone(), *scales)], pe)
+    expected = reference.turned([(qkv.clone(), *scales)], pe)
     for one, other in zip(cpu.turned([(qkv, *scales)], pe), expected, strict=True):
         assert_close(one, other, 1e-6)
 
@@ -33,9 +33,9 @@ def test_gelu() -> None:
 
 def test_only_where_they_fit() -> None:
     x = torch.zeros(1)
-    assert dispatch.chosen(x) is plain  # gradients
+    assert dispatch.chosen(x) is reference  # gradients
     with torch.no_grad():
         assert dispatch.chosen(x) is cpu
-        assert dispatch.chosen(x.bfloat16()) is plain
+        assert dispatch.chosen(x.bfloat16()) is reference
         with wishing(Wishes(kernels="plain")):
-            assert dispatch.chosen(x) is plain
+            assert dispatch.chosen(x) is reference

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core.faster import multiply_in_float8
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.float8_rows import FLOAT8, card_product, pack_rows, product
-from kontext_core.packed import PackedLinear, Whole, float8, integers
-from kontext_core.transformer import Transformer
+from kontext_core.model.optimise import multiply_in_float8
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant import float8, integers
+from kontext_core.quant.layer import PackedLinear, Whole
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL, built
 
@@ -103,10 +104,10 @@ def test_a_model_with_all_its_products_in_float8(inputs: Callable[..., dict[str,
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_on_the_card_at_hand(dtype: torch.dtype) -> None:
     """Packed by the kernel and by plain torch, and multiplied by the card and by the book."""
-    from kontext_core.kernels import fused
+    from kontext_core.kernels import triton_blocks
 
     x = torch.randn(2, 130, 3072, device="cuda", dtype=dtype)
-    rows, expected = fused.packed(x), pack_rows(x)
+    rows, expected = triton_blocks.packed(x), pack_rows(x)
     torch.testing.assert_close(rows.factors, expected.factors)
     assert (rows.stored.float() == expected.stored.float()).float().mean() > 0.999
     linear = Float8Linear.of(nn.Linear(3072, 256).to("cuda", dtype))

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from kontext_core.config import TransformerConfig, VAEConfig
 from kontext_core.loading.tensors import LazyTensor, Weights
-from kontext_core.positions import target_ids, text_ids
-from kontext_core.text import TextEncoders
+from kontext_core.model.positions import target_ids, text_ids
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 from kontext_core.train.text_models import tiny_text_models
 from kontext_core.train.tokenizers import train_tokenizers
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
 
 SENTENCES = (
     "make the red circle blue",

@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, save_model
 from kontext_core.loading.checkpoint import open_checkpoint
-from kontext_core.loading.folders import find
 from kontext_core.loading.keys import MOST_LAYERS, count
+from kontext_core.loading.locate import find
 from kontext_core.loading.tensors import MOST_TENSORS
 from kontext_core.lora import inspect_lora
-from kontext_core.text import TextEncoders
+from kontext_core.model.text import TextEncoders
 
 EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 

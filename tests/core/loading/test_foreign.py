@@ -17,7 +17,7 @@ from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_transformer
 from kontext_core.loading.foreign import TAKE, packed_as
 from kontext_core.lora import inspect_lora
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from .test_keys import to_diffusers
 

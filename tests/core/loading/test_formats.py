@@ -13,10 +13,10 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer, load_vae
-from kontext_core.loading.folders import find
-from kontext_core.packed.layer import whole_state_dict
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.loading.locate import find
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
+from kontext_core.quant.layer import whole_state_dict
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 from tests.core.loading.conftest import TINY, randomise
 from tests.core.loading.test_torchao import DATA
 

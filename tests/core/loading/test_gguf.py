@@ -17,10 +17,9 @@ from kontext_core.config import TransformerConfig
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, load_transformer, save_model
 from kontext_core.loading.checkpoint import open_checkpoint
-from kontext_core.packed import PackedLinear
-from kontext_core.packed.gguf import BLOCKS
-from kontext_core.packed.layer import packed_bytes, whole_state_dict
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant.gguf import BLOCKS
+from kontext_core.quant.layer import PackedLinear, packed_bytes, whole_state_dict
 from tests.core.loading.conftest import randomise
 from tests.core.packed_blocks import random_rows
 

@@ -17,9 +17,9 @@ from kontext_core.loading import inspect, save_model
 from kontext_core.loading.matching import check_tensors, misfit
 from kontext_core.loading.recognise import FileReport
 from kontext_core.loading.tokenizers import Vocabulary
-from kontext_core.text import TextEncoders
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 
 from .conftest import TINY, TINY_VAE
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_preview, load_vae
 from kontext_core.loading.keys import preview_rules
-from kontext_core.vae_preview import PreviewDecoder
+from kontext_core.model.preview_decoder import PreviewDecoder
 
 Write = Callable[..., Path]
 

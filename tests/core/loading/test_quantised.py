@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, load_transformer, save_model
-from kontext_core.loading.examine import not_finite, sha256
-from kontext_core.packed import PackedLinear, four_bits
-from kontext_core.packed.layer import packed_bytes, whole_state_dict
-from kontext_core.packed.schemes import SCHEMES
-from kontext_core.transformer import Transformer
+from kontext_core.loading.verify import not_finite, sha256
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant import four_bits
+from kontext_core.quant.layer import PackedLinear, packed_bytes, whole_state_dict
+from kontext_core.quant.schemes import SCHEMES
 from tests.core.loading.conftest import lazily
 
 # Relative L2 error of the velocity of random weights, which forgive nothing.
@@ -72,7 +72,7 @@ def test_only_one_tensor_is_there_in_high_precision(
     most = 0
 
     def find(path: Path, part: str) -> Any:
-        from kontext_core.loading.folders import find
+        from kontext_core.loading.locate import find
 
         report, weights = find(path, part)
 

@@ -14,8 +14,8 @@ from kontext_core.loading import inspect, load_transformer, load_vae
 from kontext_core.loading.checkpoint import Checkpoint
 from kontext_core.loading.recognise import FileReport, recognise
 from kontext_core.loading.tensors import LazyTensor
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 
 Recognise = Callable[..., FileReport]
 

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from kontext_core.config import TransformerConfig
 from kontext_core.loading import load_text_encoders, load_transformer, load_vae, save_model
-from kontext_core.text import TextEncoders
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from safetensors.torch import save_file
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, load_transformer, save_model
-from kontext_core.text import TextEncoders
-from kontext_core.transformer import Transformer
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
 
 HARM = {
     "digits": ("1" * 5000, "holds a number of 5,000 digits, and 100 are allowed"),

@@ -15,9 +15,9 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, save_model, tokenizers
-from kontext_core.packed.layer import packed_bytes, whole_state_dict
-from kontext_core.text import TextEncoders
-from kontext_core.transformer import Transformer
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
+from kontext_core.quant.layer import packed_bytes, whole_state_dict
 
 PROMPTS = ("make the red circle blue", "", 'replace the text "hi" with something unheard of')
 

@@ -17,8 +17,7 @@ from kontext_core.loading import inspect, load_transformer
 from kontext_core.loading.checkpoint import open_checkpoint
 from kontext_core.loading.keys import rename, transformer_rules
 from kontext_core.loading.torchao import names, unpack
-from kontext_core.packed import PackedLinear
-from kontext_core.packed.layer import packed_bytes, whole_state_dict
+from kontext_core.quant.layer import PackedLinear, packed_bytes, whole_state_dict
 from tests.core.loading.conftest import lazily
 
 DATA = Path(__file__).parents[2] / "data" / "torchao"

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from kontext_core.lora import Attached, Lora, with_loras
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 Tensors = dict[str, Tensor]
 NO_TEXT: Any = SimpleNamespace(clip=nn.Identity(), t5=nn.Identity())

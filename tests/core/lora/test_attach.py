@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core.latents import noise
 from kontext_core.lora import Lora
 from kontext_core.lora.attach import view
 from kontext_core.lora.layer import LoraLinear
+from kontext_core.memory.block_streaming import Streaming
+from kontext_core.model.latents import noise
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.sampler import denoise
-from kontext_core.schedule import sigmas
-from kontext_core.solvers import SOLVERS
-from kontext_core.streaming import Streaming
-from kontext_core.transformer import Transformer
+from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.schedule import sigmas
+from kontext_core.sampling.solvers import SOLVERS
 
 from .conftest import NO_TEXT, Tensors, attached, changed, drawn, low_rank, product, viewed
 

@@ -12,10 +12,10 @@ from kontext_core.errors import CheckpointError
 from kontext_core.lora import Lora
 from kontext_core.lora.attach import view
 from kontext_core.lora.layer import LoraLinear
-from kontext_core.packed import PackedLinear
-from kontext_core.packed.schemes import pack
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.transformer import Transformer
+from kontext_core.quant.layer import PackedLinear
+from kontext_core.quant.schemes import pack
 
 from .conftest import Tensors, attached, drawn, low_rank, product, viewed
 

@@ -12,10 +12,10 @@ from kontext_core.errors import CheckpointError
 from kontext_core.loading.tensors import LazyTensor
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.file import LoraFile
+from kontext_core.lora.foreign_models import looks_like
 from kontext_core.lora.keys import FORMATS, published_names
-from kontext_core.lora.others import looks_like
 from kontext_core.lora.report import match
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from .conftest import Tensors, attached, low_rank, viewed
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.keys import FORMATS, make_names, published_names
 from kontext_core.lora.roles import split
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from .conftest import Tensors, attached, changed, drawn, low_rank, product, viewed
 

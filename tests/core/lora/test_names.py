@@ -10,8 +10,8 @@ from torch import Tensor
 from kontext_core.errors import CheckpointError
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.keys import find, make_names
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.transformer import Transformer
 
 from .conftest import Tensors, attached, low_rank, viewed
 from .test_file import OTHERS

@@ -13,7 +13,7 @@ from kontext_core.errors import CheckpointError
 from kontext_core.lora import Lora
 from kontext_core.lora.patterns import NamePattern
 from kontext_core.lora.peft_config import read_configs
-from kontext_core.transformer import Transformer
+from kontext_core.model.transformer import Transformer
 
 from .conftest import attached, drawn, viewed
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from kontext_core.model.transformer import Transformer
 from kontext_core.train.alignment import Alignment
-from kontext_core.transformer import Transformer
 from kontext_core.world.labels import FIELDS, UNSEEN
 
 CELLS = 4  # pictures of 4 x 4 tokens have cells of 2 x 2

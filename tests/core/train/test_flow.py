@@ -9,17 +9,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from kontext_core import faster
-from kontext_core.latents import pack
+from kontext_core.model import optimise
+from kontext_core.model.latents import pack
+from kontext_core.model.positions import layout_ids, target_ids, text_ids
+from kontext_core.model.text import TextEncoders
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.positions import layout_ids, target_ids, text_ids
-from kontext_core.text import TextEncoders
 from kontext_core.train import flow
 from kontext_core.train.config import FlowTraining
 from kontext_core.train.data import Batch
 from kontext_core.train.flow import FlowModel, change_weights, initialised, train_flow
 from kontext_core.train.objective import training_times
-from kontext_core.transformer import Transformer
 
 LAYOUTS = ("offset", "index", "diagonal")
 
@@ -158,11 +158,11 @@ def test_training_compiles_as_edits_do(
 ) -> None:
     """By the same function, which asks for the version of cuDNN first, and trains to the same weights."""
     asked: list[str] = []
-    monkeypatch.setattr(faster, "ask_cudnn", lambda: asked.append("cudnn"))
+    monkeypatch.setattr(optimise, "ask_cudnn", lambda: asked.append("cudnn"))
     monkeypatch.setattr(
         flow,
         "compile_blocks",
-        lambda one: (asked.append("compiled"), faster.compile_blocks(one, backend="eager")),
+        lambda one: (asked.append("compiled"), optimise.compile_blocks(one, backend="eager")),
     )
     transformer = Transformer(pipeline.transformer.config)
     training = FlowTraining(minutes=0.001, tokens_per_step=200, reuse=1, mix={"recolour": 1.0}, compile=True)

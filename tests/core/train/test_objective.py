@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core.schedule import shift_mu
+from kontext_core.model.vae import VAE
+from kontext_core.sampling.schedule import shift_mu
 from kontext_core.train.objective import (
     autoencoder_loss,
     interpolate,
@@ -14,7 +15,6 @@ from kontext_core.train.objective import (
     training_times,
     worst_patches,
 )
-from kontext_core.vae import VAE
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from kontext_core.model.transformer import Transformer
+from kontext_core.model.vae import VAE
 from kontext_core.train.optimizer import Muon, orthogonal_factor, split_parameters
-from kontext_core.transformer import Transformer
-from kontext_core.vae import VAE
 
 
 @pytest.mark.parametrize("shape", [(32, 32), (16, 64), (64, 16), (96, 24), (1, 8)], ids=str)

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kontext_core.text import TextEncoders
+from kontext_core.model.text import TextEncoders
 from kontext_core.train.config import TextTraining
 from kontext_core.train.optimizer import Muon
 from kontext_core.train.text_models import tiny_text_models

@@ -13,13 +13,13 @@ from torch import nn
 
 from kontext_core.eval.score import run, score_kind
 from kontext_core.loading import load_vae, save_model
+from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import TINY, Pipeline
-from kontext_core.references import ReferenceLatents
+from kontext_core.sampling.references import ReferenceLatents
 from kontext_core.train.autoencoder import pictures, reconstruction_psnr
 from kontext_core.train.config import REFINING, FlowTraining
 from kontext_core.train.state import STATE_FILE, Average, save_state
 from kontext_core.train.tiny import recorded_training, train_tiny, training_record
-from kontext_core.transformer import Transformer
 from kontext_core.world import draw, sample
 from tools.paths import ROOT
 

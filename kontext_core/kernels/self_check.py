@@ -1,0 +1,109 @@
+"""Whether kernels give what plain torch gives, on small random tensors and on some rows of the published widths."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import reference
+from .float8_rows import Float8Reader, Rows
+from .interface import Kernels
+
+FLOAT8_CARDS = (8, 9)  # and later
+_COARSE = 5.0  # so much further apart may rows in float8 be, where a rounding before goes either way
+
+
+@dataclass(frozen=True)
+class Size:
+    """Args:
+    batch: of samples.
+    tokens: of the image; some more of text stand before them.
+    heads: of attention.
+    dim: channels of a head.
+    mlp: width of the MLP.
+    """
+
+    batch: int
+    tokens: int
+    heads: int
+    dim: int
+    mlp: int
+
+
+SIZES = (Size(2, 5, 3, 32, 160), Size(1, 1, 24, 128, 12288), Size(1, 46, 24, 128, 12288))
+
+
+def difference(
+    kernels: Kernels,
+    device: torch.device,
+    dtype: torch.dtype = torch.bfloat16,
+    sizes: tuple[Size, ...] = SIZES,
+) -> float:
+    """Return the largest relative L2 difference over all that the two forms have in common; infinite for NaN.
+
+    Rows in float8 count a fifth. They are left out on cards that have no such numbers.
+    """
+    float8 = device.type != "cuda" or torch.cuda.get_device_capability(device) >= FLOAT8_CARDS
+    errors: list[float] = []
+    with torch.no_grad():
+        for size in sizes:
+            results = _results(kernels, device, dtype, size, float8)
+            expected = _results(reference, device, dtype, size, float8)
+            errors += [_apart(*pair) for pair in zip(results, expected, strict=True)]
+    return max(error if error == error else float("inf") for error in errors)
+
+
+def _apart(result: Tensor | Rows, expected: Tensor | Rows) -> float:
+    coarse = isinstance(result, Rows) or isinstance(expected, Rows)
+    values, exact = (
+        one.unpacked().float() if isinstance(one, Rows) else one.float() for one in (result, expected)
+    )
+    return float((values - exact).norm() / exact.norm()) / (_COARSE if coarse else 1.0)
+
+
+def _results(
+    kernels: Kernels, device: torch.device, dtype: torch.dtype, size: Size, float8: bool
+) -> list[Tensor | Rows]:
+    generator = torch.Generator().manual_seed(0)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device, dtype)
+
+    batch, tokens, heads, dim = size.batch, size.tokens, size.heads, size.dim
+    width, length = heads * dim, tokens + 2
+    x, update, mlp = (random(batch, tokens, one) for one in (width, width, size.mlp))
+    shift, scale, gate = (random(batch, 1, width) for _ in range(3))
+    streams = [(random(batch, part, 3, heads, dim), random(dim), random(dim)) for part in (2, tokens)]
+    pe = torch.polar(torch.ones(1, length, dim // 2), torch.randn(1, length, dim // 2, generator=generator))
+    pe = pe.to(device)
+    linear = nn.Linear(width, size.mlp, device="meta").to_empty(device=device).to(dtype)
+    linear.weight.copy_(random(size.mlp, width) / width**0.5)
+    linear.bias.copy_(random(size.mlp))
+    results: list[Tensor | Rows] = [
+        kernels.modulate(x, shift, scale),
+        kernels.add_gated(x, gate, update),
+        *kernels.add_gated_modulated(x, gate, update, shift, scale),
+        *kernels.turned(streams, pe),
+        *kernels.turned([(random(batch, length, 3, heads, dim), random(dim), random(dim))], pe),
+        kernels.beside(x, mlp),
+        kernels.activated(linear, x),
+    ]
+    if dtype == torch.float16:  # a sum beyond its range is kept within it
+        large = torch.full_like(x, 60_000.0)
+        results.append(kernels.add_gated(large, torch.ones_like(gate), large))
+    if not float8:
+        return results
+    reader = Float8Reader()  # of which only the kind counts
+    packed: list[Tensor | Rows] = [
+        kernels.packed(x),
+        kernels.modulate(x, shift, scale, reader),
+        kernels.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
+        kernels.beside(x, mlp, reader),
+        kernels.activated(linear, x, reader),
+    ]
+    return [*results, *(_as_rows(one) for one in packed)]
+
+
+def _as_rows(result: Tensor | Rows) -> Rows:
+    """What a reader in float8 makes of it, if that is not done yet."""
+    return result if isinstance(result, Rows) else reference.packed(result)

@@ -1,0 +1,118 @@
+"""Whether a model fits a device, and in which form: planned before anything is loaded, on models without memory."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import nn
+from transformers import T5EncoderModel
+
+from ..errors import TooLittleMemoryError
+from ..memory.offload_plan import GIB, Beside, Host, Residency, beside_of, budget_bytes, residency, waiting
+from ..model.transformer import Transformer
+from .empty_weights import hollow
+from .models import BLOCKS, T5_BLOCKS, put_in
+from .report import FileReport
+from .tensors import Weights
+
+AUTO = "auto"
+# By what each does to the velocity, the least first; None is as stored. int4 takes nf4's memory at a greater error.
+# Source: benchmarks/results/formats.json.
+BY_ERROR = (None, "int8", "fp8", "nf4")
+
+Found = tuple[FileReport, Weights]
+Memory = float | Literal["least"]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a model is to be loaded.
+
+    Args: quantise: as for `load_transformer`. where: what will be where. chosen: in words, how it came to that; "" where
+        it was asked for.
+    """
+
+    quantise: str | None
+    where: Residency
+    chosen: str = ""
+
+
+def fit(
+    parts: Mapping[str, Found],
+    dtype: torch.dtype,
+    quantise: str | None,
+    memory: Memory,
+    host: Host = Host(),  # noqa: B008 (it is frozen)
+) -> Fit:
+    """Plan a model within a device's memory.
+
+    Args:
+        parts: "transformer", "vae", "clip" and "t5", each as `find` gives it. dtype: to compute with.
+        quantise: as for `load_transformer`; "auto" takes the form with the least error whose blocks all stay on the
+            device, and where none does, the one of the fewest bits, whose blocks visit.
+        memory: GiB, or "least" for as little as can be. host: where weights wait that visit the device.
+    Raises: TooLittleMemoryError if it is too little whatever visits; ValueError if it is no amount.
+    """
+    budget = budget_bytes(memory)
+    if quantise != AUTO:
+        return Fit(quantise, _planned(parts, dtype, quantise, budget, host))
+    names = [one or "as stored" for one in BY_ERROR]
+    words = f"the first of {', '.join(names)}"
+    for form, name in zip(BY_ERROR, names, strict=True):
+        try:
+            where = _planned(parts, dtype, form, budget, host)
+        except TooLittleMemoryError:
+            continue
+        if where.blocks == 0:
+            amount = "in little memory" if budget is None else f"within {budget / GIB:.1f} GiB"
+            return Fit(form, where, f"weights {name}, {words} whose blocks stay {amount}")
+    where = _planned(parts, dtype, BY_ERROR[-1], budget, host)
+    return Fit(
+        BY_ERROR[-1], where, f"weights {names[-1]}, of the fewest bits: no form has blocks that all stay"
+    )
+
+
+def _planned(
+    parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None, budget: int | None, host: Host
+) -> Residency:
+    transformer, beside, made = outlined(parts, dtype, quantise)
+    where = residency(transformer, budget, beside=beside)
+    return replace(where, waiting=waiting(where, made, host))
+
+
+def outlined(
+    parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None
+) -> tuple[Transformer, Beside, int]:
+    """The model as it would be loaded, without memory, and how many bytes of it its files have in another form.
+
+    Args: as for `fit`, without "auto".
+    """
+    with hollow():
+        transformer = Transformer(parts["transformer"][0].config)
+        t5 = T5EncoderModel(parts["t5"][0].config)
+    made = _outline(transformer, parts["transformer"], dtype, quantise, BLOCKS)
+    report, weights = parts["t5"]
+    weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
+    half = torch.bfloat16 if dtype == torch.float16 else dtype  # as T5 is loaded
+    made += _outline(t5, (report, weights), half, quantise, T5_BLOCKS)
+    t5.get_encoder().set_input_embeddings(t5.shared)
+    small = sum(parts[kind][0].memory(dtype, None) for kind in ("vae", "clip"))
+    found = beside_of(nn.Module(), nn.Module(), t5)
+    return transformer, Beside(found.resident + small, found.words), made
+
+
+def _outline(
+    model: nn.Module, found: Found, dtype: torch.dtype, quantise: str | None, stays_packed: tuple[str, ...]
+) -> int:
+    """Have a model on `meta` as it would be loaded. What is stored in packed form is mapped, and not read.
+
+    Returns: see `put_in`.
+    """
+    report, weights = found
+    outline = {
+        key: replace(one, read=partial(torch.empty, one.shape, dtype=one.dtype, device="meta"))
+        for key, one in weights.items()
+    }
+    return put_in(model, report, outline, dtype, "meta", stays_packed, quantise)

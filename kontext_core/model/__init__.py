@@ -1,0 +1,1 @@
+"""The network, and the autoencoder and text encoders around it."""

@@ -1,0 +1,202 @@
+"""The transformer's parts: embedders, double and single blocks, the last layer.
+
+Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidden" is the model's width.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..kernels.dispatch import chosen
+from ..kernels.interface import Kernels, Stream
+from ..kernels.side_stream import both
+from ..linear import split_forward
+from .attention import KeyWeights, attention
+
+
+def timestep_embedding(
+    t: Tensor, dim: int = 256, max_period: float = 10_000.0, time_factor: float = 1000.0
+) -> Tensor:
+    """Sinusoidal embedding [cos, sin] of 1000 t, computed in float32.
+
+    Args: t (...) in [0, 1] (or a guidance scale). Returns: (..., dim), float32.
+    """
+    exponents = (
+        -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
+    )
+    # In this order, the published one, to the last bit.
+    angles = (time_factor * t.float())[..., None] * torch.exp(exponents)
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class MLPEmbedder(nn.Module):
+    def __init__(self, in_dim: int, hidden_size: int) -> None:
+        super().__init__()
+        self.in_layer = nn.Linear(in_dim, hidden_size)
+        self.out_layer = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out_layer(F.silu(self.in_layer(x.to(self.in_layer.weight.dtype))))
+
+
+class Modulation(nn.Module):
+    """The linear that turns `vec` into a block's shift, scale and gate vectors. It runs once for all steps."""
+
+    def __init__(self, hidden_size: int, vectors: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(hidden_size, vectors * hidden_size)
+        self.vectors = vectors
+
+    def forward(self, silu_vec: Tensor) -> Tensor:
+        """(..., hidden) to (..., vectors, 1, hidden): one row that is broadcast over the tokens."""
+        return self.lin(silu_vec).unflatten(-1, (self.vectors, 1, -1))
+
+
+class RMSNorm(nn.Module):
+    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.reference.turned`."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(dim))
+
+
+class QKNorm(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.query_norm = RMSNorm(dim)
+        self.key_norm = RMSNorm(dim)
+
+    def of(self, qkv: Tensor) -> Stream:
+        """With queries, keys and values (B, L, 3, H, D), not yet normalised, what a stream brings to attention."""
+        return qkv, self.query_norm.scale, self.key_norm.scale
+
+
+class SelfAttention(nn.Module):
+    """The projections of one stream; `DoubleBlock` joins the streams between them."""
+
+    def __init__(self, dim: int, num_heads: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)
+        self.norm = QKNorm(dim // num_heads)
+        self.proj = nn.Linear(dim, dim)
+
+    def project(self, normed: Tensor) -> Stream:
+        return self.norm.of(self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)))
+
+
+class DoubleBlock(nn.Module):
+    """Separate weights for image and text tokens, one attention over both."""
+
+    def __init__(self, hidden_size: int, num_heads: int, mlp_hidden_dim: int, qkv_bias: bool) -> None:
+        super().__init__()
+        self.img_mod = Modulation(hidden_size, 6)
+        self.img_attn = SelfAttention(hidden_size, num_heads, qkv_bias)
+        self.img_mlp = _mlp(hidden_size, mlp_hidden_dim)
+        self.txt_mod = Modulation(hidden_size, 6)
+        self.txt_attn = SelfAttention(hidden_size, num_heads, qkv_bias)
+        self.txt_mlp = _mlp(hidden_size, mlp_hidden_dim)
+
+    def forward(
+        self,
+        img: Tensor,
+        txt: Tensor,
+        pe: Tensor,
+        img_mod: Tensor,
+        txt_mod: Tensor,
+        weights: KeyWeights | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
+        kernels, n_txt = chosen(img), txt.shape[1]
+        of_img, of_txt = img_mod.unbind(1), txt_mod.unbind(1)
+        img_stream, txt_stream = both(
+            img,
+            lambda: _begin(kernels, img, of_img, self.img_attn),
+            lambda: _begin(kernels, txt, of_txt, self.txt_attn),
+        )
+        attended = attention(*kernels.turned([txt_stream, img_stream], pe), weights)
+        return both(
+            img,
+            lambda: _end(kernels, img, of_img, self.img_attn, self.img_mlp, attended[:, n_txt:]),
+            lambda: _end(kernels, txt, of_txt, self.txt_attn, self.txt_mlp, attended[:, :n_txt]),
+        )
+
+
+class SingleBlock(nn.Module):
+    """One stream; attention and MLP side by side, sharing their first and their last linear."""
+
+    def __init__(self, hidden_size: int, num_heads: int, mlp_hidden_dim: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.num_heads = num_heads
+        self.linear1 = nn.Linear(hidden_size, hidden_size * 3 + mlp_hidden_dim)  # qkv | mlp in
+        self.linear2 = nn.Linear(hidden_size + mlp_hidden_dim, hidden_size)  # attention out | mlp out
+        self.norm = QKNorm(hidden_size // num_heads)
+        self.modulation = Modulation(hidden_size, 3)
+
+    def forward(
+        self,
+        x: Tensor,
+        pe: Tensor,
+        mod: Tensor,
+        weights: KeyWeights | None = None,
+        wanted: slice = slice(None),
+    ) -> Tensor:
+        """Args: x (B, L, hidden); mod (B, 3, 1, hidden); wanted: the tokens whose output is read by anybody.
+
+        Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
+        """
+        kernels = chosen(x)
+        shift, scale, gate = mod.unbind(1)
+        normed = kernels.modulate(x, shift, scale, self.linear1)
+        qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, wanted)
+        qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
+        q, k, v = kernels.turned([self.norm.of(qkv)], pe)
+        attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
+        out = self.linear2(kernels.beside(attended, mlp, self.linear2))
+        return kernels.add_gated(x[:, wanted], gate, out)
+
+
+class LastLayer(nn.Module):
+    def __init__(self, hidden_size: int, out_channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(hidden_size, out_channels)
+        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
+
+    def modulation(self, silu_vec: Tensor) -> Tensor:
+        """(..., hidden) to (..., 2, 1, hidden): shift, scale."""
+        return self.adaLN_modulation[1](silu_vec).unflatten(-1, (2, 1, -1))
+
+    def forward(self, x: Tensor, mod: Tensor) -> Tensor:
+        shift, scale = mod.unbind(1)
+        return self.linear(chosen(x).modulate(x, shift, scale, self.linear))
+
+
+def _begin(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> Stream:
+    """One stream of a double block up to attention. Args: mod: six of (B, 1, hidden)."""
+    return attn.project(kernels.modulate(x, mod[0], mod[1], attn.qkv))
+
+
+def _end(
+    kernels: Kernels,
+    x: Tensor,
+    mod: Sequence[Tensor],
+    attn: SelfAttention,
+    mlp: nn.Sequential,
+    attended: Tensor,
+) -> Tensor:
+    """One stream of a double block from attention on. Args: mod: six of (B, 1, hidden); attended (B, L, hidden)."""
+    _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod
+    x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
+    return kernels.add_gated(x, mlp_gate, mlp[2](kernels.activated(mlp[0], normed, mlp[2])))
+
+
+def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(hidden_size, mlp_hidden_dim),
+        nn.GELU(approximate="tanh"),
+        nn.Linear(mlp_hidden_dim, hidden_size),
+    )

@@ -1,0 +1,210 @@
+"""One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
+
+Off unless wished (`kernels.Wishes`), because recorded memory stays taken as long as the graph is kept. The loop asks
+`velocity` and does not know. A graph is for a network whose weights stay where they are.
+Source: pytorch.org, CUDA semantics, CUDA Graphs.
+"""
+
+import gc
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from ..kernels.options import wishes
+from ..model.attention import KeyWeights, is_exchanging
+from ..model.blocks import Modulation
+from ..model.transformer import ModulationTable, Prepared, Transformer
+
+log = logging.getLogger(__name__)
+
+Record = Callable[[Callable[[], Tensor]], tuple[Tensor, Callable[[], None]]]
+_KEPT = 2  # shapes of one network
+
+
+def velocity(
+    network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+) -> Tensor:
+    """`Transformer.velocity`, from a graph where that is wished and can be."""
+    if not (tokens.is_cuda and wishes().graph) or is_exchanging():
+        return network.velocity(tokens, prepared, table, step)
+    with torch.cuda.device(tokens.device):
+        return _graphs.setdefault(network, StepGraph()).velocity(network, tokens, prepared, table, step)
+
+
+def release_graphs(*networks: Transformer) -> None:
+    """Give the memory of these networks' graphs back; of all graphs where none is named."""
+    for graph in [_graphs[one] for one in networks if one in _graphs] if networks else list(_graphs.values()):
+        graph.release()
+
+
+@dataclass
+class Step:
+    """A step on tensors of its own, which are filled before it is replayed."""
+
+    tokens: Tensor
+    prepared: Prepared
+    row: ModulationTable
+    result: Tensor
+    replay: Callable[[], None]
+
+
+@dataclass
+class Recording:
+    """Args: weights: where they lay. shown: the edit that was asked last. step: None where it cannot be recorded."""
+
+    weights: tuple[int, ...]
+    shown: Prepared
+    step: Step | None
+
+
+class StepGraph:
+    """The recorded steps of one network, by shape; the latest few are kept, as long as its weights lie where they lay.
+
+    Args: record: runs a function once as it is to be replayed, and returns its result, and what computes that anew.
+    """
+
+    def __init__(self, record: Record | None = None) -> None:
+        self._record = record or record_on_cuda
+        self._recordings: dict[object, Recording] = {}
+
+    def velocity(
+        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+    ) -> Tensor:
+        recording = self._recording(network, tokens, prepared, table, step)
+        recorded = recording.step
+        if recorded is None:
+            recording.shown = prepared
+            return network.velocity(tokens, prepared, table, step)
+        recorded.tokens.copy_(tokens)
+        if recording.shown is not prepared:
+            _fill(_tensors(recorded.prepared), _tensors(prepared))
+            recording.shown = prepared
+        _fill(_rows(recorded.row), _rows(_row(table, step)))
+        recorded.replay()
+        return recorded.result.clone()
+
+    def release(self) -> None:
+        """Give the memory back; the next step is recorded anew."""
+        self._recordings.clear()
+
+    def _recording(
+        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+    ) -> Recording:
+        """That of this shape, made where there is none, or where other weights were recorded: an edit moves none."""
+        shape = _shape(tokens, prepared, table)
+        found = self._recordings.get(shape)
+        if found is not None and found.shown is prepared:
+            return found
+        weights = tuple(one.data_ptr() for one in _weights(network))
+        if found is None or found.weights != weights:
+            self._recordings.pop(shape, None)
+            while len(self._recordings) >= _KEPT:
+                del self._recordings[next(iter(self._recordings))]
+            stays = all(one.device == tokens.device for one in _weights(network))
+            made = self._recorded(network, tokens, prepared, table, step) if stays else None
+            found = self._recordings[shape] = Recording(weights, prepared, made)
+        return found
+
+    # ComfyUI runs nodes in inference mode, and what is made there could not be filled outside it
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _recorded(
+        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+    ) -> Step | None:
+        """None where there is no room, or something in the step cannot be recorded; then it runs as it is."""
+        try:
+            own, weights = tokens.clone(), prepared.weights
+            kept = Prepared(
+                prepared.pe.clone(),
+                prepared.txt.clone(),
+                prepared.references.clone(),
+                weights and KeyWeights(weights.query.clone(), weights.key.clone()),
+            )
+            row = _row(table, step)
+            row = ModulationTable(_cloned(row.img), _cloned(row.txt), _cloned(row.single), row.last.clone())
+            result, replay = self._record(lambda: network.velocity(own, kept, row, 0))
+        except RuntimeError as error:  # torch's of memory, and CUDA's of what no graph can hold
+            log.warning("the step runs without a graph: %s", str(error).partition("\n")[0])
+        else:
+            return Step(own, kept, row, result, replay)
+        self.release()
+        gc.collect()  # an error may hold itself, and with it what the attempt had made
+        torch.cuda.empty_cache()
+        return None
+
+
+def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
+    """Run it twice to warm up on a stream beside, of the current device, and record it there.
+
+    Where recording fails, all is as it was before: torch itself would stay on that stream, refuse random numbers, and keep
+    its allocator from giving memory back.
+    """
+    main, beside, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+    beside.wait_stream(main)
+    try:
+        with torch.cuda.stream(beside):
+            for _ in range(2):
+                run()
+    finally:
+        main.wait_stream(beside)
+    graph, device = torch.cuda.CUDAGraph(), torch.cuda.current_device()
+    generator = torch.cuda.default_generators[device]
+    random_state = generator.clone_state()
+    # other threads may go on with what a recording forbids
+    recording = torch.cuda.graph(graph, pool=pool, stream=beside, capture_error_mode="thread_local")
+    try:
+        with torch.cuda.stream(beside), recording:
+            result = run()
+    except BaseException:
+        generator.graphsafe_set_state(random_state)
+        with suppress(RuntimeError):  # of a recording that came to its end
+            torch._C._cuda_endAllocateToPool(device, pool)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+            torch._C._cuda_releasePool(device, pool)  # pyright: ignore[reportPrivateUsage, reportAttributeAccessIssue]
+        raise
+    return result, graph.replay
+
+
+def _weights(network: Transformer) -> list[Tensor]:
+    """What a step reads: all but the blocks' modulation, which may have left the device by then."""
+    rare = [one for one in network.modules() if isinstance(one, Modulation)]
+    beside = {id(one) for module in rare for one in (*module.parameters(), *module.buffers())}
+    return [one for one in (*network.parameters(), *network.buffers()) if id(one) not in beside]
+
+
+def _shape(tokens: Tensor, prepared: Prepared, table: ModulationTable) -> object:
+    parts = [tokens, *_tensors(prepared), table.last[0]]
+    return (wishes(), prepared.weights is None, *((one.shape, one.dtype) for one in parts))
+
+
+def _tensors(prepared: Prepared) -> list[Tensor]:
+    weights = prepared.weights
+    keys = [] if weights is None else [weights.query, weights.key]
+    return [prepared.pe, prepared.txt, prepared.references, *keys]
+
+
+def _row(table: ModulationTable, step: int) -> ModulationTable:
+    """The vectors of one step, as a table of that step alone."""
+    row = slice(step, step + 1)
+    img, txt, single = ([one[row] for one in part] for part in (table.img, table.txt, table.single))
+    return ModulationTable(img, txt, single, table.last[row])
+
+
+def _cloned(tensors: list[Tensor]) -> list[Tensor]:
+    return [one.clone() for one in tensors]
+
+
+def _rows(table: ModulationTable) -> list[Tensor]:
+    return [*table.img, *table.txt, *table.single, table.last]
+
+
+def _fill(into: list[Tensor], tensors: list[Tensor]) -> None:
+    for place, tensor in zip(into, tensors, strict=True):
+        place.copy_(tensor)
+
+
+_graphs: WeakKeyDictionary[Transformer, StepGraph] = WeakKeyDictionary()

@@ -1,0 +1,322 @@
+"""The sampling loop: steps along the velocity, references in the image stream.
+
+Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's dtype.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import TypedDict
+
+import torch
+from torch import Tensor
+
+from ..config import Layout
+from ..edit_settings import ALLOWED, EditSettings
+from ..errors import check_finite
+from ..kernels.options import wishes
+from ..model.attention import key_weights
+from ..model.latents import pack, unpack
+from ..model.positions import target_ids, text_ids
+from ..model.transformer import ModulationTable, Prepared, Transformer
+from .cuda_graph import velocity as one_step
+from .references import Reference, ReferenceLatents, place
+from .solvers import Velocity, find_solver
+from .step_cache import Question, chosen
+
+log = logging.getLogger(__name__)
+
+TABLE_STEPS = 64  # whose modulation vectors are computed at once, 135 MB of the published model's in bfloat16
+
+Callback = Callable[[int, int, Tensor], None]
+Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
+Stages = Sequence[
+    tuple[float, Transformer]
+]  # networks of one kind, each from that share of the steps on, 0 first
+
+
+class Options(TypedDict):
+    """What `denoise` takes beside noise, text and noise levels: each as it says."""
+
+    guidance: float
+    references: Sequence[Reference]
+    layout: Layout
+    cfg_scale: float
+    negative: Text | None
+    start: Tensor | None
+    strength: float
+    mask: Tensor | None
+    solver: str
+    approximate: str | None
+    callback: Callback | None
+
+
+@torch.no_grad()
+def denoise(
+    transformer: Transformer | Stages,
+    noise: Tensor,
+    txt: Tensor,
+    pooled: Tensor,
+    sigmas: Sequence[float],
+    *,
+    guidance: float = 2.5,
+    references: Sequence[Reference] = (),
+    layout: Layout = "offset",
+    cfg_scale: float = 1.0,
+    negative: Text | None = None,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    mask: Tensor | None = None,
+    solver: str = "euler",
+    approximate: str | None = None,
+    callback: Callback | None = None,
+) -> Tensor:
+    """From noise to latents.
+
+    Args:
+        transformer: the network, or several that take turns.
+        noise: (B, 16, h, w) from `latents.noise`. txt, pooled: the prompt's, see `TextEncoders.encode`.
+        sigmas: falling noise levels, see `schedule.sigmas`.
+        guidance: the distilled scale, an input of the network; ignored where the model has none.
+        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`; as `ReferenceLatents` where one has
+            a strength, a region or a place of its own.
+        cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
+        start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1];
+            above 0 it is at least one step.
+        mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
+        solver: one of `solvers.SOLVERS`; "euler" is the paper's.
+        approximate: a way of `step_cache.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not exact.
+        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
+    Returns: (B, 16, h, w), float32, on the transformer's device.
+    Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
+    """
+    settings = EditSettings(
+        guidance=guidance,
+        cfg_scale=cfg_scale,
+        strength=strength,
+        solver=solver,
+        layout=layout,
+        approximate=approximate,
+    )
+    check_inputs(noise, (txt, pooled), sigmas, settings, references, negative, start, mask)
+    stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
+    config, device = stages[0][1].config, stages[0][1].device
+    skipping = None if approximate is None else chosen(approximate)
+    if skipping is not None and wishes().graph:
+        log.warning(
+            "approximate looks into each step, which a recorded one does not allow: no graph is taken"
+        )
+    widths = config.context_in_dim, config.vec_in_dim
+    for text in ((txt, pooled), *([negative] if negative else [])):
+        check_text(text, widths)
+    height, width = noise.shape[-2:]
+    batch = noise.shape[0]
+    levels = last_levels(sigmas, strength)
+    networks = _networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
+    if networks and levels[-1] > 0:  # a solver may ask at the last level too
+        networks.append(networks[-1])
+
+    noise_tokens = pack(noise.to(device, torch.float32))
+    start_tokens = None if start is None else pack(start.to(device, torch.float32)).expand_as(noise_tokens)
+    keep = (
+        None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, noise.shape[1], -1, -1))
+    )
+
+    target_size = (height // 2, width // 2)
+    placed = place(references, target_size, layout)
+    ref_tokens = [tokens.to(device).expand(batch, -1, -1) for tokens in placed.tokens]
+    img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
+    joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
+    head_dim = config.hidden_size // config.num_heads
+
+    def once(text: Text) -> Velocity:
+        """What does not change over the steps, for each network that takes part, and what asks it."""
+        states, vector = (part.to(device).expand(batch, *[-1] * (part.ndim - 1)) for part in text)
+        scale = torch.full((batch,), guidance, device=device)
+        n_free = states.shape[1] + noise_tokens.shape[1]
+        weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
+        asked: dict[int, tuple[Transformer, Prepared, _Modulation, int]] = {}
+        for network in dict.fromkeys(networks):
+            steps = [step for step, one in enumerate(networks) if one is network]
+            times = torch.tensor([levels[step] for step in steps], device=device)[:, None]
+            prepared = network.prepare(states, text_ids(1, states.shape[1]), img_ids, joined, weights)
+            modulation = _Modulation(network, times, vector, scale)
+            asked |= {step: (network, prepared, modulation, row) for row, step in enumerate(steps)}
+
+        shortcut = skipping and skipping()
+
+        def ask(tokens: Tensor, step: int) -> Tensor:
+            network, prepared, modulation, row = asked[step]
+            table, row = modulation.at(row)
+            if shortcut is None:
+                return one_step(network, tokens, prepared, table, row).float()
+            return shortcut(Question(network, tokens, prepared, table, row, step, len(levels) - 1)).float()
+
+        return ask
+
+    positive = once((txt, pooled))
+    away_from = once(negative) if negative is not None and cfg_scale != 1.0 else None
+
+    def velocity(tokens: Tensor, step: int) -> Tensor:
+        toward = positive(tokens, step)
+        if away_from is None:
+            return toward
+        away = away_from(tokens, step)
+        return away + cfg_scale * (toward - away)
+
+    def shown(step: int, steps: int, clean: Tensor) -> None:
+        if callback is not None:
+            callback(step, steps, unpack(clean, height, width))
+
+    tokens = descend(
+        velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
+    )
+    latents = unpack(tokens, height, width)
+    check_finite(latents, "the edit", *dict.fromkeys(networks))
+    return latents
+
+
+class _Modulation:
+    """A network's modulation vectors for some steps at a time: of 1,000 at once the published model's would take 2 GB.
+
+    Args:
+        network: whose they are.
+        times: (S, 1) of all its steps.
+        vector: (B, vec) of the prompt.
+        guidance: (B,).
+    """
+
+    def __init__(self, network: Transformer, times: Tensor, vector: Tensor, guidance: Tensor) -> None:
+        self._network, self._times = network, times.split(TABLE_STEPS)
+        self._vector, self._guidance = vector, guidance
+        self._part, self._table = 0, self._computed(0)
+
+    def at(self, row: int) -> tuple[ModulationTable, int]:
+        """Return the table that holds the vectors of one of the steps, and their row in it."""
+        part, row = divmod(row, TABLE_STEPS)
+        if part != self._part:
+            self._part, self._table = part, self._computed(part)
+        return self._table, row
+
+    def _computed(self, part: int) -> ModulationTable:
+        return self._network.modulation(self._times[part], self._vector, self._guidance)
+
+
+def _networks(stages: Stages, steps: int) -> list[Transformer]:
+    """The network of each step: of the last stage that has begun."""
+    return [[one for begin, one in stages if begin <= step / steps][-1] for step in range(steps)]
+
+
+def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:
+    """The noise levels of that share of the steps: above 0 it is at least one step, at 0 none."""
+    steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
+    return list(sigmas[len(sigmas) - 1 - steps :])
+
+
+def descend(
+    velocity: Velocity,
+    noise: Tensor,
+    levels: Sequence[float],
+    *,
+    start: Tensor | None = None,
+    keep: Tensor | None = None,
+    solver: str = "euler",
+    callback: Callback | None = None,
+) -> Tensor:
+    """Down the noise levels along a velocity, whoever computes it, in tokens or in latents.
+
+    Args:
+        velocity: see `solvers.Velocity`; asked at levels[i]. noise, start, keep, result: of one shape.
+        start: what is noised to levels[0] and begun from; None is pure noise.
+        keep: in [0, 1]; where it is 1, `start` is kept. callback: as in `denoise`.
+    Raises: ValueError if there is no such solver.
+    """
+    solve = find_solver(solver)
+
+    def after(step: int, state: Tensor, clean: Tensor) -> Tensor:
+        if keep is not None and start is not None:
+            kept = torch.lerp(start, noise, levels[step + 1])
+            state, clean = torch.lerp(state, kept, keep), torch.lerp(clean, start, keep)
+        if callback is not None:
+            callback(step, len(levels) - 1, clean)
+        return state
+
+    state = noise if start is None else torch.lerp(start, noise, levels[0])
+    return solve(velocity, state, levels, after)
+
+
+def check_levels(sigmas: Sequence[float]) -> None:
+    """Raises: ValueError unless noise levels fall, within [0, 1], in as many steps as a run may have."""
+    if not ALLOWED["steps"].admits(max(len(sigmas) - 1, 1)):
+        raise ValueError(f"sigmas are of {len(sigmas) - 1} steps, which must be {ALLOWED['steps']}")
+    falling = len(sigmas) > 1 and all(a > b for a, b in pairwise(sigmas))
+    if not falling or not 0 <= sigmas[-1] < sigmas[0] <= 1:
+        raise ValueError(
+            f"sigmas must be at least two falling numbers from 1 to 0, not {list(sigmas)}; see schedule.sigmas"
+        )
+
+
+def check_text(text: Text, widths: tuple[int, int]) -> None:
+    """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
+    found = text[0].shape[-1], text[1].shape[-1]
+    if found != widths or text[0].ndim != 3 or text[1].ndim != 2:
+        raise ValueError(
+            f"the prompt is states of {found[0]} numbers and a vector of {found[1]}, and this model takes {widths[0]} and "
+            f"{widths[1]}: encode the words with the text encoders that belong to it"
+        )
+
+
+def check_inputs(
+    noise: Tensor,
+    text: Text,
+    sigmas: Sequence[float],
+    settings: EditSettings,
+    references: Sequence[Reference],
+    negative: Text | None,
+    start: Tensor | None,
+    mask: Tensor | None,
+) -> None:
+    """Raises: ValueError if arguments of `denoise` do not fit together."""
+    check_levels(sigmas)
+    cfg_scale, strength = settings.cfg_scale, settings.strength
+    if start is None and (strength < 1.0 or mask is not None):
+        raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
+    if start is not None and start.shape[1:] != noise.shape[1:]:
+        raise ValueError(
+            f"start latents {tuple(start.shape)} and noise {tuple(noise.shape)} must be of one size"
+        )
+    if mask is not None and mask.shape[1:] != (1, *noise.shape[-2:]):
+        raise ValueError(
+            f"the mask {tuple(mask.shape)} must be (1 or batch, 1, {noise.shape[-2]}, {noise.shape[-1]})"
+        )
+    if cfg_scale != 1.0 and negative is None:
+        raise ValueError(
+            f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
+        )
+    ref_latents = [one.latents if isinstance(one, ReferenceLatents) else one for one in references]
+    for reference in ref_latents:
+        if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
+            raise ValueError(
+                f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), "
+                f"and this one is {tuple(reference.shape)}"
+            )
+    batch = noise.shape[0]
+    parts = {
+        "the prompt": text[0],
+        "the prompt's vector": text[1],
+        "the start": start,
+        "the mask": mask,
+        "the negative prompt": negative and negative[0],
+    }
+    parts |= {f"reference {i}": reference for i, reference in enumerate(ref_latents, start=1)}
+    for name, part in parts.items():
+        if part is None:
+            continue
+        if part.shape[0] not in (1, batch):
+            raise ValueError(
+                f"{name} is a batch of {part.shape[0]} and the noise of {batch}; it must be 1, or the same"
+            )
+        if not part.isfinite().all():
+            raise ValueError(
+                f"{name} holds numbers that are not finite (NaN or infinite); nothing can come of it"
+            )

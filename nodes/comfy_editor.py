@@ -1,0 +1,244 @@
+"""FLUX.1 Kontext as ComfyUI loaded it, behind the same face as our own: its network, its memory management, our steps."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import comfy.ldm.flux.model as flux  # pyright: ignore[reportMissingImports]
+import comfy.model_base as model_base  # pyright: ignore[reportMissingImports]
+import comfy.sample  # pyright: ignore[reportMissingImports]
+import comfy.samplers  # pyright: ignore[reportMissingImports]
+import latent_preview  # pyright: ignore[reportMissingImports]
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
+from ..kontext_core.edit_settings import EditSettings, clean_prompt
+from ..kontext_core.editor import Editor
+from ..kontext_core.errors import explained_memory
+from ..kontext_core.sampling.denoise import Callback, Text, check_inputs, check_text, descend, last_levels
+from ..kontext_core.sampling.references import ReferenceLatents
+from .conditioning import plain, read, write
+
+_PROMPTS_KEPT = 16
+
+
+class HostedEditor(Editor):
+    """A MODEL, CLIP and VAE of ComfyUI's, as loaders and LoRA nodes hand them on. None of them is altered.
+
+    Raises: ValueError in one sentence if they are not those of FLUX.1.
+    """
+
+    def __init__(self, model: Any, clip: Any, vae: Any) -> None:
+        super().__init__()
+        _check_model(model)
+        _check_vae(vae)
+        self.model = model
+        self.clip = clip
+        self.vae = vae
+        self._prompts: OrderedDict[str, Text] = OrderedDict()
+
+    @property
+    def preferred_sizes(self) -> tuple[tuple[int, int], ...]:
+        return PREFERRED_SIZES
+
+    @property
+    def layout(self) -> Layout:
+        return "offset"
+
+    @property
+    def vae_config(self) -> VAEConfig:
+        known = self._format
+        return replace(FLUX_VAE, scale_factor=known.scale_factor, shift_factor=known.shift_factor)
+
+    @property
+    def _format(self) -> Any:
+        return self.model.model.latent_format
+
+    def describe(self) -> list[str]:
+        """What it is, and what of it does not count here, line by line."""
+        lines = [f"FLUX.1 in {str(self.model.model_dtype()).removeprefix('torch.')}, run by ComfyUI"]
+        if self.model.patches:
+            lines.append(f"weights changed by LoRA: {len(self.model.patches)}")
+        if "model_sampling" in self.model.object_patches:
+            lines.append("its own shift does not count: Kontext Sampler has one")
+        if "denoise_mask_function" in self.model.model_options:
+            lines.append("Differential Diffusion does not count: masks here are feathered")
+        return lines
+
+    def encode_prompt(self, prompt: str) -> Text:
+        prompt = clean_prompt(prompt)
+        if prompt not in self._prompts:
+            with explained_memory("the text encoders", "choose smaller ones"):
+                found = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
+            self._prompts[prompt] = found.text
+        self._prompts.move_to_end(prompt)
+        while len(self._prompts) > _PROMPTS_KEPT:
+            self._prompts.popitem(last=False)
+        return self._prompts[prompt]
+
+    @torch.no_grad()
+    def encode(self, image: Tensor) -> Tensor:
+        with explained_memory(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
+            return self._format.process_in(self.vae.encode(image).float())
+
+    @torch.no_grad()
+    def decode(self, latents: Tensor) -> Tensor:
+        size = f"{latents.shape[-1] * 8} x {latents.shape[-2] * 8} px"
+        with explained_memory(f"decoding {size}", "use a smaller picture"):
+            image = self.vae.decode(self._format.process_out(latents.float()))
+            return image.float().clamp(0, 1).cpu().contiguous()
+
+    def thumbnail(self, latents: Tensor) -> Image.Image | None:
+        previewer = latent_preview.get_previewer(self.model.load_device, self._format)
+        return None if previewer is None else previewer.decode_latent_to_preview(latents[:1])
+
+    @torch.no_grad()
+    def denoise(
+        self,
+        noise: Tensor,
+        text: Text,
+        sigmas: Sequence[float],
+        *,
+        guidance: float,
+        references: Sequence[Tensor | ReferenceLatents],
+        layout: Layout,
+        cfg_scale: float,
+        negative: Text | None,
+        start: Tensor | None,
+        strength: float,
+        mask: Tensor | None,
+        solver: str,
+        approximate: str | None = None,
+        callback: Callback | None,
+    ) -> Tensor:
+        """As `denoise.denoise`, by comfy.sample.
+
+        Raises: ValueError also about references, layouts and approximations that this network does not know.
+        """
+        if approximate is not None:
+            raise ValueError(
+                f"approximate is {approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it to 'off', or "
+                "take the model from Kontext Load Model"
+            )
+        settings = EditSettings(
+            guidance=guidance, cfg_scale=cfg_scale, strength=strength, solver=solver, layout=layout
+        )
+        check_inputs(noise, text, sigmas, settings, references, negative, start, mask)
+        texts = [text] if negative is None else [text, negative]
+        if (widths := self._widths()) is not None:
+            for one in texts:
+                check_text(one, widths)
+        shown = [self._format.process_out(one.float().cpu()) for one in plain(references)]
+        self._check_layout(layout, len(shown))
+        levels = last_levels(sigmas, strength)
+        if len(levels) == 1:  # not a single step
+            return (noise if start is None else start).float().cpu().expand_as(noise).clone()
+        conditioned = [write(one, shown, guidance=guidance, layout=layout) for one in texts]
+        steps = _Steps(levels, start, mask, solver, callback)
+        made = comfy.sample.sample_custom(
+            self.model,
+            noise,
+            cfg_scale,
+            steps,
+            torch.tensor(levels),
+            conditioned[0],
+            conditioned[-1],
+            torch.zeros_like(noise),  # the start is for `steps` alone
+            disable_pbar=True,
+        )
+        return self._format.process_in(made.float())
+
+    def _widths(self) -> tuple[int, int] | None:
+        """Of T5's states and CLIP's vector; None where a loader of another pack does not say."""
+        config = self.model.model.model_config.unet_config
+        known = "context_in_dim" in config and "vec_in_dim" in config
+        return (config["context_in_dim"], config["vec_in_dim"]) if known else None
+
+    def _check_layout(self, layout: Layout, count: int) -> None:
+        """Network code of other packs may know 'offset' alone and pass over any other."""
+        network = type(self.model.model.diffusion_model)
+        same = count == 0 or layout == "offset" or (layout == "index" and count == 1)
+        if not issubclass(network, flux.Flux) and not same:
+            raise ValueError(
+                f"layout is {layout!r}, and this MODEL is run by {network.__name__} of another node pack, which may know "
+                "'offset' only: choose that, or load the model with ComfyUI's own loader"
+            )
+
+
+@dataclass(eq=False)
+class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
+    """A SAMPLER: our steps along the velocity of ComfyUI's model."""
+
+    levels: list[float]
+    start: Tensor | None
+    mask: Tensor | None
+    solver: str
+    callback: Callback | None
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        """The signature is ComfyUI's; what it gives beside the model, the options and the noise is here already."""
+
+        def velocity(latents: Tensor, step: int) -> Tensor:
+            sigma = self.levels[step]
+            clean = model_wrap(latents, latents.new_full((latents.shape[0],), sigma), **extra_args)
+            return (latents - clean) / sigma
+
+        start = None if self.start is None else self.start.to(noise).expand_as(noise)
+        keep = None if self.mask is None else 1 - self.mask.to(noise).expand_as(noise)
+        return descend(
+            velocity,
+            noise,
+            self.levels,
+            start=start,
+            keep=keep,
+            solver=self.solver,
+            callback=self.callback,
+        )
+
+
+def _check_model(model: Any) -> None:
+    base = model.model
+    if not isinstance(base, model_base.Flux) or any(_is_another_flux(kind) for kind in type(base).__mro__):
+        raise ValueError(
+            f"this MODEL is of the kind {type(base).__name__} and FLUX.1 is needed: load FLUX.1 Kontext with Load Diffusion "
+            "Model or the like"
+        )
+    channels = base.model_config.unet_config.get("in_channels", FLUX_VAE.z_channels)
+    if channels != FLUX_VAE.z_channels:
+        raise ValueError(
+            f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, and Kontext takes {FLUX_VAE.z_channels}: "
+            "load FLUX.1 Kontext"
+        )
+
+
+def _is_another_flux(kind: type) -> bool:
+    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for a model that is another.
+
+    Their number grows: Chroma, FLUX.2, LongCat. Those of other packs run FLUX.1.
+    """
+    own = kind.__module__ == model_base.__name__
+    return own and issubclass(kind, model_base.Flux) and kind is not model_base.Flux
+
+
+def _check_vae(vae: Any) -> None:
+    channels = getattr(vae, "latent_channels", FLUX_VAE.z_channels)
+    if channels != FLUX_VAE.z_channels:
+        raise ValueError(
+            f"this VAE makes {channels} channels and FLUX.1 works on {FLUX_VAE.z_channels}: load the autoencoder of FLUX.1 "
+            "(ae.safetensors)"
+        )

@@ -1,0 +1,150 @@
+"""What the page asks for the layout picture: where references stand and what they cost, from sizes alone.
+
+Nothing is loaded: of the model's file the header is read, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..kontext_core.config import KONTEXT_DEV, LAYOUTS
+from ..kontext_core.images.fitting import FITS, legal_size, stitched_size
+from ..kontext_core.model.latents import TOKEN_PX
+from ..kontext_core.sampling.cost import PlannedReference, picture_size, plan
+from . import files, host, values
+from .load import DEVICES, DTYPES
+from .reference import place_of
+
+if TYPE_CHECKING:
+    from ..kontext_core.config import TransformerConfig
+    from ..kontext_core.model.positions import HeightWidth
+    from ..kontext_core.sampling.cost import PlannedPicture
+
+PATH = "/kontext/plan"
+MOST_REFERENCES = 64
+MOST_PX = 65_536
+
+_Json = Mapping[str, Any]
+
+
+def serve() -> None:
+    """Let the page ask."""
+    host.serve(PATH, answer)
+
+
+def answer(question: Any) -> dict[str, Any]:
+    """Plan what the page describes.
+
+    Args: question: {"model": {"name", "dtype", "device"} as chosen in the loader, or null for the published one;
+        "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first reference's, or a picture
+        like those of the references, whose size it has; "references": [{"sizes": [[height, width], ...] in px, several being stitched into one, or null
+        where it is not known, "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
+    Returns: places, sizes and tokens of all, their sums, time and memory. Where a size is not known, the model's first
+        preferred size stands in for it; a region counts whole.
+    Raises: ValueError in one sentence.
+    """
+    asked = _object(question, "the question")
+    model = None if asked.get("model") is None else _object(asked["model"], "the model")
+    config = KONTEXT_DEV if model is None else files.transformer_config(_text(model, "name", "the model"))
+    numbers = _numbers({} if model is None else model)
+    layout = values.choice(asked.get("layout", "auto"), "layout", ("auto", *LAYOUTS))
+    given = asked.get("references", [])
+    if not isinstance(given, list) or len(given) > MOST_REFERENCES:
+        raise ValueError(f"references must be a list of at most {MOST_REFERENCES}")
+    references = [_reference(one, f"reference {i}", config) for i, one in enumerate(given, start=1)]
+    target, target_known = _target(asked.get("target", [0, 0]), references, config)
+    made = plan(
+        config,
+        target,
+        [one.planned for one in references],
+        None if layout == "auto" else layout,
+        dtype=numbers,
+    )
+    return {
+        "layout": config.layout if layout == "auto" else layout,
+        "published": model is None,
+        "target": _picture(made.target) | {"known": target_known},
+        "references": [
+            None if one is None else _picture(one) | {"known": told.known, "region": told.region}
+            for one, told in zip(made.references, references, strict=True)
+        ],
+        "text_tokens": made.n_text,
+        "tokens": made.n_tokens,
+        "time_factor": made.time_factor,
+        "step_flop": made.step_flop,
+        "memory": made.activation_bytes,
+    }
+
+
+@dataclass(frozen=True)
+class _Reference:
+    planned: PlannedReference
+    known: bool
+    region: bool
+
+
+def _reference(given: Any, what: str, config: TransformerConfig) -> _Reference:
+    one = _object(given, what)
+    sizes = one.get("sizes")
+    fit = values.choice(one.get("fit", "crop"), f"fit of {what}", FITS)
+    strength = values.number(one.get("strength", 1.0), f"strength of {what}", 0, 2)
+    most = values.whole(one.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
+    height, width = config.preferred_sizes[0] if sizes is None else _stitched(sizes, what)
+    size = picture_size(height, width, config.preferred_sizes, fit, most or None)
+    planned = PlannedReference(size, strength, place_of(_text(one, "place", what, "")))
+    return _Reference(planned, sizes is not None, bool(one.get("region", False)))
+
+
+def _stitched(sizes: Any, what: str) -> tuple[int, int]:
+    """One size of several side by side."""
+    if not isinstance(sizes, list) or not 0 < len(sizes) <= MOST_REFERENCES:
+        raise ValueError(f"sizes of {what} must be a list of 1 to {MOST_REFERENCES} pairs, or null")
+    pairs = [_pair(one, f"a size of {what}", 1) for one in sizes]
+    height, widths = stitched_size(pairs)
+    return height, sum(widths)
+
+
+def _target(
+    given: Any, references: Sequence[_Reference], config: TransformerConfig
+) -> tuple[HeightWidth, bool]:
+    """Its size in tokens, and whether it is known. A side that is 0 is the first reference's, else the model's."""
+    if isinstance(given, dict):
+        like = _reference(given, "target", config)
+        return like.planned.size, like.known
+    asked = _pair(given, "target", 0)
+    height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
+    known = True
+    if references:
+        height, width = references[0].planned.size
+        known = references[0].known or all(asked)
+    high, wide = legal_size(asked[0] or height * TOKEN_PX, asked[1] or width * TOKEN_PX)
+    return (high // TOKEN_PX, wide // TOKEN_PX), known
+
+
+def _picture(one: PlannedPicture) -> dict[str, Any]:
+    return {"corner": one.corner, "size": one.size, "tokens": one.n_tokens}
+
+
+def _numbers(model: _Json) -> Any:
+    """The dtype that the loader would take."""
+    device = host.device(values.choice(model.get("device", "auto"), "device", DEVICES))
+    return host.dtype(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
+
+
+def _object(given: Any, what: str) -> _Json:
+    if not isinstance(given, dict):
+        raise values.wrong(given, what, "an object")
+    return given
+
+
+def _text(given: Any, name: str, what: str, default: str | None = None) -> str:
+    return values.text(_object(given, what).get(name, default), f"{name} of {what}")
+
+
+def _pair(given: Any, what: str, least: int) -> tuple[int, int]:
+    if not isinstance(given, list) or len(given) != 2:
+        raise values.wrong(given, what, "a pair of height and width in pixels")
+    height, width = (values.whole(side, what, least, MOST_PX) for side in given)
+    return height, width

@@ -1,0 +1,105 @@
+"""Our own models under ComfyUI's memory manager: it may send their weights away, and they ask it for room.
+
+What ComfyUI keeps is a list of `ModelPatcher`s; ours moves all of a pipeline's weights or none, and says how large they are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any, Self, Unpack
+
+import comfy.model_management as management  # pyright: ignore[reportMissingImports]
+import torch
+from comfy.model_patcher import ModelPatcher  # pyright: ignore[reportMissingImports]
+from torch import Tensor, nn
+
+from ..kontext_core.lora import Lora
+from ..kontext_core.memory.offload_plan import usual_working_bytes
+from ..kontext_core.pipeline import Pipeline
+from ..kontext_core.sampling.denoise import Options, Text
+
+
+class ManagedPipeline(Pipeline):
+    """A model whose weights are on the device whenever it is used, and where ComfyUI wants them in between."""
+
+    _patcher: _Patcher | None = None
+
+    def place(self) -> None:
+        """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent."""
+        bare = self.without_loras()
+        patcher = bare._patcher = bare._patcher or _Patcher(bare)
+        management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
+        bare.come_home()  # what a LoRA shares with another model may have left with that one
+
+    def encode_prompt(self, prompt: str) -> Text:
+        self.place()
+        return super().encode_prompt(prompt)
+
+    def encode(self, image: Tensor) -> Tensor:
+        self.place()
+        return super().encode(image)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        self.place()
+        return super().decode(latents)
+
+    def denoise(
+        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
+    ) -> Tensor:
+        self.place()
+        return super().denoise(noise, text, sigmas, **options)
+
+    def with_loras(self, loras: Sequence[Lora]) -> Self:
+        self.place()
+        return super().with_loras(loras)
+
+
+class Kontext(nn.Module):
+    """What the manager takes for the model, and names in its log. Args: device: where the weights are now."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self.device = device
+
+
+class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
+    """A pipeline to the manager. It knows the pipeline weakly: it must not keep it."""
+
+    ours = True
+
+    def __init__(self, pipeline: ManagedPipeline) -> None:
+        # First, for up to 0.3.71 the manager's constructor asks for the size.
+        self._pipeline = weakref.ref(pipeline)
+        super().__init__(Kontext(pipeline.home), pipeline.home, torch.device("cpu"), size=1)
+        self.work = usual_working_bytes(pipeline.transformer)
+
+    def model_size(self) -> int:
+        pipeline = self._pipeline()
+        return 0 if pipeline is None else pipeline.resident_bytes
+
+    def loaded_size(self) -> int:
+        return self.model_size() if self.model.device == self.load_device else 0
+
+    def partially_load(
+        self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False, **_: Any
+    ) -> int:
+        """All of it, whatever is said. Returns: bytes that came."""
+        pipeline = self._pipeline()
+        if pipeline is None or self.model.device == self.load_device:
+            return 0
+        pipeline.come_home()
+        self.model.device = self.load_device
+        return self.model_size()
+
+    def partially_unload(self, device_to: Any, memory_to_free: float = 0, *_: Any, **__: Any) -> int:
+        """Nothing: the manager then takes all."""
+        return 0
+
+    def detach(self, unpatch_all: bool = True) -> Any:
+        """Args: unpatch_all: whether the weights are to leave; False only takes the model off the list."""
+        pipeline = self._pipeline()
+        if unpatch_all and pipeline is not None and self.load_device != self.offload_device:
+            pipeline.leave()
+            self.model.device = self.offload_device
+        return self.model
