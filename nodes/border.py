@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from . import values
-from .folders import FileNames
 from .types import EncodedPrompt, Prompt, Reference
+from .values import FileNames
 
 _Check = Callable[[Any, str], Any]
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from . import host, versions
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import image_output
 from .types import CATEGORY, ChainSocket, wires_fit
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ class KontextPickTurn(io.ComfyNode):
         return wires_fit(cls.define_schema(), input_types)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, chain: Chain, turn: int) -> io.NodeOutput:
         then = chain.back_to(turn)
         words = f"turn {len(then)} of {len(chain)}: {then.last.instruction or 'the start'}"
-        return io.NodeOutput(then, then.last.image, ui=host.shown(then.last.image, words, cls=cls))
+        return io.NodeOutput(then, then.last.image, ui=image_output(then.last.image, words, cls=cls))
 
 
 class KontextCompare(io.ComfyNode):
@@ -89,7 +91,7 @@ class KontextCompare(io.ComfyNode):
         return wires_fit(cls.define_schema(), input_types)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, chain: Chain, turn: int, other_turn: int, other: Chain | None = None) -> io.NodeOutput:
         from ..kontext_core.chain import compare
 
@@ -100,7 +102,7 @@ class KontextCompare(io.ComfyNode):
         lines += [found.note] if found.note else []
         if other is not None:
             lines.append(f"they part after turn {shared - 1}" if shared else "they share no turn")
-        said = host.shown(found.side_by_side, *lines, cls=cls)
+        said = image_output(found.side_by_side, *lines, cls=cls)
         return io.NodeOutput(found.side_by_side, found.difference, ui=said)
 
 
@@ -142,11 +144,11 @@ class KontextChainSheet(io.ComfyNode):
         return wires_fit(cls.define_schema(), input_types)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, chain: Chain, first: int = 0) -> io.NodeOutput:
         from ..kontext_core.chain import chain_sheets
         from ..kontext_core.images.picture_files import from_pil
 
         sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(chain, first)])
         lines = (f"{len(sheets)} sheets",) if len(sheets) > 1 else ()
-        return io.NodeOutput(sheets, ui=host.shown(sheets, *lines, cls=cls))
+        return io.NodeOutput(sheets, ui=image_output(sheets, *lines, cls=cls))

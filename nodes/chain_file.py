@@ -6,9 +6,14 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from ..kontext_core.world.examples import CHAIN_FILE
-from . import files, folders, host, values, versions
+from . import files, values
 from ._api import io
+from .host import folders, versions
+from .host.errors import user_errors
+from .host.graph import graph_texts
+from .host.outputs import image_output
 from .types import CATEGORY, ChainSocket, wires_fit
+from .values import FileNames
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -52,13 +57,13 @@ class KontextSaveChain(io.ComfyNode):
         return wires_fit(cls.define_schema(), input_types)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, chain: Chain, filename_prefix: str, latents: bool) -> io.NodeOutput:
         from ..kontext_core.chain import save_chain
 
         height, width = chain.last.image.shape[1:3]
         path, listed = folders.next_picture(filename_prefix, width=width, height=height)
-        save_chain(chain, path, latents=latents, texts=host.graph_texts(cls.hidden))
+        save_chain(chain, path, latents=latents, texts=graph_texts(cls.hidden))
         return io.NodeOutput(ui={"images": [listed], "text": (f"{len(chain)} turns in {path.name}",)})
 
 
@@ -76,7 +81,7 @@ class KontextLoadChain(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "file",
-                    options=folders.FileNames([EXAMPLE, *folders.chain_pictures()]),
+                    options=FileNames([EXAMPLE, *folders.chain_pictures()]),
                     upload=io.UploadType.image,
                     tooltip="The example, a PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
                     "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
@@ -104,14 +109,14 @@ class KontextLoadChain(io.ComfyNode):
         return files.state_of({str(one): one for path in paths for one in (path, latents_path(path))})
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, file: str) -> io.NodeOutput:
         from ..kontext_core.chain import load_chain
 
         chain = load_chain(_path(file))
         words = "with" if chain.last.latents is not None else "without"
         lines = [f"{len(chain)} turns, {words} latents", *_loras(chain)]
-        return io.NodeOutput(chain, chain.last.image, ui=host.shown(chain.last.image, *lines, cls=cls))
+        return io.NodeOutput(chain, chain.last.image, ui=image_output(chain.last.image, *lines, cls=cls))
 
 
 def _loras(chain: Chain) -> list[str]:

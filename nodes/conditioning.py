@@ -11,8 +11,11 @@ from torch import Tensor
 
 from ..kontext_core.images.fitting import Placement
 from ..kontext_core.sampling.references import ReferenceLatents
-from . import border, convert, host, inputs, versions
+from . import border, convert, inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import collect_warnings, text_output
 from .reference import encoded
 from .types import (
     CATEGORY,
@@ -100,7 +103,7 @@ class KontextToConditioning(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Editor,
@@ -109,7 +112,7 @@ class KontextToConditioning(io.ComfyNode):
         layout: str,
         references: tuple[Reference, ...] | None = None,
     ) -> io.NodeOutput:
-        with host.heard() as notes:
+        with collect_warnings() as notes:
             wanted = Wanted.of(prompt, references, guidance, layout, notes)
             looked_at, frame = encoded(model, wanted.references)
             own = plain(looked_at)
@@ -126,7 +129,7 @@ class KontextToConditioning(io.ComfyNode):
             ]
             if frame.place is not None:
                 notes.append(PADDED.format(width=frame.place.width, height=frame.place.height))
-        return io.NodeOutput(*made, empty, ui=host.say(*notes))
+        return io.NodeOutput(*made, empty, ui=text_output(*notes))
 
 
 class KontextFromConditioning(io.ComfyNode):
@@ -160,7 +163,7 @@ class KontextFromConditioning(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, conditioning: Conditioning, negative: Conditioning | None = None) -> io.NodeOutput:
         words = read(conditioning)
         away = None if negative is None else read(negative)
@@ -176,7 +179,7 @@ class KontextFromConditioning(io.ComfyNode):
         said = [f"{words.text[0].shape[1]} tokens of text", f"{count} reference{'s' * (count != 1)}"]
         said += [f"layout {layout}"] if layout else []
         said += [] if words.guidance is None else [f"guidance {words.guidance:g}"]
-        return io.NodeOutput(prompt, ui=host.say(", ".join(said)))
+        return io.NodeOutput(prompt, ui=text_output(", ".join(said)))
 
 
 @dataclass(frozen=True)

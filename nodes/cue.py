@@ -5,8 +5,11 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..kontext_core.images.marks import draw_marks, parse_marks
-from . import convert, host, values, versions
+from . import convert, values
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import image_output
 from .types import CATEGORY
 
 _EXAMPLE = '{"version": 1, "marks": [{"kind": "ellipse", "points": [[0.2, 0.2], [0.6, 0.5]]}]}'
@@ -44,12 +47,12 @@ class KontextVisualCue(io.ComfyNode):
         return values.validity(check_marks, marks)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, image: Tensor, marks: str) -> io.NodeOutput:
         picture = convert.picture(image)
         drawn = draw_marks(picture, parse_marks(marks))
-        beneath = host.shown(picture[:1], cls=cls)["images"]  # what the page's editor shows to draw upon
-        return io.NodeOutput(drawn, ui={**host.shown(drawn, cls=cls), "beneath": beneath})
+        beneath = image_output(picture[:1], cls=cls)["images"]  # what the page's editor shows to draw upon
+        return io.NodeOutput(drawn, ui={**image_output(drawn, cls=cls), "beneath": beneath})
 
 
 def check_marks(marks: object) -> None:

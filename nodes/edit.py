@@ -8,8 +8,12 @@ from torch import Tensor
 
 from ..kontext_core.images.masks import canvas_mask, sampler_mask
 from ..kontext_core.model.latents import size_px
-from . import convert, host, inputs, versions
+from . import convert, inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import collect_warnings, image_output
+from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded, latents_of
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
@@ -66,7 +70,7 @@ class KontextEdit(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Editor,
@@ -86,7 +90,7 @@ class KontextEdit(io.ComfyNode):
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
         own = Reference(None if image is None else convert.picture(image), latent, fit)
-        with host.heard() as notes:
+        with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())
             allowed = None if mask is None else canvas_mask(mask, size_px(before), place)
@@ -108,6 +112,6 @@ class KontextEdit(io.ComfyNode):
                 canvas = model.canvas_of(before if own.picture is None else own.picture, fit)
                 picture, latents = model.put_into(canvas, before, latents, allowed, feather)
             picture = frame.cut(picture)
-            host.stop_if_asked()
+            stop_if_asked()
         edited = convert.to_latent(latents, model.vae_config, frame)
-        return io.NodeOutput(picture, edited, ui=host.shown(picture, *notes, cls=cls))
+        return io.NodeOutput(picture, edited, ui=image_output(picture, *notes, cls=cls))

@@ -1,8 +1,9 @@
 """Pictures to try the pack on, in a fresh install without any file."""
 
 from ..kontext_core.world import examples
-from . import host, versions
 from ._api import io, ui
+from .host import versions
+from .host.errors import user_errors
 from .types import CATEGORY
 
 
@@ -32,7 +33,7 @@ class KontextExample(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, picture: str) -> io.NodeOutput:
         image = examples.picture(picture)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

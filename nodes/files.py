@@ -11,7 +11,9 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 from ..kontext_core.errors import CheckpointError
-from . import folders, values
+from . import values
+from .host import folders
+from .values import FileNames, slashed
 
 if TYPE_CHECKING:
     from ..kontext_core.config import TransformerConfig
@@ -56,7 +58,7 @@ class Selection:
     notes: tuple[str, ...] = ()
 
 
-def models() -> folders.FileNames:
+def models() -> FileNames:
     """List what the loader offers: the tiny model, model folders (with a slash at the end), single files."""
     names = folders.weight_files("diffusion_models")
     inside = sorted(
@@ -70,7 +72,7 @@ def models() -> folders.FileNames:
     ]
     whole = sorted({*("/".join(parts) for parts in inside), *own})
     single = [name for name in names if not any(_parts(name)[: len(parts)] == parts for parts in inside)]
-    return folders.FileNames([TINY, *(f"{name}/" for name in whole), *single])
+    return FileNames([TINY, *(f"{name}/" for name in whole), *single])
 
 
 def select(model: str, **choices: str) -> Selection:
@@ -164,7 +166,7 @@ def transformer_config(model: str) -> TransformerConfig:
 
 
 def _parts(name: str) -> tuple[str, ...]:
-    return PurePath(folders.slashed(name)).parts
+    return PurePath(slashed(name)).parts
 
 
 def _place(model: str) -> Path:
@@ -174,7 +176,7 @@ def _place(model: str) -> Path:
 
         return own.TINY
     roots = [root for folder in _MODELS for root in folders.roots_of(folder)]
-    if folders.slashed(model).endswith("/"):
+    if slashed(model).endswith("/"):
         path = folders.locate(roots, model, lambda path: os.path.isdir(os.path.join(path, _ENCODER)))
         why = folders.obstacle(roots, model)
     else:

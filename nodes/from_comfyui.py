@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from . import host, versions
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import text_output
 from .types import CATEGORY, Model
 
 
@@ -34,9 +36,9 @@ class KontextFromComfyUI(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, model: Any, clip: Any, vae: Any) -> io.NodeOutput:
         from .comfy_editor import HostedEditor
 
         made = HostedEditor(model, clip, vae)
-        return io.NodeOutput(made, ui=host.say(*made.describe()))
+        return io.NodeOutput(made, ui=text_output(*made.describe()))

@@ -6,8 +6,11 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from . import convert, host, inputs, versions
+from . import convert, inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.progress import stop_if_asked
 from .types import CATEGORY, Latent, Model
 
 if TYPE_CHECKING:
@@ -40,10 +43,10 @@ class KontextEncode(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, model: Editor, image: Tensor, fit: str) -> io.NodeOutput:
         latents, place = model.encode_picture(convert.picture(image), fit)
-        host.stop_if_asked()
+        stop_if_asked()
         return io.NodeOutput(convert.to_latent(latents, model.vae_config, convert.Frame.of(place)))
 
 
@@ -76,9 +79,9 @@ class KontextDecode(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, model: Editor, latent: Latent) -> io.NodeOutput:
         latents, frame = convert.from_latent(latent, model.vae_config, even=False)
         picture = frame.cut(model.decode(latents))
-        host.stop_if_asked()
+        stop_if_asked()
         return io.NodeOutput(picture)

@@ -13,7 +13,9 @@ from ..kontext_core.config import KONTEXT_DEV, LAYOUTS
 from ..kontext_core.images.fitting import FITS, legal_size, stitched_size
 from ..kontext_core.model.latents import TOKEN_PX
 from ..kontext_core.sampling.cost import PlannedReference, picture_size, plan
-from . import files, host, values
+from . import files, values
+from .host import routes
+from .host.memory import device_for, dtype_for
 from .load import DEVICES, DTYPES
 from .reference import place_of
 
@@ -31,7 +33,7 @@ _Json = Mapping[str, Any]
 
 def serve() -> None:
     """Let the page ask."""
-    host.serve(PATH, answer)
+    routes.serve(PATH, answer)
 
 
 def answer(question: Any) -> dict[str, Any]:
@@ -129,8 +131,8 @@ def _picture(one: PlannedPicture) -> dict[str, Any]:
 
 def _numbers(model: _Json) -> Any:
     """The dtype that the loader would take."""
-    device = host.device(values.choice(model.get("device", "auto"), "device", DEVICES))
-    return host.dtype(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
+    device = device_for(values.choice(model.get("device", "auto"), "device", DEVICES))
+    return dtype_for(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
 
 
 def _object(given: Any, what: str) -> _Json:

@@ -7,9 +7,14 @@ from weakref import WeakValueDictionary
 
 import torch
 
-from . import files, folders, host, values, versions
+from . import files, values
 from ._api import io
+from .host import folders, versions
+from .host.errors import user_errors
+from .host.memory import device_for, dtype_for, free_gib, make_room, memory_gib
+from .host.outputs import text_output
 from .types import CATEGORY, Model
+from .values import FileNames
 
 if TYPE_CHECKING:
     from ..kontext_core.pipeline import Pipeline
@@ -52,7 +57,7 @@ class KontextLoadModel(io.ComfyNode):
                 *(
                     io.Combo.Input(
                         name,
-                        options=folders.FileNames([files.AUTO, *folders.weight_files(folder)]),
+                        options=FileNames([files.AUTO, *folders.weight_files(folder)]),
                         default=files.AUTO,
                         tooltip=f"The {called} in models/{folder}, usually {usual}. "
                         "auto: the model folder's own, or the file that fits by its content.",
@@ -131,7 +136,7 @@ class KontextLoadModel(io.ComfyNode):
         return files.fingerprint(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: str,
@@ -147,18 +152,18 @@ class KontextLoadModel(io.ComfyNode):
     ) -> io.NodeOutput:
         selection = files.select(model, vae=vae, clip_l=clip_l, t5xxl=t5xxl)
         parts = selection.parts
-        on = host.device(device)
-        numbers = host.dtype(dtype, on)
+        on = device_for(device)
+        numbers = dtype_for(dtype, on)
         reports = files.reports_of(parts)
         quantise = None if weights == AS_STORED else weights
         key = (files.state_of(parts), numbers, on, quantise, memory, speed, attention)
         pipeline = _loaded.get(key)
         if pipeline is None:
             wanted = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
-            host.make_room(min(wanted, int(memory * 2**30)) if memory else wanted, on)
-            allowed = host.memory(memory, on)
+            make_room(min(wanted, int(memory * 2**30)) if memory else wanted, on)
+            allowed = memory_gib(memory, on)
             if quantise == AUTO and allowed is None:
-                allowed = host.free_gib(on)
+                allowed = free_gib(on)
             pipeline = _load(parts, numbers, on, quantise, allowed, speed, attention)
             _loaded[key] = pipeline
         plan = pipeline.describe_memory()
@@ -168,7 +173,7 @@ class KontextLoadModel(io.ComfyNode):
             *(one.describe() for one in reports),
             *selection.notes,
         ]
-        return io.NodeOutput(pipeline, ui=host.say(*about))
+        return io.NodeOutput(pipeline, ui=text_output(*about))
 
 
 def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:

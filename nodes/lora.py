@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from . import files, folders, host, values, versions
+from . import files, values
 from ._api import io
+from .host import folders, versions
+from .host.errors import user_errors
+from .host.outputs import text_output
 from .types import CATEGORY, Model
+from .values import FileNames
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -36,7 +40,7 @@ class KontextLora(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "lora",
-                    options=folders.FileNames([NONE, *folders.weight_files("loras")]),
+                    options=FileNames([NONE, *folders.weight_files("loras")]),
                     default=NONE,
                     tooltip="A LoRA for FLUX.1 in models/loras, of any trainer. none: the model as it is.",
                 ),
@@ -93,7 +97,7 @@ class KontextLora(io.ComfyNode):
         return NONE if path is None else files.state_of({"lora": path})
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Editor,
@@ -108,7 +112,7 @@ class KontextLora(io.ComfyNode):
 
         path = _path(lora)
         if path is None:
-            return io.NodeOutput(model, ui=host.say("no LoRA: the model as it is"))
+            return io.NodeOutput(model, ui=text_output("no LoRA: the model as it is"))
         if not isinstance(model, Pipeline):
             raise ValueError(
                 "this model is run by ComfyUI: put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and "
@@ -116,7 +120,7 @@ class KontextLora(io.ComfyNode):
             )
         with torch.inference_mode(False):  # what it reads is kept, and would be marked for ever
             made = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
-        return io.NodeOutput(made, ui=host.say(*made.lora_reports[-1].describe().splitlines()))
+        return io.NodeOutput(made, ui=text_output(*made.lora_reports[-1].describe().splitlines()))
 
 
 def _path(lora: object) -> Path | None:

@@ -13,7 +13,9 @@ from torch import Tensor
 
 from ..kontext_core.errors import TooLittleMemoryError, explained_memory
 from ..kontext_core.images.picture_files import to_pil
-from . import files, host, versions
+from . import files
+from .host import versions
+from .host.progress import Progress, colours
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -29,7 +31,7 @@ def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
         shown = _by_taef1(latents[:1])
     if shown is not None:
         return shown
-    matrix, bias = (part.to(latents.device) for part in host.colours())
+    matrix, bias = (part.to(latents.device) for part in colours())
     return to_pil((latents[:1].float().movedim(1, -1) @ matrix + bias) / 2 + 0.5)
 
 
@@ -66,7 +68,7 @@ def _say_once(sentence: str) -> None:
     log.warning("%s", sentence)
 
 
-def progress(model: Editor) -> host.Progress:
+def progress(model: Editor) -> Progress:
     """The callback that shows a run of this model in the node; without pictures where the user wants none."""
     pictures = versions.preview_method() != "none"
-    return host.Progress(functools.partial(thumbnail, model) if pictures else None)
+    return Progress(functools.partial(thumbnail, model) if pictures else None)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import host, inputs, versions
+from . import inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import collect_warnings, text_output
 from .types import CATEGORY, Model, Prompt, PromptSocket
 
 if TYPE_CHECKING:
@@ -40,10 +43,10 @@ class KontextEncodePrompt(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(cls, model: Editor, text: str, negative: str) -> io.NodeOutput:
-        with host.heard() as notes:
+        with collect_warnings() as notes:
             model.encode_prompt(text)
             if negative.strip():
                 model.encode_prompt(negative)
-        return io.NodeOutput(Prompt(text, negative), ui=host.say(*notes))
+        return io.NodeOutput(Prompt(text, negative), ui=text_output(*notes))

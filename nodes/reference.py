@@ -11,8 +11,12 @@ from ..kontext_core.config import PREFERRED_SIZES
 from ..kontext_core.images.fitting import Placement, canvas_size, on_canvas
 from ..kontext_core.model.latents import TOKEN_PX, size_px
 from ..kontext_core.sampling.references import ReferenceLatents, region_tokens
-from . import convert, host, inputs, versions
+from . import convert, inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import text_output
+from .host.progress import stop_if_asked
 from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
 from .values import described
 
@@ -104,7 +108,7 @@ class KontextReference(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         fit: str,
@@ -124,7 +128,7 @@ class KontextReference(io.ComfyNode):
         reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
         called = f"reference {len(stack)} of this stack" + (f", {name.strip()}" if name.strip() else "")
-        said = host.say(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
+        said = text_output(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
         return io.NodeOutput(stack, ui=said)
 
 
@@ -196,13 +200,13 @@ def encoded(
 
 def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
     """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
-    host.stop_if_asked()
+    stop_if_asked()
     if reference.latent is not None:
         latents, frame = convert.from_latent(reference.latent, model.vae_config)
         return latents, frame.on(size_px(latents)), frame
     assert reference.picture is not None
     latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)
-    host.stop_if_asked()
+    stop_if_asked()
     return latents, place, convert.Frame.of(place)
 
 

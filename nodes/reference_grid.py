@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 
 from ..kontext_core.images.fitting import stitch
-from . import convert, host, inputs, versions
+from . import convert, inputs
 from ._api import io
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import text_output
 from .reference import describe
 from .types import CATEGORY, Model, Reference, ReferencesSocket
 
@@ -68,7 +71,7 @@ class KontextReferenceGrid(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         fit: list[str],
@@ -91,7 +94,7 @@ class KontextReferenceGrid(io.ComfyNode):
             f"reference {number} of this stack: {describe(one, known)}"
             for number, one in enumerate(made, start=len(before) + 1)
         ]
-        return io.NodeOutput(stack, ui=host.say(*lines))
+        return io.NodeOutput(stack, ui=text_output(*lines))
 
 
 def _pictures(given: list[Tensor]) -> Iterable[Tensor]:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from ..kontext_core.sampling.solvers import SOLVERS
-from . import convert, host, inputs, versions
+from . import convert, inputs
 from ._api import io
 from .conditioning import Wanted
+from .host import versions
+from .host.errors import user_errors
+from .host.outputs import collect_warnings, text_output
 from .preview import progress
 from .reference import encoded
 from .types import (
@@ -124,7 +127,7 @@ class KontextSampler(io.ComfyNode):
         )
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Editor,
@@ -146,7 +149,7 @@ class KontextSampler(io.ComfyNode):
         approximate: str = "off",
         approximate_number: float = 0.0,
     ) -> io.NodeOutput:
-        with host.heard() as notes:
+        with collect_warnings() as notes:
             wanted = Wanted.of(prompt, references, guidance, layout, notes)
             ref_latents, frame = encoded(model, wanted.references)
             start_latents, start_mask = None, None
@@ -180,4 +183,4 @@ class KontextSampler(io.ComfyNode):
                 callback=progress(model),
             )
         own_size = convert.Frame() if width or height else frame
-        return io.NodeOutput(convert.to_latent(latents, model.vae_config, own_size), ui=host.say(*notes))
+        return io.NodeOutput(convert.to_latent(latents, model.vae_config, own_size), ui=text_output(*notes))

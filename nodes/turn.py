@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from ..kontext_core.images.marks import parse_marks
-from . import convert, host, inputs, values, versions
+from . import convert, inputs, values
 from ._api import io
 from .cue import check_marks
+from .host import versions
+from .host.errors import user_errors
+from .host.graph import new_graph
+from .host.outputs import collect_warnings, image_output
+from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded
 from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
@@ -107,7 +112,7 @@ class KontextTurn(io.ComfyNode):
         return values.validity(check_marks, marks)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Editor,
@@ -127,7 +132,7 @@ class KontextTurn(io.ComfyNode):
         marks: str = "",
     ) -> io.NodeOutput:
         drawn = parse_marks(marks)
-        with host.heard() as notes:
+        with collect_warnings() as notes:
             made = begun(model, image, chain, fit).edit(
                 model,
                 instruction,
@@ -143,12 +148,12 @@ class KontextTurn(io.ComfyNode):
                 layout=None if layout == "auto" else layout,
                 callback=progress(model),
             )
-            host.stop_if_asked()
+            stop_if_asked()
         last = made.last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.Frame.of(last.placement))
         count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
-        said = host.shown(last.image, f"turn {len(made)}{count}", *notes, cls=cls)
+        said = image_output(last.image, f"turn {len(made)}{count}", *notes, cls=cls)
         return io.NodeOutput(made, last.image, latent, ui=said)
 
 
@@ -195,7 +200,7 @@ class KontextScript(io.ComfyNode):
         return values.validity(_turns, script)
 
     @classmethod
-    @host.explained
+    @user_errors
     def execute(
         cls,
         model: Any,
@@ -215,7 +220,7 @@ class KontextScript(io.ComfyNode):
         align: bool = False,
     ) -> io.NodeOutput:
         lines = _turns(script)
-        graph = host.graph()
+        graph = new_graph()
         settings: dict[str, Any] = {
             "model": model,
             "steps": steps,
@@ -278,9 +283,9 @@ def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) ->
             f"a chain is of one picture and 'image' is a batch of {picture.shape[0]}: take one out of it with "
             "ImageFromBatch, or use Kontext Edit, which edits each"
         )
-    host.stop_if_asked()
+    stop_if_asked()
     made = Chain.start(model, picture, fit=fit)
-    host.stop_if_asked()
+    stop_if_asked()
     return made
 
 

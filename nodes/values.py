@@ -118,3 +118,15 @@ def _range(least: float | None, most: float | None) -> str:
         return ""
     low, high = (f"{bound:g}" if isinstance(bound, float) else str(bound) for bound in (least, most))
     return f" from {low} to {high}"
+
+
+class FileNames(list[str]):
+    """Names of files that a node offers, by either slash: workflows from Windows have the other one."""
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and (super().__contains__(name) or slashed(name) in map(slashed, self))
+
+
+def slashed(name: str) -> str:
+    """Write a name with plain slashes."""
+    return name.replace("\\", "/")

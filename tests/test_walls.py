@@ -26,11 +26,9 @@ HOST = (
 )
 TALK_TO_COMFYUI = {
     "nodes/_api.py",
-    "nodes/folders.py",
-    "nodes/host.py",
     "nodes/comfy_editor.py",
     "nodes/managed_pipeline.py",
-    "nodes/versions.py",
+    *(path.relative_to(ROOT).as_posix() for path in (ROOT / "nodes" / "host").glob("*.py")),
 }
 MAY_USE = {"": {"nodes"}, "nodes": {"nodes", "kontext_core"}, "kontext_core": {"kontext_core"}}
 MAX_LINES = 400

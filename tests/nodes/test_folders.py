@@ -124,7 +124,7 @@ def test_what_is_remembered_of_a_folder(
     part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is looked at anew when it has changed, or the end of a link has, and while it may still be changing."""
-    folders, walks = part("nodes.folders"), []
+    folders, walks = part("nodes.host.folders"), []
     walk = folders._walk
     monkeypatch.setattr(folders, "_walk", lambda root: (walks.append(root), walk(root))[1])
     root, drive = tmp_path / "root", tmp_path / "drive"

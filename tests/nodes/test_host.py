@@ -43,7 +43,7 @@ def test_progress_and_preview(
 
 
 def test_previews_take_little_time(part: Callable[[str], Any], shown: list[Any]) -> None:
-    progress = part("nodes.host").Progress(lambda _: Image.new("RGB", (8, 8)))
+    progress = part("nodes.host.progress").Progress(lambda _: Image.new("RGB", (8, 8)))
     for step in range(50):
         progress(step, 50, torch.zeros(1))
     pictures = [preview for _, _, preview in shown if preview is not None]
@@ -131,9 +131,9 @@ def test_stop_button_counts_while_the_autoencoder_works(
 
 
 def test_text_is_part_of_the_output(part: Callable[[str], Any]) -> None:
-    host = part("nodes.host")
-    assert host.say().as_dict() == {"text": ("",)}, "what was said before goes away"
-    assert host.say("one", "two").as_dict() == {"text": ("one\ntwo",)}
+    text_output = part("nodes.host.outputs").text_output
+    assert text_output().as_dict() == {"text": ("",)}, "what was said before goes away"
+    assert text_output("one", "two").as_dict() == {"text": ("one\ntwo",)}
 
 
 @pytest.fixture
@@ -185,10 +185,10 @@ def test_room_is_made_on_a_gpu_only(part: Callable[[str], Any], monkeypatch: pyt
 
     asked: list[tuple[float, torch.device]] = []
     monkeypatch.setattr(management, "free_memory", lambda wanted, device: asked.append((wanted, device)))
-    host = part("nodes.host")
-    host.make_room(10**9, torch.device("cpu"))
+    make_room = part("nodes.host.memory").make_room
+    make_room(10**9, torch.device("cpu"))
     assert asked == []
-    host.make_room(10**9, torch.device("cuda"))
+    make_room(10**9, torch.device("cuda"))
     assert asked[0][0] > 10**9
 
 
@@ -196,7 +196,7 @@ def test_how_much_a_model_may_take(part: Callable[[str], Any], monkeypatch: pyte
     """What was chosen; else what is free on a card, by ComfyUI's options; else no limit."""
     import comfy.model_management as management
 
-    memory, card, states = part("nodes.host").memory, torch.device("cuda", 0), management.VRAMState
+    memory, card, states = part("nodes.host.memory").memory_gib, torch.device("cuda", 0), management.VRAMState
     monkeypatch.setattr(management, "get_free_memory", lambda _: 10 * 2**30)
     monkeypatch.setattr(management, "extra_reserved_memory", lambda: 2 * 2**30)
     allowed = {}
@@ -211,7 +211,7 @@ def test_how_much_a_model_may_take(part: Callable[[str], Any], monkeypatch: pyte
 def test_warnings_of_the_core_are_heard_and_still_logged(
     part: Callable[[str], Any], model: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with part("nodes.host").heard() as notes:
+    with part("nodes.host.outputs").collect_warnings() as notes:
         model.target_size(100, 100, [])
     assert notes == ["100 x 100 px is not a multiple of 16 px; making 96 x 96"]
     assert notes[0] in caplog.text

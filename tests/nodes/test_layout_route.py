@@ -257,11 +257,11 @@ def test_a_question_that_does_not_end_is_not_waited_for(
         yield b"{"
         await asyncio.Event().wait()  # announced, and never sent
 
-    host = part("nodes.host")
-    monkeypatch.setattr(host, "LONGEST_ASKED", 0.01)
+    routes = part("nodes.host.routes")
+    monkeypatch.setattr(routes, "LONGEST_ASKED", 0.01)
     request = SimpleNamespace(content=SimpleNamespace(iter_any=pieces), charset=None)
     with pytest.raises(ValueError, match="the question did not arrive whole"):
-        asyncio.run(host._question(request))
+        asyncio.run(routes._question(request))
 
 
 _ASK = """

@@ -69,7 +69,7 @@ class NewerInput(OlderInput):
 
 @pytest.fixture
 def versions(part: Callable[[str], Any]) -> Any:
-    return part("nodes.versions")
+    return part("nodes.host.versions")
 
 
 def test_a_schema_says_what_the_version_knows(versions: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +157,7 @@ def throttled(comfy_base: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[i
 def test_the_end_gets_through_with_its_picture(part: Callable[[str], Any], throttled: list[Any]) -> None:
     for preview, picture in ((lambda _: Image.new("RGB", (8, 8)), True), (None, False)):
         throttled.clear()
-        progress = part("nodes.host").Progress(preview)
+        progress = part("nodes.host.progress").Progress(preview)
         for step in range(6):
             progress(step, 6, torch.zeros(1))
         assert throttled[0] == (1, picture)
@@ -169,7 +169,7 @@ def test_the_stop_button_counts_between_what_gets_through(
 ) -> None:
     import comfy.model_management as management
 
-    progress = part("nodes.host").Progress(None)
+    progress = part("nodes.host.progress").Progress(None)
     progress(0, 9, torch.zeros(1))
     progress(1, 9, torch.zeros(1))
     management.interrupt_current_processing()
@@ -259,5 +259,5 @@ def test_previews_have_the_size_that_was_asked_for(
     sizes: list[int] = []
     monkeypatch.setattr(args, "preview_size", 96)
     monkeypatch.setattr(comfy.utils.ProgressBar, "update_absolute", lambda *told: sizes.append(told[3][2]))
-    part("nodes.host").Progress(lambda _: Image.new("RGB", (8, 8)))(0, 1, torch.zeros(1))
+    part("nodes.host.progress").Progress(lambda _: Image.new("RGB", (8, 8)))(0, 1, torch.zeros(1))
     assert sizes == [96]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import folder_paths  # pyright: ignore[reportMissingImports]
 
-from .values import described
+from ..values import FileNames, described, slashed
 
 CHAIN_LATENTS = ".kontext.safetensors"  # what `chain.latents_path` ends in
 _WEIGHTS = (".safetensors", ".sft", ".gguf")
@@ -19,18 +19,6 @@ _PICKLED = (".pth", ".pt", ".bin")
 _SETTLED_NS = 2 * 10**9  # a folder that changed just now may change again within one tick of its clock
 
 _walked: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {}  # what is known of a folder, see `_below`
-
-
-class FileNames(list[str]):
-    """Names of files that a node offers, by either slash: workflows from Windows have the other one."""
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and (super().__contains__(name) or slashed(name) in map(slashed, self))
-
-
-def slashed(name: str) -> str:
-    """Write a name with plain slashes."""
-    return name.replace("\\", "/")
 
 
 def locate(

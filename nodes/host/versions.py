@@ -11,7 +11,7 @@ from typing import Any
 
 import comfy.options  # pyright: ignore[reportMissingImports]
 
-from ._api import io
+from .._api import io
 
 # Fields of a schema that came after 0.3.75: words to find a node by, its place among ComfyUI's essentials, and that it
 # is worked on with a picture in it, which then outlives a reload of the page.

@@ -1,0 +1,1 @@
+"""The wall to ComfyUI: what of the pack talks to it, one topic a file."""
