@@ -1,9 +1,10 @@
 """What an edit depends on besides pictures, instruction and model: each value with its range, checked once."""
 
 import logging
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self, TypedDict
 
 from .checks.ranges import Allowed
 from .checks.sentences import short
@@ -18,7 +19,7 @@ def _setting(default: Any, allowed: Allowed) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class EditSettings:
-    """Settings of one edit, as JSON scalars.
+    """What an edit depends on besides pictures, instruction and model, as JSON scalars.
 
     Args:
         steps: of the sampler.
@@ -65,6 +66,86 @@ class EditSettings:
             if isinstance(value, Real):  # numpy's too, which JSON does not know
                 plain = int(value) if isinstance(value, Integral) else float(value)
                 object.__setattr__(self, setting.name, plain)
+
+    def with_options(self, options: Mapping[str, Any], names: type | None = None) -> Self:
+        """Return these settings with others in some places.
+
+        Args:
+            options: by the names of the fields.
+            names: a TypedDict of those that may be among them; None: any field.
+        Raises: TypeError about a name that is not known; ValueError as the constructor.
+        """
+        known = ALLOWED if names is None else names.__annotations__
+        if unknown := [name for name in options if name not in known]:
+            raise TypeError(f"{unknown[0]!r} is no option here; there are {', '.join(known)}")
+        return replace(self, **options) if options else self
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that differ from their defaults, as JSON can hold them."""
+        values = {setting.name: (getattr(self, setting.name), setting.default) for setting in fields(self)}
+        return {name: value for name, (value, default) in values.items() if value != default}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
+        if unknown := [name for name in values if name not in ALLOWED]:
+            raise ValueError(f"{short(unknown[0])} is no setting of an edit; there are {', '.join(ALLOWED)}")
+        return cls(**values)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """Read the settings of a turn in a chain file of any version; names that are not known are passed over.
+
+        Raises: ValueError about a value.
+        """
+        return cls(**{name: value for name, value in record.items() if name in ALLOWED})
+
+    def record(self, *, masked: bool = False) -> dict[str, Any]:
+        """The settings as a turn keeps them: always those that every version writes, others where they count.
+
+        Args:
+            masked: whether the edit had a mask.
+        """
+        always = {name: getattr(self, name) for name in _RECORDED}
+        mask = {"masked": True, "feather_px": self.feather_px} if masked else {}
+        others = {name: value for name, value in self.to_json().items() if name not in _NOT_RECORDED}
+        return always | mask | others
+
+
+_RECORDED = (
+    *("negative_prompt", "height_px", "width_px", "fit"),
+    *("steps", "guidance", "layout", "cfg_scale"),
+)
+_NOT_RECORDED = {
+    *_RECORDED,
+    "seed",
+    "feather_px",
+}  # a turn has a seed of its own, and a feather goes with a mask
+
+
+class SampleOptions(TypedDict, total=False):
+    """Fields of `EditSettings` that `Editor.sample` takes one by one."""
+
+    steps: int
+    mu: float | None
+    seed: int
+    batch: int
+    width_px: int | None
+    height_px: int | None
+    guidance: float
+    cfg_scale: float
+    strength: float
+    solver: str
+    layout: str | None
+    approximate: str | None
+
+
+class EditOptions(SampleOptions, total=False):
+    """Fields of `EditSettings` that `Editor.edit` takes one by one: all of them."""
+
+    fit: str | None
+    negative_prompt: str | None
+    feather_px: float
 
 
 # What a setting may be, by its name.

@@ -8,7 +8,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Unpack
 
 import torch
@@ -16,13 +16,13 @@ from PIL import Image
 from torch import Tensor
 
 from .config import Layout, VAEConfig
-from .edit_settings import EditSettings
+from .edit_settings import EditOptions, EditSettings, SampleOptions
 from .errors import explained_memory
 from .images.fitting import Placement, canvas_size, check_image, fit_image, legal_size, padded, undo_fit
 from .images.masks import blending, canvas_mask, keep_outside, sampler_mask
 from .images.picture_files import from_pil
 from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
-from .sampling.denoise import Callback, Options, Text
+from .sampling.inputs import Callback, SampleInputs, Text
 from .sampling.references import ReferenceLatents
 from .sampling.schedule import sigmas
 
@@ -99,9 +99,13 @@ class Editor(ABC):
 
     @abstractmethod
     def denoise(
-        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
+        self,
+        inputs: SampleInputs,
+        sigmas: Sequence[float],
+        settings: EditSettings,
+        callback: Callback | None = None,
     ) -> Tensor:
-        """From noise to latents, see `denoise.denoise`."""
+        """From noise to latents, see `denoise.denoise_with`."""
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
         """The first picture of unfinished (B, 16, h, w), where that is quick to make; None where it is not."""
@@ -116,21 +120,12 @@ class Editor(ABC):
         prompt: str,
         references: Sequence[Reference] = (),
         *,
-        height_px: int | None = None,
-        width_px: int | None = None,
-        fit: str = "crop",
-        steps: int = 28,
-        guidance: float = 2.5,
-        seed: int = 0,
-        layout: Layout | None = None,
-        negative_prompt: str | None = None,
-        cfg_scale: float = 1.0,
+        settings: EditSettings | None = None,
         mask: Tensor | None = None,
-        feather_px: float = 0,
         kept: Reference | None = None,
-        approximate: str | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
         callback: Callback | None = None,
+        **options: Unpack[EditOptions],
     ) -> Edit:
         """Make a picture from an instruction and references, or from words alone.
 
@@ -138,25 +133,19 @@ class Editor(ABC):
             prompt: the instruction; empty means none.
             references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
                 which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
-            height_px, width_px: None is the first reference's size after `fit`, or the model's first preferred size.
-                Other sizes are rounded to multiples of 16, which the log says.
-            fit: how references reach a size the model likes, see `fitting.fit_image`.
-            layout: where references stand, see `positions.layout_ids`; None is the model's own.
-            cfg_scale: other than 1 needs negative_prompt, and doubles the time.
+            settings: what else the edit depends on, see `EditSettings`.
             mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
                 the result is that picture, bit for bit, as `fit` brought it to its size.
-            feather_px: width of the rim outside the mask over which the edit fades out, see `masks.blending`.
             kept: what is kept there, in place of the first reference: a picture of its size and place.
-            approximate: a way to skip what changes little, see `denoise`; None is the exact picture.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
+            options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px the
+                picture has the first reference's size after `fit`, or the model's first preferred size; other sizes
+                are rounded to multiples of 16, which the log says.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
-        EditSettings(
-            height_px=height_px, width_px=width_px, fit=fit, steps=steps, guidance=guidance, seed=seed,
-            layout=layout, negative_prompt=negative_prompt, cfg_scale=cfg_scale, feather_px=feather_px,
-            approximate=approximate,
-        )  # fmt: skip
+        settings = (settings or EditSettings()).with_options(options)
+        fit, feather_px = settings.fit or "crop", settings.feather_px
         if mask is not None and kept is None:
             if not references:
                 raise ValueError(
@@ -170,22 +159,16 @@ class Editor(ABC):
             encoded, place = self.encode_reference(kept, fit)
             start = encoded.latents if isinstance(encoded, ReferenceLatents) else encoded
             allowed = canvas_mask(mask, size_px(start), place)
+        negative = None
+        if settings.negative_prompt is not None and settings.cfg_scale != 1.0:
+            negative = self.encode_prompt(settings.negative_prompt)
         latents = self.sample(
             self.encode_prompt(prompt),
             ref_latents,
-            height_px=height_px,
-            width_px=width_px,
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            layout=layout,
-            negative=None
-            if negative_prompt is None or cfg_scale == 1.0
-            else self.encode_prompt(negative_prompt),
-            cfg_scale=cfg_scale,
+            settings=settings,
+            negative=negative,
             start=start,
             mask=None if allowed is None else sampler_mask(allowed, feather_px),
-            approximate=approximate,
             callback=callback,
         )
         if finish is not None:
@@ -194,99 +177,74 @@ class Editor(ABC):
             image = self.decode(latents)
         else:
             image, latents = self.put_into(self.canvas_of(kept, fit), start, latents, allowed, feather_px)
-        placement = fitted[0][1] if fitted and height_px is None and width_px is None else None
+        is_own_size = settings.height_px is None and settings.width_px is None
+        placement = fitted[0][1] if fitted and is_own_size else None
         if placement is not None:
             image = undo_fit(image, placement)
         height, width = size_px(latents)
-        settings: dict[str, Any] = {
-            "prompt": prompt,
-            "negative_prompt": negative_prompt,
-            "height_px": height,
-            "width_px": width,
-            "fit": fit,
-            "steps": steps,
-        }
-        settings |= {
-            "guidance": guidance,
-            "layout": layout or self.layout,
-            "cfg_scale": cfg_scale,
-        }
-        if mask is not None:
-            settings |= {"masked": True, "feather_px": feather_px}
-        if approximate is not None:
-            settings |= {"approximate": approximate}
-        return Edit(image, latents, seed, settings, placement)
+        resolved = replace(
+            settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout
+        )
+        record = {"prompt": prompt} | resolved.record(masked=mask is not None)
+        return Edit(image, latents, settings.seed, record, placement)
 
     def sample(
         self,
         text: Text,
         ref_latents: Sequence[Tensor | ReferenceLatents] = (),
         *,
-        height_px: int | None = None,
-        width_px: int | None = None,
-        batch: int = 1,
-        steps: int = 28,
-        guidance: float = 2.5,
-        seed: int = 0,
-        mu: float | None = None,
-        layout: Layout | None = None,
+        settings: EditSettings | None = None,
         negative: Text | None = None,
-        cfg_scale: float = 1.0,
         start: Tensor | None = None,
-        strength: float = 1.0,
         mask: Tensor | None = None,
-        solver: str = "euler",
-        approximate: str | None = None,
         callback: Callback | None = None,
+        **options: Unpack[SampleOptions],
     ) -> Tensor:
         """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
 
         Args:
-            text, negative: from `encode_prompt`. ref_latents: from `encode_reference`, or results of this function; as
-                `ReferenceLatents` where one has a strength, a region or a place of its own.
-            height_px, width_px: None is the size of `start`, else of the first reference, else the first preferred.
-            batch: pictures to make; where a reference, `start` or `mask` is a batch, it must be 1 or that many.
-            mu: the shift of the noise levels, see `schedule.sigmas`.
-            start, strength, mask, solver, approximate, callback: see `denoise`.
+            text: from `encode_prompt`.
+            ref_latents: from `encode_reference`, or results of this function; as `ReferenceLatents` where one has a
+                strength, a region or a place of its own.
+            settings: see `EditSettings`. Without width_px and height_px the size is that of `start`, else of the
+                first reference, else the first preferred. Where a reference, `start` or `mask` is a batch, `batch`
+                must be 1 or that many.
+            negative: from `encode_prompt`.
+            start: see `SampleInputs`.
+            mask: likewise.
+            callback: see `denoise`.
+            options: fields of `EditSettings`, in place of those of `settings`.
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
-        EditSettings(
-            height_px=height_px, width_px=width_px, batch=batch, steps=steps, guidance=guidance, seed=seed,
-            mu=mu, layout=layout, cfg_scale=cfg_scale, strength=strength, solver=solver,
-            approximate=approximate,
-        )  # fmt: skip
-        shown = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
-        given = shown if start is None else [start, *shown]
-        height, width = self.target_size(height_px, width_px, given)
-        batch = _batch(batch, given if mask is None else [*given, mask])
+        settings = (settings or EditSettings()).with_options(options, SampleOptions)
+        references = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
+        sized = references if start is None else [start, *references]
+        height, width = self.target_size(settings.height_px, settings.width_px, sized)
+        batch = _batch(settings.batch, sized if mask is None else [*sized, mask])
         size = height // LATENT_PX, width // LATENT_PX
-        if start is not None and (height_px or width_px) and start.shape[-2:] != size:
+        is_sized = settings.height_px is not None or settings.width_px is not None
+        if start is not None and is_sized and start.shape[-2:] != size:
             own_height, own_width = size_px(start)
             raise ValueError(
                 f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
                 "set width and height to 0, or give a start of that size"
             )
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
+        inputs = SampleInputs(
+            noise=noise(batch, *size, settings.seed, channels=self.vae_config.z_channels),
+            text=text,
+            references=ref_latents,
+            negative=negative,
+            start=start,
+            mask=mask,
+        )
+        levels = sigmas(settings.steps, height * width // TOKEN_PX**2, mu=settings.mu)
+        settings = replace(settings, layout=settings.layout or self.layout)
         with explained_memory(
             attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
         ):
-            return self.denoise(
-                noise(batch, *size, seed, channels=self.vae_config.z_channels),
-                text,
-                sigmas(steps, height * width // TOKEN_PX**2, mu=mu),
-                guidance=guidance,
-                references=ref_latents,
-                layout=layout or self.layout,
-                cfg_scale=cfg_scale,
-                negative=negative,
-                start=start,
-                strength=strength,
-                mask=mask,
-                solver=solver,
-                approximate=approximate,
-                callback=callback,
-            )
+            return self.denoise(inputs, levels, settings, callback)
 
     def encode_reference(
         self, reference: Reference, fit: str = "crop"

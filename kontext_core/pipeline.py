@@ -5,7 +5,7 @@ import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
-from typing import Literal, Self, Unpack, cast
+from typing import Literal, Self, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from .config import Layout, VAEConfig
+from .edit_settings import EditSettings
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
@@ -37,7 +38,8 @@ from .model.transformer import Transformer
 from .model.vae import VAE
 from .quant.schemes import checked
 from .sampling.cuda_graph import release_graphs
-from .sampling.denoise import Callback, Options, Text, denoise
+from .sampling.denoise import denoise_with
+from .sampling.inputs import Callback, SampleInputs, Text
 
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 KINDS = {
@@ -286,19 +288,20 @@ class Pipeline(Editor):
             return (image.float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).cpu().contiguous()
 
     def denoise(
-        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
+        self,
+        inputs: SampleInputs,
+        sigmas: Sequence[float],
+        settings: EditSettings,
+        callback: Callback | None = None,
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
-        callback = options.get("callback")
 
         def outside(step: int, steps: int, clean: Tensor) -> None:
             with self._lock.lent():
                 cast("Callback", callback)(step, steps, clean)
 
-        if callback is not None:
-            options["callback"] = outside
         with self._computing(), self._visit():
-            return denoise(network, noise, *text, sigmas, **options)
+            return denoise_with(network, inputs, sigmas, settings, None if callback is None else outside)
 
     @contextmanager
     def _computing(self, attempt: str = "", advice: str = "") -> Generator[None]:

@@ -20,8 +20,8 @@ from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
 from ..kontext_core.edit_settings import EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explained_memory
-from ..kontext_core.sampling.denoise import Callback, Text, check_inputs, check_text, descend, last_levels
-from ..kontext_core.sampling.references import ReferenceLatents
+from ..kontext_core.sampling.denoise import descend, last_levels
+from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .conditioning import plain, read, write
 
 _PROMPTS_KEPT = 16
@@ -100,50 +100,37 @@ class HostedEditor(Editor):
     @torch.no_grad()
     def denoise(
         self,
-        noise: Tensor,
-        text: Text,
+        inputs: SampleInputs,
         sigmas: Sequence[float],
-        *,
-        guidance: float,
-        references: Sequence[Tensor | ReferenceLatents],
-        layout: Layout,
-        cfg_scale: float,
-        negative: Text | None,
-        start: Tensor | None,
-        strength: float,
-        mask: Tensor | None,
-        solver: str,
-        approximate: str | None = None,
-        callback: Callback | None,
+        settings: EditSettings,
+        callback: Callback | None = None,
     ) -> Tensor:
-        """As `denoise.denoise`, by comfy.sample.
+        """As `denoise.denoise_with`, by comfy.sample.
 
         Raises: ValueError also about references, layouts and approximations that this network does not know.
         """
-        if approximate is not None:
+        if settings.approximate is not None:
             raise ValueError(
-                f"approximate is {approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it to 'off', or "
-                "take the model from Kontext Load Model"
+                f"approximate is {settings.approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it "
+                "to 'off', or take the model from Kontext Load Model"
             )
-        settings = EditSettings(
-            guidance=guidance, cfg_scale=cfg_scale, strength=strength, solver=solver, layout=layout
-        )
-        check_inputs(noise, text, sigmas, settings, references, negative, start, mask)
-        texts = [text] if negative is None else [text, negative]
+        check_inputs(inputs, sigmas, settings)
+        noise, start, layout = inputs.noise, inputs.start, settings.layout or self.layout
+        texts = [inputs.text] if inputs.negative is None else [inputs.text, inputs.negative]
         if (widths := self._widths()) is not None:
-            for one in texts:
-                check_text(one, widths)
-        shown = [self._format.process_out(one.float().cpu()) for one in plain(references)]
+            for text in texts:
+                check_text(text, widths)
+        shown = [self._format.process_out(latents.float().cpu()) for latents in plain(inputs.references)]
         self._check_layout(layout, len(shown))
-        levels = last_levels(sigmas, strength)
+        levels = last_levels(sigmas, settings.strength)
         if len(levels) == 1:  # not a single step
             return (noise if start is None else start).float().cpu().expand_as(noise).clone()
-        conditioned = [write(one, shown, guidance=guidance, layout=layout) for one in texts]
-        steps = _Steps(levels, start, mask, solver, callback)
+        conditioned = [write(text, shown, guidance=settings.guidance, layout=layout) for text in texts]
+        steps = _Steps(levels, start, inputs.mask, settings.solver, callback)
         made = comfy.sample.sample_custom(
             self.model,
             noise,
-            cfg_scale,
+            settings.cfg_scale,
             steps,
             torch.tensor(levels),
             conditioned[0],

@@ -32,7 +32,7 @@ from .values import wrong
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
-    from ..kontext_core.sampling.denoise import Text
+    from ..kontext_core.sampling.inputs import Text
 
 Conditioning = list[list[Any]]  # ComfyUI's: pairs of states (B, L, ctx) and a dict
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.images.masks import canvas_mask, sampler_mask
 from ..kontext_core.model.latents import size_px
 from . import convert, inputs
@@ -89,6 +90,13 @@ class KontextEdit(io.ComfyNode):
         approximate_number: float = 0.0,
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
+        settings = EditSettings(
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            layout=None if layout == "auto" else layout,
+            approximate=inputs.way(approximate, approximate_number),
+        )
         own = Reference(None if image is None else convert.picture(image), latent, fit)
         with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
@@ -97,13 +105,9 @@ class KontextEdit(io.ComfyNode):
             latents = model.sample(
                 model.encode_prompt(instruction),
                 [before, *others],
-                steps=steps,
-                guidance=guidance,
-                seed=seed,
-                layout=None if layout == "auto" else layout,
+                settings=settings,
                 start=None if allowed is None else before,
                 mask=None if allowed is None else sampler_mask(allowed, feather),
-                approximate=inputs.way(approximate, approximate_number),
                 callback=progress(model),
             )
             if allowed is None:

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from typing import Any, Self, Unpack
+from typing import Any, Self
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
 import torch
 from comfy.model_patcher import ModelPatcher  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
+from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.lora import Lora
 from ..kontext_core.memory.offload_plan import usual_working_bytes
 from ..kontext_core.pipeline import Pipeline
-from ..kontext_core.sampling.denoise import Options, Text
+from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text
 
 
 class ManagedPipeline(Pipeline):
@@ -45,10 +46,14 @@ class ManagedPipeline(Pipeline):
         return super().decode(latents)
 
     def denoise(
-        self, noise: Tensor, text: Text, sigmas: Sequence[float], **options: Unpack[Options]
+        self,
+        inputs: SampleInputs,
+        sigmas: Sequence[float],
+        settings: EditSettings,
+        callback: Callback | None = None,
     ) -> Tensor:
         self.place()
-        return super().denoise(noise, text, sigmas, **options)
+        return super().denoise(inputs, sigmas, settings, callback)
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
         self.place()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.sampling.solvers import SOLVERS
 from . import convert, inputs
 from ._api import io
@@ -165,21 +166,23 @@ class KontextSampler(io.ComfyNode):
             latents = model.sample(
                 prompt.encoded(model),
                 ref_latents,
-                height_px=height or None,
-                width_px=width or None,
-                batch=batch,
-                steps=steps,
-                guidance=wanted.guidance,
-                seed=seed,
-                mu=math.log(shift) if shift else None,
-                layout=wanted.layout,
+                settings=EditSettings(
+                    height_px=height or None,
+                    width_px=width or None,
+                    batch=batch,
+                    steps=steps,
+                    guidance=wanted.guidance,
+                    seed=seed,
+                    mu=math.log(shift) if shift else None,
+                    layout=wanted.layout,
+                    cfg_scale=cfg,
+                    strength=strength,
+                    solver=solver,
+                    approximate=inputs.way(approximate, approximate_number),
+                ),
                 negative=None if cfg == 1.0 else prompt.encoded_negative(model),
-                cfg_scale=cfg,
                 start=start_latents,
-                strength=strength,
                 mask=start_mask,
-                solver=solver,
-                approximate=inputs.way(approximate, approximate_number),
                 callback=progress(model),
             )
         own_size = convert.Frame() if width or height else frame

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.images.marks import parse_marks
 from . import convert, inputs, values
 from ._api import io
@@ -137,15 +138,17 @@ class KontextTurn(io.ComfyNode):
                 model,
                 instruction,
                 references=_shown(model, references or ()),
-                seed=seed,
                 anchor=anchor,
                 align=align,
                 marks=drawn,
+                settings=EditSettings(
+                    seed=seed,
+                    steps=steps,
+                    guidance=guidance,
+                    layout=None if layout == "auto" else layout,
+                    feather_px=feather,
+                ),
                 mask=mask,
-                feather_px=feather,
-                steps=steps,
-                guidance=guidance,
-                layout=None if layout == "auto" else layout,
                 callback=progress(model),
             )
             stop_if_asked()

@@ -12,7 +12,7 @@ from ._api import io
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
-    from ..kontext_core.sampling.denoise import Text
+    from ..kontext_core.sampling.inputs import Text
 
 Model = io.Custom("KONTEXT_MODEL")  # a kontext_core.editor.Editor
 PromptSocket = io.Custom("KONTEXT_PROMPT")  # a Prompt or an EncodedPrompt

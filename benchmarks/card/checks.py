@@ -22,7 +22,7 @@ TESTS = Path(__file__).parents[2] / "tests"
 # The memory tests stream 24 GB for each of many limits, and have a section of their own.
 _LONG = "test_memory_on_cuda.py"
 FIRST = "test_on_a_card.py"
-REHEARSED = ("kernels/test_side_stream.py", "kernels/test_check.py")
+REHEARSED = ("kernels/test_side_stream.py", "kernels/test_self_check.py")
 FLOAT8_TIMES = 1.2  # rows are rounded once more where they are not packed by the kernel
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..checks.ranges import Allowed
 from ..checks.sentences import short
-from ..config import FITS, LAYOUTS
+from ..edit_settings import ALLOWED
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
@@ -21,7 +22,7 @@ _LONGEST_LINE = 2**24  # bytes
 class BatchEdit:
     """One line. Args: id: names its files. pictures: files; the first is edited, others are references.
 
-    instructions: a turn each. settings: for `Pipeline.edit`, with its names.
+    instructions: a turn each. settings: by the names of `EditSettings`.
     """
 
     line: int
@@ -39,35 +40,17 @@ class BatchEdit:
         return digest.hexdigest()
 
 
-def _whole(least: int, most: int) -> tuple[Callable[[Any], bool], str]:
-    return (
-        lambda value: type(value) is int and least <= value <= most
-    ), f"a whole number from {least} to {most}"
-
-
-def _number(least: float, most: float) -> tuple[Callable[[Any], bool], str]:
-    return (
-        lambda value: type(value) in (int, float) and least <= value <= most
-    ), f"a number from {least:g} to {most:g}"
-
-
-def _one_of(*names: str) -> tuple[Callable[[Any], bool], str]:
-    return (lambda value: value in names), f"one of {', '.join(names)}"
-
-
-_TEXT: tuple[Callable[[Any], bool], str] = (lambda value: isinstance(value, str)), "a text"
-
-# What a line may say beside its pictures and instructions: the name in `Pipeline.edit`, and what it must be.
-SETTINGS: dict[str, tuple[str, tuple[Callable[[Any], bool], str]]] = {
-    "seed": ("seed", _whole(0, 2**64 - 1)),
-    "steps": ("steps", _whole(1, 1000)),
-    "guidance": ("guidance", _number(0, 100)),
-    "width": ("width_px", _whole(16, _LARGEST)),
-    "height": ("height_px", _whole(16, _LARGEST)),
-    "fit": ("fit", _one_of(*FITS)),
-    "layout": ("layout", _one_of(*LAYOUTS)),
-    "negative": ("negative_prompt", _TEXT),
-    "cfg": ("cfg_scale", _number(0, 100)),
+# What a line may say beside its pictures and instructions: the field of `EditSettings`, and what it may be here.
+SETTINGS: dict[str, tuple[str, Allowed]] = {
+    "seed": ("seed", replace(ALLOWED["seed"], low=0)),
+    "steps": ("steps", ALLOWED["steps"]),
+    "guidance": ("guidance", ALLOWED["guidance"]),
+    "width": ("width_px", replace(ALLOWED["width_px"], low=16, high=_LARGEST, optional=False)),
+    "height": ("height_px", replace(ALLOWED["height_px"], low=16, high=_LARGEST, optional=False)),
+    "fit": ("fit", replace(ALLOWED["fit"], optional=False)),
+    "layout": ("layout", replace(ALLOWED["layout"], optional=False)),
+    "negative": ("negative_prompt", replace(ALLOWED["negative_prompt"], optional=False)),
+    "cfg": ("cfg_scale", ALLOWED["cfg_scale"]),
 }
 _KEYS = ("id", "pictures", "instructions", *SETTINGS)
 
@@ -132,10 +115,10 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     if not instructions:
         raise ValueError("it has no instructions; give one, or an empty text for none")
     settings = dict(defaults)
-    for key, (name, (fits, allowed)) in SETTINGS.items():
+    for key, (name, allowed) in SETTINGS.items():
         if key not in given:
             continue
-        if not fits(given[key]):
+        if not allowed.admits(given[key]):
             raise ValueError(f"{key} is {short(given[key])} and must be {allowed}")
         settings[name] = given[key]
     if settings.get("cfg_scale", 1) != 1 and "negative_prompt" not in settings:

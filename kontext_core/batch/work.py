@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..checks.sentences import EXPECTED, one_line, sentence
+from ..edit_settings import EditSettings
 from ..errors import TooLittleMemoryError, explained_memory
 from ..images.picture_files import from_bytes, to_pil, write_png
 from ..pipeline import Edit, Pipeline
@@ -47,7 +48,7 @@ def make(
     """Make all turns of an edit.
 
     Args:
-        job: instructions, settings for `Pipeline.edit`, and names of the pictures.
+        job: instructions, settings by the names of `EditSettings`, and names of the pictures.
         pictures: the bytes of their files.
     Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
     Raises: BrokenDeviceError if no other edit can be made here either.
@@ -77,10 +78,11 @@ def _turns(
 ) -> tuple[dict[str, Any], list[bytes]]:
     shown = [from_bytes(data, name) for data, name in zip(pictures, job["names"], strict=True)]
     current: list[Tensor | Edit] = [*shown[:1]]
+    settings = EditSettings.from_json(job["settings"])
     files: list[bytes] = []
     sizes: list[list[int]] = []
     for instruction in job["instructions"]:
-        edit = pipeline.edit(instruction, [*current, *shown[1:]], **job["settings"])
+        edit = pipeline.edit(instruction, [*current, *shown[1:]], settings=settings)
         current = [edit]
         picture, file = to_pil(edit.image), BytesIO()
         write_png(picture, file)

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
+from ..edit_settings import EditSettings
 from ..editor import Edit, Editor, Reference, UsedLora
 from ..images.fitting import Placement
 from ..images.marks import Mark, draw_marks, draw_on_canvas
@@ -135,10 +136,10 @@ class Chain:
         instruction: str,
         *,
         references: Sequence[Tensor | Edit | ReferenceLatents] = (),
-        seed: int = 0,
         anchor: bool = False,
         align: bool = False,
         marks: tuple[Mark, ...] = (),
+        settings: EditSettings | None = None,
         **options: Any,
     ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
@@ -151,6 +152,7 @@ class Chain:
                 edited, see `drift.align_to`.
             marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
                 it has them.
+            settings: of the edit.
             options: what else `Editor.edit` takes.
         LoRAs of the last turn that the model lacks are logged as a warning.
 
@@ -160,15 +162,15 @@ class Chain:
         if lacking := lacking_loras(self.last, [lora.name for lora in loras]):
             log.warning("the last turn was made with %s, which this model does not have", lacking)
         # Of a file without them: the picture is fitted anew, as it was at the start.
-        if self.last.latents is None:
+        if self.last.latents is None and (settings is None or settings.fit is None):
             options.setdefault("fit", self.last.settings.get("fit", "crop"))
         before = self.last.as_reference()
         looked_at = [self._drawn(pipeline, marks) if marks else before, *references]
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        made = pipeline.edit(instruction, looked_at, seed=seed, kept=before, finish=finish, **options)
-        settings = {name: value for name, value in made.settings.items() if name != "prompt"}
+        made = pipeline.edit(instruction, looked_at, settings=settings, kept=before, finish=finish, **options)
+        recorded = {name: value for name, value in made.settings.items() if name != "prompt"}
         pictures = (one if isinstance(one, Tensor) else one.image for one in references)
         shown = tuple(picture for picture in pictures if picture is not None)
         turn = Turn(
@@ -176,8 +178,8 @@ class Chain:
             made.latents.cpu(),
             made.placement,
             instruction,
-            seed,
-            settings | {"anchor": anchor, "align": align},
+            made.seed,
+            recorded | {"anchor": anchor, "align": align},
             shown,
             marks,
             loras,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..batch.options import add_options
 from ..checks.arguments import count, path, setting
-from ..edit_settings import ALLOWED
+from ..edit_settings import ALLOWED, EditSettings
 from ..remote.follow import Line
 from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
@@ -94,8 +94,9 @@ def _edit_here(
     from ..pipeline import Edit
     from ..sampling.step_cache import chosen
 
-    if options.approximate is not None:
-        chosen(options.approximate)  # which says what is wrong with it before a model loads
+    settings = _settings_of(options)
+    if settings.approximate is not None:
+        chosen(settings.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(file) for file in (options.picture, *options.reference))
     make_folder(options.output)
     stem, turns = options.picture.stem, len(options.instruction)
@@ -118,12 +119,7 @@ def _edit_here(
         edit = pipeline.edit(
             instruction,
             [current, *others],
-            steps=options.steps,
-            guidance=options.guidance,
-            seed=options.seed,
-            fit=options.fit,
-            layout=options.layout,
-            approximate=options.approximate,
+            settings=settings,
             callback=progress,
         )
         current = edit
@@ -131,6 +127,10 @@ def _edit_here(
         write_png(to_pil(edit.image), picture)
         file = write_new(options.output, stem, name, picture.getvalue(), run)
         line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}")
+
+
+def _settings_of(options: argparse.Namespace) -> EditSettings:
+    return EditSettings(**{name: value for name, value in vars(options).items() if name in ALLOWED})
 
 
 def _batch(options: argparse.Namespace) -> None:

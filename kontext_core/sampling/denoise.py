@@ -4,15 +4,13 @@ Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between 
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from itertools import pairwise
-from typing import TypedDict
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..config import Layout
-from ..edit_settings import ALLOWED, EditSettings
+from ..edit_settings import EditSettings
 from ..errors import check_finite
 from ..kernels.options import wishes
 from ..model.attention import key_weights
@@ -20,7 +18,8 @@ from ..model.latents import pack, unpack
 from ..model.positions import target_ids, text_ids
 from ..model.transformer import ModulationTable, Prepared, Transformer
 from .cuda_graph import velocity as one_step
-from .references import Reference, ReferenceLatents, place
+from .inputs import Callback, SampleInputs, Text, check_inputs, check_text
+from .references import Reference, place
 from .solvers import Velocity, find_solver
 from .step_cache import Question, chosen
 
@@ -28,27 +27,9 @@ log = logging.getLogger(__name__)
 
 TABLE_STEPS = 64  # whose modulation vectors are computed at once, 135 MB of the published model's in bfloat16
 
-Callback = Callable[[int, int, Tensor], None]
-Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
 Stages = Sequence[
     tuple[float, Transformer]
 ]  # networks of one kind, each from that share of the steps on, 0 first
-
-
-class Options(TypedDict):
-    """What `denoise` takes beside noise, text and noise levels: each as it says."""
-
-    guidance: float
-    references: Sequence[Reference]
-    layout: Layout
-    cfg_scale: float
-    negative: Text | None
-    start: Tensor | None
-    strength: float
-    mask: Tensor | None
-    solver: str
-    approximate: str | None
-    callback: Callback | None
 
 
 @torch.no_grad()
@@ -98,20 +79,44 @@ def denoise(
         layout=layout,
         approximate=approximate,
     )
-    check_inputs(noise, (txt, pooled), sigmas, settings, references, negative, start, mask)
+    inputs = SampleInputs(
+        noise=noise, text=(txt, pooled), references=references, negative=negative, start=start, mask=mask
+    )
+    return denoise_with(transformer, inputs, sigmas, settings, callback)
+
+
+@torch.no_grad()
+def denoise_with(
+    transformer: Transformer | Stages,
+    inputs: SampleInputs,
+    sigmas: Sequence[float],
+    settings: EditSettings,
+    callback: Callback | None = None,
+) -> Tensor:
+    """`denoise`, of values that travel together.
+
+    Args:
+        transformer: the network, or several that take turns.
+        inputs: tensors to begin with.
+        sigmas: falling noise levels, see `schedule.sigmas`.
+        settings: of which the loop reads guidance, cfg_scale, strength, solver, layout and approximate.
+        callback: as for `denoise`.
+    """
+    check_inputs(inputs, sigmas, settings)
+    noise, negative, start, mask = inputs.noise, inputs.negative, inputs.start, inputs.mask
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     config, device = stages[0][1].config, stages[0][1].device
-    skipping = None if approximate is None else chosen(approximate)
+    skipping = None if settings.approximate is None else chosen(settings.approximate)
     if skipping is not None and wishes().graph:
         log.warning(
             "approximate looks into each step, which a recorded one does not allow: no graph is taken"
         )
     widths = config.context_in_dim, config.vec_in_dim
-    for text in ((txt, pooled), *([negative] if negative else [])):
+    for text in (inputs.text, *([negative] if negative else [])):
         check_text(text, widths)
     height, width = noise.shape[-2:]
     batch = noise.shape[0]
-    levels = last_levels(sigmas, strength)
+    levels = last_levels(sigmas, settings.strength)
     networks = _networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
     if networks and levels[-1] > 0:  # a solver may ask at the last level too
         networks.append(networks[-1])
@@ -123,7 +128,7 @@ def denoise(
     )
 
     target_size = (height // 2, width // 2)
-    placed = place(references, target_size, layout)
+    placed = place(inputs.references, target_size, settings.layout or "offset")
     ref_tokens = [tokens.to(device).expand(batch, -1, -1) for tokens in placed.tokens]
     img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
@@ -132,7 +137,7 @@ def denoise(
     def once(text: Text) -> Velocity:
         """What does not change over the steps, for each network that takes part, and what asks it."""
         states, vector = (part.to(device).expand(batch, *[-1] * (part.ndim - 1)) for part in text)
-        scale = torch.full((batch,), guidance, device=device)
+        scale = torch.full((batch,), settings.guidance, device=device)
         n_free = states.shape[1] + noise_tokens.shape[1]
         weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
         asked: dict[int, tuple[Transformer, Prepared, _Modulation, int]] = {}
@@ -154,22 +159,22 @@ def denoise(
 
         return ask
 
-    positive = once((txt, pooled))
-    away_from = once(negative) if negative is not None and cfg_scale != 1.0 else None
+    positive = once(inputs.text)
+    away_from = once(negative) if negative is not None and settings.cfg_scale != 1.0 else None
 
     def velocity(tokens: Tensor, step: int) -> Tensor:
         toward = positive(tokens, step)
         if away_from is None:
             return toward
         away = away_from(tokens, step)
-        return away + cfg_scale * (toward - away)
+        return away + settings.cfg_scale * (toward - away)
 
     def shown(step: int, steps: int, clean: Tensor) -> None:
         if callback is not None:
             callback(step, steps, unpack(clean, height, width))
 
     tokens = descend(
-        velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=solver, callback=shown
+        velocity, noise_tokens, levels, start=start_tokens, keep=keep, solver=settings.solver, callback=shown
     )
     latents = unpack(tokens, height, width)
     check_finite(latents, "the edit", *dict.fromkeys(networks))
@@ -243,80 +248,3 @@ def descend(
 
     state = noise if start is None else torch.lerp(start, noise, levels[0])
     return solve(velocity, state, levels, after)
-
-
-def check_levels(sigmas: Sequence[float]) -> None:
-    """Raises: ValueError unless noise levels fall, within [0, 1], in as many steps as a run may have."""
-    if not ALLOWED["steps"].admits(max(len(sigmas) - 1, 1)):
-        raise ValueError(f"sigmas are of {len(sigmas) - 1} steps, which must be {ALLOWED['steps']}")
-    falling = len(sigmas) > 1 and all(a > b for a, b in pairwise(sigmas))
-    if not falling or not 0 <= sigmas[-1] < sigmas[0] <= 1:
-        raise ValueError(
-            f"sigmas must be at least two falling numbers from 1 to 0, not {list(sigmas)}; see schedule.sigmas"
-        )
-
-
-def check_text(text: Text, widths: tuple[int, int]) -> None:
-    """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
-    found = text[0].shape[-1], text[1].shape[-1]
-    if found != widths or text[0].ndim != 3 or text[1].ndim != 2:
-        raise ValueError(
-            f"the prompt is states of {found[0]} numbers and a vector of {found[1]}, and this model takes {widths[0]} and "
-            f"{widths[1]}: encode the words with the text encoders that belong to it"
-        )
-
-
-def check_inputs(
-    noise: Tensor,
-    text: Text,
-    sigmas: Sequence[float],
-    settings: EditSettings,
-    references: Sequence[Reference],
-    negative: Text | None,
-    start: Tensor | None,
-    mask: Tensor | None,
-) -> None:
-    """Raises: ValueError if arguments of `denoise` do not fit together."""
-    check_levels(sigmas)
-    cfg_scale, strength = settings.cfg_scale, settings.strength
-    if start is None and (strength < 1.0 or mask is not None):
-        raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
-    if start is not None and start.shape[1:] != noise.shape[1:]:
-        raise ValueError(
-            f"start latents {tuple(start.shape)} and noise {tuple(noise.shape)} must be of one size"
-        )
-    if mask is not None and mask.shape[1:] != (1, *noise.shape[-2:]):
-        raise ValueError(
-            f"the mask {tuple(mask.shape)} must be (1 or batch, 1, {noise.shape[-2]}, {noise.shape[-1]})"
-        )
-    if cfg_scale != 1.0 and negative is None:
-        raise ValueError(
-            f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
-        )
-    ref_latents = [one.latents if isinstance(one, ReferenceLatents) else one for one in references]
-    for reference in ref_latents:
-        if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
-            raise ValueError(
-                f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), "
-                f"and this one is {tuple(reference.shape)}"
-            )
-    batch = noise.shape[0]
-    parts = {
-        "the prompt": text[0],
-        "the prompt's vector": text[1],
-        "the start": start,
-        "the mask": mask,
-        "the negative prompt": negative and negative[0],
-    }
-    parts |= {f"reference {i}": reference for i, reference in enumerate(ref_latents, start=1)}
-    for name, part in parts.items():
-        if part is None:
-            continue
-        if part.shape[0] not in (1, batch):
-            raise ValueError(
-                f"{name} is a batch of {part.shape[0]} and the noise of {batch}; it must be 1, or the same"
-            )
-        if not part.isfinite().all():
-            raise ValueError(
-                f"{name} holds numbers that are not finite (NaN or infinite); nothing can come of it"
-            )

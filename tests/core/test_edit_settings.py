@@ -1,6 +1,7 @@
 """Settings of an edit are checked once, in one sentence."""
 
 import inspect
+import json
 import math
 import subprocess
 import sys
@@ -11,8 +12,7 @@ import numpy as np
 import pytest
 
 from kontext_core.config import FITS, SOLVERS
-from kontext_core.edit_settings import ALLOWED, EditSettings
-from kontext_core.editor import Editor
+from kontext_core.edit_settings import ALLOWED, EditOptions, EditSettings, SampleOptions
 from kontext_core.images.fitting import fit_image
 from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.solvers import SOLVERS as FUNCTIONS
@@ -68,13 +68,57 @@ def test_numbers_stay_what_they_are() -> None:
     assert (settings.guidance, settings.steps, settings.strength) == (3, 5, 0.5)
 
 
-@pytest.mark.parametrize("function", [Editor.edit, Editor.sample, denoise])
-def test_defaults_are_the_same_everywhere(function: Any) -> None:
-    own = {"layout": "offset"} if function is denoise else {"fit": "crop"}
-    expected = {setting.name: setting.default for setting in fields(EditSettings)} | own
-    for name, parameter in inspect.signature(function).parameters.items():
+def test_the_loop_of_tensors_has_the_same_defaults() -> None:
+    expected = {setting.name: setting.default for setting in fields(EditSettings)} | {"layout": "offset"}
+    for name, parameter in inspect.signature(denoise).parameters.items():
         if name in expected:
             assert parameter.default == expected[name], name
+
+
+def test_options_are_the_fields() -> None:
+    assert set(EditOptions.__annotations__) == set(ALLOWED)
+    assert set(EditOptions.__annotations__) - set(SampleOptions.__annotations__) == {
+        *("fit", "negative_prompt", "feather_px"),  # which are done with before the sampler begins
+    }
+
+
+def test_options_go_before_the_settings_beside_them() -> None:
+    settings = EditSettings(steps=5, guidance=4)
+    assert settings.with_options({"steps": 6}) == EditSettings(steps=6, guidance=4)
+    with pytest.raises(TypeError, match=r"^'stepps' is no option here; there are steps, mu, "):
+        settings.with_options({"stepps": 6})
+    with pytest.raises(TypeError, match=r"^'fit' is no option here"):
+        settings.with_options({"fit": "pad"}, SampleOptions)
+    with pytest.raises(ValueError, match=r"^steps is 0 and must be"):
+        settings.with_options({"steps": 0})
+
+
+def test_there_and_back_through_json() -> None:
+    settings = EditSettings(steps=5, seed=2**64 - 1, layout="index", guidance=3, negative_prompt="")
+    values = json.loads(json.dumps(settings.to_json()))
+    assert values == {
+        "steps": 5, "seed": 2**64 - 1, "layout": "index", "guidance": 3, "negative_prompt": "",
+    }  # fmt: skip
+    assert EditSettings.from_json(values) == settings
+    assert EditSettings().to_json() == {}
+    with pytest.raises(ValueError, match=r"^'width' is no setting of an edit; there are steps, mu, "):
+        EditSettings.from_json({"width": 64})
+
+
+def test_a_record_has_what_every_version_writes_and_what_counts() -> None:
+    settings = EditSettings(steps=5, seed=7, height_px=64, width_px=96, fit="crop", layout="offset")
+    always = {
+        "negative_prompt": None, "height_px": 64, "width_px": 96, "fit": "crop",
+        "steps": 5, "guidance": 2.5, "layout": "offset", "cfg_scale": 1.0,
+    }  # fmt: skip
+    assert list(settings.record().items()) == list(always.items())
+    feathered = settings.with_options({"feather_px": 3})
+    assert feathered.record() == always
+    assert feathered.record(masked=True) == always | {"masked": True, "feather_px": 3}
+    other = settings.with_options({"solver": "heun", "approximate": "teacache"})
+    assert other.record() == always | {"solver": "heun", "approximate": "teacache"}
+    later = {"anchor": True, "of a later version": 1}
+    assert EditSettings.from_record(other.record() | later) == other.with_options({"seed": 0})
 
 
 def test_the_names_are_those_that_work() -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kontext_core.edit_settings import EditSettings
 from kontext_core.lora import Lora
 from kontext_core.memory.model_lock import ModelLock, lock_of
 from kontext_core.model.latents import noise
@@ -18,6 +19,7 @@ from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling import cuda_graph, denoise
 from kontext_core.sampling.cuda_graph import StepGraph
+from kontext_core.sampling.inputs import SampleInputs
 from kontext_core.sampling.schedule import sigmas
 from tests.core.memory.test_offload_plan import WORDS, lora_file, picture
 from tests.core.sampling.test_cuda_graph import Recorder
@@ -120,7 +122,9 @@ def test_what_waits_for_another_thread(method: str) -> None:
         "encode_prompt": lambda: model.encode_prompt("other words"),
         "encode": lambda: model.encode(torch.rand(1, 32, 32, 3)),
         "decode": lambda: model.decode(latents),
-        "denoise": lambda: model.denoise(latents, text, sigmas(1, 4)),
+        "denoise": lambda: model.denoise(
+            SampleInputs(noise=latents, text=text), sigmas(1, 4), EditSettings()
+        ),
         "with_loras": lambda: model.with_loras([]),
         "leave": model.leave,
         "come_home": model.come_home,

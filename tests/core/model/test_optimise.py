@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core import pipeline as pipelines
+from kontext_core.edit_settings import EditSettings
 from kontext_core.kernels import float8_linear, group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import Wishes, wishes, wishing
@@ -25,6 +26,7 @@ from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear, Whole
 from kontext_core.sampling.denoise import denoise
+from kontext_core.sampling.inputs import SampleInputs
 from kontext_core.sampling.references import ReferenceLatents
 from kontext_core.sampling.schedule import sigmas
 from tests.core.conftest import SMALL, built
@@ -177,7 +179,8 @@ def test_wishes_of_a_pipeline() -> None:
     text = loaded.encode_prompt("make the circle blue")
     for model in (loaded, loaded.with_loras([]), Pipeline.load(device="cpu")):
         with wishing(Wishes(kernels="plain")):
-            model.denoise(noise(1, 4, 4, 0), text, sigmas(1, 4), callback=look)
+            inputs = SampleInputs(noise=noise(1, 4, 4, 0), text=text)
+            model.denoise(inputs, sigmas(1, 4), EditSettings(), look)
     assert asked == [wished, wished, Wishes(kernels="plain")]
 
 
