@@ -4,8 +4,9 @@ The names below are what other code may hold on to. They are imported when they 
 only starts up pays for nothing.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .lazy import lazy
 
 if TYPE_CHECKING:
     from .config import FLUX_VAE, KONTEXT_DEV, PREFERRED_SIZES, TransformerConfig, VAEConfig
@@ -35,7 +36,7 @@ _HOME = {
     "model.transformer": ("Transformer",),
     "model.vae": ("VAE",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: f".{module}" for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "FLUX_VAE",
@@ -67,8 +68,4 @@ __all__ = [
     "unpack",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_MODULE_OF[name]}", __name__), name)
+__getattr__ = lazy(__name__, _MODULE_OF)

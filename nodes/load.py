@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 import torch
 
+from ..kontext_core.model_spec import ComputeOptions, ModelSpec
 from . import files, values
 from ._api import io
 from .host import folders, versions
@@ -164,7 +165,18 @@ class KontextLoadModel(io.ComfyNode):
             allowed = memory_gib(memory, on)
             if quantise == AUTO and allowed is None:
                 allowed = free_gib(on)
-            pipeline = _load(parts, numbers, on, quantise, allowed, speed, attention)
+            pipeline = _load(
+                ModelSpec(
+                    model={part: str(path) for part, path in parts.items()},
+                    dtype=str(numbers).removeprefix("torch."),
+                    device=str(on),
+                    quantise=quantise,
+                    memory_gib=allowed,
+                    compile=COMPILED in speed,
+                    float8=FP8 in speed,
+                    compute=ComputeOptions(attention=attention, graph=speed == GRAPH),
+                )
+            )
             _loaded[key] = pipeline
         plan = pipeline.describe_memory()
         about = [
@@ -185,28 +197,10 @@ def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} on {device}{stay}"
 
 
-def _load(
-    parts: files.Parts,
-    dtype: torch.dtype,
-    device: torch.device,
-    quantise: str | None,
-    memory: float | Literal["least"] | None,
-    speed: str,
-    attention: str,
-) -> Pipeline:
-    from ..kontext_core.kernels.options import Wishes
+def _load(spec: ModelSpec) -> Pipeline:
     from .managed_pipeline import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        made = ManagedPipeline.load(
-            parts,
-            dtype=dtype,
-            device=device,
-            quantise=quantise,
-            memory_gib=memory,
-            compile=COMPILED in speed,
-            float8=FP8 in speed,
-            wishes=Wishes(attention=attention, graph=speed == GRAPH),
-        )
+        made = ManagedPipeline.from_spec(spec)
     made.place()
     return made

@@ -31,7 +31,7 @@ class ManagedPipeline(Pipeline):
         bare = self.without_loras()
         patcher = bare._patcher = bare._patcher or _Patcher(bare)
         management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
-        bare.come_home()  # what a LoRA shares with another model may have left with that one
+        bare.to_device()  # what a LoRA shares with another model may have left with that one
 
     def encode_prompt(self, prompt: str) -> Text:
         self.place()
@@ -81,7 +81,7 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
 
     def model_size(self) -> int:
         pipeline = self._pipeline()
-        return 0 if pipeline is None else pipeline.resident_bytes
+        return 0 if pipeline is None else pipeline.weights.resident_bytes
 
     def loaded_size(self) -> int:
         return self.model_size() if self.model.device == self.load_device else 0
@@ -93,7 +93,7 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
         pipeline = self._pipeline()
         if pipeline is None or self.model.device == self.load_device:
             return 0
-        pipeline.come_home()
+        pipeline.to_device()
         self.model.device = self.load_device
         return self.model_size()
 
@@ -105,6 +105,6 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
         """Args: unpatch_all: whether the weights are to leave; False only takes the model off the list."""
         pipeline = self._pipeline()
         if unpatch_all and pipeline is not None and self.load_device != self.offload_device:
-            pipeline.leave()
+            pipeline.to_host()
             self.model.device = self.offload_device
         return self.model

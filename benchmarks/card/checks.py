@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from kontext_core.kernels import dispatch
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import ComputeOptions
 
 from ..speed.__main__ import EXACT_TIMES
 from ..speed.cases import CONFIGURATIONS, Case
@@ -71,7 +72,7 @@ def compare_with_float32(context: Context) -> None:
     case = Case(32 if context.rehearse else 1024, 1)
     exact = random_transformer(config, context.device, torch.float32)
     asked = question(config, case, context.device, torch.float32)
-    with wishing(Wishes(kernels="plain")):
+    with use_compute_options(ComputeOptions(kernels="plain")):
         expected = _velocity(exact, asked)
     for dtype in (torch.bfloat16, torch.float16):
         name = str(dtype).removeprefix("torch.")
@@ -87,7 +88,7 @@ def compare_with_float32(context: Context) -> None:
 
 def _errors(model: Transformer, asked: Question, expected: Tensor, most: float) -> dict[str, Any]:
     """Of both forms, and whether the fused one's is at most so many times the plain one's."""
-    with wishing(Wishes(kernels="plain")):
+    with use_compute_options(ComputeOptions(kernels="plain")):
         plain = _distance(_velocity(model, asked), expected)
     form: Any = dispatch.chosen(model.img_in.weight)
     fused = _distance(_velocity(model, asked), expected)

@@ -11,11 +11,12 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kontext_core.kernels.float8_linear import Float8Linear
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.memory.block_streaming import Streaming
 from kontext_core.memory.tensor_data import lay_out_for_cpu
 from kontext_core.model.optimise import compile_blocks
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import ComputeOptions
 from kontext_core.sampling.cuda_graph import velocity as one_step
 from kontext_core.sampling.step_cache import METHODS
 
@@ -146,7 +147,7 @@ def _same(model: Transformer) -> Transformer:
 
 
 def _wished(**wishes: Any) -> Scope:
-    return lambda: wishing(Wishes(**wishes))
+    return lambda: use_compute_options(ComputeOptions(**wishes))
 
 
 def _needs_cuda(model: Transformer, reason: str) -> None:

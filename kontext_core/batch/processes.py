@@ -12,13 +12,11 @@ import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from ..checks.sentences import one_line
-from ..model_options import ModelOptions
-from .work import WorkerDiedError, failure, make
+from .work import WorkerDiedError, WorkerModel, failure, make
 
 _KEPT_BYTES = 8192  # of what a worker said last
 _SAID_LINES, _SAID_LETTERS = 3, 400
@@ -34,7 +32,7 @@ class ProcessWorker:
     Raises: WorkerDiedError, with the last that it said.
     """
 
-    def __init__(self, model: ModelOptions, *, heard: bool = False) -> None:
+    def __init__(self, model: WorkerModel, *, heard: bool = False) -> None:
         root = str(Path(__file__).parents[2])
         paths = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
         self._model = model
@@ -50,7 +48,7 @@ class ProcessWorker:
         self._words.start()
 
     def load(self) -> None:
-        answer, _ = self._ask(asdict(self._model), [])
+        answer, _ = self._ask(self._model.to_json(), [])
         if "error" in answer:
             self.close()
             raise ValueError(answer["error"])
@@ -100,7 +98,7 @@ def _death(code: int | None, words: str) -> str:
     """Say how a process ended. Args: code: None if it ended only when it was told to."""
     if code is None:
         how = "did not answer as it should, and was ended"
-    elif code == -signal.SIGKILL:
+    elif code == -getattr(signal, "SIGKILL", 9):
         how = "was killed, as the system does where memory runs out"
     elif code < 0:
         how = f"was ended by signal {-code}"
@@ -134,7 +132,7 @@ def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Load the model of the first message, then make edits until nobody asks any more."""
     given, _ = receive(source)
     try:
-        pipeline = ModelOptions(**given).load()
+        pipeline = WorkerModel.from_json(given).load()
     except Exception as error:
         send(sink, {"error": failure(error)}, [])
         return

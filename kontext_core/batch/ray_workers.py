@@ -10,14 +10,12 @@ import importlib.util
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from ..checks.sentences import one_line
-from ..model_options import ModelOptions
-from .work import WorkerDiedError, failure, make
+from .work import WorkerDiedError, WorkerModel, failure, make
 
 _SAID_LETTERS = 400
 _STORE_BYTES = 256 * 2**20  # what passes between processes is pictures in PNG
@@ -29,7 +27,7 @@ class Actor:
     def __init__(self, model: dict[str, Any]) -> None:
         self.fault = ""
         try:
-            self.pipeline = ModelOptions(**model).load()
+            self.pipeline = WorkerModel.from_json(model).load()
         except Exception as error:
             self.fault = failure(error)
 
@@ -54,10 +52,10 @@ class RayWorker:
     Raises: WorkerDiedError, with what Ray says of it.
     """
 
-    def __init__(self, ray: Any, model: ModelOptions, gpus: int) -> None:
+    def __init__(self, ray: Any, model: WorkerModel, gpus: int) -> None:
         self._ray = ray
         kind = ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0)(Actor)
-        self.actor = kind.remote(asdict(model))
+        self.actor = kind.remote(model.to_json())
 
     def load(self) -> None:
         fault = self.ask("ready")

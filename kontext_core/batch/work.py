@@ -2,9 +2,10 @@
 
 import gc
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import torch
 from torch import Tensor
@@ -13,6 +14,8 @@ from ..checks.sentences import EXPECTED, one_line, sentence
 from ..edit_settings import EditSettings
 from ..errors import TooLittleMemoryError, explained_memory
 from ..images.picture_files import from_bytes, to_pil, write_png
+from ..memory.offload_plan import GIB
+from ..model_spec import AUTO, ModelSpec
 from ..pipeline import Edit, Pipeline
 
 log = logging.getLogger(__name__)
@@ -24,6 +27,41 @@ class WorkerDiedError(RuntimeError):
 
 class BrokenDeviceError(RuntimeError):
     """A device that computes nothing more for this process, which is to end."""
+
+
+@dataclass(frozen=True)
+class WorkerModel:
+    """What a worker loads, and what it may take of its machine.
+
+    Args:
+        spec: of the model.
+        threads: of the CPU; 0 as PyTorch likes.
+        sharers: processes that share the device, each of which may take its part.
+    """
+
+    spec: ModelSpec
+    threads: int = 0
+    sharers: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return {"spec": self.spec.to_json(), "threads": self.threads, "sharers": self.sharers}
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(ModelSpec.from_json(values["spec"]), values["threads"], values["sharers"])
+
+    def load(self) -> Pipeline:
+        """Load the model, with its LoRAs. Raises: as `Pipeline.from_spec`."""
+        if self.threads:
+            torch.set_num_threads(self.threads)
+        return Pipeline.from_spec(replace(self.spec, memory_gib=self._memory_gib()))
+
+    def _memory_gib(self) -> float | Literal["least", "auto"] | None:
+        device = torch.device(self.spec.device or "cpu")
+        if self.sharers == 1 or self.spec.memory_gib != AUTO or device.type != "cuda":
+            return self.spec.memory_gib  # the device may be none, which loading says
+        free, total = torch.cuda.mem_get_info(device)
+        return min(free, total // self.sharers) / GIB
 
 
 class Worker(Protocol):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
+from .sentences import short
+
 
 @dataclass(frozen=True)
 class Allowed:
@@ -44,3 +46,18 @@ class Allowed:
 
 
 LORA_STRENGTH = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
+
+
+def checked_strength(strength: Any) -> float:
+    """Give back the strength of a LoRA that can be computed with.
+
+    Args:
+        strength: any value, from a wire or a file.
+    Raises:
+        ValueError: in one sentence if it is no such number.
+    """
+    if not LORA_STRENGTH.admits(strength):
+        raise ValueError(
+            f"the strength of a LoRA is {short(strength)} and must be {LORA_STRENGTH}, 1 being as trained"
+        )
+    return int(strength) if isinstance(strength, int) else float(strength)

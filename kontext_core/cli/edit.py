@@ -12,11 +12,11 @@ from ..edit_settings import ALLOWED, EditSettings
 from ..remote.follow import Line
 from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
-from .options import Subcommands, loading_options, lora_option, model_options
+from .options import Subcommands, loading_options, lora_option, model_options, spec_of
 from .output import ERR, say
 
 if TYPE_CHECKING:
-    from ..model_options import ModelOptions
+    from ..model_spec import ModelSpec
     from ..pipeline import Pipeline
 
 MOST_GPUS = 256
@@ -78,20 +78,19 @@ def add_batch(commands: Subcommands) -> None:
 def _edit(options: argparse.Namespace) -> None:
     with importing():
         from ..distributed.command import spread_over
-        from ..model_options import ModelOptions
         from ..pipeline import Pipeline as Pipeline
 
-    spread_over(options, ModelOptions.of(options), _edit_here)
+    spread_over(options, spec_of(options), _edit_here)
 
 
 def _edit_here(
-    options: argparse.Namespace, model: "ModelOptions", over: "Callable[[Pipeline], Pipeline]"
+    options: argparse.Namespace, model: "ModelSpec", over: "Callable[[Pipeline], Pipeline]"
 ) -> None:
     from torch import Tensor
 
     from ..disk import free_number, make_folder, write_new
     from ..images.picture_files import from_file, to_pil, write_png
-    from ..pipeline import Edit
+    from ..pipeline import Edit, Pipeline
     from ..sampling.step_cache import chosen
 
     settings = _settings_of(options)
@@ -103,7 +102,7 @@ def _edit_here(
     names = [f"_turn{turn}.png" for turn in range(1, turns + 1)]
     # One number for all turns, so that they are known to belong together.
     run = free_number(options.output, stem, names)
-    pipeline = model.load()
+    pipeline = Pipeline.from_spec(model)
     if plan := pipeline.describe_memory():
         say(plan)
     for report in pipeline.lora_reports if model.loras else ():
@@ -137,4 +136,4 @@ def _batch(options: argparse.Namespace) -> None:
     with importing():
         from ..batch.command import run_batch
 
-    run_batch(options, say)
+    run_batch(options, spec_of(options), say)

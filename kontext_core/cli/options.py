@@ -1,10 +1,12 @@
 """Options that several commands share, and what they may be."""
 
 import argparse
+from pathlib import Path
 from typing import TypeAlias
 
 from ..checks.arguments import count, file_and_strength, gib, model
 from ..config import TINY
+from ..model_spec import AUTO, ComputeOptions, Lora, ModelSpec
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
@@ -30,7 +32,7 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
 
 
 def loading_options(parser: argparse.ArgumentParser) -> None:
-    """Add how a model is kept and computed; `ModelOptions.of` reads it."""
+    """Add how a model is kept and computed; `spec_of` reads it."""
     parser.add_argument(
         "--memory",
         type=gib,
@@ -69,4 +71,19 @@ def loading_options(parser: argparse.ArgumentParser) -> None:
         "--graph",
         action="store_true",
         help="record a step as a CUDA graph: for small pictures and slow hosts, at the memory of a step",
+    )
+
+
+def spec_of(options: argparse.Namespace) -> ModelSpec:
+    """Read the options that this module adds to a command; paths become absolute."""
+    return ModelSpec(
+        model=options.model if options.model == TINY else str(Path(options.model).absolute()),
+        device=options.device,
+        quantise=options.weights,
+        memory_gib=options.memory or AUTO,
+        waits=options.waits,
+        compile=options.compile,
+        float8=options.float8,
+        loras=tuple(Lora(str(file.absolute()), strength) for file, strength in options.lora),
+        compute=ComputeOptions(attention=options.attention or AUTO, graph=options.graph),
     )

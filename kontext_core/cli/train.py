@@ -84,7 +84,8 @@ def _score(options: argparse.Namespace) -> None:
         from ..disk import make_folder, whole
         from ..eval.report import grid, save_scores, score_all
         from ..images.picture_files import write_png
-        from ..pipeline import TINY, Pipeline
+        from ..loading.locate import TINY
+        from ..pipeline import Pipeline
         from ..train.tiny import recorded_training
         from ..world import KINDS
 

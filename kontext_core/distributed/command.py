@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
+from ..config import TINY
 from ..errors import explained_memory
-from ..model_options import ModelOptions
+from ..model_spec import ModelSpec
 from .launch import Place, run_ranks
 from .ranks import Ranks, joined
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from ..pipeline import Pipeline
 
 Over = Callable[["Pipeline"], "Pipeline"]
-Edit = Callable[[argparse.Namespace, ModelOptions, Over], None]
+Edit = Callable[[argparse.Namespace, ModelSpec, Over], None]
 
 # Options by what becomes of them where several devices share an edit. One that stands in neither list is
 # refused. Of those, float8 could be followed, but not to the picture of one device: another order of sums
@@ -34,7 +35,7 @@ _ADVICE = "take weights of fewer bits, as with --weights fp8, or leave --gpus ou
 _ABOUT = ("gpus", "joined", "verbose", "given", "command", "default_of")  # how the command itself is run
 
 
-def spread_over(options: argparse.Namespace, model: ModelOptions, edit: Edit) -> None:
+def spread_over(options: argparse.Namespace, model: ModelSpec, edit: Edit) -> None:
     """Have `edit` made by several devices where that is asked for, by `--gpus` or by torchrun.
 
     Args:
@@ -107,18 +108,18 @@ def _device(asked: str | None, number: int) -> torch.device:
     return torch.device("cuda", number)
 
 
-def _networks(model: ModelOptions, device: torch.device) -> "list[Transformer]":
+def _networks(model: ModelSpec, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
     from ..loading import load_transformer
-    from ..loading.locate import TINY
-    from .sequence_parallel import networks_of
+    from ..loading.locate import TINY as TINY_FOLDER
+    from ..pipeline import Pipeline
 
     if model.loras:
-        return networks_of(_undivided(model.load()))
-    path = TINY if model.model == "tiny" else model.model
+        return _undivided(Pipeline.from_spec(model)).networks
+    path = TINY_FOLDER if model.model == TINY else str(model.model)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     with explained_memory(f"the network on {device}", _ADVICE):
-        network = load_transformer(path, dtype=dtype, device=device, quantise=model.weights)
+        network = load_transformer(path, dtype=dtype, device=device, quantise=model.quantise)
     return [network.eval()]
 
 

@@ -9,11 +9,10 @@ of the network is told to them. They follow, and hold a transformer alone.
 Source: arXiv:2105.13120 (sequence parallelism), keys and values gathered in place of sent around.
 """
 
-import copy
 import weakref
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
@@ -175,25 +174,14 @@ class Spread(Transformer):
         return made
 
 
-def networks_of(pipeline: "Pipeline") -> list[Transformer]:
-    """The networks that a model asks at some step, each once, in a fixed order."""
-    attached = pipeline._attached  # pyright: ignore[reportPrivateUsage]
-    found = [network for _, network in attached.stages] if attached else [pipeline.transformer]
-    return list(dict.fromkeys(found))
-
-
 @contextmanager
 def spread(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline"]:
     """On rank 0: the same model, of which all ranks compute the velocity. Leaving it ends the others."""
     leader = Leader(ranks)
-    networks = networks_of(pipeline)
-    others = {one: Spread(one, ranks, number, leader) for number, one in enumerate(networks)}
-    made = copy.copy(pipeline)
-    attached = pipeline._attached  # pyright: ignore[reportPrivateUsage]
-    if attached is not None:
-        stages = tuple((begin, others[network]) for begin, network in attached.stages)
-        made._attached = replace(attached, stages=stages)  # pyright: ignore[reportPrivateUsage]
-    made.transformer = others.get(pipeline.transformer, pipeline.transformer)
+    others: dict[Transformer, Transformer] = {
+        network: Spread(network, ranks, number, leader) for number, network in enumerate(pipeline.networks)
+    }
+    made = pipeline.with_networks(others)
     ranks.meet()
     try:
         yield made

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from .options import wishes
+from .options import compute_options
 
 log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def chosen_backend(q: Tensor, k: Tensor | None = None, added: int = 0) -> str:
             return "torch"
         # whatever the card: torch goes on to the next in order
         return "cudnn" if cudnn_fits(_compiled_for, dim, *lengths) else "flash2"
-    wish = wishes().attention
+    wish = compute_options().attention
     if torch.is_grad_enabled() or not (q.is_cuda or wish != "auto"):
         return "torch"
     cudnn = cudnn_fits(_version_of_cudnn(), dim, *lengths)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from . import cpu, reference
 from .interface import Kernels
-from .options import wishes
+from .options import compute_options
 from .self_check import difference
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ def chosen(x: Tensor) -> Kernels:
     """The form for a step's tensors, by those of one of them."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return reference
-    form = wishes().kernels
+    form = compute_options().kernels
     if form == "fused" or (form == "auto" and x.is_cuda and runs_fused(x.device, x.dtype)):
         return _fused()
     if form == "auto" and x.device.type == "cpu" and x.dtype == torch.float32:

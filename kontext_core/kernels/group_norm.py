@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .dispatch import runs_fused
-from .options import wishes
+from .options import compute_options
 
 log = logging.getLogger(__name__)
 
@@ -83,9 +83,9 @@ def difference(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> flo
 
 
 def _fuses(x: Tensor, norm: nn.GroupNorm | None = None) -> bool:
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or wishes().kernels == "plain":
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or compute_options().kernels == "plain":
         return False
-    if not (wishes().kernels == "fused" or (x.is_cuda and _runs(x.device, x.dtype))):
+    if not (compute_options().kernels == "fused" or (x.is_cuda and _runs(x.device, x.dtype))):
         return False
     return norm is None or (type(norm) is nn.GroupNorm and norm.affine and _kernel().fits(norm))
 

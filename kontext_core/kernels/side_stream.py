@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from .options import wishes
+from .options import compute_options
 
 First = TypeVar("First")
 Second = TypeVar("Second")
@@ -18,7 +18,7 @@ def both(x: Tensor, first: Callable[[], First], second: Callable[[], Second]) ->
 
     At its end each stream has waited for the other, so that memory which one frees the other may take.
     """
-    if not x.is_cuda or torch.compiler.is_compiling() or not wishes().side_stream:
+    if not x.is_cuda or torch.compiler.is_compiling() or not compute_options().side_stream:
         return first(), second()
     main, side = torch.cuda.current_stream(x.device), _side(x.device)
     side.wait_stream(main)

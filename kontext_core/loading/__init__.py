@@ -3,8 +3,9 @@
 Names are imported when they are asked for: to look into a file's header, transformers' models need not be there.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..lazy import lazy
 
 if TYPE_CHECKING:
     from .models import load_preview, load_transformer, load_vae
@@ -23,18 +24,15 @@ __all__ = [
     "save_model",
 ]
 
-_HOME = {
-    "FileReport": "report",
-    "inspect": "recognise",
-    "load_preview": "models",
-    "load_text_encoders": "text_encoders",
-    "load_transformer": "models",
-    "load_vae": "models",
-    "save_model": "save",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+__getattr__ = lazy(
+    __name__,
+    {
+        "FileReport": ".report",
+        "inspect": ".recognise",
+        "load_preview": ".models",
+        "load_text_encoders": ".text_encoders",
+        "load_transformer": ".models",
+        "load_vae": ".models",
+        "save_model": ".save",
+    },
+)

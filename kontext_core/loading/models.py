@@ -17,9 +17,10 @@ from ..errors import CheckpointError
 from ..model.preview_decoder import PreviewDecoder
 from ..model.transformer import Transformer
 from ..model.vae import VAE
+from ..model_spec import FULL
 from ..quant.float8 import FLOAT8
 from ..quant.layer import PackedLinear, PackedWeight, packed_bytes
-from ..quant.schemes import FULL, checked, fits, pack
+from ..quant.schemes import checked, fits, pack
 from .empty_weights import hollow
 from .locate import find
 from .report import FileReport

@@ -8,74 +8,24 @@ import copy
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from os import PathLike
-from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 
-from ..checks.ranges import Allowed
-from ..checks.sentences import short
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
+from ..model_spec import Lora
 from ..sampling.denoise import Stages
 from .file import LoraFile, open_lora
 from .keys import Names, Target, make_names
 from .layer import Change, LoraLinear, Rows, is_linear, merged
 from .norms import NormChange, changed_norm, is_norm, scale_of
 from .report import LoraReport, Matches, match
-from .strength import checked_strength
 
 log = logging.getLogger(__name__)
 
 _Model = TypeVar("_Model", bound=nn.Module)
-
-
-@dataclass(frozen=True)
-class Lora:
-    """A file and how it is put upon a model.
-
-    Args:
-        strength: 1 is as it was trained; 0 leaves it out and costs nothing.
-        start, end: the share of the steps in between which it acts upon the transformer, in [0, 1]. The words are read
-            once, so its part for the text encoders, if there is one, acts all the time.
-        merged: whether it is added into copies of the weights that it changes, which takes their memory again and no
-            time at each step, in place of running beside them.
-    Raises: ValueError.
-    """
-
-    path: str | Path
-    strength: float = 1.0
-    start: float = 0.0
-    end: float = 1.0
-    merged: bool = False
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "strength", checked_strength(self.strength))
-        _check(self.path, self.merged, (self.start, self.end))
-        if self.merged and (self.start, self.end) != (0.0, 1.0):
-            raise ValueError(
-                "a merged LoRA acts at all steps, and this one is to act from "
-                f"{self.start:g} to {self.end:g}: let it run beside the weights"
-            )
-
-
-def _check(path: object, merged: object, shares: tuple[Any, Any]) -> None:
-    """Raises: ValueError if a value of a LoRA is of another kind than it should be, or out of its range."""
-    if not isinstance(path, str | PathLike):
-        raise ValueError(f"the file of a LoRA is {short(path)} and must be a path")
-    if not isinstance(merged, bool):
-        raise ValueError(f"whether a LoRA is merged is {short(merged)} and must be True or False")
-    start, end = shares
-    if not (_SHARE.admits(start) and _SHARE.admits(end) and start < end):
-        raise ValueError(
-            f"a LoRA acts from {short(start)} to {short(end)} of the steps; both must lie in [0, 1] and the start "
-            "before the end"
-        )
-
-
-_SHARE = Allowed(0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +39,11 @@ class Attached:
     text: TextEncoders
     reports: tuple[LoraReport, ...]
     files: tuple[LoraFile, ...]
+
+    @property
+    def networks(self) -> list[Transformer]:
+        """The networks of the stages."""
+        return [network for _, network in self.stages]
 
 
 @torch.inference_mode(False)  # its weights are used in any mode

@@ -15,6 +15,7 @@ from ..model.latents import TOKEN_PX
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model.vae import VAE
+from ..model_spec import Waits
 from ..quant.layer import unpacking_bytes
 from ..sampling.cost import PlannedReference, plan
 from .block_streaming import Carousel, Packet, Streaming, move_others, stream_blocks
@@ -26,8 +27,6 @@ log = logging.getLogger(__name__)
 GIB = 2**30
 _SPARE = 1.05  # what allocators lose between pieces
 _LEFT = 2 * GIB  # of the host's memory, to everything else
-Waits = Literal["auto", "memory", "file"]
-WAITS: tuple[Waits, ...] = ("auto", "memory", "file")
 
 
 @dataclass(frozen=True)

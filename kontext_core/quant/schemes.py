@@ -5,6 +5,7 @@ from functools import partial
 
 from torch import Tensor
 
+from ..model_spec import FULL
 from . import float8, four_bits, integers
 from .layer import PackedWeight
 
@@ -17,8 +18,7 @@ _QUANTISE: dict[str, Callable[[Tensor], PackedWeight]] = {
     "int4_zero": partial(integers.quantise, bits=4, symmetric=False),
     "nf4": four_bits.quantise,
 }
-SCHEMES = tuple(_QUANTISE)
-FULL = "full"  # nothing stays packed, not even what is stored so
+SCHEMES = tuple(_QUANTISE)  # the names of `model_spec.PACKED_FORMS`
 
 # Bytes of a number, with its share of the factors.
 BYTES = {

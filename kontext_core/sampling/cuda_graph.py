@@ -1,6 +1,6 @@
 """One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
 
-Off unless wished (`kernels.Wishes`), because recorded memory stays taken as long as the graph is kept. The loop asks
+Off unless wished (`kernels.ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The loop asks
 `velocity` and does not know. A graph is for a network whose weights stay where they are.
 Source: pytorch.org, CUDA semantics, CUDA Graphs.
 """
@@ -15,7 +15,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..kernels.options import wishes
+from ..kernels.options import compute_options
 from ..model.attention import KeyWeights, is_exchanging
 from ..model.blocks import Modulation
 from ..model.transformer import ModulationTable, Prepared, Transformer
@@ -30,7 +30,7 @@ def velocity(
     network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
 ) -> Tensor:
     """`Transformer.velocity`, from a graph where that is wished and can be."""
-    if not (tokens.is_cuda and wishes().graph) or is_exchanging():
+    if not (tokens.is_cuda and compute_options().graph) or is_exchanging():
         return network.velocity(tokens, prepared, table, step)
     with torch.cuda.device(tokens.device):
         return _graphs.setdefault(network, StepGraph()).velocity(network, tokens, prepared, table, step)
@@ -178,7 +178,7 @@ def _weights(network: Transformer) -> list[Tensor]:
 
 def _shape(tokens: Tensor, prepared: Prepared, table: ModulationTable) -> object:
     parts = [tokens, *_tensors(prepared), table.last[0]]
-    return (wishes(), prepared.weights is None, *((one.shape, one.dtype) for one in parts))
+    return (compute_options(), prepared.weights is None, *((one.shape, one.dtype) for one in parts))
 
 
 def _tensors(prepared: Prepared) -> list[Tensor]:

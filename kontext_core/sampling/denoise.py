@@ -12,7 +12,7 @@ from torch import Tensor
 from ..config import Layout
 from ..edit_settings import EditSettings
 from ..errors import check_finite
-from ..kernels.options import wishes
+from ..kernels.options import compute_options
 from ..model.attention import key_weights
 from ..model.latents import pack, unpack
 from ..model.positions import target_ids, text_ids
@@ -107,7 +107,7 @@ def denoise_with(
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     config, device = stages[0][1].config, stages[0][1].device
     skipping = None if settings.approximate is None else chosen(settings.approximate)
-    if skipping is not None and wishes().graph:
+    if skipping is not None and compute_options().graph:
         log.warning(
             "approximate looks into each step, which a recorded one does not allow: no graph is taken"
         )

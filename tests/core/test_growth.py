@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from benchmarks.written import write
 from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora
-from kontext_core.memory.offload_plan import Guests, Waiting
+from kontext_core.memory.model_weights import ModelWeights
+from kontext_core.memory.offload_plan import Waiting
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear
@@ -57,20 +58,17 @@ def files(pipeline: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> list[
 def guest(pipeline: Pipeline) -> Pipeline:
     """All its blocks visit."""
     parts = copy.deepcopy(pipeline.transformer), pipeline.vae, copy.deepcopy(pipeline.text)
-    made = Pipeline(*parts)
-    made._guests = Guests(*parts, torch.device("cpu"), "least")
-    return made
+    return Pipeline(*parts, weights=ModelWeights(*parts, torch.device("cpu"), memory_gib="least"))
 
 
 def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
     """With a transformer from a file of some format, of which all blocks are read again at each step, or none."""
     visits = dice.random() < 0.5
     text = copy.deepcopy(pipeline.text) if visits else pipeline.text
-    made = Pipeline(load_transformer(path, dtype=torch.float32), pipeline.vae, text)
-    if visits:
-        parts = made.transformer, made.vae, made.text
-        made._guests = Guests(*parts, torch.device("cpu"), "least", Waiting(in_file=True))
-    return made
+    parts = load_transformer(path, dtype=torch.float32), pipeline.vae, text
+    cpu, waiting = torch.device("cpu"), Waiting(in_file=True)
+    weights = ModelWeights(*parts, cpu, memory_gib="least", waiting=waiting) if visits else None
+    return Pipeline(*parts, weights=weights)
 
 
 @pytest.fixture

@@ -17,12 +17,13 @@ from benchmarks.speed.models import random_vae
 from kontext_core.config import FLUX_VAE
 from kontext_core.kernels import dispatch, self_check
 from kontext_core.kernels import reference as plain
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.lora import Lora
 from kontext_core.model import attention, tiled_vae
 from kontext_core.model.latents import noise
 from kontext_core.model.optimise import compile_blocks, multiply_in_float8
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling import cuda_graph
 from kontext_core.sampling.denoise import denoise
@@ -34,7 +35,7 @@ from tests.core.memory.test_offload_plan import WORDS, lora_file, made, picture
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.gpu)]
 HALVES = (torch.bfloat16, torch.float16)
 on_each = pytest.mark.parametrize("device", DEVICES)
-GRAPH = Wishes(graph=True)
+GRAPH = ComputeOptions(graph=True)
 
 
 def is_card(device: str) -> bool:
@@ -126,7 +127,7 @@ def test_a_recording_that_fails_leaves_eager_steps_right(device: str) -> None:
     expected, model = edited(loaded(device)), loaded(device)
     block = model.transformer.single_blocks[1]
     model.transformer.single_blocks[1] = Asks(block)
-    with wishing(GRAPH):
+    with use_compute_options(GRAPH):
         for _ in range(2):
             assert relative_error(edited(model), expected) < 1e-3
     assert recordings(model) == 0
@@ -134,10 +135,10 @@ def test_a_recording_that_fails_leaves_eager_steps_right(device: str) -> None:
     if is_card(device):
         assert torch.cuda.current_stream() == torch.cuda.default_stream()
     model.transformer.single_blocks[1] = block
-    with wishing(GRAPH):
+    with use_compute_options(GRAPH):
         assert relative_error(edited(model), expected) < 1e-3
     assert recordings(model) == int(is_card(device))
-    model.leave()
+    model.to_host()
 
 
 @on_each
@@ -167,7 +168,7 @@ def test_fused_kernels_at_the_published_sizes(device: str, dtype: torch.dtype) -
 @on_each
 def test_an_error_in_a_block_leaves_streams_joined(device: str) -> None:
     model = loaded(device)
-    with wishing(Wishes(side_stream=True)):
+    with use_compute_options(ComputeOptions(side_stream=True)):
         expected = edited(model)
         projection = model.transformer.double_blocks[1].img_attn.proj
 
@@ -186,7 +187,7 @@ def test_an_error_in_a_block_leaves_streams_joined(device: str) -> None:
 def test_teacache_takes_no_graph(device: str, caplog: pytest.LogCaptureFixture) -> None:
     model = loaded(device)
     expected = edited(model, approximate="teacache")
-    with wishing(GRAPH):
+    with use_compute_options(GRAPH):
         assert torch.equal(edited(model, approximate="teacache"), expected)
     assert recordings(model) == 0
     assert "no graph is taken" in caplog.text
@@ -205,12 +206,12 @@ def test_what_leaves_a_card_leaves_nothing_there(device: str, tmp_path: Any) -> 
     for seed in range(4):
         view.encode_prompt(f"prompt {seed}")
         view.encode_reference(torch.rand(1, 128, 128, 3))
-    model.leave()
+    model.to_host()
     if is_card(device):
         assert torch.cuda.memory_allocated() - before < 2**26
     kept = [*view._kept.values(), *(part for entry in view.text._kept.values() for part in entry[:2])]
-    assert {tensor.device.type for tensor in (*kept, *view._staying())} == {"cpu"}
-    model.come_home()
+    assert {tensor.device.type for tensor in (*kept, *view.weights.staying())} == {"cpu"}
+    model.to_device()
     assert all(torch.equal(edited(one), found) for one, found in zip((model, view), expected, strict=True))
 
 
@@ -227,7 +228,7 @@ def test_two_threads_with_a_graph(device: str) -> None:
     for thread in threads:
         thread.join()
     assert all(torch.equal(found[seed], expected[seed]) for seed in (0, 1))
-    model.leave()
+    model.to_host()
 
 
 @on_each

@@ -9,11 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 import kontext_core.editor as module
-from kontext_core import pipeline as pipelines
 from kontext_core.errors import CheckpointError, TooLittleMemoryError
 from kontext_core.images.fitting import fit_image, undo_fit
 from kontext_core.images.picture_files import from_pil
 from kontext_core.loading import save_model
+from kontext_core.memory import model_weights
 from kontext_core.model.latents import noise
 from kontext_core.pipeline import Edit, Pipeline
 from kontext_core.sampling.denoise import denoise
@@ -516,12 +516,12 @@ def test_room_is_the_users_budget_and_what_is_free(monkeypatch: pytest.MonkeyPat
         Pipeline.load("tiny", device="cpu", memory_gib=1),
         Pipeline.load("tiny", device="cpu"),
     )
-    left = 2**30 - limited.resident_bytes
+    left = 2**30 - limited.weights.resident_bytes
     for free, rooms in (
         (None, (left, None)),
         (left - 1, (left - 1, left - 1)),
         (2**40, (left, 2**40)),
         (0, (0, 0)),
     ):
-        monkeypatch.setattr(pipelines, "free_bytes", lambda _, free=free: free)
-        assert (limited._room(), unlimited._room()) == rooms
+        monkeypatch.setattr(model_weights, "free_bytes", lambda _, free=free: free)
+        assert (limited.weights.work_budget(), unlimited.weights.work_budget()) == rooms

@@ -476,7 +476,7 @@ def test_how_steps_are_computed(
         monkeypatch.setattr(pipelines, name, lambda *_, name=name: done.append(name))
     made = run("KontextLoadModel", speed=speed)[0]
     assert done == ["multiply_in_float8"] * multiplied + ["compile_blocks"] * compiled
-    assert made.wishes == part("kontext_core.kernels.options").Wishes(graph=graph)
+    assert made.compute == part("kontext_core.model_spec").ComputeOptions(graph=graph)
     assert run("KontextLoadModel", speed=speed)[0] is made
 
 

@@ -42,7 +42,7 @@ def known(management: Any) -> list[str]:
 def test_a_loaded_model_is_known_to_the_manager(run: Callable[..., Any], tiny: Path, management: Any) -> None:
     model = run("KontextLoadModel", dtype="float16")[0]
     entry = next(one for one in management.current_loaded_models if one.model is model._patcher)
-    assert entry.model_memory() == entry.model_loaded_memory() == model.resident_bytes > 10**6
+    assert entry.model_memory() == entry.model_loaded_memory() == model.weights.resident_bytes > 10**6
     assert entry.device == torch.device("cpu")
 
 
@@ -73,13 +73,13 @@ def test_what_is_used_comes_back_and_asks_for_room(
 
     monkeypatch.setattr(management, "free_memory", watched)
     came: list[int] = []
-    monkeypatch.setattr(card, "come_home", lambda: came.append(1))
+    monkeypatch.setattr(card, "to_device", lambda: came.append(1))
     card._patcher.detach()
     assert card.went
     assert torch.equal(card.edit("make it red", [image], steps=1).image, wanted)
     assert came
-    assert asked[0] > card.resident_bytes
-    assert card._patcher.loaded_size() == card.resident_bytes
+    assert asked[0] > card.weights.resident_bytes
+    assert card._patcher.loaded_size() == card.weights.resident_bytes
     assert known(management) == ["Kontext"]
 
 
@@ -113,13 +113,13 @@ def test_all_weights_move_with_those_of_loras(run: Callable[..., Any], tiny: Pat
     lora = sys.modules[type(model).__module__.replace("nodes.managed_pipeline", "kontext_core.lora")]
     view = model.with_loras([lora.Lora(tmp_path / "a.safetensors")])
     model.edit("", [picture(128, 128)], steps=1)
-    moved = {id(one) for one in model._staying()}
+    moved = {id(one) for one in model.weights.staying()}
     for part in (view.transformer, view.text, model.vae):
         assert {id(one) for one in (*part.parameters(), *part.buffers())} <= moved
-    assert model.resident_bytes == sum(one.nbytes for one in model._staying())
-    before = model.resident_bytes
+    assert model.weights.resident_bytes == sum(one.nbytes for one in model.weights.staying())
+    before = model.weights.resident_bytes
     del view, part
     gc.collect()
-    assert before - 2 * (6 * width) * 4 <= model.resident_bytes < before, (
+    assert before - 2 * (6 * width) * 4 <= model.weights.resident_bytes < before, (
         "a LoRA that nobody has is not counted"
     )

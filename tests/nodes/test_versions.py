@@ -125,8 +125,8 @@ def test_a_manager_that_asks_for_the_size_at_once(
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
     patcher = module._Patcher(model)
-    assert asked == [model.resident_bytes]
-    assert patcher.model_size() == model.resident_bytes
+    assert asked == [model.weights.resident_bytes]
+    assert patcher.model_size() == model.weights.resident_bytes
 
 
 class Throttled:

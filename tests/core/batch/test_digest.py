@@ -17,9 +17,10 @@ from kontext_core.batch import command, digest, processes
 from kontext_core.batch.digest import MEMORY, Digests, files_of_lora, files_of_model
 from kontext_core.batch.edits import read_edits
 from kontext_core.batch.store import RESULTS
+from kontext_core.batch.work import WorkerModel
 from kontext_core.cli import main
 from kontext_core.loading.locate import TINY
-from kontext_core.model_options import ModelOptions
+from kontext_core.model_spec import ModelSpec
 from tests.core.batch.conftest import Pretended
 
 LINE = {"id": "x", "pictures": "a.png", "instructions": "do it"}
@@ -141,22 +142,24 @@ def test_options_reach_the_workers(
     run: Callable[..., tuple[int, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
-    asked: list[ModelOptions] = []
+    asked: list[WorkerModel] = []
 
-    def worker(model: ModelOptions, **_: object) -> Pretended:
+    def worker(model: WorkerModel, **_: object) -> Pretended:
         asked.append(model)
         return Pretended([])
 
     starts = command._starts
 
-    def noted(options: Any, model: ModelOptions, stack: Any) -> Any:
+    def noted(options: Any, model: ModelSpec, stack: Any) -> Any:
         monkeypatch.setattr(processes, "ProcessWorker", worker)
         return starts(options, model, stack)
 
     monkeypatch.setattr(command, "_starts", noted)
     run("--memory", "8", "--weights", "fp8", "--attention", "torch", "--workers", "2")
     (model,) = asked
-    assert (model.memory, model.weights, model.attention, model.sharers) == (8.0, "fp8", "torch", 1)
+    assert (model.spec.memory_gib, model.spec.quantise, model.sharers) == (8.0, "fp8", 1)
+    assert model.spec.compute is not None
+    assert model.spec.compute.attention == "torch"
     assert model.threads == max((os.cpu_count() or 1) // 2, 1)
 
 
@@ -175,8 +178,8 @@ def test_workers_on_one_card_share_it(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: cards > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cards)
     given = {"device": None, "workers": None, "engine": "processes", "ray_address": None, "verbose": False}
-    starts: list[Any] = command._starts(argparse.Namespace(**given | options), ModelOptions(), ExitStack())
-    assert [start.args[0].device for start in starts] == devices
+    starts: list[Any] = command._starts(argparse.Namespace(**given | options), ModelSpec(), ExitStack())
+    assert [start.args[0].spec.device for start in starts] == devices
     assert {start.args[0].sharers for start in starts} == {sharers}
 
 

@@ -16,8 +16,8 @@ from kontext_core.batch.edits import read_edits
 from kontext_core.batch.processes import ProcessWorker
 from kontext_core.batch.run import Batch
 from kontext_core.batch.store import Store
-from kontext_core.batch.work import WorkerDiedError
-from kontext_core.model_options import ModelOptions
+from kontext_core.batch.work import WorkerDiedError, WorkerModel
+from kontext_core.model_spec import ModelSpec
 from tests.core.batch.conftest import Pretended
 
 ANSWER = """
@@ -42,7 +42,7 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessWorker]:
             "Popen",
             lambda _, **given: popen([sys.executable, "-c", ANSWER + code], **given),
         )
-        return ProcessWorker(ModelOptions(), **options)
+        return ProcessWorker(WorkerModel(ModelSpec()), **options)
 
     return make
 
@@ -177,12 +177,12 @@ def test_an_interrupt_while_a_model_loads_ends_its_worker(
 def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real other end, in which a library breaks off in the middle of loading."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import os\nfrom kontext_core.model_options import ModelOptions\n"
-        "ModelOptions.load = lambda self: os.abort()\n"
+        "import os\nfrom kontext_core.batch.work import WorkerModel\n"
+        "WorkerModel.load = lambda self: os.abort()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(
         WorkerDiedError, match=r"was ended by signal 6; the last it said: .*sitecustomize|signal 6;"
     ):
-        ProcessWorker(ModelOptions()).load()
+        ProcessWorker(WorkerModel(ModelSpec())).load()
     assert os.environ["PYTHONPATH"] == str(tmp_path)

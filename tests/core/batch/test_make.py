@@ -120,17 +120,16 @@ def test_odd_words(text: str, picture: bytes, pipeline: Any) -> None:
 
 
 def test_a_model_that_cannot_be_loaded_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import asdict
-
     from kontext_core.batch.processes import receive, send, serve
-    from kontext_core.model_options import ModelOptions
+    from kontext_core.batch.work import WorkerModel
+    from kontext_core.model_spec import ModelSpec
 
-    def load(_: ModelOptions) -> None:
+    def load(_: WorkerModel) -> None:
         raise AttributeError("half a library")
 
-    monkeypatch.setattr(ModelOptions, "load", load)
+    monkeypatch.setattr(WorkerModel, "load", load)
     asked, answered = BytesIO(), BytesIO()
-    send(asked, asdict(ModelOptions()), [])
+    send(asked, WorkerModel(ModelSpec()).to_json(), [])
     asked.seek(0)
     serve(asked, answered)
     answered.seek(0)

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,9 @@ from kontext_core.batch import processes, ray_workers
 from kontext_core.batch.processes import ProcessWorker, receive, send, serve
 from kontext_core.batch.ray_workers import RayWorker, started_ray
 from kontext_core.batch.store import RESULTS
-from kontext_core.batch.work import make
+from kontext_core.batch.work import WorkerModel, make
 from kontext_core.cli import main
-from kontext_core.model_options import ModelOptions
+from kontext_core.model_spec import ModelSpec
 from kontext_core.pipeline import Pipeline
 
 GOOD = (
@@ -136,7 +135,7 @@ def test_a_worker_is_killed_in_the_middle(
 
 def test_a_model_that_is_not_there() -> None:
     asked, answered = BytesIO(), BytesIO()
-    send(asked, asdict(ModelOptions("no-such-folder", "cpu")), [])
+    send(asked, WorkerModel(ModelSpec(model="no-such-folder", device="cpu")).to_json(), [])
     asked.seek(0)
     serve(asked, answered)
     answered.seek(0)

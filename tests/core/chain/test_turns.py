@@ -146,7 +146,7 @@ def test_no_turn_costs_more_than_the_first(
 
     counted("encode", lambda image: image.numel())
     counted("decode", lambda latents: latents.numel())
-    counted("denoise", lambda *_, references, **options: sum(one.numel() for one in references))
+    counted("denoise", lambda inputs, *_: sum(latents.numel() for latents in inputs.references))
     chain = Chain.start(pipeline, pictures(64, 64, seed=2020))  # which no other test has encoded
     assert work == [("encode", 64 * 64 * 3)]
     work.clear()

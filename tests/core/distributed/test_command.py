@@ -21,7 +21,7 @@ from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _
 from kontext_core.distributed.launch import Place, run_ranks
 from kontext_core.distributed.ranks import LOST
 from kontext_core.errors import TooLittleMemoryError
-from kontext_core.model_options import ModelOptions
+from kontext_core.model_spec import Lora, ModelSpec
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear
 
@@ -113,9 +113,9 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
         ValueError, match=r"holds the whole network, and cpu has no room for it; take weights of fewer"
     ):
         _undivided(divided)
-    monkeypatch.setattr(ModelOptions, "load", lambda _: divided)
+    monkeypatch.setattr(Pipeline, "from_spec", lambda _: divided)
     with pytest.raises(ValueError, match="holds the whole network"):
-        _networks(ModelOptions(loras=(("a", 1.0),)), torch.device("cpu"))
+        _networks(ModelSpec(loras=(Lora("a"),)), torch.device("cpu"))
 
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
@@ -124,7 +124,7 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(
         TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; take weights"
     ):
-        _networks(ModelOptions(), torch.device("cpu"))
+        _networks(ModelSpec(), torch.device("cpu"))
 
 
 @pytest.mark.parametrize("rank", [0, 1])
@@ -136,14 +136,14 @@ def test_every_process_loads_onto_its_own_card(rank: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "_networks", lambda model, device: loaded.append(model.device))
     monkeypatch.setattr(sequence_parallel, "follow", lambda *_: None)
     options = argparse.Namespace(joined="0:2:x")
-    command.spread_over(options, ModelOptions(), lambda _, model, __: loaded.append(model.device))
+    command.spread_over(options, ModelSpec(), lambda _, model, __: loaded.append(model.device))
     assert loaded == ["cuda:5"]
 
 
 def test_the_form_of_weights_reaches_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    (network,) = _networks(ModelOptions(weights="int8"), torch.device("cpu"))
+    (network,) = _networks(ModelSpec(quantise="int8"), torch.device("cpu"))
     assert any(isinstance(module, PackedLinear) for module in network.modules())
-    (network,) = _networks(ModelOptions(), torch.device("cpu"))
+    (network,) = _networks(ModelSpec(), torch.device("cpu"))
     assert not any(isinstance(module, PackedLinear) for module in network.modules())
 
 

@@ -18,17 +18,18 @@ from triton.runtime import interpreter
 from kontext_core.kernels import dispatch, group_norm, reference, triton_blocks, triton_group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.float8_rows import Rows
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.positions import text_ids
 from kontext_core.model.transformer import Transformer
 from kontext_core.model.vae import VAE
+from kontext_core.model_spec import ComputeOptions
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL, SMALL_VAE, built
 
 DTYPES = [torch.float32, torch.bfloat16, torch.float16]
 # (batch, tokens, heads, head's width): odd lengths, heads that are no power of two, the published width
 SHAPES = [(1, 1, 2, 16), (2, 5, 4, 32), (3, 3, 3, 20), (1, 2, 24, 128)]
-FUSED = Wishes(kernels="fused")
+FUSED = ComputeOptions(kernels="fused")
 FEW_BLOCKS = replace(SMALL, depth=1, depth_single_blocks=2)
 
 
@@ -226,7 +227,7 @@ def test_the_whole_autoencoder() -> None:
     vae = built(lambda: VAE(SMALL_VAE))
     image = torch.rand(1, 3, 24, 40, generator=torch.Generator().manual_seed(0)) * 2 - 1
     expected = vae.encode(image)
-    with wishing(FUSED):
+    with use_compute_options(FUSED):
         found, again = vae.encode(image), vae.encode(image)
         picture = vae.decode(expected)
     assert torch.equal(found, again)
@@ -261,7 +262,7 @@ def test_the_whole_model(dtype: torch.dtype) -> None:
     exact = run(built(lambda: Transformer(FEW_BLOCKS)))
     model = built(lambda: Transformer(FEW_BLOCKS)).to(dtype)
     rounded = run(model)
-    with wishing(FUSED):
+    with use_compute_options(FUSED):
         found = run(model)
         assert torch.equal(run(model), found), "a second time"
     assert not torch.equal(found, rounded), "fused kernels ran"
@@ -280,14 +281,14 @@ def test_the_whole_model_in_float8() -> None:
             if type(module) is torch.nn.Linear and "mod" not in name:
                 block.set_submodule(name, Float8Linear.of(module))
     rounded = run(model)
-    with wishing(FUSED):
+    with use_compute_options(FUSED):
         found = run(model)
     assert 0.001 < relative_error(rounded, exact) < 0.1
     assert relative_error(found, exact) < 1.2 * relative_error(rounded, exact)
 
 
 def test_training_keeps_the_plain_form() -> None:
-    with wishing(FUSED):
+    with use_compute_options(FUSED):
         assert dispatch.chosen(torch.zeros(1)) is triton_blocks
         with torch.enable_grad():
             assert dispatch.chosen(torch.zeros(1)) is reference

@@ -12,8 +12,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from kontext_core.kernels import attention_backends
 from kontext_core.kernels.attention_backends import BACKENDS, call, choose
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.model import attention
+from kontext_core.model_spec import ComputeOptions
 from tests.conftest import relative_error
 
 HOPPER, BLACKWELL, ADA, AMPERE, TURING, RTX50 = (9, 0), (10, 0), (8, 9), (8, 0), (7, 5), (12, 0)
@@ -143,7 +144,7 @@ def test_weighted_keys_are_attended_exactly(
     with torch.no_grad():
         expected = attention.attention(q, k, v, weights)
         used.clear()
-        with wishing(Wishes(attention=wish)):
+        with use_compute_options(ComputeOptions(attention=wish)):
             assert attention_backends.chosen_backend(_on_a_card(12, 128)) == alone
             assert attention_backends.chosen_backend(_on_a_card(12, 136), None, 8) == weighted
             found = [attention.attention(q, k, v, weights) for _ in range(2)]
@@ -156,7 +157,7 @@ def test_a_wish_that_cannot_be_had_is_refused_with_weights_too(monkeypatch: pyte
     q = torch.randn(1, 12, 2, 128)
     with (
         torch.no_grad(),
-        wishing(Wishes(attention="sage")),
+        use_compute_options(ComputeOptions(attention="sage")),
         pytest.raises(ValueError, match="'sage' cannot be had"),
     ):
         attention.attention(q, q, q, attention.key_weights(4, [8], [0.5], 128))
@@ -190,9 +191,13 @@ def test_what_cannot_be_had(
 
 def test_a_wish_is_heard() -> None:
     q = torch.randn(1, 4, 2, 16)
-    with torch.no_grad(), wishing(Wishes(attention="flash2")), pytest.raises(ValueError, match="choose auto"):
+    with (
+        torch.no_grad(),
+        use_compute_options(ComputeOptions(attention="flash2")),
+        pytest.raises(ValueError, match="choose auto"),
+    ):
         attention.attention(q, q, q)
-    with torch.no_grad(), wishing(Wishes(attention="torch")):
+    with torch.no_grad(), use_compute_options(ComputeOptions(attention="torch")):
         attention.attention(q, q, q)
 
 

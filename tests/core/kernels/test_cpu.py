@@ -7,7 +7,8 @@ import torch
 from torch.nn import functional as F
 
 from kontext_core.kernels import cpu, dispatch, reference, self_check
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
+from kontext_core.model_spec import ComputeOptions
 
 
 def test_same_numbers() -> None:
@@ -37,5 +38,5 @@ def test_only_where_they_fit() -> None:
     with torch.no_grad():
         assert dispatch.chosen(x) is cpu
         assert dispatch.chosen(x.bfloat16()) is reference
-        with wishing(Wishes(kernels="plain")):
+        with use_compute_options(ComputeOptions(kernels="plain")):
             assert dispatch.chosen(x) is reference

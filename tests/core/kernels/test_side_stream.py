@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from kontext_core.kernels import side_stream
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
+from kontext_core.model_spec import ComputeOptions
 
 
 @pytest.mark.parametrize("fails", ["", "first", "second"])
@@ -27,7 +28,7 @@ def test_streams_are_joined_whatever_happens(fails: str, monkeypatch: pytest.Mon
             raise ValueError(name)
         return name
 
-    with wishing(Wishes(side_stream=True)):
+    with use_compute_options(ComputeOptions(side_stream=True)):
         if fails:
             with pytest.raises(ValueError, match=fails):
                 side_stream.both(x, lambda: work("first"), lambda: work("second"))

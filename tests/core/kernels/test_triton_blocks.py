@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from kontext_core.kernels import dispatch, reference
-from kontext_core.kernels.options import Wishes, wishes, wishing
+from kontext_core.kernels.options import compute_options, use_compute_options
+from kontext_core.model_spec import ComputeOptions
 from tools import triton_interpreter
 from tools.paths import ROOT
 
@@ -62,7 +63,7 @@ def test_on_a_cpu_it_is_torch_alone() -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert answer.stdout == "False\n"
-    with wishing(Wishes(kernels="plain")):
+    with use_compute_options(ComputeOptions(kernels="plain")):
         assert dispatch.chosen(torch.zeros(1)) is reference
 
 
@@ -75,13 +76,13 @@ def test_what_cannot_run_is_not_used() -> None:
 
 def test_unknown_forms_are_named() -> None:
     with pytest.raises(ValueError, match="kernels 'quick' are not known; choose one of auto, plain, fused"):
-        Wishes(kernels="quick")
+        ComputeOptions(kernels="quick")
 
 
 def test_wishes_hold_within() -> None:
-    with wishing(Wishes(kernels="plain", side_stream=True)):
-        assert wishes().side_stream
-    assert wishes() == Wishes()
+    with use_compute_options(ComputeOptions(kernels="plain", side_stream=True)):
+        assert compute_options().side_stream
+    assert compute_options() == ComputeOptions()
 
 
 @pytest.mark.gpu

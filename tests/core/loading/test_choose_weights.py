@@ -14,13 +14,14 @@ from transformers import T5Config, T5EncoderModel
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.loading import choose_weights
-from kontext_core.loading.choose_weights import AUTO, BY_ERROR, Found, fit
+from kontext_core.loading.choose_weights import BY_ERROR, Found, fit
 from kontext_core.loading.locate import find
 from kontext_core.loading.recognise import FileReport
 from kontext_core.loading.tensors import LazyTensor
 from kontext_core.memory.offload_plan import GIB, beside_of, residency
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import AUTO
 from kontext_core.pipeline import KINDS, Pipeline
 
 FORMATS = Path(__file__).parents[3] / "benchmarks" / "results" / "formats.json"

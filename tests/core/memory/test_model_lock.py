@@ -113,7 +113,7 @@ def test_weights_that_visit(waiting_model: Pipeline) -> None:
 
 
 @pytest.mark.parametrize(
-    "method", ["encode_prompt", "encode", "decode", "denoise", "with_loras", "leave", "come_home"]
+    "method", ["encode_prompt", "encode", "decode", "denoise", "with_loras", "to_host", "to_device"]
 )
 def test_what_waits_for_another_thread(method: str) -> None:
     model = Pipeline.load("tiny", device="cpu", memory_gib="least")
@@ -126,8 +126,8 @@ def test_what_waits_for_another_thread(method: str) -> None:
             SampleInputs(noise=latents, text=text), sigmas(1, 4), EditSettings()
         ),
         "with_loras": lambda: model.with_loras([]),
-        "leave": model.leave,
-        "come_home": model.come_home,
+        "to_host": model.to_host,
+        "to_device": model.to_device,
     }
     thread = threading.Thread(target=works[method], daemon=True)
     with held(model._lock) as end:
@@ -246,7 +246,7 @@ def test_leaving_waits_for_edits_that_are_under_way(monkeypatch: pytest.MonkeyPa
     for graph in graphs.values():
         graph._recordings["some shape"] = Any
     monkeypatch.setattr(cuda_graph, "_graphs", graphs)
-    model.leave()
+    model.to_host()
     assert [len(graph._recordings) for graph in graphs.values()] == [0, 1]
     cuda_graph.release_graphs()
     assert not any(graph._recordings for graph in graphs.values())

@@ -206,8 +206,11 @@ def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: P
     counts: list[int] = []
 
     def slots() -> int:
-        assert guest._guests is not None
-        streamed = [guest._guests._words, guest._guests._steps and guest._guests._steps.carousel]
+        assert guest.weights._guests is not None
+        streamed = [
+            guest.weights._guests._words,
+            guest.weights._guests._steps and guest.weights._guests._steps.carousel,
+        ]
         return sum(len(carousel.slots) for carousel in streamed if carousel)
 
     for loras in ([], [Lora(lora)]):
@@ -216,7 +219,7 @@ def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: P
         assert slots() == 0
         view.encode_prompt(f"other words {len(seen)}")
         assert slots() == 0
-        where, guests = guest.residency, guest._guests
+        where, guests = guest.residency, guest.weights._guests
         assert where is not None
         assert guests is not None
         assert guests._steps is not None

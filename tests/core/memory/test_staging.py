@@ -201,8 +201,8 @@ def test_a_whole_model_from_its_files(small_host: None, tmp_path: Path) -> None:
     assert where.words
     assert where.waiting.in_file
     assert "come from the files: " in guest.describe_memory()
-    assert guest._guests is not None
-    assert all(packet.host is None for packet in guest._guests.packets)
+    assert guest.weights._guests is not None
+    assert all(packet.host is None for packet in guest.weights._guests.packets)
     assert torch.equal(made(guest), made(resident))
     loras = [Lora(lora_file(resident, 8, tmp_path), 0.7)]
     assert torch.equal(made(guest.with_loras(loras)), made(resident.with_loras(loras)))

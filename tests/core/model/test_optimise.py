@@ -14,7 +14,7 @@ from kontext_core import pipeline as pipelines
 from kontext_core.edit_settings import EditSettings
 from kontext_core.kernels import float8_linear, group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
-from kontext_core.kernels.options import Wishes, wishes, wishing
+from kontext_core.kernels.options import compute_options, use_compute_options
 from kontext_core.lora import Lora
 from kontext_core.memory.block_streaming import Streaming
 from kontext_core.memory.tensor_data import lay_out_for_cpu
@@ -23,6 +23,7 @@ from kontext_core.model.attention import exchanging
 from kontext_core.model.latents import noise
 from kontext_core.model.optimise import compile_blocks, multiply_in_float8
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear, Whole
 from kontext_core.sampling.denoise import denoise
@@ -169,19 +170,19 @@ def test_options_of_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wishes_of_a_pipeline() -> None:
     """They hold while it computes steps, and in what LoRAs make of it; without them those around it do."""
-    asked: list[Wishes] = []
-    wished = Wishes(attention="torch", graph=True)
+    asked: list[ComputeOptions] = []
+    wished = ComputeOptions(attention="torch", graph=True)
 
     def look(*_: object) -> None:
-        asked.append(wishes())
+        asked.append(compute_options())
 
     loaded = Pipeline.load(device="cpu", wishes=wished)
     text = loaded.encode_prompt("make the circle blue")
     for model in (loaded, loaded.with_loras([]), Pipeline.load(device="cpu")):
-        with wishing(Wishes(kernels="plain")):
+        with use_compute_options(ComputeOptions(kernels="plain")):
             inputs = SampleInputs(noise=noise(1, 4, 4, 0), text=text)
             model.denoise(inputs, sigmas(1, 4), EditSettings(), look)
-    assert asked == [wished, wished, Wishes(kernels="plain")]
+    assert asked == [wished, wished, ComputeOptions(kernels="plain")]
 
 
 def test_wishes_reach_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,20 +191,20 @@ def test_wishes_reach_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
     fuses = group_norm._fuses
 
     def look(*given: Any) -> bool:
-        asked["autoencoder"].add(wishes().attention)
+        asked["autoencoder"].add(compute_options().attention)
         return fuses(*given)
 
     monkeypatch.setattr(group_norm, "_fuses", look)
-    loaded = Pipeline.load(device="cpu", wishes=Wishes(attention="torch"))
+    loaded = Pipeline.load(device="cpu", wishes=ComputeOptions(attention="torch"))
     for name, part in (("T5", loaded.text.t5), ("CLIP", loaded.text.clip)):
-        part.register_forward_pre_hook(lambda *_, name=name: asked[name].add(wishes().attention))
+        part.register_forward_pre_hook(lambda *_, name=name: asked[name].add(compute_options().attention))
     loaded.encode_prompt("make the circle blue")
     latents = loaded.encode(torch.rand(1, 32, 32, 3))
     loaded.decode(latents)
     assert asked == {"autoencoder": {"torch"}, "T5": {"torch"}, "CLIP": {"torch"}}
     asked["autoencoder"].clear()
     loaded.thumbnail(latents)
-    with wishing(Wishes(kernels="plain")):
+    with use_compute_options(ComputeOptions(kernels="plain")):
         Pipeline.load(device="cpu").decode(latents)
     assert asked["autoencoder"] == {"torch", "auto"}
 
@@ -216,7 +217,7 @@ def test_attention_that_compiled_blocks_leave_out_is_said(
 ) -> None:
     monkeypatch.setattr(pipelines, "compile_blocks", lambda _: None)
     for compiled in (False, True):
-        Pipeline.load(device="cpu", compile=compiled, wishes=Wishes(attention=attention))
+        Pipeline.load(device="cpu", compile=compiled, wishes=ComputeOptions(attention=attention))
         assert (f"torch's own attention and not '{attention}'" in caplog.text) == (said and compiled)
 
 

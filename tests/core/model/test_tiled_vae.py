@@ -98,7 +98,7 @@ def test_what_the_user_lets_a_model_take_holds_for_its_pictures(monkeypatch: pyt
         lambda vae, x, room: rooms.append(room) or decode_with_room(vae, x, 0),
     )
     assert (pipeline.decode(latents) - expected).abs().max() < 1e-4
-    assert rooms == [2**30 - pipeline.resident_bytes]
+    assert rooms == [2**30 - pipeline.weights.resident_bytes]
     monkeypatch.setattr("kontext_core.memory.free_memory.free_host_bytes", lambda: 1000)
     pipeline.decode(latents)
     assert rooms[1] == 1000, "nor is more there than is free"

@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.attention import key_weights
 from kontext_core.model.blocks import Modulation
 from kontext_core.model.positions import target_ids, text_ids
 from kontext_core.model.transformer import ModulationTable, Prepared, Transformer
+from kontext_core.model_spec import ComputeOptions
 from kontext_core.sampling import cuda_graph
 from kontext_core.sampling.cuda_graph import StepGraph
 
@@ -166,7 +167,7 @@ def test_recorded_in_inference_mode_and_replayed_outside(transformer: Transforme
 
 def test_on_a_cpu_there_is_none(transformer: Transformer) -> None:
     given = edit(transformer, 0)
-    with wishing(Wishes(graph=True)):
+    with use_compute_options(ComputeOptions(graph=True)):
         found = cuda_graph.velocity(transformer, *given, 0)
     assert torch.equal(found, transformer.velocity(*given, 0))
     cuda_graph.release_graphs()
@@ -179,7 +180,7 @@ def test_a_real_graph(make_transformer: Callable[..., Transformer]) -> None:
         tokens, prepared, table = edit(network, seed)
         expected = network.velocity(tokens.cuda(), prepared, table, 1)
         for _ in range(2):
-            with wishing(Wishes(graph=True)):
+            with use_compute_options(ComputeOptions(graph=True)):
                 found = cuda_graph.velocity(network, tokens.cuda(), prepared, table, 1)
             torch.testing.assert_close(found, expected)
     cuda_graph.release_graphs()

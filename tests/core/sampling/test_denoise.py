@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core.kernels.options import Wishes, wishing
+from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.attention import key_weights
 from kontext_core.model.latents import pack, unpack
 from kontext_core.model.positions import layout_ids, target_ids, text_ids
 from kontext_core.model.transformer import Transformer
+from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling import denoise as sampler
 from kontext_core.sampling.cuda_graph import velocity as one_step
@@ -523,7 +524,7 @@ def test_a_graph_that_teacache_leaves_out_is_said(
     text = pipeline.encode_prompt("make the red circle blue")
     for graph, way in ((True, "teacache"), (True, None), (False, "teacache")):
         caplog.clear()
-        with wishing(Wishes(graph=graph)):
+        with use_compute_options(ComputeOptions(graph=graph)):
             denoise(pipeline.transformer, latents(*SIZE), *text, LEVELS, approximate=way)
         assert ("no graph is taken" in caplog.text) == (graph and way is not None)
 

@@ -1,0 +1,126 @@
+"""Where a model's weights are: those that stay on the device, those that visit it, and what LoRAs have put upon them."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from typing import Literal, Protocol
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from ..model.text import TextEncoders
+from ..model.transformer import Transformer
+from ..model.vae import VAE
+from ..sampling.cuda_graph import release_graphs
+from .free_memory import free_bytes
+from .offload_plan import Guests, Residency, Waiting
+from .tensor_data import move_to, tensors_of
+
+
+class View(Protocol):
+    """A model with LoRAs upon it, which shares the weights that they do not change."""
+
+    @property
+    def networks(self) -> Sequence[Transformer]: ...
+    @property
+    def text(self) -> TextEncoders: ...
+
+
+class ModelWeights:
+    """The weights of a model, on their way between host and device.
+
+    Args:
+        transformer: on the CPU where weights are to visit the device, else on the device; so are the other parts.
+        vae: of the model.
+        text: of the model.
+        device: where the model computes.
+        memory_gib: most that the device is to hold, see `offload_plan.Guests`; None: all weights stay there.
+        waiting: where weights wait that visit.
+        form: in words, how the form of the weights was chosen; "" where it was asked for.
+    Raises: TooLittleMemoryError; ValueError if memory_gib is no amount.
+    """
+
+    def __init__(
+        self,
+        transformer: Transformer,
+        vae: VAE,
+        text: TextEncoders,
+        device: torch.device,
+        *,
+        memory_gib: float | Literal["least"] | None = None,
+        waiting: Waiting = Waiting(),  # noqa: B008 (it is frozen)
+        form: str = "",
+    ) -> None:
+        self.device = device
+        self._transformer, self._vae, self._text = transformer, vae, text
+        self._form = form
+        self._guests: Guests | None = None
+        if memory_gib is not None:
+            self._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
+        # what LoRAs have put upon the model, of those that are in use somewhere
+        self._views: WeakKeyDictionary[View, list[Tensor]] = WeakKeyDictionary()
+        self._own: tuple[object, list[Tensor]] | None = None  # see `staying`
+
+    @property
+    def plan(self) -> Residency | None:
+        """Which weights visit the device; None where that was not asked, and all of them stay."""
+        return self._guests.where if self._guests else None
+
+    def describe(self) -> str:
+        """One line on the form of the weights and where they are; "" where all is as it was asked for."""
+        where = self.plan
+        return "; ".join(text for text in (self._form, where.describe() if where else "") if text)
+
+    def in_use(self) -> AbstractContextManager[object]:
+        """While the model computes. At the end, the memory that visiting weights took is given back."""
+        return nullcontext() if self._guests is None else closing(self._guests)
+
+    def add(self, view: View) -> None:
+        """Count what a view has put upon the model, as long as the view is there.
+
+        Raises: TooLittleMemoryError if that is too much whatever visits.
+        """
+        own = {id(tensor) for part in (self._transformer, self._text) for tensor in tensors_of(part)}
+        parts: tuple[nn.Module, ...] = (view.text, *view.networks)
+        self._views[view] = [tensor for part in parts for tensor in tensors_of(part) if id(tensor) not in own]
+        if self._guests is not None:
+            self._guests.make_room(sum(tensor.nbytes for tensor in self._added()))
+
+    @property
+    def resident_bytes(self) -> int:
+        """What the device holds for the model and all its LoRAs, between edits."""
+        return sum(tensor.nbytes for tensor in self.staying())
+
+    def to_host(self) -> None:
+        """Move all weights to the host's memory, and let go of recorded steps."""
+        if self._guests is not None:
+            self._guests.close()
+        release_graphs(self._transformer, *(network for view in self._views for network in view.networks))
+        move_to(self.staying(), torch.device("cpu"))
+
+    def to_device(self) -> None:
+        """Move the weights back to the device, but for those that visit it."""
+        move_to(self.staying(), self.device)
+
+    def staying(self) -> list[Tensor]:
+        """Weights that do not visit, and what LoRAs have put beside them."""
+        guests = self._guests
+        visitors = guests and guests.where.visitors
+        if self._own is None or self._own[0] != visitors:
+            packets = [] if guests is None else guests.packets
+            visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
+            parts = (self._transformer, self._vae, self._text)
+            tensors = [tensor for part in parts for tensor in tensors_of(part)]
+            self._own = visitors, [tensor for tensor in tensors if id(tensor) not in visiting]
+        return [*self._own[1], *self._added()]
+
+    def work_budget(self) -> int | None:
+        """Bytes that are left for work: of those that are free, what the user lets the model take."""
+        free = free_bytes(self._vae.decoder.conv_in.weight.device)
+        budget = None if self._guests is None else self._guests.budget
+        allowed = None if budget is None else max(0, budget - self.resident_bytes)
+        return min((limit for limit in (free, allowed) if limit is not None), default=None)
+
+    def _added(self) -> list[Tensor]:
+        """What LoRAs have put upon the model, each tensor once."""
+        return list({id(tensor): tensor for tensors in self._views.values() for tensor in tensors}.values())
