@@ -61,6 +61,7 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(name, PERSON)
     monkeypatch.setenv("COMFYUI_PATH", str(host))
     monkeypatch.setattr(platform, "node", lambda: MACHINE)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")  # the one where people name their kernels
     monkeypatch.setattr(platform, "release", lambda: f"6.1.0-{PERSON}-{MACHINE}")
     return host
 
