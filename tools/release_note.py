@@ -1,6 +1,6 @@
-"""`python -m tools.release_note`: what CHANGELOG.md says of the version in pyproject.toml. Standard library only.
+"""`python -m tools.release_note`: what CHANGELOG.md says of the version in pyproject.toml.
 
-`--tag v1.2.3` refuses a tag of another version, so that nothing is released under a wrong name.
+Standard library only. `--tag v1.2.3` refuses a tag of another version, so that nothing is released under a wrong name.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def section(changelog: str, number: str) -> str:
             raise ToolError(f"CHANGELOG.md says nothing of version {number}: write below its heading.")
     titles = ", ".join(heading[1] for heading in headings) or "none"
     raise ToolError(
-        f"CHANGELOG.md has no section for version {number}, which is pyproject.toml's (its sections: {titles}): "
-        f"begin one with '## {number}'."
+        f"CHANGELOG.md has no section for version {number}, which is pyproject.toml's "
+        f"(its sections: {titles}): begin one with '## {number}'."
     )
 
 
@@ -45,8 +45,8 @@ def check_tag(tag: str, number: str) -> None:
     """Refuse a tag that is not `v` and the version. Raises: ToolError."""
     if tag != f"v{number}":
         raise ToolError(
-            f"The tag {tag} is not that of version {number}, which is pyproject.toml's: set the tag v{number}, "
-            "or change the version there."
+            f"The tag {tag} is not that of version {number}, which is pyproject.toml's: "
+            f"set the tag v{number}, or change the version there."
         )
 
 

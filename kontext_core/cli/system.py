@@ -142,7 +142,7 @@ def _system() -> str:
 
 
 def _accelerators() -> Iterator[tuple[str, str]]:
-    """What torch was built for, and each card that it sees; a torch that does not import is said to be one."""
+    """What torch was built for, and each card that it sees; or that it does not import."""
     try:
         torch: Any = import_module("torch")
     except (ImportError, OSError, AttributeError, RuntimeError) as error:  # its words may name paths
@@ -180,7 +180,8 @@ def _cards(torch: Any) -> Iterator[str]:
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             card = torch.cuda.get_device_properties(index)
-            yield f"{card.name}, {card.total_memory / 2**30:.1f} GiB, compute capability {card.major}.{card.minor}"
+            size = f"{card.total_memory / 2**30:.1f} GiB"
+            yield f"{card.name}, {size}, compute capability {card.major}.{card.minor}"
     elif hasattr(torch, "xpu") and torch.xpu.is_available():
         for index in range(torch.xpu.device_count()):
             card = torch.xpu.get_device_properties(index)

@@ -1,4 +1,4 @@
-"""`kontext info --system`: what a report of a fault needs, on any machine, and nothing of whose machine it is."""
+"""`kontext info --system`: what a report of a fault needs, and nothing of whose machine it is."""
 
 import getpass
 import platform
@@ -73,7 +73,7 @@ def test_no_path_and_no_name(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Also where torch is broken, and says so with the path of its library, or a file of ComfyUI holds one."""
+    """Also where torch is broken and names its library, or a file of ComfyUI holds a path."""
 
     def broken(_: str) -> None:
         raise error(f"{private}/libtorch.so: cannot open shared object file")

@@ -1,6 +1,8 @@
-"""What GitHub is told, in workflows and forms: it names only what is there, and every Python that the pack is for."""
+"""What GitHub is told, in workflows and forms: it names only what is there, and every Python of the pack."""
 
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,7 +74,7 @@ def test_files_modules_and_tests_exist(file: Path) -> None:
 
 
 def test_pythons() -> None:
-    """Those of the workflow, of the package's classifiers, of requires-python and of the set-up are the same."""
+    """Those of the workflow, the classifiers, requires-python and the set-up are the same."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pythons = [f"{OLDEST[0]}.{minor}" for minor in range(OLDEST[1], NEWEST[1] + 1)]
     python = "Programming Language :: Python :: "
@@ -125,6 +127,19 @@ def test_forms(file: Path) -> None:
 def test_the_bug_form_asks_for_a_command_that_is_there() -> None:
     asked = next(part for part in read(FORMS[0])["body"] if part.get("id") == "system")
     assert asked["validations"]["required"]
-    commands = re.findall(r"(?:`kontext|kontext_core\.cli) ([^`]*)`", asked["attributes"]["description"])
-    assert commands == ["info --system"] * 3
-    assert _parser().parse_args(commands[0].split()).system
+    description = asked["attributes"]["description"]
+    assert (
+        re.findall(r"(?:`kontext|-m kontext_core\.cli|main\(\)\") ([^`]*)`", description)
+        == ["info --system"] * 3
+    )
+    assert _parser().parse_args(["info", "--system"]).system
+
+
+def test_it_runs_where_python_knows_no_current_folder() -> None:
+    """As the portable build's for Windows, which -I makes of any."""
+    asked = next(part for part in read(FORMS[0])["body"] if part.get("id") == "system")
+    code = re.search(r'-c "(.*?)" info --system`', asked["attributes"]["description"])
+    assert code
+    command = [sys.executable, "-I", "-c", code[1], "info", "--system"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout[:13]) == (0, "kontext-nodes"), ended.stderr
