@@ -1,0 +1,346 @@
+// @ts-check
+/** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
+
+import { app } from "../../../../scripts/app.js";
+import { freeSpot } from "../lib/free_spot.js";
+import { resultOf } from "../lib/node_picture.js";
+import { t } from "../lib/translate.js";
+import { placeOf, settingOf } from "../lib/wires.js";
+
+/** @typedef {import("../lib/wires.js").Place} Place */
+
+const TURN = "KontextTurn";
+const EDIT = "KontextEdit";
+const COMPARE = "KontextCompare";
+const MAKES_TURNS = [TURN, "KontextScript"];
+const SHOWS_PICTURE = [TURN, EDIT, COMPARE, "KontextScript", "KontextPickTurn"];
+const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
+const GAP = 60;
+const PICTURE = 260; // room for a picture below what can be set
+const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, for its text and a picture
+const TITLE = 30;
+const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
+const MOST_SEED = 2 ** 50;
+
+/** @param {Page.Node} node @param {string} type */
+export const outputOf = (node, type) => (node.outputs ?? []).findIndex((one) => one.type === type);
+
+/** @param {Page.Node} node @param {string} name */
+export const inputOf = (node, name) => (node.inputs ?? []).findIndex((one) => one.name === name);
+
+/** @param {Page.Node} node @param {string} name */
+export const widgetOf = (node, name) => node.widgets?.find((one) => one.name === name);
+
+/** The number of the output that a chain comes out of, -1 if none does. @param {Page.Node} node */
+export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
+
+/** Whether a chain comes out of a node. @param {Page.Node} node */
+export const hasChain = (node) => chainOutput(node) >= 0;
+
+/** Whether more turns can go on from a node: a chain comes out of it, or it is an edit whose result the next one takes. @param {Page.Node} node */
+export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT); // which is made before it has its type
+
+/** Whether there is a seed to change. @param {Page.Node} node */
+const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
+
+/** The graph that a node lies in. @param {Page.Node} node */
+export const graphOf = (node) => node.graph ?? app.graph;
+
+/** Where an input comes from: the node and the number of its output. @param {Page.Node} node @param {string} name */
+export function originOf(node, name) {
+  const slot = inputOf(node, name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  const origin = link && /** @type {Page.Node | null} */ (graphOf(node).getNodeById(link.origin_id));
+  return link && origin ? { node: origin, slot: link.origin_slot } : null;
+}
+
+/** The wall of the subgraph that a node lies in. @typedef {Pick<Page.Subgraph, "inputNode">} Wall */
+
+/** Wire what comes into an input, also through the wall of a subgraph, into the same input of another node of its graph. @param {Page.Node} node @param {string} name @param {Page.Node} to */
+export function wireAlike(node, name, to) {
+  const slot = inputOf(node, name);
+  const link = slot < 0 ? null : node.getInputLink(slot);
+  const origin = link && originOf(node, name);
+  const into = inputOf(to, name);
+  const input = to.inputs[into];
+  if (origin) origin.node.connect(origin.slot, to, into);
+  else if (link && input) {
+    const { inputNode } = /** @type {Partial<Wall>} */ (graphOf(node));
+    inputNode?.slots[link.origin_slot]?.connect(input, to);
+  }
+}
+
+/** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
+function following(node) {
+  const [kinds, types] =
+    node.type === EDIT ? [["LATENT", "IMAGE"], [EDIT]] : [["KONTEXT_CHAIN"], MAKES_TURNS];
+  const slots = kinds.map((kind) => outputOf(node, kind)).filter((slot) => slot >= 0);
+  const found = slots.flatMap((slot) => node.getOutputNodes(slot) ?? []);
+  return /** @type {Page.Node[]} */ (found.filter((one) => types.includes(String(one.type))));
+}
+
+/** The end of the line that goes on from a node; at a fork the first way. @param {Page.Node} node */
+function lastOf(node) {
+  const seen = new Set([node]);
+  let last = node;
+  for (let [next] = following(last); next && !seen.has(next); [next] = following(last)) {
+    seen.add(next);
+    last = next;
+  }
+  return last;
+}
+
+/** Everything that a function does to the graph, as one step of undo. @param {() => void} change */
+export function asOneStep(change) {
+  app.canvas.emitBeforeChange();
+  try {
+    change();
+  } finally {
+    app.canvas.emitAfterChange();
+    app.canvas.setDirty(true, true);
+  }
+}
+
+/** The height that a node will have once it shows its picture. @param {unknown} one */
+function grownHeight(one) {
+  const node = /** @type {Page.Node} */ (one);
+  const shown = node.imgs?.length || resultOf(node, "images");
+  const waits = SHOWS_PICTURE.includes(String(node.type)) && !shown;
+  if (window.LiteGraph.vueNodesMode) return vueHeight(node) + (waits ? VUE_MORE : 0);
+  return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
+}
+
+/** The height of a Vue node, which may be more than its size says. @param {Page.Node} node */
+function vueHeight(node) {
+  const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
+  return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
+}
+
+/**
+ * The places that nodes take, or will take once they show their pictures.
+ * @param {Page.Node["graph"] & object} graph @param {unknown} [except] @returns {import("../lib/free_spot.js").Box[]}
+ */
+export const boxesOf = (graph, except) =>
+  graph.nodes
+    .filter((one) => one !== except)
+    .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]);
+
+/**
+ * A new node to the right of others, where nothing lies yet.
+ * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
+ * @returns {Page.Node | null}
+ */
+function newNode(type, behind, beside) {
+  const made = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(type));
+  if (!made) {
+    const detail = t("This pack has no node {type}: restart ComfyUI.", { type });
+    app.extensionManager.toast.add({ severity: "error", summary: type, detail });
+    return null;
+  }
+  const graph = graphOf(beside);
+  graph.add(made);
+  const [width, height] = made.computeSize();
+  const alike = beside.type === type ? beside.size : [0, 0];
+  made.setSize([Math.max(width, beside.size[0]), Math.max(height + PICTURE, alike[1] ?? 0)]);
+  const right = Math.max(...behind.map((one) => one.pos[0] + one.size[0]));
+  made.pos = freeSpot(boxesOf(graph, made), [right + GAP, beside.pos[1], made.size[0], made.size[1]]);
+  return made;
+}
+
+/** A new turn on the result of a node, with the model and settings of the turn before. @param {Page.Node} node */
+function goOnFrom(node) {
+  const [type, kind, name] =
+    node.type === EDIT ? [EDIT, "LATENT", "latent"] : [TURN, "KONTEXT_CHAIN", "chain"];
+  const turn = newNode(type, [node], node);
+  if (!turn) return;
+  const before = turnBefore(node);
+  if (before) takeOver(before, turn);
+  else wireModel(turn);
+  const last = !following(node).length;
+  node.connect(outputOf(node, kind), turn, inputOf(turn, name));
+  if (last && type === TURN) moveEnd(node, turn);
+  app.canvas.selectNode(turn);
+}
+
+/** The turn that a chain comes from, past nodes that have no settings. @param {Page.Node} node @returns {Page.Node | null} */
+function turnBefore(node) {
+  const seen = new Set();
+  for (
+    let at = /** @type {Page.Node | undefined} */ (node);
+    at && !seen.has(at);
+    at = originOf(at, "chain")?.node
+  ) {
+    if (inputOf(at, "model") >= 0) return at;
+    seen.add(at);
+  }
+  return null;
+}
+
+/** Give a turn the model and all settings of another, also those that come by a wire. @param {Page.Node} from @param {Page.Node} to */
+function takeOver(from, to) {
+  wireAlike(from, "model", to);
+  for (const widget of to.widgets ?? []) {
+    const alike = widgetOf(from, widget.name);
+    if (!alike || OF_ONE_TURN.includes(widget.name) || widget.options?.serialize === false) continue;
+    widget.value = alike.value;
+    wireAlike(from, widget.name, to);
+  }
+}
+
+/** Wire a turn to a model of its graph, if there is one. @param {Page.Node} turn */
+function wireModel(turn) {
+  const nodes = /** @type {Page.Node[]} */ (graphOf(turn).nodes);
+  const model = nodes.find((one) => outputOf(one, "KONTEXT_MODEL") >= 0);
+  model?.connect(outputOf(model, "KONTEXT_MODEL"), turn, inputOf(turn, "model"));
+}
+
+/** What shows or saves all of a line goes to its new end. @param {Page.Node} from @param {Page.Node} to */
+function moveEnd(from, to) {
+  const slot = chainOutput(from);
+  for (const one of /** @type {Page.Node[]} */ (from.getOutputNodes(slot) ?? [])) {
+    if (!atTheEnd(one)) continue;
+    (one.inputs ?? []).forEach((_, input) => {
+      const link = one.getInputLink(input);
+      if (link && String(link.origin_id) === String(from.id) && link.origin_slot === slot)
+        to.connect(chainOutput(to), one, input);
+    });
+  }
+}
+
+/** Whether a node is for all of a line, or leads only to such. @param {Page.Node} node @param {Set<Page.Node>} [seen] @returns {boolean} */
+function atTheEnd(node, seen = new Set()) {
+  if (AT_THE_END.includes(String(node.type))) return true;
+  if (node.type !== "Reroute" || seen.has(node)) return false;
+  seen.add(node);
+  const next = /** @type {Page.Node[]} */ (node.getOutputNodes(0) ?? []);
+  return next.length > 0 && next.every((one) => atTheEnd(one, seen));
+}
+
+/** Another seed, where a run takes it from. @param {Page.Node} node @param {Place | null} [place] one of several that show it */
+function reroll(node, place = placeOf(node)) {
+  const seed = place && settingOf(place, "seed");
+  if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
+  else {
+    const detail = t("The seed comes by a wire: change it where the wire begins.");
+    app.extensionManager.toast.add({ severity: "info", summary: t("Re-roll"), detail, life: 4000 });
+  }
+}
+
+/** Whether one node's chain has gone through another. @param {Page.Node} node @param {Page.Node} earlier */
+function comesFrom(node, earlier) {
+  const seen = new Set();
+  for (
+    let at = originOf(node, "chain")?.node;
+    at && !seen.has(at);
+    at = originOf(at, "chain")?.node ?? undefined
+  ) {
+    if (at === earlier) return true;
+    seen.add(at);
+  }
+  return false;
+}
+
+/**
+ * A Kontext Compare behind two nodes; of one, behind it and the node that its chain comes from, or else between the
+ * start of its chain and the end.
+ * @param {Page.Node[]} nodes
+ */
+function compare(nodes) {
+  let [first, second] = nodes;
+  if (!first) return;
+  if (second) {
+    if (comesFrom(first, second)) [first, second] = [second, first];
+  } else {
+    const parent = originOf(first, "chain")?.node;
+    if (parent && hasChain(parent)) [first, second] = [parent, first];
+  }
+  const made = newNode(COMPARE, second ? [first, second] : [first], second ?? first);
+  if (!made) return;
+  first.connect(chainOutput(first), made, inputOf(made, "chain"));
+  const turn = widgetOf(made, "turn");
+  if (second) {
+    second.connect(chainOutput(second), made, inputOf(made, "other"));
+    if (turn) turn.value = -1; // the last turn of each
+  }
+  app.canvas.selectNode(made);
+}
+
+/**
+ * @typedef {object} Action What there is to do with nodes.
+ * @property {string} id of its command
+ * @property {string} label
+ * @property {string} key with Alt
+ * @property {string} icon
+ * @property {string} need what to select first
+ * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it cannot be
+ * @property {(nodes: Page.Node[], place?: Place) => void} run of a single one also its place, where that is known
+ */
+
+const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
+
+/** @param {(node: Page.Node) => boolean} fits @returns {(nodes: Page.Node[]) => Page.Node[]} */
+const firstThat = (fits) => (nodes) => nodes.filter(fits).slice(0, 1);
+
+/** @type {Action[]} */
+export const ACTIONS = [
+  {
+    id: "Kontext.AddTurn",
+    label: "Add turn",
+    key: "t",
+    icon: "pi-plus",
+    need: NEED,
+    fitting: firstThat(isTurn),
+    run: ([node]) => node && goOnFrom(lastOf(node)),
+  },
+  {
+    id: "Kontext.Branch",
+    label: "Branch here",
+    key: "b",
+    icon: "pi-sitemap",
+    need: NEED,
+    fitting: firstThat(isTurn),
+    run: ([node]) => node && goOnFrom(node),
+  },
+  {
+    id: "Kontext.Reroll",
+    label: "Re-roll",
+    key: "r",
+    icon: "pi-refresh",
+    need: "Select a Kontext node with a seed first.",
+    fitting: firstThat(hasSeed),
+    run: ([node], place) => node && reroll(node, place),
+  },
+  {
+    id: "Kontext.Compare",
+    label: "Compare",
+    key: "k", // Alt+C folds nodes up
+    icon: "pi-arrows-h",
+    need: "Select one or two Kontext nodes first that hand on a chain.",
+    fitting(nodes) {
+      const found = nodes.filter(hasChain);
+      return found.length > 2 ? [] : found;
+    },
+    run: compare,
+  },
+];
+
+/** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
+export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
+
+/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @param {Place} [place] of a single one @returns {boolean} whether it was done */
+export function runOn(action, nodes, place) {
+  const found = action.fitting(nodes);
+  if (found.length) asOneStep(() => action.run(found, place));
+  else
+    app.extensionManager.toast.add({
+      severity: "info",
+      summary: t(action.label),
+      detail: t(action.need),
+      life: 4000,
+    });
+  return found.length > 0;
+}
+
+/** The nodes that are selected on the canvas. */
+export const selected = () =>
+  /** @type {Page.Node[]} */ ([...app.canvas.selectedItems].filter((item) => "inputs" in item));
