@@ -2,8 +2,22 @@
 /** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
 
 import { app } from "../../../../scripts/app.js";
+import { boxesOf, PICTURE } from "../lib/boxes.js";
 import { freeSpot } from "../lib/free_spot.js";
-import { resultOf } from "../lib/node_picture.js";
+import {
+  asOneStep,
+  createNode,
+  graphOf,
+  inputOf,
+  isOurs,
+  isReroute,
+  nodesBehind,
+  nodesOf,
+  originOf,
+  outputOf,
+  widgetOf,
+  wireAlike,
+} from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
 
@@ -13,23 +27,10 @@ const TURN = "KontextTurn";
 const EDIT = "KontextEdit";
 const COMPARE = "KontextCompare";
 const MAKES_TURNS = [TURN, "KontextScript"];
-const SHOWS_PICTURE = [TURN, EDIT, COMPARE, "KontextScript", "KontextPickTurn"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
-const PICTURE = 260; // room for a picture below what can be set
-const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, for its text and a picture
-const TITLE = 30;
 const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
 const MOST_SEED = 2 ** 50;
-
-/** @param {Page.Node} node @param {string} type */
-export const outputOf = (node, type) => (node.outputs ?? []).findIndex((one) => one.type === type);
-
-/** @param {Page.Node} node @param {string} name */
-export const inputOf = (node, name) => (node.inputs ?? []).findIndex((one) => one.name === name);
-
-/** @param {Page.Node} node @param {string} name */
-export const widgetOf = (node, name) => node.widgets?.find((one) => one.name === name);
 
 /** The number of the output that a chain comes out of, -1 if none does. @param {Page.Node} node */
 export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
@@ -41,42 +42,15 @@ export const hasChain = (node) => chainOutput(node) >= 0;
 export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT); // which is made before it has its type
 
 /** Whether there is a seed to change. @param {Page.Node} node */
-const hasSeed = (node) => String(node.comfyClass).startsWith("Kontext") && !!widgetOf(node, "seed");
-
-/** The graph that a node lies in. @param {Page.Node} node */
-export const graphOf = (node) => node.graph ?? app.graph;
-
-/** Where an input comes from: the node and the number of its output. @param {Page.Node} node @param {string} name */
-export function originOf(node, name) {
-  const slot = inputOf(node, name);
-  const link = slot < 0 ? null : node.getInputLink(slot);
-  const origin = link && /** @type {Page.Node | null} */ (graphOf(node).getNodeById(link.origin_id));
-  return link && origin ? { node: origin, slot: link.origin_slot } : null;
-}
-
-/** The wall of the subgraph that a node lies in. @typedef {Pick<Page.Subgraph, "inputNode">} Wall */
-
-/** Wire what comes into an input, also through the wall of a subgraph, into the same input of another node of its graph. @param {Page.Node} node @param {string} name @param {Page.Node} to */
-export function wireAlike(node, name, to) {
-  const slot = inputOf(node, name);
-  const link = slot < 0 ? null : node.getInputLink(slot);
-  const origin = link && originOf(node, name);
-  const into = inputOf(to, name);
-  const input = to.inputs[into];
-  if (origin) origin.node.connect(origin.slot, to, into);
-  else if (link && input) {
-    const { inputNode } = /** @type {Partial<Wall>} */ (graphOf(node));
-    inputNode?.slots[link.origin_slot]?.connect(input, to);
-  }
-}
+const hasSeed = (node) => isOurs(node) && !!widgetOf(node, "seed");
 
 /** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
 function following(node) {
   const [kinds, types] =
     node.type === EDIT ? [["LATENT", "IMAGE"], [EDIT]] : [["KONTEXT_CHAIN"], MAKES_TURNS];
   const slots = kinds.map((kind) => outputOf(node, kind)).filter((slot) => slot >= 0);
-  const found = slots.flatMap((slot) => node.getOutputNodes(slot) ?? []);
-  return /** @type {Page.Node[]} */ (found.filter((one) => types.includes(String(one.type))));
+  const found = slots.flatMap((slot) => nodesBehind(node, slot));
+  return found.filter((one) => types.includes(String(one.type)));
 }
 
 /** The end of the line that goes on from a node; at a fork the first way. @param {Page.Node} node */
@@ -90,48 +64,13 @@ function lastOf(node) {
   return last;
 }
 
-/** Everything that a function does to the graph, as one step of undo. @param {() => void} change */
-export function asOneStep(change) {
-  app.canvas.emitBeforeChange();
-  try {
-    change();
-  } finally {
-    app.canvas.emitAfterChange();
-    app.canvas.setDirty(true, true);
-  }
-}
-
-/** The height that a node will have once it shows its picture. @param {unknown} one */
-function grownHeight(one) {
-  const node = /** @type {Page.Node} */ (one);
-  const shown = node.imgs?.length || resultOf(node, "images");
-  const waits = SHOWS_PICTURE.includes(String(node.type)) && !shown;
-  if (window.LiteGraph.vueNodesMode) return vueHeight(node) + (waits ? VUE_MORE : 0);
-  return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
-}
-
-/** The height of a Vue node, which may be more than its size says. @param {Page.Node} node */
-function vueHeight(node) {
-  const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
-  return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
-}
-
-/**
- * The places that nodes take, or will take once they show their pictures.
- * @param {Page.Node["graph"] & object} graph @param {unknown} [except] @returns {import("../lib/free_spot.js").Box[]}
- */
-export const boxesOf = (graph, except) =>
-  graph.nodes
-    .filter((one) => one !== except)
-    .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]);
-
 /**
  * A new node to the right of others, where nothing lies yet.
  * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
  * @returns {Page.Node | null}
  */
 function newNode(type, behind, beside) {
-  const made = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(type));
+  const made = createNode(type);
   if (!made) {
     const detail = t("This pack has no node {type}: restart ComfyUI.", { type });
     app.extensionManager.toast.add({ severity: "error", summary: type, detail });
@@ -189,15 +128,14 @@ function takeOver(from, to) {
 
 /** Wire a turn to a model of its graph, if there is one. @param {Page.Node} turn */
 function wireModel(turn) {
-  const nodes = /** @type {Page.Node[]} */ (graphOf(turn).nodes);
-  const model = nodes.find((one) => outputOf(one, "KONTEXT_MODEL") >= 0);
+  const model = nodesOf(graphOf(turn)).find((one) => outputOf(one, "KONTEXT_MODEL") >= 0);
   model?.connect(outputOf(model, "KONTEXT_MODEL"), turn, inputOf(turn, "model"));
 }
 
 /** What shows or saves all of a line goes to its new end. @param {Page.Node} from @param {Page.Node} to */
 function moveEnd(from, to) {
   const slot = chainOutput(from);
-  for (const one of /** @type {Page.Node[]} */ (from.getOutputNodes(slot) ?? [])) {
+  for (const one of nodesBehind(from, slot)) {
     if (!atTheEnd(one)) continue;
     (one.inputs ?? []).forEach((_, input) => {
       const link = one.getInputLink(input);
@@ -210,9 +148,9 @@ function moveEnd(from, to) {
 /** Whether a node is for all of a line, or leads only to such. @param {Page.Node} node @param {Set<Page.Node>} [seen] @returns {boolean} */
 function atTheEnd(node, seen = new Set()) {
   if (AT_THE_END.includes(String(node.type))) return true;
-  if (node.type !== "Reroute" || seen.has(node)) return false;
+  if (!isReroute(node) || seen.has(node)) return false;
   seen.add(node);
-  const next = /** @type {Page.Node[]} */ (node.getOutputNodes(0) ?? []);
+  const next = nodesBehind(node, 0);
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
@@ -340,7 +278,3 @@ export function runOn(action, nodes, place) {
     });
   return found.length > 0;
 }
-
-/** The nodes that are selected on the canvas. */
-export const selected = () =>
-  /** @type {Page.Node[]} */ ([...app.canvas.selectedItems].filter((item) => "inputs" in item));

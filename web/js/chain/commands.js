@@ -2,8 +2,9 @@
 /** Turns by menu and keyboard: one more behind the selected one, a branch, another seed, a comparison. */
 
 import { app } from "../../../../scripts/app.js";
+import { selected } from "../lib/graph.js";
 import { loadWords, t } from "../lib/translate.js";
-import { ACTIONS, makesTurn, runOn, selected } from "./actions.js";
+import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeNew } from "./tab.js";
 
 app.registerExtension({

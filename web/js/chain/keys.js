@@ -1,7 +1,8 @@
 // @ts-check
 /** The chain panel's mouse and keyboard. Letters that are typed there are words of a turn, and none of ComfyUI's shortcuts. */
 
-import { ACTIONS, makesTurn, selected } from "./actions.js";
+import { selected } from "../lib/graph.js";
+import { ACTIONS, makesTurn } from "./actions.js";
 import { isEditable } from "./read_graph.js";
 import { keyLeadsTo } from "./tree.js";
 

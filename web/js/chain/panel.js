@@ -2,10 +2,11 @@
 /** The chain panel: the turns of the graph as a tree, and the chosen one before and after. */
 
 import { app } from "../../../../scripts/app.js";
+import { asOneStep, selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
 import { shownRun } from "../run/watch.js";
-import { ACTIONS, asOneStep, runOn, selected } from "./actions.js";
+import { ACTIONS, runOn } from "./actions.js";
 import { beforeAfter } from "./before_after.js";
 import { listenToPanel } from "./keys.js";
 import { isEditable, jumpTo, openGraphOf, readTurns } from "./read_graph.js";

@@ -2,12 +2,14 @@
 /** What the workflow says about its turns, also those inside subgraphs. */
 
 import { app } from "../../../../scripts/app.js";
-import { addressOf, pictureOf } from "../lib/node_picture.js";
+import { inputOf, isWired, widgetOf } from "../lib/graph.js";
+import { pictureOf } from "../lib/node_picture.js";
 import { feedOf } from "../lib/passing.js";
+import { addressOf } from "../lib/results.js";
 import { beginOf, everyPlace, idOf, isOff, settingOf } from "../lib/wires.js";
 import { Signatures } from "../run/signature.js";
 import { shownRun } from "../run/watch.js";
-import { inputOf, isTurn, widgetOf } from "./actions.js";
+import { isTurn } from "./actions.js";
 import { linesOf } from "./tree.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
@@ -60,12 +62,6 @@ function lastPicture(place) {
 
 /** @param {Page.Node} node @param {string} name */
 const textOf = (node, name) => String(widgetOf(node, name)?.value ?? "");
-
-/** Whether a widget's value comes by a wire. @param {Page.Node} node @param {string} name */
-export function isWired(node, name) {
-  const slot = inputOf(node, name);
-  return slot >= 0 && node.isInputConnected(slot);
-}
 
 /** Whether a node has an instruction of its own. @param {Page.Node} node */
 export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));

@@ -2,19 +2,20 @@
 /** The first turn of a graph: with a model and a picture, those that are there or new ones, as one step of undo. */
 
 import { app } from "../../../../scripts/app.js";
+import { boxesOf } from "../lib/boxes.js";
 import { freeSpot } from "../lib/free_spot.js";
-import { asOneStep, boxesOf, inputOf, outputOf, selected, widgetOf } from "./actions.js";
+import { asOneStep, createNode, inputOf, nodesOf, outputOf, selected, widgetOf } from "../lib/graph.js";
 
 const COLUMN = 440;
 /** Below what can be set, for text or a picture. @type {Record<string, number>} */
 const ROOM = { KontextLoadModel: 90, KontextTurn: 260 };
 const PICTURE = 200;
 
-/** @typedef {typeof app.canvas.graph & object} Graph */
+/** @typedef {import("../lib/graph.js").Graph} Graph */
 
 /** A new node whose top left corner is near a place. @param {Graph} graph @param {string} type @param {number} x @param {number} y */
 function added(graph, type, x, y) {
-  const node = /** @type {Page.Node} */ (window.LiteGraph.createNode(type));
+  const node = /** @type {Page.Node} */ (createNode(type));
   graph.add(node);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(width, COLUMN - 80), height + (ROOM[type] ?? PICTURE)]);
@@ -36,7 +37,7 @@ export function startChain(left) {
     const box = canvas.getBoundingClientRect();
     const middle = (Math.max(left, box.left) + box.right) / 2 - box.left;
     const [x, y] = [middle / ds.scale - ds.offset[0] - COLUMN, box.height / 6 / ds.scale - ds.offset[1]];
-    const there = /** @type {Page.Node[]} */ (graph.nodes);
+    const there = nodesOf(graph);
     const model = thatGives(there, "KONTEXT_MODEL") ?? added(graph, "KontextLoadModel", x, y);
     const tiny = String(widgetOf(model, "model")?.value).startsWith("tiny"); // it knows pictures of its own alone
     const kind = tiny ? "KontextExample" : "LoadImage";

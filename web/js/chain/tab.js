@@ -2,6 +2,7 @@
 /** The chain panel's sidebar tab: when it is drawn, what it listens to, its settings. */
 
 import { app } from "../../../../scripts/app.js";
+import { isOurs } from "../lib/graph.js";
 import { loadWords, t } from "../lib/translate.js";
 import { onLoaded } from "../lib/workflow.js";
 import { onRun } from "../run/watch.js";
@@ -146,7 +147,7 @@ app.registerExtension({
   },
   /** @param {Page.Node} node */
   nodeCreated(node) {
-    if (!String(node.comfyClass).startsWith("Kontext")) return;
+    if (!isOurs(node)) return;
     for (const name of ["onAdded", "onRemoved", "onConnectionsChange", "onWidgetChanged"])
       after(node, name, () => redraw());
     if (!isTurn(node)) return;

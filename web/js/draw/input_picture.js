@@ -1,8 +1,9 @@
 // @ts-check
 /** Which picture comes into an input, as far as the page knows it. */
 
-import { askFor, pictureOf } from "../lib/node_picture.js";
+import { pictureOf } from "../lib/node_picture.js";
 import { sourceOf } from "../lib/passing.js";
+import { askFor } from "../lib/results.js";
 
 /**
  * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no

@@ -2,19 +2,20 @@
 /** "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue. */
 
 import { app } from "../../../../scripts/app.js";
+import { boxesOf } from "../lib/boxes.js";
+import { freeSpot } from "../lib/free_spot.js";
 import {
   asOneStep,
-  boxesOf,
+  createNode,
   graphOf,
   inputOf,
+  isWired,
   originOf,
   selected,
   widgetOf,
   wireAlike,
-} from "../chain/actions.js";
-import { isWired } from "../chain/read_graph.js";
-import { freeSpot } from "../lib/free_spot.js";
-import { resultOf } from "../lib/node_picture.js";
+} from "../lib/graph.js";
+import { resultOf } from "../lib/results.js";
 import { t } from "../lib/translate.js";
 import { finder } from "../lib/workflow.js";
 import { readMarks, writeMarks } from "../marks/format.js";
@@ -117,7 +118,7 @@ function store(text, holder) {
 
 /** A new cue between a node and its picture. @param {Page.Node} node @returns {Page.Node | null} */
 function inserted(node) {
-  const cue = /** @type {Page.Node | null} */ (window.LiteGraph.createNode(CUE));
+  const cue = createNode(CUE);
   if (!cue) return null;
   const graph = graphOf(node);
   cue.setSize(cue.computeSize());

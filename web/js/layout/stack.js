@@ -1,9 +1,10 @@
 // @ts-check
 /** What the graph says of a stack of references: the question whose answer is the layout picture. */
 
-import { widgetOf } from "../chain/actions.js";
-import { askFor, pictureOf } from "../lib/node_picture.js";
+import { isReroute, nodesBehind, widgetOf } from "../lib/graph.js";
+import { pictureOf } from "../lib/node_picture.js";
 import { originInto, sourceOf } from "../lib/passing.js";
+import { askFor } from "../lib/results.js";
 import { idOf } from "../lib/wires.js";
 import { Signatures } from "../run/signature.js";
 import { shownRun } from "../run/watch.js";
@@ -190,12 +191,10 @@ function stackInto(node, changed, seen = new Set()) {
 function takers(node, seen = new Set()) {
   if (seen.has(node)) return [];
   seen.add(node);
-  const slot = (node.outputs ?? []).findIndex(
-    (one) => one.type === "KONTEXT_REFERENCES" || node.type === "Reroute",
-  );
-  const next = /** @type {Page.Node[]} */ ((slot < 0 ? null : node.getOutputNodes(slot)) ?? []);
+  const slot = (node.outputs ?? []).findIndex((one) => one.type === "KONTEXT_REFERENCES" || isReroute(node));
+  const next = slot < 0 ? [] : nodesBehind(node, slot);
   const found = next.flatMap((one) =>
-    STACKS.includes(String(one.type)) || one.type === "Reroute" ? takers(one, seen) : [one],
+    STACKS.includes(String(one.type)) || isReroute(one) ? takers(one, seen) : [one],
   );
   return [...new Set(found)];
 }

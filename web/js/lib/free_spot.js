@@ -3,7 +3,8 @@
 
 /** @typedef {[number, number, number, number]} Box */
 
-const TITLE = 30;
+/** The height of a node's title, which lies above its box. */
+export const TITLE = 30;
 const STEP = 40;
 
 /** Whether two boxes with their titles touch. @param {Box} a @param {Box} b @param {number} gap */

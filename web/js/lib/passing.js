@@ -4,7 +4,7 @@
  * chain before it, or with the picture where no turn comes before. ComfyUI itself passes on what has the same type alone.
  */
 
-import { inputOf, outputOf } from "../chain/actions.js";
+import { inputOf, isWired, MUTED, outputOf } from "./graph.js";
 import { beginOf, everyPlace, idOf, isOff, placeOf } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
@@ -12,7 +12,6 @@ import { beginOf, everyPlace, idOf, isOff, placeOf } from "./wires.js";
 /** @typedef {{ origin: Origin | null, passed: Place[] }} Feed What feeds an input, and the turns that were passed over on the way. */
 /** @typedef {Record<string, { class_type: string, inputs: Record<string, unknown> }>} Prompt */
 
-const MUTED = 2;
 const CHAIN = "KONTEXT_CHAIN";
 /** Nodes that hand on a picture changed, in the order of the inputs that have it. */
 const PASSED = ["KontextTurn", "KontextScript", "KontextEdit", "KontextPickTurn", "KontextVisualCue"];
@@ -39,9 +38,8 @@ export function feedOf(place, slot, seen = new Set()) {
 
 /** What feeds an input of a node in a run. @param {Page.Node} node @param {string} name @returns {Origin | null} */
 export function originInto(node, name) {
-  const slot = inputOf(node, name);
-  const place = slot >= 0 && node.isInputConnected(slot) ? placeOf(node) : null;
-  return place && feedOf(place, slot).origin;
+  const place = isWired(node, name) ? placeOf(node) : null;
+  return place && feedOf(place, inputOf(node, name)).origin;
 }
 
 /** The node that feeds an input in a run. @param {Page.Node} node @param {string} name */

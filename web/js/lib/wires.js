@@ -1,8 +1,21 @@
 // @ts-check
 /** Where wires begin, past nodes that only lead them round and through the walls of subgraphs. */
 
-import { app } from "../../../../scripts/app.js";
-import { graphOf, inputOf, widgetOf } from "../chain/actions.js";
+import {
+  BYPASSED,
+  fromWall,
+  graphOf,
+  inputOf,
+  insideOf,
+  isReroute,
+  MUTED,
+  nodeIn,
+  nodesOf,
+  rootGraph,
+  widgetOf,
+} from "./graph.js";
+
+/** @typedef {import("./graph.js").Graph} Graph */
 
 /**
  * @typedef {object} Place A node, and the node that shows the subgraph it lies in.
@@ -15,12 +28,8 @@ import { graphOf, inputOf, widgetOf } from "../chain/actions.js";
  * @property {number} slot of its outputs
  * @property {number} wire number of the last piece, into the input
  */
-/** @typedef {Page.App["graph"] & Partial<Pick<Page.Subgraph, "inputNode" | "outputNode">>} Graph */
 
-/** The graph of the whole workflow. @returns {Graph} */
-export const rootGraph = () => app.graph.rootGraph ?? app.graph;
-
-const OFF = [2, 4]; // muted, bypassed
+const OFF = [MUTED, BYPASSED];
 
 /** Whether a node is muted or bypassed, or one that it lies in. @param {Place | null} place @returns {boolean} */
 export const isOff = (place) => place !== null && (OFF.includes(place.node.mode) || isOff(place.host));
@@ -28,14 +37,11 @@ export const isOff = (place) => place !== null && (OFF.includes(place.node.mode)
 /** What the server calls the node of a place: those around it come first. @param {Place} place @returns {string} */
 export const idOf = ({ node, host }) => (host ? `${idOf(host)}:${node.id}` : String(node.id));
 
-/** What is inside a node, if it is a subgraph. @param {Page.Node} node @returns {Page.Subgraph | null} */
-const insideOf = (node) => (node.isSubgraphNode?.() ? node.subgraph : null);
-
 /** Every node of the workflow, also inside subgraphs; of nodes that are subgraphs what is inside. @param {Graph} [graph] @param {Place | null} [host] @returns {Generator<Place>} */
 export function* everyPlace(graph = rootGraph(), host = null) {
-  for (const one of graph.nodes) {
-    const place = { node: /** @type {Page.Node} */ (one), host };
-    const inside = insideOf(place.node);
+  for (const node of nodesOf(graph)) {
+    const place = { node, host };
+    const inside = insideOf(node);
     if (inside) yield* everyPlace(/** @type {Graph} */ (inside), place);
     else yield place;
   }
@@ -49,9 +55,9 @@ export function beginOf(place, slot, seen = new Set()) {
   const key = `${idOf(place)} ${slot}`;
   const wire = seen.has(key) ? null : wireInto(place.node, slot);
   if (wire == null) return null;
-  const graph = /** @type {Graph} */ (graphOf(place.node));
+  const graph = graphOf(place.node);
   const link = graph.getLink(wire);
-  const found = link && originOf(link, graph, place.host, seen.add(key));
+  const found = link && linkOrigin(link, graph, place.host, seen.add(key));
   return found ? { ...found, wire: Number(wire) } : null;
 }
 
@@ -59,9 +65,9 @@ export function beginOf(place, slot, seen = new Set()) {
 export function wallWidget(place, slot) {
   const { host, node } = place;
   const wire = wireInto(node, slot);
-  const graph = /** @type {Graph} */ (graphOf(node));
+  const graph = graphOf(node);
   const link = wire == null || !host ? null : graph.getLink(wire);
-  if (!link || !host || String(link.origin_id) !== String(graph.inputNode?.id)) return undefined;
+  if (!link || !host || !fromWall(link, graph)) return undefined;
   const input = host.node.inputs[link.origin_slot];
   if (input && host.node.isInputConnected(link.origin_slot)) return wallWidget(host, link.origin_slot);
   const names = [input?.widget?.name, input?.name];
@@ -71,8 +77,7 @@ export function wallWidget(place, slot) {
 /** The widget that a run takes a setting of a node from: its own, or the one that the subgraph around it shows; undefined where another node hands it in. @param {Place} place @param {string} name */
 export function settingOf(place, name) {
   const slot = inputOf(place.node, name);
-  const wired = place.node.inputs?.[slot]?.link != null;
-  return wired ? wallWidget(place, slot) : widgetOf(place.node, name);
+  return wireInto(place.node, slot) != null ? wallWidget(place, slot) : widgetOf(place.node, name);
 }
 
 /** Where a node lies; of several nodes that show its subgraph the first. @param {Page.Node} node @returns {Place | null} */
@@ -83,17 +88,17 @@ export function placeOf(node) {
 }
 
 /** @param {{ origin_id: unknown, origin_slot: number }} link @param {Graph} graph @param {Place | null} host @param {Set<string>} seen @returns {Origin | null} */
-function originOf({ origin_id, origin_slot }, graph, host, seen) {
-  if (host && String(origin_id) === String(graph.inputNode?.id)) return beginOf(host, origin_slot, seen);
-  const node = /** @type {Page.Node | null} */ (graph.getNodeById(/** @type {number} */ (origin_id)));
+function linkOrigin({ origin_id, origin_slot }, graph, host, seen) {
+  if (host && fromWall({ origin_id }, graph)) return beginOf(host, origin_slot, seen);
+  const node = nodeIn(graph, origin_id);
   if (!node) return null;
   const place = { node, host };
   const inside = insideOf(node);
   if (inside) {
     const link = inside.outputNode.slots[origin_slot]?.getLinks()[0];
-    return link ? originOf(link, /** @type {Graph} */ (inside), place, seen) : null;
+    return link ? linkOrigin(link, /** @type {Graph} */ (inside), place, seen) : null;
   }
-  if (node.type === "Reroute") return beginOf(place, 0, seen);
+  if (isReroute(node)) return beginOf(place, 0, seen);
   return beyond(place, origin_slot, graph) ?? { place, slot: origin_slot, wire: -1 };
 }
 
@@ -107,6 +112,6 @@ function beyond({ node, host }, slot, graph) {
   const source = virtual.resolveVirtualOutput?.(slot);
   if (source) return { place: { node: source.node, host }, slot: source.slot, wire: -1 };
   const link = node.getInputLink(slot);
-  const origin = link && /** @type {Page.Node | null} */ (graph.getNodeById(link.origin_id));
+  const origin = link && nodeIn(graph, link.origin_id);
   return origin && link ? { place: { node: origin, host }, slot: link.origin_slot, wire: -1 } : null;
 }

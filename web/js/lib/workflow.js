@@ -2,7 +2,7 @@
 /** Which workflow the page shows, and when it shows another. */
 
 import { app } from "../../../../scripts/app.js";
-import { rootGraph } from "./wires.js";
+import { nodeIn, rootGraph } from "./graph.js";
 
 /** The workflow that is shown, as a key for what is remembered of it; it stays the same through undo, renaming and other tabs. @returns {object} */
 export function shownWorkflow() {
@@ -46,7 +46,7 @@ export function finder(node) {
   return () => {
     if (shownWorkflow() !== workflow) return null;
     const where = inside === null ? rootGraph() : rootGraph().subgraphs.get(inside);
-    const found = /** @type {Page.Node | null | undefined} */ (where?.getNodeById(id));
+    const found = where && nodeIn(where, id);
     return found?.type === type ? found : null;
   };
 }

@@ -2,7 +2,8 @@
 /** What is seen of a node while it is made ends with its run, also when that is cancelled: then the node shows its last result again. ComfyUI's page keeps both. */
 
 import { app } from "../../../../scripts/app.js";
-import { resultsKey } from "../lib/node_picture.js";
+import { isOurs, widgetOf } from "../lib/graph.js";
+import { PICTURE_WIDGET, resultsKey, resultsOf } from "../lib/results.js";
 import { everyPlace, idOf } from "../lib/wires.js";
 import { onLoaded } from "../lib/workflow.js";
 import { isForeignJob, onRun, shownRun } from "../run/watch.js";
@@ -10,7 +11,6 @@ import { isForeignJob, onRun, shownRun } from "../run/watch.js";
 /** @typedef {{ nodePreviewImages: Record<string, string[]>, revokePreviewsByLocatorId?(key: string): void }} Store */
 /** @typedef {Page.Node & { preview?: unknown, images?: unknown, imageIndex?: number | null }} Shown With what the page has shown of it last. */
 
-const PICTURE = "$$canvas-image-preview"; // the page's widget for a node's picture
 const ENDS = ["execution_success", "execution_interrupted", "execution_error", "ended"];
 
 /** What the page draws nodes from; older pages know the previews in `app` alone. @returns {Store | undefined} */
@@ -37,14 +37,12 @@ function tidy(node) {
   if (app.nodePreviewImages[key] || !node.imgs?.[0]?.src.startsWith("blob:")) return;
   node.preview = undefined;
   node.images = undefined; // the page looks for the result, and puts it in the place of the preview
-  if (app.nodeOutputs[key]?.images?.length) return;
+  if (resultsOf(node)?.images?.length) return;
   node.imgs = undefined;
   node.imageIndex = null;
-  const widget = node.widgets?.find((one) => one.name === PICTURE);
+  const widget = widgetOf(node, PICTURE_WIDGET);
   if (widget) node.removeWidget(widget);
 }
-
-const isOurs = (/** @type {Page.Node | undefined} */ node) => !!node?.comfyClass?.startsWith("Kontext");
 
 /** @param {string} id as the server names a node @returns {Page.Node | undefined} */
 function nodeOf(id) {

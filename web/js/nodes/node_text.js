@@ -3,7 +3,8 @@
 
 import { app } from "../../../../scripts/app.js";
 import { ComfyWidgets } from "../../../../scripts/widgets.js";
-import { resultsKey } from "../lib/node_picture.js";
+import { isOurs, widgetOf } from "../lib/graph.js";
+import { PICTURE_WIDGET, resultsOf } from "../lib/results.js";
 import { t } from "../lib/translate.js";
 import { everyPlace, idOf, isOff } from "../lib/wires.js";
 import { onLoaded } from "../lib/workflow.js";
@@ -11,7 +12,6 @@ import { Signatures } from "../run/signature.js";
 import { isForeign, onRun, shownRun } from "../run/watch.js";
 
 const NAME = "kontext_text";
-const PICTURE = "$$canvas-image-preview"; // the page's widget for a node's picture
 const LOOK_MS = 100;
 const PATIENCE = 100; // looks
 
@@ -21,8 +21,7 @@ export function textOf(output) {
 }
 
 /** @param {Page.Node} node @returns {Page.TextWidget | undefined} */
-const infoOf = (node) =>
-  /** @type {Page.TextWidget | undefined} */ (node.widgets?.find((one) => one.name === NAME));
+const infoOf = (node) => /** @type {Page.TextWidget | undefined} */ (widgetOf(node, NAME));
 
 /** @param {Page.Node} node @param {string} text @param {boolean} [failed] */
 function show(node, text, failed = false) {
@@ -46,7 +45,7 @@ function added(node) {
     area.style.opacity = "0.7";
   }
   const widgets = node.widgets ?? [];
-  const picture = widgets.findIndex((one) => one.name === PICTURE);
+  const picture = widgets.findIndex((one) => one.name === PICTURE_WIDGET);
   if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1)); // the same order in all nodes
   const wanted = node.computeSize();
   if (wanted[0] > node.size[0] || wanted[1] > node.size[1])
@@ -59,12 +58,9 @@ function added(node) {
  * is asked for here, or the picture would hang out of the node until then. @param {Page.Node} node @param {number} [looks]
  */
 function giveRoom(node, looks = PATIENCE) {
-  if (node.widgets?.some((one) => one.name === PICTURE)) app.graph.setDirtyCanvas(true, true);
+  if (widgetOf(node, PICTURE_WIDGET)) app.graph.setDirtyCanvas(true, true);
   else if (looks && node.graph) setTimeout(() => giveRoom(node, looks - 1), LOOK_MS);
 }
-
-/** @param {Page.Node} node */
-const isOurs = (node) => String(node.comfyClass).startsWith("Kontext");
 
 /** Let every node say what is true of it now: after a graph was loaded, or a run has begun, failed or ended. */
 function refresh() {
@@ -81,7 +77,7 @@ function refresh() {
         t("This turn is off, and what comes before it is nothing that all nodes behind it can take."),
       );
     else if (state?.kind === "failed" && state.why) show(node, t("Failed: {why}", { why: state.why }), true);
-    else show(node, textOf(/** @type {Page.Output | undefined} */ (app.nodeOutputs[resultsKey(node)])));
+    else show(node, textOf(resultsOf(node)));
   }
 }
 

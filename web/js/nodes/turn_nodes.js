@@ -2,9 +2,9 @@
 /** Nodes of this pack as they come and go: seeds stay as they are until someone changes them, and a chain closes where a turn is removed. */
 
 import { app } from "../../../../scripts/app.js";
-import { inputOf, outputOf, widgetOf } from "../chain/actions.js";
-import { resultsKey } from "../lib/node_picture.js";
-import { everyPlace, idOf, rootGraph } from "../lib/wires.js";
+import { fromWall, inputOf, isOurs, isWired, nodeIn, outputOf, rootGraph, widgetOf } from "../lib/graph.js";
+import { resultsKey, resultsOf, setResults } from "../lib/results.js";
+import { everyPlace, idOf } from "../lib/wires.js";
 import { shownRun } from "../run/watch.js";
 
 const INPUT = 1; // of LiteGraph's sides of a node
@@ -17,7 +17,7 @@ const CLOSES = {
 };
 
 /** @typedef {{ origin_id: unknown, origin_slot: number, target_id: unknown, target_slot: number }} Link */
-/** @typedef {import("../lib/wires.js").Graph} Graph */
+/** @typedef {import("../lib/graph.js").Graph} Graph */
 
 /** A subgraph is being made of nodes: they are not removed, but move into it. */
 let moving = false;
@@ -31,8 +31,7 @@ function keepSeed(node) {
 /** The number of a node may have been another's, whose results are none of its own. @param {Page.Node} node */
 function beginNew(node) {
   for (const place of everyPlace()) if (place.node === node) shownRun().forget(idOf(place));
-  const { [resultsKey(node)]: old, ...others } = app.nodeOutputs;
-  if (old) app.nodeOutputs = others;
+  if (resultsOf(node)) setResults(resultsKey(node));
 }
 
 /** @param {Page.Node} node */
@@ -89,18 +88,14 @@ function close(graph, node, lost, how) {
 }
 
 /** @param {Graph} graph @param {Link} link */
-const originIn = (graph, { origin_id }) =>
-  String(origin_id) === String(graph.inputNode?.id) ||
-  graph.getNodeById(/** @type {number} */ (origin_id)) !== null;
+const originIn = (graph, link) => fromWall(link, graph) || nodeIn(graph, link.origin_id) !== null;
 
 /** Wire where a link began to where another ended; a picture goes where turns take one. @param {Graph} graph @param {Link} from @param {Link} to */
 function rewire(graph, from, to) {
-  const target = /** @type {Page.Node | null} */ (graph.getNodeById(/** @type {number} */ (to.target_id)));
+  const target = nodeIn(graph, to.target_id);
   const wall = graph.inputNode?.slots[from.origin_slot];
-  const inside = String(from.origin_id) === String(graph.inputNode?.id);
-  const origin = inside
-    ? null
-    : /** @type {Page.Node | null} */ (graph.getNodeById(/** @type {number} */ (from.origin_id)));
+  const inside = fromWall(from, graph);
+  const origin = inside ? null : nodeIn(graph, from.origin_id);
   const output = origin?.outputs[from.origin_slot];
   const type = String(inside ? wall?.type : output?.type);
   if (!target) {
@@ -112,10 +107,7 @@ function rewire(graph, from, to) {
   const asked = target.inputs[to.target_slot];
   const slot = !asked || [type, "*"].includes(String(asked.type)) ? to.target_slot : inputOf(target, "image");
   const input = target.inputs[slot];
-  const free = ["chain", "latent", "image"].every((name) => {
-    const at = inputOf(target, name);
-    return at < 0 || !target.isInputConnected(at);
-  });
+  const free = ["chain", "latent", "image"].every((name) => !isWired(target, name));
   if (!input || ![type, "*"].includes(String(input.type)) || target.isInputConnected(slot)) return;
   if (slot !== to.target_slot && !free) return;
   if (origin) origin.connect(from.origin_slot, target, slot);
@@ -140,7 +132,7 @@ app.registerExtension({
   },
   /** @param {Page.Node} node */
   nodeCreated(node) {
-    if (!String(node.comfyClass).startsWith("Kontext")) return;
+    if (!isOurs(node)) return;
     keepSeed(node);
     watchNew(node);
     const how = CLOSES[String(node.comfyClass)];

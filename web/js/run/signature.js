@@ -1,7 +1,7 @@
 // @ts-check
 /** What a node's result depends on, as one short text: where that is the same, a run makes nothing new. */
 
-import { widgetOf } from "../chain/actions.js";
+import { isOurs, widgetOf } from "../lib/graph.js";
 import { feedOf } from "../lib/passing.js";
 import { everyPlace, idOf, settingOf, wallWidget } from "../lib/wires.js";
 
@@ -67,7 +67,7 @@ export function wantedNow() {
   /** @type {Map<string, Wanted>} */
   const wanted = new Map();
   for (const place of everyPlace()) {
-    if (!String(place.node.comfyClass).startsWith("Kontext")) continue;
+    if (!isOurs(place.node)) continue;
     const seed = settingOf(place, "seed")?.value;
     wanted.set(idOf(place), {
       signature: signatures.of(place),

@@ -2,9 +2,10 @@
 /** Tells each workflow's run state what is queued for it and what the server says of that, whichever workflow is shown. */
 
 import { app } from "../../../../scripts/app.js";
-import { resultsKey } from "../lib/node_picture.js";
+import { rootGraph } from "../lib/graph.js";
 import { passOver } from "../lib/passing.js";
-import { everyPlace, idOf, rootGraph } from "../lib/wires.js";
+import { resultsKey, resultsOf, setResults } from "../lib/results.js";
+import { everyPlace, idOf } from "../lib/wires.js";
 import { shownWorkflow } from "../lib/workflow.js";
 import { wantedNow } from "./signature.js";
 import { Job, RunState } from "./state.js";
@@ -239,10 +240,7 @@ function expect({ prompt_id, node, display_node }) {
   if (!foreign) return;
   const id = String(display_node || node);
   for (const place of everyPlace())
-    if (idOf(place) === id) {
-      const key = resultsKey(place.node);
-      displaced = { key, output: app.nodeOutputs[key] };
-    }
+    if (idOf(place) === id) displaced = { key: resultsKey(place.node), output: resultsOf(place.node) };
 }
 
 /** Behind the page. */
@@ -251,8 +249,7 @@ function putBack() {
   if (!displaced) return;
   const { key, output } = displaced;
   displaced = null;
-  const { [key]: _, ...others } = app.nodeOutputs;
-  app.nodeOutputs = output === undefined ? others : { ...others, [key]: /** @type {any} */ (output) };
+  setResults(key, output);
 }
 
 for (const kind of MESSAGES)
