@@ -1,5 +1,8 @@
 // @ts-check
-/** What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one step of undo. */
+/**
+ * What can be done with the turns of a graph: one more, a branch, another seed, a comparison. Each is one
+ * step of undo.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf, PICTURE } from "../lib/boxes.js";
@@ -32,19 +35,36 @@ const GAP = 60;
 const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
 const MOST_SEED = 2 ** 50;
 
-/** The number of the output that a chain comes out of, -1 if none does. @param {Page.Node} node */
+/**
+ * Find the output that a chain comes out of; -1 if none does.
+ * @param {Page.Node} node
+ */
 export const chainOutput = (node) => outputOf(node, "KONTEXT_CHAIN");
 
-/** Whether a chain comes out of a node. @param {Page.Node} node */
+/**
+ * Tell whether a chain comes out of a node.
+ * @param {Page.Node} node
+ */
 export const hasChain = (node) => chainOutput(node) >= 0;
 
-/** Whether more turns can go on from a node: a chain comes out of it, or it is an edit whose result the next one takes. @param {Page.Node} node */
-export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT); // which is made before it has its type
+/**
+ * Tell whether more turns can go on from a node: it hands on a chain, or is an edit whose result the next one
+ * takes. While a node is made it has its class, and no type yet.
+ * @param {Page.Node} node
+ */
+export const isTurn = (node) => hasChain(node) || [node.type, node.comfyClass].includes(EDIT);
 
-/** Whether there is a seed to change. @param {Page.Node} node */
+/**
+ * Tell whether there is a seed to change.
+ * @param {Page.Node} node
+ */
 const hasSeed = (node) => isOurs(node) && !!widgetOf(node, "seed");
 
-/** The turns that go on from a node. @param {Page.Node} node @returns {Page.Node[]} */
+/**
+ * List the turns that go on from a node.
+ * @param {Page.Node} node
+ * @returns {Page.Node[]}
+ */
 function following(node) {
   const [kinds, types] =
     node.type === EDIT ? [["LATENT", "IMAGE"], [EDIT]] : [["KONTEXT_CHAIN"], MAKES_TURNS];
@@ -53,7 +73,10 @@ function following(node) {
   return found.filter((one) => types.includes(String(one.type)));
 }
 
-/** The end of the line that goes on from a node; at a fork the first way. @param {Page.Node} node */
+/**
+ * Follow the line that goes on from a node to its end; at a fork the first way.
+ * @param {Page.Node} node
+ */
 function lastOf(node) {
   const seen = new Set([node]);
   let last = node;
@@ -65,8 +88,10 @@ function lastOf(node) {
 }
 
 /**
- * A new node to the right of others, where nothing lies yet.
- * @param {string} type @param {Page.Node[]} behind @param {Page.Node} beside the one whose top it takes
+ * Add a node to the right of others, where nothing lies yet.
+ * @param {string} type
+ * @param {Page.Node[]} behind
+ * @param {Page.Node} beside the one whose top it takes
  * @returns {Page.Node | null}
  */
 function newNode(type, behind, beside) {
@@ -86,7 +111,10 @@ function newNode(type, behind, beside) {
   return made;
 }
 
-/** A new turn on the result of a node, with the model and settings of the turn before. @param {Page.Node} node */
+/**
+ * Add a turn on the result of a node, with the model and settings of the turn before.
+ * @param {Page.Node} node
+ */
 function goOnFrom(node) {
   const [type, kind, name] =
     node.type === EDIT ? [EDIT, "LATENT", "latent"] : [TURN, "KONTEXT_CHAIN", "chain"];
@@ -101,7 +129,11 @@ function goOnFrom(node) {
   app.canvas.selectNode(turn);
 }
 
-/** The turn that a chain comes from, past nodes that have no settings. @param {Page.Node} node @returns {Page.Node | null} */
+/**
+ * Find the turn that a chain comes from, past nodes that have no settings.
+ * @param {Page.Node} node
+ * @returns {Page.Node | null}
+ */
 function turnBefore(node) {
   const seen = new Set();
   for (
@@ -115,7 +147,11 @@ function turnBefore(node) {
   return null;
 }
 
-/** Give a turn the model and all settings of another, also those that come by a wire. @param {Page.Node} from @param {Page.Node} to */
+/**
+ * Give a turn the model and all settings of another, also those that come by a wire.
+ * @param {Page.Node} from
+ * @param {Page.Node} to
+ */
 function takeOver(from, to) {
   wireAlike(from, "model", to);
   for (const widget of to.widgets ?? []) {
@@ -126,13 +162,20 @@ function takeOver(from, to) {
   }
 }
 
-/** Wire a turn to a model of its graph, if there is one. @param {Page.Node} turn */
+/**
+ * Wire a turn to a model of its graph, if there is one.
+ * @param {Page.Node} turn
+ */
 function wireModel(turn) {
   const model = nodesOf(graphOf(turn)).find((one) => outputOf(one, "KONTEXT_MODEL") >= 0);
   model?.connect(outputOf(model, "KONTEXT_MODEL"), turn, inputOf(turn, "model"));
 }
 
-/** What shows or saves all of a line goes to its new end. @param {Page.Node} from @param {Page.Node} to */
+/**
+ * Rewire what shows or saves all of a line to its new end.
+ * @param {Page.Node} from
+ * @param {Page.Node} to
+ */
 function moveEnd(from, to) {
   const slot = chainOutput(from);
   for (const one of nodesBehind(from, slot)) {
@@ -145,7 +188,12 @@ function moveEnd(from, to) {
   }
 }
 
-/** Whether a node is for all of a line, or leads only to such. @param {Page.Node} node @param {Set<Page.Node>} [seen] @returns {boolean} */
+/**
+ * Tell whether a node is for all of a line, or leads only to such.
+ * @param {Page.Node} node
+ * @param {Set<Page.Node>} [seen]
+ * @returns {boolean}
+ */
 function atTheEnd(node, seen = new Set()) {
   if (AT_THE_END.includes(String(node.type))) return true;
   if (!isReroute(node) || seen.has(node)) return false;
@@ -154,7 +202,11 @@ function atTheEnd(node, seen = new Set()) {
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
-/** Another seed, where a run takes it from. @param {Page.Node} node @param {Place | null} [place] one of several that show it */
+/**
+ * Draw another seed, where a run takes it from.
+ * @param {Page.Node} node
+ * @param {Place | null} [place] one of several that show it
+ */
 function reroll(node, place = placeOf(node)) {
   const seed = place && settingOf(place, "seed");
   if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
@@ -164,7 +216,11 @@ function reroll(node, place = placeOf(node)) {
   }
 }
 
-/** Whether one node's chain has gone through another. @param {Page.Node} node @param {Page.Node} earlier */
+/**
+ * Tell whether one node's chain has gone through another.
+ * @param {Page.Node} node
+ * @param {Page.Node} earlier
+ */
 function comesFrom(node, earlier) {
   const seen = new Set();
   for (
@@ -179,8 +235,9 @@ function comesFrom(node, earlier) {
 }
 
 /**
- * A Kontext Compare behind two nodes; of one, behind it and the node that its chain comes from, or else between the
- * start of its chain and the end.
+ * Add a Kontext Compare behind two nodes.
+ * Of a single node: behind it and the node that its chain comes from, or else between the start of its chain
+ * and the end.
  * @param {Page.Node[]} nodes
  */
 function compare(nodes) {
@@ -204,19 +261,26 @@ function compare(nodes) {
 }
 
 /**
- * @typedef {object} Action What there is to do with nodes.
+ * What there is to do with nodes.
+ * @typedef {object} Action
  * @property {string} id of its command
  * @property {string} label
  * @property {string} key with Alt
  * @property {string} icon
  * @property {string} need what to select first
- * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it cannot be
- * @property {(nodes: Page.Node[], place?: Place) => void} run of a single one also its place, where that is known
+ * @property {(nodes: Page.Node[]) => Page.Node[]} fitting those of the nodes that it is done with; none: it
+ *   cannot be
+ * @property {(nodes: Page.Node[], place?: Place) => void} run of a single one also its place, where that is
+ *   known
  */
 
 const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
 
-/** @param {(node: Page.Node) => boolean} fits @returns {(nodes: Page.Node[]) => Page.Node[]} */
+/**
+ * Make the `fitting` of an action that is done with one node: the first that fits.
+ * @param {(node: Page.Node) => boolean} fits
+ * @returns {(nodes: Page.Node[]) => Page.Node[]}
+ */
 const firstThat = (fits) => (nodes) => nodes.filter(fits).slice(0, 1);
 
 /** @type {Action[]} */
@@ -262,10 +326,19 @@ export const ACTIONS = [
   },
 ];
 
-/** Whether it puts a turn into the graph, whose words come next. @param {Action} action */
+/**
+ * Tell whether an action puts a turn into the graph, whose words come next.
+ * @param {Action} action
+ */
 export const makesTurn = ({ id }) => id === "Kontext.AddTurn" || id === "Kontext.Branch";
 
-/** Do it with those of the nodes that it fits, as one step of undo, or say what is missing. @param {Action} action @param {Page.Node[]} nodes @param {Place} [place] of a single one @returns {boolean} whether it was done */
+/**
+ * Do an action with those of the nodes that it fits, as one step of undo, or say what is missing.
+ * @param {Action} action
+ * @param {Page.Node[]} nodes
+ * @param {Place} [place] of a single one
+ * @returns {boolean} whether it was done
+ */
 export function runOn(action, nodes, place) {
   const found = action.fitting(nodes);
   if (found.length) asOneStep(() => action.run(found, place));

@@ -7,7 +7,10 @@ const STEP = 2;
 const LEAP = 10;
 
 /**
- * Where a key moves the line. @param {string} key @param {number} value in percent from the left @returns {number | null}
+ * Tell where a key moves the line.
+ * @param {string} key
+ * @param {number} value in percent from the left
+ * @returns {number | null}
  */
 export function movedBy(key, value) {
   const moved = {
@@ -23,7 +26,7 @@ export function movedBy(key, value) {
   return moved === undefined ? null : Math.min(100, Math.max(0, moved));
 }
 
-/** The frame: `element` to show and `show` to fill it. */
+/** Build the frame: `element` to show and `show` to fill it. */
 export function beforeAfter() {
   const element = document.createElement("div");
   element.className = "kontext-before-after";
@@ -38,14 +41,20 @@ export function beforeAfter() {
   element.append(after, before, line);
 
   let value = 50;
-  /** @param {number} percent */
+  /**
+   * Move the line between the two pictures.
+   * @param {number} percent
+   */
   function moveTo(percent) {
     value = percent;
     element.style.setProperty("--kontext-line", `${percent}%`);
     line.setAttribute("aria-valuenow", String(Math.round(percent)));
   }
 
-  /** @param {PointerEvent} event */
+  /**
+   * Move the line to the pointer.
+   * @param {PointerEvent} event
+   */
   function drag(event) {
     const box = element.getBoundingClientRect();
     if (box.width) moveTo(Math.min(100, Math.max(0, ((event.clientX - box.left) / box.width) * 100)));
@@ -77,7 +86,11 @@ export function beforeAfter() {
 
   return {
     element,
-    /** @param {string} first @param {string} second addresses, before and after; "" where before is not known */
+    /**
+     * Show two pictures, or one where the other is not known.
+     * @param {string} first
+     * @param {string} second addresses, before and after; "" where before is not known
+     */
     show(first, second) {
       line.hidden = before.hidden = !first;
       line.setAttribute("aria-label", t("Before and after"));
@@ -87,14 +100,21 @@ export function beforeAfter() {
   };
 }
 
-/** Give a picture its address, once. @param {HTMLImageElement} image @param {string} address */
+/**
+ * Give a picture its address, once.
+ * @param {HTMLImageElement} image
+ * @param {string} address
+ */
 export function point(image, address) {
   if (image.getAttribute("src") === address) return;
   if (address) image.src = address;
   else image.removeAttribute("src");
 }
 
-/** @param {string} name */
+/**
+ * Build one of the two pictures.
+ * @param {string} name
+ */
 function picture(name) {
   const image = document.createElement("img");
   image.className = `kontext-${name}`;

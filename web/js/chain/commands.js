@@ -22,7 +22,10 @@ app.registerExtension({
   })),
   setup: loadWords,
   menuCommands: [{ path: ["Kontext"], commands: ACTIONS.map((action) => action.id) }],
-  /** @param {Page.Node} node */
+  /**
+   * Offer in a node's menu what can be done with it.
+   * @param {Page.Node} node
+   */
   getNodeMenuItems(node) {
     const nodes = selected().includes(node) ? selected() : [node];
     return ACTIONS.filter((action) => action.fitting(nodes).length).map((action) => ({

@@ -1,5 +1,8 @@
 // @ts-check
-/** ComfyUI looks for a picture of any chosen file in its input folder; the example that comes along is not there. */
+/**
+ * ComfyUI looks for a picture of any chosen file in its input folder; the example that comes along is not
+ * there.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { widgetOf } from "../lib/graph.js";
@@ -7,7 +10,10 @@ import { resultsKey, resultsOf, setResults } from "../lib/results.js";
 
 const FILE = /\.\w+( \[\w+\])?$/;
 
-/** Takes away the picture that could not be found, until the node has run. @param {Page.Node} node */
+/**
+ * Take away the picture that could not be found, until the node has run.
+ * @param {Page.Node} node
+ */
 function forgetPicture(node) {
   const chosen = widgetOf(node, "file");
   if (!chosen || FILE.test(String(chosen.value))) return;
@@ -19,7 +25,10 @@ function forgetPicture(node) {
 
 app.registerExtension({
   name: "Kontext.ChainFile",
-  /** @param {Page.Node} node */
+  /**
+   * Watch which file a new node lets choose.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (node.comfyClass !== "KontextLoadChain") return;
     const chosen = widgetOf(node, "file");

@@ -1,5 +1,8 @@
 // @ts-check
-/** The chain panel's mouse and keyboard. Letters that are typed there are words of a turn, and none of ComfyUI's shortcuts. */
+/**
+ * The chain panel's mouse and keyboard. Letters that are typed there are words of a turn, and none of
+ * ComfyUI's shortcuts.
+ */
 
 import { selected } from "../lib/graph.js";
 import { ACTIONS, makesTurn } from "./actions.js";
@@ -10,7 +13,10 @@ import { keyLeadsTo } from "./tree.js";
 
 const COMPOSED = ["Process", "Dead", "Unidentified"]; // keys that begin a letter
 
-/** @param {Panel} panel */
+/**
+ * Listen to the panel's mouse and keyboard.
+ * @param {Panel} panel
+ */
 export function listenToPanel(panel) {
   const { element, list } = panel;
   list.addEventListener("click", (event) => clicked(panel, event));
@@ -26,14 +32,24 @@ export function listenToPanel(panel) {
   });
 }
 
-/** The turn that an event is about. @param {Event} event */
+/**
+ * Find the turn that an event is about.
+ * @param {Event} event
+ */
 const idAt = (event) =>
   (event.target instanceof Element && event.target.closest("[data-id]")?.getAttribute("data-id")) || null;
 
-/** @param {KeyboardEvent} event */
+/**
+ * Tell whether a key is pressed together with Ctrl, Alt or Meta.
+ * @param {KeyboardEvent} event
+ */
 const held = (event) => event.ctrlKey || event.altKey || event.metaKey;
 
-/** @param {Panel} panel @param {MouseEvent} event */
+/**
+ * Do what a click in the list is for.
+ * @param {Panel} panel
+ * @param {MouseEvent} event
+ */
 function clicked(panel, event) {
   const id = idAt(event);
   if (!id || !(event.target instanceof HTMLElement)) return;
@@ -44,7 +60,12 @@ function clicked(panel, event) {
   else if (event.target.tagName !== "TEXTAREA") panel.jump(id);
 }
 
-/** With Alt, what is done with the selected node is done with the row's turn, unless that is selected. @param {Panel} panel @param {string} key @returns {boolean} */
+/**
+ * Do with the row's turn what Alt and a key do with the selected node, unless that turn is selected.
+ * @param {Panel} panel
+ * @param {string} key
+ * @returns {boolean}
+ */
 function actionKey(panel, key) {
   const turn = panel.turns.get(panel.current ?? "");
   const action = ACTIONS.find((one) => one.key === key);
@@ -54,7 +75,12 @@ function actionKey(panel, key) {
   return true;
 }
 
-/** @param {Panel} panel @param {KeyboardEvent} event @returns {boolean} whether the key was meant for the panel */
+/**
+ * Do what a key is for.
+ * @param {Panel} panel
+ * @param {KeyboardEvent} event
+ * @returns {boolean} whether the key was meant for the panel
+ */
 function pressed(panel, event) {
   const { current } = panel;
   const { target, key } = event;

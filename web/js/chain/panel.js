@@ -21,9 +21,18 @@ const NEWS_KEPT = 20;
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
 
+/**
+ * @typedef {object} Drawn How far a turn was, and in which workflow.
+ * @property {string} kind
+ * @property {string} why
+ * @property {ReturnType<typeof shownRun>} run
+ * @property {object | null} result
+ */
+
 /** What is shown while the tab is open. */
 export class Panel {
   /**
+   * Build the panel, still empty, in a container.
    * @param {HTMLElement} container
    * @param {() => void} redraw asks for `draw` at the next frame
    */
@@ -57,7 +66,7 @@ export class Panel {
     this.rows = new Map();
     /** @type {HTMLElement[]} */
     this.headings = [];
-    /** How far each turn was when it was drawn last. @type {Map<string, { kind: string, why: string, run: ReturnType<typeof shownRun>, result: object | null }>} */
+    /** How far each turn was when it was drawn last. @type {Map<string, Drawn>} */
     this.drawn = new Map();
     /** @type {Row[]} */
     this.order = [];
@@ -74,8 +83,9 @@ export class Panel {
   }
 
   /**
-   * Read the graph and bring the page up to date, in small steps with which others may come between. What has not
-   * changed is left as it is. @returns {Generator<void>}
+   * Read the graph and bring the page up to date.
+   * It takes small steps with which others may come between, and leaves as it is what has not changed.
+   * @returns {Generator<void>}
    */
   *draw() {
     /** @type {Map<string, Turn>} */
@@ -111,7 +121,7 @@ export class Panel {
     this.writeNext = false;
   }
 
-  /** Rows and headings in their order; the focus stays where it was. */
+  /** Put rows and headings in their order; the focus stays where it was. */
   placeRows() {
     for (const id of this.rows.keys()) if (!this.turns.has(id)) this.rows.delete(id);
     const focused = document.activeElement;
@@ -137,10 +147,13 @@ export class Panel {
       focused.focus();
   }
 
-  /** How far a turn is. @param {Turn} turn */
+  /**
+   * Tell how far a turn is.
+   * @param {Turn} turn
+   */
   stateOf = (turn) => shownRun().of(turn.id, turn.signature);
 
-  /** Only how far each turn is. */
+  /** Draw only how far each turn is. */
   drawStates() {
     const follow = app.extensionManager.setting.get(FOLLOW) !== false;
     /** @type {Map<number, number>} how many of each chain a run would make */
@@ -169,7 +182,10 @@ export class Panel {
     this.drawCaption();
   }
 
-  /** Aloud, behind what is being said. @param {...string} parts of a sentence */
+  /**
+   * Say something aloud, behind what is being said.
+   * @param {...string} parts of a sentence
+   */
   say(...parts) {
     const line = make("", "p");
     line.textContent = parts.filter(Boolean).join(", ");
@@ -188,7 +204,10 @@ export class Panel {
     this.drawCaption();
   }
 
-  /** Which turn is seen before and after, and whether the picture is that of what the turn says now. */
+  /**
+   * Name the turn that is seen before and after.
+   * It says too whether the picture is that of what the turn says now.
+   */
   drawCaption() {
     const row = this.rows.get(this.current ?? "");
     const turn = this.turns.get(this.current ?? "");
@@ -198,7 +217,11 @@ export class Panel {
     if (this.caption.textContent !== text) this.caption.textContent = text;
   }
 
-  /** @param {number} number of a chain @param {number} [toRun] how many of its turns a run would make */
+  /**
+   * Fill the heading of a chain.
+   * @param {number} number of a chain
+   * @param {number} [toRun] how many of its turns a run would make
+   */
   heading(number, toRun) {
     const made = this.headings[number] ?? make("kontext-heading");
     this.headings[number] = made;
@@ -209,7 +232,10 @@ export class Panel {
     return made;
   }
 
-  /** Whether a turn is the current one, or selected with it on the canvas. @param {string} id */
+  /**
+   * Tell whether a turn is the current one, or selected with it on the canvas.
+   * @param {string} id
+   */
   isSelected(id) {
     if (id === this.current) return true;
     const nodes = selected();
@@ -222,7 +248,10 @@ export class Panel {
     for (const [id, row] of this.rows) row.showChoice(id === this.current, this.isSelected(id));
   }
 
-  /** Make a turn the one that is shown before and after. @param {string} id */
+  /**
+   * Make a turn the one that is shown before and after.
+   * @param {string} id
+   */
   choose(id) {
     const other = id !== this.current;
     this.current = id;
@@ -230,7 +259,11 @@ export class Panel {
     if (other) this.drawViewer();
   }
 
-  /** Select a turn beside those that are selected, or no longer. @param {string} id @param {boolean} [toggle] */
+  /**
+   * Select a turn beside those that are selected, or no longer.
+   * @param {string} id
+   * @param {boolean} [toggle]
+   */
   add(id, toggle = false) {
     const turn = this.turns.get(id);
     if (!turn) return;
@@ -259,13 +292,20 @@ export class Panel {
     row?.element.scrollIntoView({ block: "nearest" });
   }
 
-  /** @param {string} id */
+  /**
+   * Show a turn's node on the canvas.
+   * @param {string} id
+   */
   jump(id) {
     const turn = this.turns.get(id);
     if (turn) jumpTo(turn);
   }
 
-  /** Make the turn of a node the chosen one; of several that show its subgraph the one that is chosen, or the first. @param {Page.Node} node */
+  /**
+   * Make the turn of a node the chosen one; of several that show its subgraph the one that is chosen, or the
+   * first.
+   * @param {Page.Node} node
+   */
   chooseNode(node) {
     const current = this.current !== null && this.turns.get(this.current)?.node === node;
     const turn = current ? null : [...this.turns.values()].find((one) => one.node === node);
@@ -274,7 +314,11 @@ export class Panel {
     else this.awaited = node; // it was just made: the next drawing knows it
   }
 
-  /** @param {string} id @param {string} name of an action, or "edit" */
+  /**
+   * Do an action with a turn.
+   * @param {string} id
+   * @param {string} name of an action, or "edit"
+   */
   act(id, name) {
     const turn = this.turns.get(id);
     if (!turn) return;
@@ -293,7 +337,10 @@ export class Panel {
     this.redraw();
   }
 
-  /** @param {Turn} turn */
+  /**
+   * Let the instruction of a turn be written in its row.
+   * @param {Turn} turn
+   */
   edit({ id, node, place }) {
     if (!isEditable(node)) return;
     const widget = settingOf(place, "instruction");
@@ -321,7 +368,11 @@ export class Panel {
   }
 }
 
-/** Give an element these children, moving only what is not in its place. @param {HTMLElement} parent @param {HTMLElement[]} children */
+/**
+ * Give an element these children, moving only what is not in its place.
+ * @param {HTMLElement} parent
+ * @param {HTMLElement[]} children
+ */
 function place(parent, children) {
   const wanted = new Set(/** @type {Element[]} */ (children));
   for (const old of [...parent.children]) if (!wanted.has(old)) old.remove();

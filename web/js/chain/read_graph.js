@@ -35,7 +35,10 @@ const NUMBERED = /^Turn \d+$/; // the name that a template gives; the panel coun
  * @property {boolean} off whether it is muted or bypassed
  */
 
-/** The input that has what a node goes on from: a chain, or else a picture; -1 if there is none. @param {Page.Node} node */
+/**
+ * Find the input that has what a node goes on from: a chain, or else a picture; -1 if there is none.
+ * @param {Page.Node} node
+ */
 function inputBefore(node) {
   const inputs = node.inputs ?? [];
   const all = [
@@ -46,7 +49,10 @@ function inputBefore(node) {
   return all.find((slot) => slot >= 0 && node.isInputConnected(slot)) ?? -1;
 }
 
-/** The node that a turn goes on from as it is drawn, past what only draws upon the picture. @param {Place} place */
+/**
+ * Find the node that a turn goes on from as it is drawn, past what only draws upon the picture.
+ * @param {Place} place
+ */
 function drawnBefore(place) {
   let before = beginOf(place, inputBefore(place.node));
   for (let depth = 0; before?.place.node.type === "KontextVisualCue" && depth < 100; depth++)
@@ -54,19 +60,33 @@ function drawnBefore(place) {
   return before;
 }
 
-/** The last picture of a node: that of its last run in this workflow, or else what the page shows in it. @param {Place} place */
+/**
+ * Find the last picture of a node: that of its last run in this workflow, or else what the page shows in it.
+ * @param {Place} place
+ */
 function lastPicture(place) {
   const made = shownRun().results.get(idOf(place))?.image;
   return made ? addressOf(made) : pictureOf(place.node);
 }
 
-/** @param {Page.Node} node @param {string} name */
+/**
+ * Read a widget's value as text.
+ * @param {Page.Node} node
+ * @param {string} name
+ */
 const textOf = (node, name) => String(widgetOf(node, name)?.value ?? "");
 
-/** Whether a node has an instruction of its own. @param {Page.Node} node */
+/**
+ * Tell whether a node has an instruction of its own.
+ * @param {Page.Node} node
+ */
 export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));
 
-/** @param {Place} place @returns {[number | null, string]} */
+/**
+ * Count the turns that a node adds, and read its instruction or what else it does.
+ * @param {Place} place
+ * @returns {[number | null, string]}
+ */
 function turnsAndWords(place) {
   const { node } = place;
   if (isEditable(node)) return [1, String((settingOf(place, "instruction") ?? { value: "…" }).value ?? "")];
@@ -78,7 +98,12 @@ function turnsAndWords(place) {
   return [null, textOf(node, "file") || textOf(node, "image")];
 }
 
-/** @param {Place} place @param {Signatures} signatures @returns {Turn} */
+/**
+ * Describe a node that turns go on from.
+ * @param {Place} place
+ * @param {Signatures} signatures
+ * @returns {Turn}
+ */
 function turnOf(place, signatures) {
   const { node } = place;
   const [turns, instruction] = turnsAndWords(place);
@@ -107,8 +132,10 @@ function turnOf(place, signatures) {
 }
 
 /**
- * All of them, in the order of the graph. Each step of reading them is short.
- * @param {Map<string, Turn>} found is filled with them by their ids @returns {Generator<void>}
+ * Read all turns, in the order of the graph.
+ * Each step of reading them is short.
+ * @param {Map<string, Turn>} found is filled with them by their ids
+ * @returns {Generator<void>}
  */
 export function* readTurns(found) {
   const signatures = new Signatures();
@@ -123,7 +150,11 @@ export function* readTurns(found) {
   for (const { id, parent } of wired) found.get(parent?.id ?? "")?.children.push(id);
 }
 
-/** Show the graph that a turn lies in. @param {Turn} turn @returns {boolean} whether another was shown */
+/**
+ * Show the graph that a turn lies in.
+ * @param {Turn} turn
+ * @returns {boolean} whether another was shown
+ */
 export function openGraphOf({ node, place }) {
   const { graph } = node;
   if (!graph || app.canvas.graph === graph) return false;
@@ -132,7 +163,10 @@ export function openGraphOf({ node, place }) {
   return true;
 }
 
-/** Show a turn's node on the canvas and select it. @param {Turn} turn */
+/**
+ * Show a turn's node on the canvas and select it.
+ * @param {Turn} turn
+ */
 export function jumpTo(turn) {
   const show = () => {
     if (app.canvas.graph !== turn.node.graph) return;

@@ -12,14 +12,23 @@ import { isEditable } from "./read_graph.js";
 
 export const LANE = 14;
 
-/** @param {string} className @param {string} [tag] */
+/**
+ * Make an element of a class.
+ * @param {string} className
+ * @param {string} [tag]
+ */
 export function make(className, tag = "div") {
   const element = document.createElement(tag);
   element.className = className;
   return element;
 }
 
-/** @param {string} id of an action @param {string} icon @param {string} label */
+/**
+ * Make a button for an action.
+ * @param {string} id of an action
+ * @param {string} icon
+ * @param {string} label
+ */
 function button(id, icon, label) {
   const made = /** @type {HTMLButtonElement} */ (make(`kontext-button pi ${icon}`, "button"));
   made.type = "button";
@@ -29,7 +38,11 @@ function button(id, icon, label) {
   return made;
 }
 
-/** The number of a turn, or what the node is. @param {Turn} turn @param {Row} row */
+/**
+ * Name a turn by its number, or by what the node is.
+ * @param {Turn} turn
+ * @param {Row} row
+ */
 export function nameOf(turn, row) {
   if (turn.title) return turn.title;
   if (turn.kind === "KontextScript") {
@@ -40,7 +53,11 @@ export function nameOf(turn, row) {
   return row.turns ? t("Turn {number}", { number: row.turns[0] }) : t("Turn");
 }
 
-/** @param {State} state @param {boolean} off */
+/**
+ * Say how far a turn is.
+ * @param {State} state
+ * @param {boolean} off
+ */
 function stateWords({ kind, part }, off) {
   if (off) return t("off");
   if (kind === "running") return t("running, {percent} %", { percent: Math.round(part * 100) });
@@ -53,7 +70,11 @@ function stateWords({ kind, part }, off) {
   }[kind];
 }
 
-/** Of what the picture is, where the turn says something else by now. @param {State} state @param {Turn} turn */
+/**
+ * Say of what the picture is, where the turn says something else by now.
+ * @param {State} state
+ * @param {Turn} turn
+ */
 function madeOf({ kind, result }, { seed, instruction, off, node }) {
   if (kind === "finished" || off || !result?.image || result.seed === null) return "";
   const otherWords = isEditable(node) && result.words !== instruction;
@@ -62,10 +83,17 @@ function madeOf({ kind, result }, { seed, instruction, off, node }) {
   return t("picture of seed {seed}: {words}", { seed: result.seed, words: result.words });
 }
 
-/** @param {Row} row */
+/**
+ * Draw the lines of a row.
+ * @param {Row} row
+ */
 function linesOf(row) {
   const at = (/** @type {number} */ lane) => `${lane * LANE + LANE / 2}px`;
-  /** @param {string} kind @param {number} lane */
+  /**
+   * Draw one line.
+   * @param {string} kind
+   * @param {number} lane
+   */
   const line = (kind, lane) => {
     const made = make(`kontext-lane kontext-${kind}`);
     made.style.left = at(lane);
@@ -117,7 +145,11 @@ export class ChainRow {
     this.shown = {};
   }
 
-  /** Whether a part has to be drawn anew. @param {string} part @param {unknown[]} values what it shows */
+  /**
+   * Tell whether a part has to be drawn anew.
+   * @param {string} part
+   * @param {unknown[]} values what it shows
+   */
   changed(part, ...values) {
     const before = this.shown[part];
     if (before?.length === values.length && before.every((one, i) => one === values[i])) return false;
@@ -126,7 +158,10 @@ export class ChainRow {
   }
 
   /**
-   * @param {Row} row @param {Turn} turn @param {{ thumbnails: boolean, current: boolean, selected: boolean }} how
+   * Show a turn.
+   * @param {Row} row
+   * @param {Turn} turn
+   * @param {{ thumbnails: boolean, current: boolean, selected: boolean }} how
    */
   update(row, turn, how) {
     const { element } = this;
@@ -166,7 +201,11 @@ export class ChainRow {
     if (this.changed("off", turn.off)) element.classList.toggle("kontext-off", turn.off);
   }
 
-  /** Only the current row and its buttons are stops of the Tab key; several may be selected. @param {boolean} current @param {boolean} selected */
+  /**
+   * Make only the current row and its buttons stops of the Tab key; several may be selected.
+   * @param {boolean} current
+   * @param {boolean} selected
+   */
   showChoice(current, selected) {
     if (this.changed("current", current)) {
       for (const stop of [this.element, .../** @type {HTMLElement[]} */ ([...this.buttons.children])])
@@ -175,7 +214,10 @@ export class ChainRow {
     if (this.changed("selected", selected)) this.element.setAttribute("aria-selected", String(selected));
   }
 
-  /** @param {State} state */
+  /**
+   * Show how far the turn is.
+   * @param {State} state
+   */
   showState(state) {
     const { turn } = this;
     if (!turn) return;
@@ -199,7 +241,9 @@ export class ChainRow {
 
   /**
    * Let the instruction be written in its place: Enter or leaving keeps it, Escape does not.
-   * @param {string} text @param {(written: string | null, undo: boolean) => void} done with what was written, and whether to undo what came before
+   * @param {string} text
+   * @param {(written: string | null, undo: boolean) => void} done with what was written, and whether to undo
+   *   what came before
    */
   edit(text, done) {
     const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));

@@ -1,5 +1,8 @@
 // @ts-check
-/** The first turn of a graph: with a model and a picture, those that are there or new ones, as one step of undo. */
+/**
+ * The first turn of a graph: with a model and a picture, those that are there or new ones, as one step of
+ * undo.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf } from "../lib/boxes.js";
@@ -13,7 +16,13 @@ const PICTURE = 200;
 
 /** @typedef {import("../lib/graph.js").Graph} Graph */
 
-/** A new node whose top left corner is near a place. @param {Graph} graph @param {string} type @param {number} x @param {number} y */
+/**
+ * Add a node whose top left corner is near a place.
+ * @param {Graph} graph
+ * @param {string} type
+ * @param {number} x
+ * @param {number} y
+ */
 function added(graph, type, x, y) {
   const node = /** @type {Page.Node} */ (createNode(type));
   graph.add(node);
@@ -23,13 +32,26 @@ function added(graph, type, x, y) {
   return node;
 }
 
-/** @param {Page.Node} from @param {string} type @param {Page.Node} to @param {string} name */
+/**
+ * Wire the first output of a type to an input.
+ * @param {Page.Node} from
+ * @param {string} type
+ * @param {Page.Node} to
+ * @param {string} name
+ */
 const wire = (from, type, to, name) => from.connect(outputOf(from, type), to, inputOf(to, name));
 
-/** @param {Page.Node[]} nodes @param {string} type of output */
+/**
+ * Find the first node with an output of a type.
+ * @param {Page.Node[]} nodes
+ * @param {string} type of output
+ */
 const thatGives = (nodes, type) => nodes.find((one) => outputOf(one, type) >= 0);
 
-/** A turn on the picture of the selected node, or on a new one, in the graph that is shown. @param {number} left the page's edge, in px, right of which all is seen */
+/**
+ * Add a turn on the picture of the selected node, or on a new one, in the graph that is shown.
+ * @param {number} left the page's edge, in px, right of which all is seen
+ */
 export function startChain(left) {
   const graph = /** @type {Graph} */ (app.canvas.graph ?? app.graph);
   asOneStep(() => {

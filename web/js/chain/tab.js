@@ -22,14 +22,17 @@ let left = null;
 
 let asked = false;
 
-/** Draw at the next frame, once for all that happens until then. @param {"all" | "states"} [what] */
+/**
+ * Draw at the next frame, once for all that happens until then.
+ * @param {"all" | "states"} [what]
+ */
 function redraw(what = "all") {
   if (!panel) return;
   if (waiting !== "all") waiting = what;
   ask();
 }
 
-/** In a task of its own, behind those that draw the canvas at the same frame. */
+/** Have it drawn in a task of its own, behind those that draw the canvas at the same frame. */
 function ask() {
   if (asked) return;
   asked = true;
@@ -53,7 +56,12 @@ function drawNow() {
   if (left) ask();
 }
 
-/** Call something after a node's own handler of the same name. @param {Page.Node} node @param {string} name @param {() => void} more */
+/**
+ * Call something after a node's own handler of the same name.
+ * @param {Page.Node} node
+ * @param {string} name
+ * @param {() => void} more
+ */
 function after(node, name, more) {
   const hooks = /** @type {Record<string, Function | undefined>} */ (/** @type {unknown} */ (node));
   const before = hooks[name];
@@ -64,7 +72,12 @@ function after(node, name, more) {
   };
 }
 
-/** Call something after a property of a node was set. @param {Page.Node} node @param {"title" | "mode"} name @param {() => void} more */
+/**
+ * Call something after a property of a node was set.
+ * @param {Page.Node} node
+ * @param {"title" | "mode"} name
+ * @param {() => void} more
+ */
 function afterSet(node, name, more) {
   let owner = /** @type {object | null} */ (node);
   while (owner && !Object.hasOwn(owner, name)) owner = Object.getPrototypeOf(owner);
@@ -145,7 +158,10 @@ app.registerExtension({
       },
     });
   },
-  /** @param {Page.Node} node */
+  /**
+   * Watch what changes a new node's row.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (!isOurs(node)) return;
     for (const name of ["onAdded", "onRemoved", "onConnectionsChange", "onWidgetChanged"])

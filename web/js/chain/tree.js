@@ -9,7 +9,8 @@
  */
 
 /**
- * @typedef {object} Row One entry's place in the drawing. Lanes are columns of lines, 0 at the left.
+ * One entry's place in the drawing. Lanes are columns of lines, 0 at the left.
+ * @typedef {object} Row
  * @property {string} id
  * @property {number} chain number of its chain, from 0
  * @property {number} lane
@@ -18,13 +19,16 @@
  * @property {boolean} down whether its line goes on to the next row
  * @property {number[]} forks lanes of the branches that begin at it
  * @property {number[]} passes lanes of other lines that go by
- * @property {[number, number] | null} turns numbers of its first and last turn, from 1; null where they are not known
+ * @property {[number, number] | null} turns numbers of its first and last turn, from 1; null where they are
+ *   not known
  */
 
 /**
- * Rows from top to bottom: a line without a break, then the branches of it, those of its last turn first, so that no
- * two lines cross. Entries that feed each other in a circle come last, each once.
- * @param {Entry[]} entries @returns {Row[]}
+ * Lay out rows from top to bottom: a line without a break, then the branches of it, those of its last turn
+ * first, so that no two lines cross.
+ * Entries that feed each other in a circle come last, each once.
+ * @param {Entry[]} entries
+ * @returns {Row[]}
  */
 export function rowsOf(entries) {
   const byId = new Map(entries.map((one) => [one.id, one]));
@@ -34,10 +38,20 @@ export function rowsOf(entries) {
   const placed = new Set();
   let chain = -1;
 
-  /** The first that goes on from an entry and has no row yet. @param {Entry} entry */
+  /**
+   * Find the first that goes on from an entry and has no row yet.
+   * @param {Entry} entry
+   */
   const next = (entry) => entry.children.map((id) => byId.get(id)).find((one) => one && !placed.has(one.id));
 
-  /** @param {Entry} start @param {number} lane @param {number} level @param {number | null} before @returns {number} */
+  /**
+   * Lay out a line and its branches; the last lane that they use.
+   * @param {Entry} start
+   * @param {number} lane
+   * @param {number} level
+   * @param {number | null} before
+   * @returns {number}
+   */
   function place(start, lane, level, before) {
     /** @type {{ entry: Entry, row: Row, at: number, after: number | null }[]} */
     const line = [];
@@ -80,7 +94,10 @@ export function rowsOf(entries) {
   return rows;
 }
 
-/** The rows of entries that are asked about again and again: laid out anew only where an entry or a wire has changed. */
+/**
+ * The rows of entries that are asked about again and again: laid out anew only where an entry or a wire has
+ * changed.
+ */
 export class Shape {
   constructor() {
     this.key = "";
@@ -88,7 +105,11 @@ export class Shape {
     this.rows = [];
   }
 
-  /** @param {Entry[]} entries @returns {Row[]} */
+  /**
+   * Lay out the rows of entries, or give those of before.
+   * @param {Entry[]} entries
+   * @returns {Row[]}
+   */
   rowsOf(entries) {
     const key = entries.map((one) => `${one.id}>${one.children}>${one.turns}`).join(" ");
     if (key !== this.key) {
@@ -99,12 +120,19 @@ export class Shape {
   }
 }
 
-/** @param {number | null} before @param {number | null} turns @returns {[number, number] | null} */
+/**
+ * Number the turns that an entry adds.
+ * @param {number | null} before
+ * @param {number | null} turns
+ * @returns {[number, number] | null}
+ */
 const numbers = (before, turns) => (before === null || !turns ? null : [before + 1, before + turns]);
 
 /**
- * The entry that the arrow keys lead to.
- * @param {string[]} ids in order @param {string | null} current @param {string} key
+ * Find the entry that the arrow keys lead to.
+ * @param {string[]} ids in order
+ * @param {string | null} current
+ * @param {string} key
  */
 export function keyLeadsTo(ids, current, key) {
   const at = current === null ? -1 : ids.indexOf(current);
@@ -112,7 +140,10 @@ export function keyLeadsTo(ids, current, key) {
   return wanted === undefined ? null : (ids[Math.min(wanted, ids.length - 1)] ?? null);
 }
 
-/** The instructions of a script. @param {string} script */
+/**
+ * List the instructions of a script.
+ * @param {string} script
+ */
 export function linesOf(script) {
   const lines = script.split("\n").map((line) => line.trim());
   return lines.filter((line) => line && !line.startsWith("#"));

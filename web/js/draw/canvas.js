@@ -25,8 +25,10 @@ export const loadFont = remembered(async () => {
 const kept = new WeakMap();
 
 /**
- * The picture, or plain paper where there is none, with the marks upon it.
- * @param {HTMLCanvasElement} canvas @param {CanvasImageSource | null} picture @param {readonly Mark[]} marks
+ * Paint the picture, or plain paper where there is none, with the marks upon it.
+ * @param {HTMLCanvasElement} canvas
+ * @param {CanvasImageSource | null} picture
+ * @param {readonly Mark[]} marks
  * @param {Font} font
  */
 export function paint(canvas, picture, marks, font) {
@@ -45,7 +47,14 @@ export function paint(canvas, picture, marks, font) {
   }
 }
 
-/** @param {Mark} mark @param {HTMLCanvasElement} sheet @param {Font} font @param {boolean} keep @returns {Painted} */
+/**
+ * Paint a mark, or take it from those that were painted before.
+ * @param {Mark} mark
+ * @param {HTMLCanvasElement} sheet
+ * @param {Font} font
+ * @param {boolean} keep
+ * @returns {Painted}
+ */
 function paintedMark(mark, sheet, font, keep) {
   const size = `${sheet.width} ${sheet.height}`;
   const known = kept.get(mark);
@@ -55,7 +64,14 @@ function paintedMark(mark, sheet, font, keep) {
   return painted;
 }
 
-/** @param {Mark} mark @param {HTMLCanvasElement} sheet @param {Font} font @param {string} size @returns {Painted} */
+/**
+ * Paint a mark on a sheet of its own.
+ * @param {Mark} mark
+ * @param {HTMLCanvasElement} sheet
+ * @param {Font} font
+ * @param {string} size
+ * @returns {Painted}
+ */
 function newlyPainted(mark, sheet, font, size) {
   const cover = coverOf(mark, sheet, font);
   if (!cover) return null;

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * The editor's window: bar of tools, stage, a line of text. Everything that can have the focus is an <input>, also what
- * looks like a button: while an <input> has the focus, ComfyUI's page leaves Ctrl+Z to it and undoes nothing of the graph.
+ * The editor's window: bar of tools, stage, a line of text. Everything that can have the focus is an <input>,
+ * also what looks like a button: while an <input> has the focus, ComfyUI's page leaves Ctrl+Z to it and
+ * undoes nothing of the graph.
  */
 
 import { t } from "../lib/translate.js";
@@ -22,7 +23,13 @@ export const TOOLS = /** @type {const} */ ([
 
 const SWATCHES = ["#ee0d14", "#ffd500", "#00b050", "#0060ff", "#ff00ff", "#000000", "#ffffff"];
 
-/** @template {keyof HTMLElementTagNameMap} K @param {K} tag @param {Record<string, string>} attributes @param {(Node | string)[]} children */
+/**
+ * Make an element.
+ * @template {keyof HTMLElementTagNameMap} K
+ * @param {K} tag
+ * @param {Record<string, string>} attributes
+ * @param {(Node | string)[]} children
+ */
 function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
@@ -30,11 +37,16 @@ function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** @param {string} value what it says @param {string} hint @param {string} [looks] */
+/**
+ * Make a button of the bar.
+ * @param {string} value what it says
+ * @param {string} hint
+ * @param {string} [looks]
+ */
 const button = (value, hint, looks = "") =>
   make("input", { type: "button", class: `action ${looks}`, value, title: hint });
 
-/** The window, not yet shown. */
+/** Build the window, not yet shown. */
 export function buildDialog() {
   addStyle();
   const tools = TOOLS.map(({ tool, key, sign, label }) => {
@@ -117,7 +129,12 @@ export function buildDialog() {
   };
 }
 
-/** Shows a frame around a mark, with its grips. @param {SVGSVGElement} overlay @param {[number, number, number, number]} box @param {[number, number][]} grips */
+/**
+ * Show a frame around a mark, with its grips.
+ * @param {SVGSVGElement} overlay
+ * @param {[number, number, number, number]} box
+ * @param {[number, number][]} grips
+ */
 export function frame(overlay, [left, top, right, bottom], grips) {
   const shape = (/** @type {string} */ name, /** @type {Record<string, number>} */ values) => {
     const element = document.createElementNS("http://www.w3.org/2000/svg", name);
@@ -134,7 +151,13 @@ export function frame(overlay, [left, top, right, bottom], grips) {
   overlay.replaceChildren(rectangle, ...grips.map(([cx, cy]) => shape("circle", { cx, cy, r: 5 })));
 }
 
-/** A line to write words in, near a place of the stage. @param {Dialog} parts @param {[number, number]} at @param {string} text @param {number} most letters */
+/**
+ * Open a line to write words in, near a place of the stage.
+ * @param {Dialog} parts
+ * @param {[number, number]} at
+ * @param {string} text
+ * @param {number} most letters
+ */
 export function wordsAt({ stage }, [x, y], text, most) {
   const words = make("input", {
     type: "text",
@@ -148,4 +171,20 @@ export function wordsAt({ stage }, [x, y], text, most) {
   stage.append(words);
   words.focus();
   return words;
+}
+
+/** Warn of words that are not seen. */
+export const outside = () =>
+  t("Some of these words lie outside the picture, where they are cut off: move them or make them smaller.");
+
+/**
+ * Say what to do with a tool.
+ * @param {Tool} tool
+ */
+export function howTo(tool) {
+  const zoom = t("The wheel zooms, the middle button moves the picture.");
+  if (tool === "select")
+    return `${t("Click a mark to select it, drag it or its ends; drag beside it to move the picture.")} ${zoom}`;
+  if (tool === "text") return `${t("Click where the words begin; a double click changes them.")} ${zoom}`;
+  return `${t("Drag on the picture to draw.")} ${zoom}`;
 }

@@ -1,5 +1,7 @@
 // @ts-check
-/** The editor over a picture: what is drawn, selected and shown. Mouse and keys are in pointer.js and keys.js. */
+/**
+ * The editor over a picture: what is drawn, selected and shown. Mouse and keys are in pointer.js and keys.js.
+ */
 
 import { t } from "../lib/translate.js";
 import { measured } from "../marks/font.js";
@@ -17,7 +19,7 @@ import {
 import { begin, did, redone, undone } from "../marks/history.js";
 import { fitted, inWindow, panned, zoomed } from "../marks/view.js";
 import { paint } from "./canvas.js";
-import { buildDialog, frame, wordsAt } from "./dialog.js";
+import { buildDialog, frame, howTo, outside, wordsAt } from "./dialog.js";
 import { listenToKeys } from "./keys.js";
 import { listenToPointer } from "./pointer.js";
 
@@ -32,6 +34,7 @@ const ZOOM = 1.25;
 
 export class Editor {
   /**
+   * Build the editor, not yet shown.
    * @param {object} given
    * @param {HTMLImageElement | null} given.picture to draw upon
    * @param {readonly Mark[]} given.marks that are there already
@@ -67,7 +70,10 @@ export class Editor {
     this.say(note);
   }
 
-  /** Show it until the user is done. @returns {Promise<readonly Mark[] | null>} the marks; null if cancelled */
+  /**
+   * Show it until the user is done.
+   * @returns {Promise<readonly Mark[] | null>} the marks; null if cancelled
+   */
   open() {
     const { dialog, surface, stage, buttons, radios, colour, width } = this.parts;
     document.body.append(dialog);
@@ -111,35 +117,55 @@ export class Editor {
     });
   }
 
-  /** The marks as they are now. @returns {readonly Mark[]} */
+  /**
+   * Get the marks as they are now.
+   * @returns {readonly Mark[]}
+   */
   get marks() {
     return this.history.now;
   }
 
-  /** The picture's size as it is shown, in px. */
+  /** Get the picture's size as it is shown, in px. */
   get size() {
     return { width: this.parts.canvas.width, height: this.parts.canvas.height };
   }
 
-  /** The size of the stage. */
+  /** Get the size of the stage. */
   get window() {
     return { width: this.parts.stage.clientWidth, height: this.parts.stage.clientHeight };
   }
 
-  /** Of words, for bounds. @param {string} text @returns {[number, number]} */
+  /**
+   * Measure words, for bounds.
+   * @param {string} text
+   * @returns {[number, number]}
+   */
   measure = (text) => measured(this.font, text);
 
-  /** The width that the next mark of a tool gets. @param {Tool} tool */
+  /**
+   * Tell the width that the next mark of a tool gets.
+   * @param {Tool} tool
+   */
   widthFor(tool) {
     return tool === "text" ? this.widths.text : this.widths.stroke;
   }
 
-  /** A new mark in the present colour. @param {import("../marks/format.js").Kind} kind @param {Point[]} points @param {string} [text] @returns {Mark} */
+  /**
+   * Make a mark in the present colour.
+   * @param {import("../marks/format.js").Kind} kind
+   * @param {Point[]} points
+   * @param {string} [text]
+   * @returns {Mark}
+   */
   newMark(kind, points, text = "") {
     return { kind, points, colour: this.colour, width: this.widthFor(kind), text };
   }
 
-  /** One step of the editor's own history. @param {readonly Mark[]} marks @param {number} [selected] */
+  /**
+   * Take one step of the editor's own history.
+   * @param {readonly Mark[]} marks
+   * @param {number} [selected]
+   */
   change(marks, selected = -1) {
     this.draft = null;
     if (marks.length > MOST_MARKS)
@@ -151,7 +177,11 @@ export class Editor {
     this.refresh();
   }
 
-  /** Put a mark in the place of another, or behind the last. @param {number} index @param {Mark} mark */
+  /**
+   * Put a mark in the place of another, or behind the last.
+   * @param {number} index
+   * @param {Mark} mark
+   */
   put(index, mark) {
     this.change([...this.marks.slice(0, index), mark, ...this.marks.slice(index + 1)], index);
     if (runsOut(mark, this.size, this.measure)) this.say(outside());
@@ -171,7 +201,10 @@ export class Editor {
     if (this.selected >= 0) this.change(this.marks.filter((_, i) => i !== this.selected));
   }
 
-  /** @param {number} index of a mark, -1 for none */
+  /**
+   * Select a mark, whose looks those to come take over.
+   * @param {number} index of a mark, -1 for none
+   */
   select(index) {
     this.draft = null;
     this.selected = index;
@@ -183,7 +216,11 @@ export class Editor {
     this.refresh();
   }
 
-  /** @param {Tool} tool @param {string} [note] what is said instead of how it is used */
+  /**
+   * Take a tool.
+   * @param {Tool} tool
+   * @param {string} [note] what is said instead of how it is used
+   */
   choose(tool, note = "") {
     this.tool = tool;
     this.say(note || howTo(tool));
@@ -193,7 +230,11 @@ export class Editor {
     this.refresh();
   }
 
-  /** Colour or width of the selected mark and of those to come. @param {{ colour?: string, width?: number }} looks @param {boolean} last whether the user is done choosing */
+  /**
+   * Set colour or width of the selected mark and of those to come.
+   * @param {{ colour?: string, width?: number }} looks
+   * @param {boolean} last whether the user is done choosing
+   */
   restyle(looks, last) {
     const mark = this.marks[this.selected];
     if (looks.colour) this.colour = looks.colour;
@@ -203,7 +244,11 @@ export class Editor {
     this.refresh();
   }
 
-  /** Move the selected mark, or one of its points. @param {Point} by in fractions @param {boolean} end only its last point */
+  /**
+   * Move the selected mark, or one of its points.
+   * @param {Point} by in fractions
+   * @param {boolean} end only its last point
+   */
   nudge(by, end) {
     const mark = this.marks[this.selected];
     if (!mark) return;
@@ -215,13 +260,20 @@ export class Editor {
     this.put(this.selected, end && grips.length ? { ...mark, points } : shape);
   }
 
-  /** @param {number} factor @param {Point} [at] of the stage; else its middle */
+  /**
+   * Zoom about a point that stays where it is.
+   * @param {number} factor
+   * @param {Point} [at] of the stage; else its middle
+   */
   zoom(factor, at = [this.window.width / 2, this.window.height / 2]) {
     this.view = zoomed(this.view, factor, at);
     this.refresh();
   }
 
-  /** @param {Point} by in px of the stage */
+  /**
+   * Move the picture on the stage.
+   * @param {Point} by in px of the stage
+   */
   pan(by) {
     this.view = panned(this.view, by);
     this.refresh();
@@ -232,7 +284,11 @@ export class Editor {
     this.refresh();
   }
 
-  /** Let the user write words, at a new place or those of a mark. @param {Point} at in fractions @param {number} [index] */
+  /**
+   * Let the user write words, at a new place or those of a mark.
+   * @param {Point} at in fractions
+   * @param {number} [index]
+   */
   write(at, index = this.marks.length) {
     this.endWords(true);
     const mark = this.marks[index] ?? this.newMark("text", [at]);
@@ -255,7 +311,10 @@ export class Editor {
     this.words = words;
   }
 
-  /** @param {boolean} keep what was written */
+  /**
+   * End the writing of words.
+   * @param {boolean} keep what was written
+   */
   endWords(keep) {
     const { words, draft } = this;
     if (!words) return;
@@ -267,12 +326,18 @@ export class Editor {
     this.refresh();
   }
 
-  /** @param {string} note */
+  /**
+   * Say something to the user.
+   * @param {string} note
+   */
   say(note) {
     this.parts.note.textContent = note;
   }
 
-  /** @param {readonly Mark[] | null} marks */
+  /**
+   * End drawing with these marks, or without.
+   * @param {readonly Mark[] | null} marks
+   */
   close(marks) {
     if (marks && this.words) {
       this.endWords(true);
@@ -280,7 +345,10 @@ export class Editor {
     } else this.finish(marks);
   }
 
-  /** Which buttons can be pressed; the focus leaves one that cannot. @param {Record<"undo" | "redo" | "remove" | "clear", boolean>} can */
+  /**
+   * Set which buttons can be pressed; the focus leaves one that cannot.
+   * @param {Record<"undo" | "redo" | "remove" | "clear", boolean>} can
+   */
   enable(can) {
     for (const name of /** @type {const} */ (["undo", "redo", "remove", "clear"])) {
       const button = this.parts.buttons[name];
@@ -325,16 +393,4 @@ export class Editor {
     widthShown.textContent = `${(100 * wide).toFixed(1)} %`;
     zoomShown.textContent = `${Math.round(100 * view.scale)} %`;
   }
-}
-
-const outside = () =>
-  t("Some of these words lie outside the picture, where they are cut off: move them or make them smaller.");
-
-/** What to do with a tool. @param {Tool} tool */
-function howTo(tool) {
-  const zoom = t("The wheel zooms, the middle button moves the picture.");
-  if (tool === "select")
-    return `${t("Click a mark to select it, drag it or its ends; drag beside it to move the picture.")} ${zoom}`;
-  if (tool === "text") return `${t("Click where the words begin; a double click changes them.")} ${zoom}`;
-  return `${t("Drag on the picture to draw.")} ${zoom}`;
 }

@@ -6,9 +6,12 @@ import { sourceOf } from "../lib/passing.js";
 import { askFor } from "../lib/results.js";
 
 /**
- * Address of the picture that comes into an input: what the node before shows, else what comes into that; "" if no
- * picture is known yet.
- * @param {Page.Node} node @param {string} name of the input @param {Set<Page.Node>} [seen] @returns {string}
+ * Find the address of the picture that comes into an input: what the node before shows, else what comes into
+ * that; "" if no picture is known yet.
+ * @param {Page.Node} node
+ * @param {string} name of the input
+ * @param {Set<Page.Node>} [seen]
+ * @returns {string}
  */
 export function pictureInto(node, name, seen = new Set()) {
   const source = sourceOf(node, name);
@@ -22,7 +25,11 @@ export function pictureInto(node, name, seen = new Set()) {
   return before ? pictureInto(source, before.name, seen) : "";
 }
 
-/** The picture as the server has it now, not as the browser has kept it. @param {string} url @returns {Promise<HTMLImageElement | null>} null if it is not there any more */
+/**
+ * Load the picture as the server has it now, not as the browser has kept it.
+ * @param {string} url
+ * @returns {Promise<HTMLImageElement | null>} null if it is not there any more
+ */
 export async function loadPicture(url) {
   const image = new Image();
   let address = "";

@@ -12,7 +12,10 @@ const ZOOM = 1.25;
 /** @type {Record<string, Point>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
-/** @param {Editor} editor */
+/**
+ * Listen to the editor's keys.
+ * @param {Editor} editor
+ */
 export function listenToKeys(editor) {
   const { dialog } = editor.parts;
   dialog.addEventListener("cancel", (event) => {
@@ -34,14 +37,24 @@ export function listenToKeys(editor) {
     dialog.addEventListener(kind, (event) => event.stopPropagation());
 }
 
-/** @param {Editor} editor @param {KeyboardEvent} event @returns {boolean} whether the key was meant for the editor */
+/**
+ * Take a key while words are written.
+ * @param {Editor} editor
+ * @param {KeyboardEvent} event
+ * @returns {boolean} whether the key was meant for the editor
+ */
 function inWords(editor, event) {
   if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return false;
   editor.endWords(event.key === "Enter");
   return true;
 }
 
-/** @param {Editor} editor @param {KeyboardEvent} event @returns {boolean} */
+/**
+ * Take a key that is pressed with Ctrl.
+ * @param {Editor} editor
+ * @param {KeyboardEvent} event
+ * @returns {boolean}
+ */
 function withControl(editor, event) {
   const key = event.key.toLowerCase();
   if (key === "z" && !event.shiftKey) editor.undo();
@@ -51,7 +64,12 @@ function withControl(editor, event) {
   return true;
 }
 
-/** @param {Editor} editor @param {KeyboardEvent} event @returns {boolean} */
+/**
+ * Take a key that is pressed alone.
+ * @param {Editor} editor
+ * @param {KeyboardEvent} event
+ * @returns {boolean}
+ */
 function plain(editor, event) {
   const { key, target } = event;
   const kind = target instanceof HTMLInputElement ? target.type : "";
@@ -74,7 +92,12 @@ function plain(editor, event) {
   return true;
 }
 
-/** @param {Editor} editor @param {KeyboardEvent} event @returns {boolean} */
+/**
+ * Take a key that is for the marks or the view.
+ * @param {Editor} editor
+ * @param {KeyboardEvent} event
+ * @returns {boolean}
+ */
 function onStage(editor, { key, shiftKey }) {
   const arrow = ARROWS[key];
   const count = editor.marks.length;
@@ -87,7 +110,10 @@ function onStage(editor, { key, shiftKey }) {
   return true;
 }
 
-/** A mark of the present tool in the middle of the picture, to be moved by the arrow keys. @param {Editor} editor */
+/**
+ * Draw a mark of the present tool in the middle of the picture, to be moved by the arrow keys.
+ * @param {Editor} editor
+ */
 function inTheMiddle(editor) {
   const { tool } = editor;
   if (tool === "select") return;

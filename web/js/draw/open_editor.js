@@ -1,5 +1,7 @@
 // @ts-check
-/** "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue. */
+/**
+ * "Draw on the picture": a button, a command and a menu item that open the editor for a Kontext Visual Cue.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf } from "../lib/boxes.js";
@@ -34,10 +36,17 @@ const ACTION = {
 };
 let open = false;
 
-/** Whether there is a picture to draw upon. @param {Page.Node} node */
+/**
+ * Tell whether there is a picture to draw upon.
+ * @param {Page.Node} node
+ */
 const fits = (node) => node.comfyClass === CUE || SHOWS.includes(String(node.comfyClass));
 
-/** @param {"info" | "warn" | "error"} severity @param {string} detail */
+/**
+ * Show a message beside the canvas.
+ * @param {"info" | "warn" | "error"} severity
+ * @param {string} detail
+ */
 function tell(severity, detail) {
   app.extensionManager.toast.add({ severity, summary: t(ACTION.label), detail, life: 6000 });
 }
@@ -45,14 +54,22 @@ function tell(severity, detail) {
 const gone = () =>
   new Error(t("The node that you drew for is not in this workflow any more: what was drawn is not kept."));
 
-/** The node that holds what is drawn for a node: the cue that its picture comes through, or itself; null: a new cue is to. @param {Page.Node} node */
+/**
+ * Find the node that holds what is drawn for a node: the cue that its picture comes through, or itself; null:
+ * a new cue is to.
+ * @param {Page.Node} node
+ */
 function holderOf(node) {
   const before = originOf(node, "image")?.node;
   if (node.comfyClass !== CUE && before?.comfyClass === CUE) return before;
   return widgetOf(node, "marks") ? node : null;
 }
 
-/** Draw for a node, in what holds its marks or in a new cue. What is drawn goes to the node it was drawn for or nowhere. @param {Page.Node} node */
+/**
+ * Draw for a node, in what holds its marks or in a new cue.
+ * What is drawn goes to the node it was drawn for or nowhere.
+ * @param {Page.Node} node
+ */
 async function drawFor(node) {
   if (open) return;
   const holder = holderOf(node);
@@ -76,7 +93,12 @@ async function drawFor(node) {
   }
 }
 
-/** What the user draws, as text for the widget; null if cancelled, or nothing was changed. @param {Page.Node | null} holder @param {Page.Node} node @param {() => Page.Node | null} now finds the node again */
+/**
+ * Let the user draw; the text for the widget, null if cancelled, or nothing was changed.
+ * @param {Page.Node | null} holder
+ * @param {Page.Node} node
+ * @param {() => Page.Node | null} now finds the node again
+ */
 async function edited(holder, node, now) {
   const url = pictureBelow(holder ?? node);
   const text = String((holder && widgetOf(holder, "marks")?.value) ?? "");
@@ -98,7 +120,10 @@ async function edited(holder, node, now) {
   return drawn === null || drawn === marks || (!drawn.length && !holder) ? null : writeMarks(drawn);
 }
 
-/** Address of the picture that a node draws upon: a turn may go on from a chain. @param {Page.Node} node */
+/**
+ * Find the address of the picture that a node draws upon: a turn may go on from a chain.
+ * @param {Page.Node} node
+ */
 function pictureBelow(node) {
   const chained = isWired(node, "chain") && !isWired(node, "image");
   return (
@@ -108,7 +133,11 @@ function pictureBelow(node) {
   );
 }
 
-/** @param {string} text @param {Page.Node | null} holder */
+/**
+ * Put what was drawn into a widget.
+ * @param {string} text
+ * @param {Page.Node | null} holder
+ */
 function store(text, holder) {
   const widget = holder && widgetOf(holder, "marks");
   if (!widget) return;
@@ -116,7 +145,11 @@ function store(text, holder) {
   widget.callback?.(widget.value);
 }
 
-/** A new cue between a node and its picture. @param {Page.Node} node @returns {Page.Node | null} */
+/**
+ * Insert a cue between a node and its picture.
+ * @param {Page.Node} node
+ * @returns {Page.Node | null}
+ */
 function inserted(node) {
   const cue = createNode(CUE);
   if (!cue) return null;
@@ -150,12 +183,18 @@ app.registerExtension({
   ],
   keybindings: [{ combo: { key: "d", alt: true }, commandId: ACTION.id }],
   menuCommands: [{ path: ["Kontext"], commands: [ACTION.id] }],
-  /** @param {Page.Node} node */
+  /**
+   * Offer drawing in a node's menu.
+   * @param {Page.Node} node
+   */
   getNodeMenuItems(node) {
     if (!fits(node)) return [];
     return [{ content: `Kontext: ${t(ACTION.label)}`, callback: () => drawFor(node) }];
   },
-  /** @param {Page.Node} node */
+  /**
+   * Give a new node a button to draw.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (node.comfyClass !== CUE && node.comfyClass !== TURN) return;
     const button = node.addWidget("button", ACTION.label, "", () => drawFor(node), { serialize: false });

@@ -8,13 +8,19 @@ import { onPicture } from "../marks/view.js";
 /** @typedef {import("../marks/format.js").Point} Point */
 /** @typedef {import("../marks/format.js").Mark} Mark */
 /** @typedef {import("./editor.js").Editor} Editor */
-/** @typedef {{ move(at: Point): void, end(): void }} Drag what a pointer does until it is let go; places are of the stage */
+/**
+ * What a pointer does until it is let go; places are of the stage.
+ * @typedef {{ move(at: Point): void, end(): void }} Drag
+ */
 
 const REACH_PX = 6; // of the stage
 const LEAST_PX = 4; // of a mark; less is a click
 const WHEEL = 0.0015;
 
-/** @param {Editor} editor */
+/**
+ * Listen to the editor's mouse, pen and wheel.
+ * @param {Editor} editor
+ */
 export function listenToPointer(editor) {
   const { dialog, surface, stage } = editor.parts;
   dialog.addEventListener("mousedown", (event) => {
@@ -68,19 +74,33 @@ export function listenToPointer(editor) {
   );
 }
 
-/** A place of the stage in fractions of the picture. @param {Editor} editor @param {Point} at @returns {Point} */
+/**
+ * Convert a place of the stage into fractions of the picture.
+ * @param {Editor} editor
+ * @param {Point} at
+ * @returns {Point}
+ */
 function fraction(editor, at) {
   const [x, y] = onPicture(editor.view, at);
   return allowed([x / editor.size.width, y / editor.size.height]);
 }
 
-/** The mark under a place of the stage, -1 if there is none. @param {Editor} editor @param {Point} at */
+/**
+ * Find the mark under a place of the stage; -1 if there is none.
+ * @param {Editor} editor
+ * @param {Point} at
+ */
 function under(editor, at) {
   const { marks, view, size, measure } = editor;
   return hit(marks, onPicture(view, at), size, REACH_PX / view.scale, measure);
 }
 
-/** @param {Editor} editor @param {Point} at @returns {Drag | null} */
+/**
+ * Begin what the tool does where the pointer goes down.
+ * @param {Editor} editor
+ * @param {Point} at
+ * @returns {Drag | null}
+ */
 function begun(editor, at) {
   if (editor.tool === "select") return taken(editor, at);
   if (editor.tool === "text") {
@@ -92,7 +112,13 @@ function begun(editor, at) {
   return drawn(editor, editor.tool, at);
 }
 
-/** @param {Editor} editor @param {Exclude<import("../marks/format.js").Kind, "text">} kind @param {Point} start @returns {Drag} */
+/**
+ * Draw a mark until the pointer is let go.
+ * @param {Editor} editor
+ * @param {Exclude<import("../marks/format.js").Kind, "text">} kind
+ * @param {Point} start
+ * @returns {Drag}
+ */
 function drawn(editor, kind, start) {
   const index = editor.marks.length;
   const from = fraction(editor, start);
@@ -116,13 +142,23 @@ function drawn(editor, kind, start) {
   };
 }
 
-/** @param {Editor} editor @param {Mark} mark @returns {Mark} */
+/**
+ * Take points out of a drawn line that do not change its looks.
+ * @param {Editor} editor
+ * @param {Mark} mark
+ * @returns {Mark}
+ */
 function thinned(editor, mark) {
   const points = simplified(mark.points, editor.size, 0.3);
   return { ...mark, points: points.slice(0, MOST_POINTS) };
 }
 
-/** What is under the pointer is moved, or reshaped by one of its grips; where nothing is, the picture. @param {Editor} editor @param {Point} start @returns {Drag} */
+/**
+ * Move what is under the pointer, or reshape it by one of its grips; where nothing is, move the picture.
+ * @param {Editor} editor
+ * @param {Point} start
+ * @returns {Drag}
+ */
 function taken(editor, start) {
   const reach = REACH_PX / editor.view.scale;
   const place = onPicture(editor.view, start);
@@ -149,7 +185,12 @@ function taken(editor, start) {
   };
 }
 
-/** @param {Editor} editor @param {Point} start @returns {Drag} */
+/**
+ * Move the picture until the pointer is let go.
+ * @param {Editor} editor
+ * @param {Point} start
+ * @returns {Drag}
+ */
 function panning(editor, start) {
   let last = start;
   return {

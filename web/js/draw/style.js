@@ -47,14 +47,15 @@ const STYLE = `
 .kontext-draw-stage > .surface:focus-visible { outline-offset: -3px; }
 .kontext-draw-stage > .surface[data-tool="select"] { cursor: default; }
 .kontext-draw-stage > .words {
-  position: absolute; width: 230px; padding: 5px 8px; box-sizing: border-box; font: inherit; color: var(--input-text, #ddd);
+  position: absolute; width: 230px; padding: 5px 8px; box-sizing: border-box; font: inherit;
+  color: var(--input-text, #ddd);
   background: var(--comfy-input-bg, #222); border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px;
 }
 .kontext-draw-foot { display: flex; gap: 8px; align-items: center; padding: 8px 12px; }
 .kontext-draw-foot p { flex: 1; margin: 0; color: var(--descrip-text, #999); }
 `;
 
-/** Have the page know it, once. */
+/** Have the page know the style, once. */
 export function addStyle() {
   if (document.getElementById(ID)) return;
   const style = document.createElement("style");

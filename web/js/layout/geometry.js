@@ -1,5 +1,8 @@
 // @ts-check
-/** Where the boxes of the layout picture lie: one plane for each index, all to one scale. Pure functions on numbers. */
+/**
+ * Where the boxes of the layout picture lie: one plane for each index, all to one scale. Pure functions on
+ * numbers.
+ */
 
 /**
  * @typedef {object} Picture One picture as the plan has it, in tokens.
@@ -31,7 +34,7 @@ const TITLE = 12;
 const FAR = 4;
 
 /**
- * The part of a plane to show, in tokens: from its origin, unless its pictures lie far from it.
+ * Find the part of a plane to show, in tokens: from its origin, unless its pictures lie far from it.
  * @param {Picture[]} pictures
  */
 function extent(pictures) {
@@ -45,8 +48,10 @@ function extent(pictures) {
 }
 
 /**
- * Planes side by side, in as many rows as make them largest.
- * @param {Plan} plan @param {number} width @param {number} height room for all
+ * Place planes side by side, in as many rows as make them largest.
+ * @param {Plan} plan
+ * @param {number} width
+ * @param {number} height room for all
  * @returns {Plane[]}
  */
 export function planesOf(plan, width, height) {
@@ -99,8 +104,11 @@ export function planesOf(plan, width, height) {
 }
 
 /**
- * Pixels a token, so that rows of so many planes fit.
- * @param {{ width: number, height: number }[]} extents @param {number} perRow @param {number} width @param {number} height
+ * Find how many pixels a token takes, so that rows of so many planes fit.
+ * @param {{ width: number, height: number }[]} extents
+ * @param {number} perRow
+ * @param {number} width
+ * @param {number} height
  */
 function scaleFor(extents, perRow, width, height) {
   let high = 0;
@@ -115,7 +123,10 @@ function scaleFor(extents, perRow, width, height) {
   return Math.min(scale, (height - TITLE * rows) / high);
 }
 
-/** Bytes for people. @param {number} bytes */
+/**
+ * Write bytes for people.
+ * @param {number} bytes
+ */
 export function inWords(bytes) {
   const units = ["KiB", "MiB", "GiB", "TiB"];
   const power = Math.min(Math.max(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), 1), units.length);

@@ -1,5 +1,7 @@
 // @ts-check
-/** A live picture in Kontext Reference: where target and references stand for the model, and what they cost. */
+/**
+ * A live picture in Kontext Reference: where target and references stand for the model, and what they cost.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { loadWords, t } from "../lib/translate.js";
@@ -16,9 +18,13 @@ const WAIT_MS = 200;
 const STYLE =
   "display: flex; flex-direction: column; gap: 2px; box-sizing: border-box; overflow: hidden; padding: 4px 6px; " +
   "border-radius: 6px; background: var(--comfy-input-bg); color: var(--input-text); font-size: 10px; " +
-  `line-height: 1.3; pointer-events: none; min-height: ${HEIGHT - 2 * MARGIN}px;`; // some pages of Vue nodes give it no height
+  // some pages of Vue nodes give it no height
+  `line-height: 1.3; pointer-events: none; min-height: ${HEIGHT - 2 * MARGIN}px;`;
 
-/** What is shown in a node, with the question it answers; gone with the node. @type {WeakMap<Page.Node, { element: HTMLElement, asked: string }>} */
+/**
+ * What is shown in a node, with the question it answers; gone with the node.
+ * @type {WeakMap<Page.Node, { element: HTMLElement, asked: string }>}
+ */
 const pictures = new WeakMap();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let waiting;
@@ -31,7 +37,10 @@ function later() {
   }, WAIT_MS);
 }
 
-/** Ask for the plan of one node, unless it is there. @param {Page.Node} node */
+/**
+ * Ask for the plan of one node, unless it is there.
+ * @param {Page.Node} node
+ */
 async function update(node) {
   const shown = pictures.get(node);
   if (!shown) return;
@@ -44,7 +53,11 @@ async function update(node) {
   shown.element.replaceChildren(...answer.drawn);
 }
 
-/** @param {string} body @returns {Promise<{ drawn: Element[], known: boolean }>} whether it will be the same the next time */
+/**
+ * Ask the server, and draw its answer.
+ * @param {string} body
+ * @returns {Promise<{ drawn: Element[], known: boolean }>} whether it will be the same the next time
+ */
 async function answerTo(body) {
   await loadWords();
   try {
@@ -58,7 +71,10 @@ async function answerTo(body) {
   }
 }
 
-/** @param {Page.Node} node */
+/**
+ * Give a node its picture.
+ * @param {Page.Node} node
+ */
 function addPicture(node) {
   const element = document.createElement("div");
   element.className = "kontext-layout";
@@ -97,7 +113,10 @@ app.registerExtension({
     window.addEventListener("focus", later); // a picture may have been overwritten meanwhile
   },
   afterConfigureGraph: later,
-  /** @param {Page.Node} node */
+  /**
+   * Give a new node of references its picture.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (SHOWN_IN.includes(String(node.comfyClass))) addPicture(node);
   },

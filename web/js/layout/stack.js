@@ -30,45 +30,77 @@ const EMPTY = ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"];
 const EXAMPLE = /** @type {Size} */ ([128, 128]);
 
 /**
- * @typedef {object} Fetched What is known of the picture that a node shows.
+ * What is known of the picture that a node shows.
+ * @typedef {object} Fetched
  * @property {string} address
- * @property {string} state of the file behind it, which changes when it is overwritten; "" while that is not known
+ * @property {string} state of the file behind it, which changes when it is overwritten; "" while that is not
+ *   known
  * @property {Size | null} size
  * @property {boolean} asking
  */
 /** @type {WeakMap<Page.Node, Fetched>} */
 const fetched = new WeakMap();
-/** What a node had found when it last ran, and of what. @type {WeakMap<Page.Node, { from: string, size: Size }>} */
+/**
+ * What a node had found when it last ran, and of what.
+ * @type {WeakMap<Page.Node, { from: string, size: Size }>}
+ */
 const ran = new WeakMap();
 
-/** @param {Page.Node} node @param {string} name */
+/**
+ * Read what is chosen in a widget.
+ * @param {Page.Node} node
+ * @param {string} name
+ */
 const chosen = (node, name) => widgetOf(node, name)?.value;
 
-/** The size that a node lets choose. @param {Page.Node} node @returns {Size} */
+/**
+ * Read the size that a node lets choose.
+ * @param {Page.Node} node
+ * @returns {Size}
+ */
 const chosenSize = (node) => [Number(chosen(node, "height")), Number(chosen(node, "width"))];
 
-/** @param {Page.Node} node @param {string} name */
+/**
+ * Tell whether something feeds an input in a run.
+ * @param {Page.Node} node
+ * @param {string} name
+ */
 const isOn = (node, name) => sourceOf(node, name) !== null;
 
-/** What a node's picture or latent is made of, as text. @param {Page.Node} node */
+/**
+ * Describe what a node's picture or latent is made of, as text.
+ * @param {Page.Node} node
+ */
 function cameFrom(node) {
   const origin = originInto(node, "image") ?? originInto(node, "latent");
   return origin ? `${new Signatures().of(origin.place)}:${origin.slot}` : "";
 }
 
-/** Whether the picture that a node shows is that of an earlier graph. @param {import("../lib/wires.js").Origin | null} origin */
+/**
+ * Tell whether the picture that a node shows is that of an earlier graph.
+ * @param {import("../lib/wires.js").Origin | null} origin
+ */
 function isOld(origin) {
   if (!origin || !shownRun().results.has(idOf(origin.place))) return false;
   return shownRun().of(idOf(origin.place), new Signatures().of(origin.place)).kind === "outdated";
 }
 
-/** Keep the size that a reference had when it ran. @param {Page.Node} node @param {Page.Output | undefined} output */
+/**
+ * Keep the size that a reference had when it ran.
+ * @param {Page.Node} node
+ * @param {Page.Output | undefined} output
+ */
 export function rememberSize(node, output) {
   const size = output?.kontext_size?.[0];
   if (size) ran.set(node, { from: cameFrom(node), size });
 }
 
-/** The size of the picture that a node shows, once it is there. @param {Page.Node} node @param {() => void} changed @returns {Size | null} */
+/**
+ * Get the size of the picture that a node shows, once it is there.
+ * @param {Page.Node} node
+ * @param {() => void} changed
+ * @returns {Size | null}
+ */
 function fetchedSize(node, changed) {
   const address = pictureOf(node);
   if (!address) return null;
@@ -81,7 +113,11 @@ function fetchedSize(node, changed) {
   return known.size;
 }
 
-/** Look whether the file is the one that was measured, and measure it if it is not. @param {Fetched} known @returns {Promise<boolean>} whether it has another size than was known */
+/**
+ * Look whether the file is the one that was measured, and measure it if it is not.
+ * @param {Fetched} known
+ * @returns {Promise<boolean>} whether it has another size than was known
+ */
 async function measure(known) {
   known.asking = true;
   const before = String(known.size);
@@ -102,7 +138,13 @@ async function measure(known) {
   return String(known.size) !== before;
 }
 
-/** The size of the picture that comes into a node, null if it is not known. @param {Page.Node} node @param {string} name @param {() => void} changed @returns {Size | null} */
+/**
+ * Get the size of the picture that comes into a node; null if it is not known.
+ * @param {Page.Node} node
+ * @param {string} name
+ * @param {() => void} changed
+ * @returns {Size | null}
+ */
 function sizeInto(node, name, changed) {
   let origin = originInto(node, name);
   const seen = new Set();
@@ -121,13 +163,21 @@ function sizeInto(node, name, changed) {
   return isOld(origin) ? null : fetchedSize(source, changed);
 }
 
-/** What a node shows the model first, or the frame of its latent. @param {Page.Node} node @param {() => void} changed @returns {Entry} */
+/**
+ * Describe what a node shows the model first, or the frame of its latent.
+ * @param {Page.Node} node
+ * @param {() => void} changed
+ * @returns {Entry}
+ */
 function frameOf(node, changed, seen = new Set()) {
   const type = String(node.type);
   const unknown = { sizes: null, fit: "none" };
   if (seen.has(node)) return unknown;
   seen.add(node);
-  /** @param {string} name */
+  /**
+   * Describe the frame of what comes into an input.
+   * @param {string} name
+   */
   const before = (name) => {
     const source = sourceOf(node, name);
     return source ? frameOf(source, changed, seen) : unknown;
@@ -151,7 +201,12 @@ function frameOf(node, changed, seen = new Set()) {
   return { sizes: size && [size], fit: String(chosen(node, "fit")) };
 }
 
-/** The references that one node adds. @param {Page.Node} node @param {() => void} changed @returns {Entry[]} */
+/**
+ * List the references that one node adds.
+ * @param {Page.Node} node
+ * @param {() => void} changed
+ * @returns {Entry[]}
+ */
 function entriesOf(node, changed) {
   const fit = String(chosen(node, "fit"));
   if (node.type === "KontextReferenceGrid") {
@@ -178,7 +233,12 @@ function entriesOf(node, changed) {
   return [{ sizes: size && [size], fit, max_tokens: Number(chosen(node, "max_tokens") ?? 0), ...more }];
 }
 
-/** All references that come into a node, in order. @param {Page.Node} node @param {() => void} changed @returns {Entry[]} */
+/**
+ * List all references that come into a node, in order.
+ * @param {Page.Node} node
+ * @param {() => void} changed
+ * @returns {Entry[]}
+ */
 function stackInto(node, changed, seen = new Set()) {
   const source = sourceOf(node, "references");
   if (!source || seen.has(source)) return [];
@@ -187,7 +247,11 @@ function stackInto(node, changed, seen = new Set()) {
   return [...stackInto(source, changed, seen), ...entriesOf(source, changed)];
 }
 
-/** What takes a stack in the end, all that do. @param {Page.Node} node @returns {Page.Node[]} */
+/**
+ * List what takes a stack in the end, all that do.
+ * @param {Page.Node} node
+ * @returns {Page.Node[]}
+ */
 function takers(node, seen = new Set()) {
   if (seen.has(node)) return [];
   seen.add(node);
@@ -199,7 +263,10 @@ function takers(node, seen = new Set()) {
   return [...new Set(found)];
 }
 
-/** The choices in the loader that a node's model comes from, null if there is none. @param {(Page.Node | undefined)[]} nodes */
+/**
+ * Read the choices in the loader that a node's model comes from; null if there is none.
+ * @param {(Page.Node | undefined)[]} nodes
+ */
 function modelOf(nodes) {
   for (const node of nodes) {
     const seen = new Set();
@@ -218,13 +285,17 @@ function modelOf(nodes) {
   return null;
 }
 
-/** What the user calls the references of a question. @param {{ references: Entry[] }} question */
+/**
+ * List what the user calls the references of a question.
+ * @param {{ references: Entry[] }} question
+ */
 export const namesIn = ({ references }) => references.map((one) => one.name ?? "");
 
 /**
- * What to ask the server about the stack up to a node: see nodes/layout_route.py. An edit or a turn that takes it puts its own
- * picture before it, a sampler says the size.
- * @param {Page.Node} node @param {() => void} changed called when a size becomes known that is not yet
+ * Ask what the server is to say about the stack up to a node: see nodes/layout_route.py.
+ * An edit or a turn that takes it puts its own picture before it, a sampler says the size.
+ * @param {Page.Node} node
+ * @param {() => void} changed called when a size becomes known that is not yet
  */
 export function questionOf(node, changed) {
   const found = takers(node);

@@ -1,5 +1,8 @@
 // @ts-check
-/** Draws the plan of a stack of references: planes and boxes as SVG in the theme's colours, numbers as text below. */
+/**
+ * Draws the plan of a stack of references: planes and boxes as SVG in the theme's colours, numbers as text
+ * below.
+ */
 
 import { t } from "../lib/translate.js";
 import { inWords, planesOf } from "./geometry.js";
@@ -16,7 +19,12 @@ const LINE = 13;
 const CENTRED = { "text-anchor": "middle", "dominant-baseline": "central" };
 const RESULT = "var(--p-primary-color, #60a5fa)";
 
-/** @param {string} name @param {Record<string, string | number>} attributes @param {(Node | string)[]} inside */
+/**
+ * Make an element of SVG.
+ * @param {string} name
+ * @param {Record<string, string | number>} attributes
+ * @param {(Node | string)[]} inside
+ */
 function svg(name, attributes, ...inside) {
   const made = document.createElementNS("http://www.w3.org/2000/svg", name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, String(value));
@@ -24,20 +32,37 @@ function svg(name, attributes, ...inside) {
   return made;
 }
 
-/** @param {string} text @param {number} x @param {number} y @param {Record<string, string | number>} [more] */
+/**
+ * Make a line of text.
+ * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ * @param {Record<string, string | number>} [more]
+ */
 const label = (text, x, y, more = {}) =>
   svg("text", { x, y, fill: "currentColor", "font-size": 10, ...more }, text);
 
-/** How many tokens a picture has, as far as that is known. @param {{ tokens: number, known: boolean, region?: boolean }} one */
+/**
+ * Write how many tokens a picture has, as far as that is known.
+ * @param {{ tokens: number, known: boolean, region?: boolean }} one
+ */
 const counted = ({ tokens, known, region }) => `${known ? (region ? "≤ " : "") : "≈ "}${tokens}`;
 
-/** So much of a name as a box of this width has room for. @param {string} name @param {number} width */
+/**
+ * Cut a name to what a box of this width has room for.
+ * @param {string} name
+ * @param {number} width
+ */
 function fitting(name, width) {
   const most = Math.floor(width / LETTER);
   return name.length <= most ? name : `${name.slice(0, Math.max(most - 1, 0))}…`;
 }
 
-/** @param {Placed} box @param {string} called */
+/**
+ * Draw a picture as a box.
+ * @param {Placed} box
+ * @param {string} called
+ */
 function drawBox(box, called) {
   const { number, picture, x, y, width, height } = box;
   const result = number === 0;
@@ -75,7 +100,11 @@ function drawBox(box, called) {
   return group;
 }
 
-/** @param {Plane} plane @param {string[]} names of the references */
+/**
+ * Draw a plane with its pictures.
+ * @param {Plane} plane
+ * @param {string[]} names of the references
+ */
 function drawPlane({ index, x, y, width, height, boxes }, names) {
   const frame = { x: x - 3, y: y - 2, width: width + 6, height: height + 4, rx: 3 };
   return svg(
@@ -87,7 +116,10 @@ function drawPlane({ index, x, y, width, height, boxes }, names) {
   );
 }
 
-/** What each costs, and all together. @param {Plan} plan */
+/**
+ * Write what each costs, and all together.
+ * @param {Plan} plan
+ */
 export function sumOf(plan) {
   const shown = plan.references.flatMap((one, i) => (one ? [`${i + 1}: ${counted(one)}`] : []));
   const parts = [
@@ -104,7 +136,10 @@ export function sumOf(plan) {
   return t("{parts} = {total} tokens", { parts: parts.join(" + "), total });
 }
 
-/** Time and memory, and what they are for. @param {Plan} plan */
+/**
+ * Write time and memory, and what they are for.
+ * @param {Plan} plan
+ */
 export function costOf(plan) {
   const said = [
     t("time ×{factor}", { factor: plan.time_factor.toFixed(plan.time_factor < 10 ? 1 : 0) }),
@@ -118,7 +153,12 @@ export function costOf(plan) {
   return said.join(" · ");
 }
 
-/** A plan as a picture and two lines. @param {Plan} plan @param {string[]} [names] of the references @returns {Element[]} */
+/**
+ * Draw a plan as a picture and two lines.
+ * @param {Plan} plan
+ * @param {string[]} [names] of the references
+ * @returns {Element[]}
+ */
 export function drawingOf(plan, names = []) {
   const planes = planesOf(plan, WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN);
   const inside = svg(
@@ -132,7 +172,10 @@ export function drawingOf(plan, names = []) {
   return [picture, line(sum), line(costOf(plan))];
 }
 
-/** @param {string} text */
+/**
+ * Make a line of text below the picture.
+ * @param {string} text
+ */
 export function line(text) {
   const made = document.createElement("div");
   made.textContent = text;

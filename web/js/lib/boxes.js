@@ -12,7 +12,10 @@ const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, 
 /** Room for a picture below what can be set. */
 export const PICTURE = 260;
 
-/** The height that a node will have once it shows its picture. @param {Page.Node} node */
+/**
+ * Tell the height that a node will have once it shows its picture.
+ * @param {Page.Node} node
+ */
 function grownHeight(node) {
   const shown = node.imgs?.length || resultOf(node, "images");
   const waits = SHOWS_PICTURE.includes(String(node.type)) && !shown;
@@ -20,13 +23,21 @@ function grownHeight(node) {
   return waits ? Math.max(node.size[1], node.computeSize()[1] + PICTURE) : node.size[1];
 }
 
-/** The height of a Vue node, which may be more than its size says. @param {Page.Node} node */
+/**
+ * Measure the height of a Vue node, which may be more than its size says.
+ * @param {Page.Node} node
+ */
 function vueHeight(node) {
   const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
   return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
 }
 
-/** The boxes that the nodes of a graph take. @param {import("./graph.js").Graph} graph @param {Page.Node} [except] @returns {Box[]} */
+/**
+ * List the boxes that the nodes of a graph take.
+ * @param {import("./graph.js").Graph} graph
+ * @param {Page.Node} [except]
+ * @returns {Box[]}
+ */
 export const boxesOf = (graph, except) =>
   nodesOf(graph)
     .filter((one) => one !== except)

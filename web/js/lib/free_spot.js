@@ -7,7 +7,12 @@
 export const TITLE = 30;
 const STEP = 40;
 
-/** Whether two boxes with their titles touch. @param {Box} a @param {Box} b @param {number} gap */
+/**
+ * Tell whether two boxes with their titles touch.
+ * @param {Box} a
+ * @param {Box} b
+ * @param {number} gap
+ */
 export function touches(a, b, gap) {
   return (
     a[0] < b[0] + b[2] + gap &&
@@ -18,8 +23,10 @@ export function touches(a, b, gap) {
 }
 
 /**
- * The first free place at or below the wanted one.
- * @param {Box[]} taken @param {Box} wanted @param {number} [gap]
+ * Find the first free place at or below the wanted one.
+ * @param {Box[]} taken
+ * @param {Box} wanted
+ * @param {number} [gap]
  * @returns {[number, number]}
  */
 export function freeSpot(taken, wanted, gap = 20) {

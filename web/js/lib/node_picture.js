@@ -9,7 +9,11 @@ import { addressOf, resultOf } from "./results.js";
 /** The widget of a node that chooses its picture by name. @type {Record<string, string>} */
 const CHOOSER = { LoadImage: "image", KontextLoadChain: "file" };
 
-/** The file that a node lets choose as the page stores results; null if it lets choose none. @param {Page.Node} node @returns {Stored | null} */
+/**
+ * Find the file that a node lets choose, as the page stores results; null if it lets choose none.
+ * @param {Page.Node} node
+ * @returns {Stored | null}
+ */
 function chosenOf(node) {
   const widget = CHOOSER[String(node.type)];
   const chosen = widget && widgetOf(node, widget)?.value;
@@ -19,10 +23,17 @@ function chosenOf(node) {
   return { filename: parts.pop(), subfolder: parts.join("/"), type };
 }
 
-/** Addresses of what a node shows on the canvas. @param {Page.Node} node */
+/**
+ * List the addresses of what a node shows on the canvas.
+ * @param {Page.Node} node
+ */
 const shownIn = (node) => (node.imgs ?? []).map((one) => one.src).filter((src) => src.includes("/view?"));
 
-/** The last picture that a node made or shows; "" if there is none yet. @param {Page.Node} node @returns {string} */
+/**
+ * Find the last picture that a node made or shows; "" if there is none yet.
+ * @param {Page.Node} node
+ * @returns {string}
+ */
 export function pictureOf(node) {
   const chosen = chosenOf(node);
   const shown = shownIn(node);

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * What feeds an input in a run. A turn that is muted or bypassed is passed over: what comes behind it goes on with the
- * chain before it, or with the picture where no turn comes before. ComfyUI itself passes on what has the same type alone.
+ * What feeds an input in a run. A turn that is muted or bypassed is passed over: what comes behind it goes on
+ * with the chain before it, or with the picture where no turn comes before. ComfyUI itself passes on what has
+ * the same type alone.
  */
 
 import { inputOf, isWired, MUTED, outputOf } from "./graph.js";
@@ -9,7 +10,10 @@ import { beginOf, everyPlace, idOf, isOff, placeOf } from "./wires.js";
 
 /** @typedef {import("./wires.js").Place} Place */
 /** @typedef {import("./wires.js").Origin} Origin */
-/** @typedef {{ origin: Origin | null, passed: Place[] }} Feed What feeds an input, and the turns that were passed over on the way. */
+/**
+ * What feeds an input, and the turns that were passed over on the way.
+ * @typedef {{ origin: Origin | null, passed: Place[] }} Feed
+ */
 /** @typedef {Record<string, { class_type: string, inputs: Record<string, unknown> }>} Prompt */
 
 const CHAIN = "KONTEXT_CHAIN";
@@ -18,12 +22,21 @@ const PASSED = ["KontextTurn", "KontextScript", "KontextEdit", "KontextPickTurn"
 const BEFORE = ["chain", "latent", "image"];
 /** Nodes whose outputs are one and the same picture. */
 const ONE_PICTURE = [...PASSED, "KontextLoadChain"];
-/** Nodes that make of a picture only another kind of the same, with the input that has it. @type {Record<string, string>} */
+/**
+ * Nodes that make of a picture only another kind of the same, with the input that has it.
+ * @type {Record<string, string>}
+ */
 const SAME_PICTURE = { KontextEncode: "image", KontextDecode: "latent" };
 /** Nodes that take a picture in place of a chain, which is then one without turns. */
 const TAKE_PICTURE = ["KontextPickTurn", "KontextCompare", "KontextChainSheet", "KontextSaveChain"];
 
-/** @param {Place} place @param {number} slot of its inputs @param {Set<string>} [seen] @returns {Feed} */
+/**
+ * Find what feeds an input of a place in a run, and the turns that are passed over.
+ * @param {Place} place
+ * @param {number} slot of its inputs
+ * @param {Set<string>} [seen]
+ * @returns {Feed}
+ */
 export function feedOf(place, slot, seen = new Set()) {
   const origin = beginOf(place, slot);
   const key = `${idOf(place)} ${slot}`;
@@ -36,16 +49,30 @@ export function feedOf(place, slot, seen = new Set()) {
   return through < 0 ? { origin: null, passed: [] } : feedOf(origin.place, through, seen);
 }
 
-/** What feeds an input of a node in a run. @param {Page.Node} node @param {string} name @returns {Origin | null} */
+/**
+ * Find what feeds an input of a node in a run.
+ * @param {Page.Node} node
+ * @param {string} name
+ * @returns {Origin | null}
+ */
 export function originInto(node, name) {
   const place = isWired(node, name) ? placeOf(node) : null;
   return place && feedOf(place, inputOf(node, name)).origin;
 }
 
-/** The node that feeds an input in a run. @param {Page.Node} node @param {string} name */
+/**
+ * Find the node that feeds an input in a run.
+ * @param {Page.Node} node
+ * @param {string} name
+ */
 export const sourceOf = (node, name) => originInto(node, name)?.place.node ?? null;
 
-/** What came into a turn that is passed over, as the kind that was asked of it. @param {Origin} turn @param {Set<string>} seen @returns {Feed} */
+/**
+ * Find what came into a turn that is passed over, as the kind that was asked of it.
+ * @param {Origin} turn
+ * @param {Set<string>} seen
+ * @returns {Feed}
+ */
 function beforeOf({ place, slot }, seen) {
   const kind = String(place.node.outputs[slot]?.type);
   const passed = [place];
@@ -59,7 +86,13 @@ function beforeOf({ place, slot }, seen) {
   return { origin: null, passed };
 }
 
-/** The same picture as another kind of output, where there is one. @param {Origin} origin @param {string} kind @param {Set<string>} seen @returns {Origin} */
+/**
+ * Find the same picture as another kind of output, where there is one.
+ * @param {Origin} origin
+ * @param {string} kind
+ * @param {Set<string>} seen
+ * @returns {Origin}
+ */
 function asKind(origin, kind, seen) {
   const { node } = origin.place;
   if (kindOf(origin) === kind) return origin;
@@ -70,10 +103,19 @@ function asKind(origin, kind, seen) {
   return before ? asKind(before, kind, seen) : origin;
 }
 
-/** @param {Origin} origin */
+/**
+ * Read the type of an output.
+ * @param {Origin} origin
+ */
 const kindOf = ({ place, slot }) => String(place.node.outputs[slot]?.type);
 
-/** The input of a bypassed node that ComfyUI wires through to an output: the one beside it, else the first that fits; -1 if none does. @param {Page.Node} node @param {number} slot @param {unknown} wanted */
+/**
+ * Find the input of a bypassed node that ComfyUI wires through to an output: the one beside it, else the
+ * first that fits; -1 if none does.
+ * @param {Page.Node} node
+ * @param {number} slot
+ * @param {unknown} wanted
+ */
 function bypassed(node, slot, wanted) {
   const inputs = node.inputs ?? [];
   if (wanted === "*" || wanted === "") return slot < inputs.length ? slot : inputs.length ? 0 : -1;
@@ -85,7 +127,11 @@ function bypassed(node, slot, wanted) {
   return same >= 0 ? same : inputs.findIndex(fits);
 }
 
-/** Whether the page lets two types be wired together. @param {unknown} one @param {unknown} other */
+/**
+ * Tell whether the page lets two types be wired together.
+ * @param {unknown} one
+ * @param {unknown} other
+ */
 function connects(one, other) {
   const [names, others] = [one, other].map((kind) =>
     String(kind)
@@ -100,7 +146,8 @@ function connects(one, other) {
 }
 
 /**
- * Wire what is queued past the turns that are off. @param {Prompt} prompt is changed
+ * Wire what is queued past the turns that are off.
+ * @param {Prompt} prompt is changed
  * @returns {Place[]} turns behind which something gets nothing, since a picture is not what it takes
  */
 export function passOver(prompt) {
@@ -118,7 +165,14 @@ export function passOver(prompt) {
   return [...unmet];
 }
 
-/** @param {Prompt[string]} entry @param {{ name: string, type: unknown }} input @param {Page.Node} node @param {Origin | null} origin @returns {boolean} whether there is something for the input */
+/**
+ * Wire an input of what is queued to another origin.
+ * @param {Prompt[string]} entry
+ * @param {{ name: string, type: unknown }} input
+ * @param {Page.Node} node
+ * @param {Origin | null} origin
+ * @returns {boolean} whether there is something for the input
+ */
 function rewire(entry, { name, type }, node, origin) {
   delete entry.inputs[name];
   if (!origin) return false;

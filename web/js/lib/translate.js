@@ -7,14 +7,20 @@ import { remembered } from "./remembered.js";
 /** @type {Record<string, string>} */
 let table = {};
 
-/** The sentences of all languages, from ComfyUI's own server. @type {() => Promise<Record<string, { kontextPage?: Record<string, string> }>>} */
+/**
+ * The sentences of all languages, from ComfyUI's own server.
+ * @type {() => Promise<Record<string, { kontextPage?: Record<string, string> }>>}
+ */
 const everyLanguage = remembered(async () => {
   const answer = await app.api.fetchApi("/i18n");
   if (!answer.ok) throw new Error(`/i18n: ${answer.status}`);
   return answer.json();
 });
 
-/** Get the sentences of the page's language. Where they cannot be had the page speaks English until this is asked again. */
+/**
+ * Get the sentences of the page's language.
+ * Where they cannot be had the page speaks English until this is asked again.
+ */
 export async function loadWords() {
   const language = String(app.extensionManager.setting.get("Comfy.Locale") ?? "en");
   try {
@@ -25,8 +31,10 @@ export async function loadWords() {
 }
 
 /**
- * An English sentence in the user's language. Sentences are found in the scripts by tools/make_locales.py.
- * @param {string} sentence @param {Record<string, string | number>} [values] for its {places}
+ * Translate an English sentence into the user's language.
+ * Sentences are found in the scripts by tools/make_locales.py.
+ * @param {string} sentence
+ * @param {Record<string, string | number>} [values] for its {places}
  */
 export function t(sentence, values = {}) {
   return (table[sentence] ?? sentence).replace(/\{(\w+)\}/g, (place, name) => String(values[name] ?? place));

@@ -31,13 +31,26 @@ import {
 
 const OFF = [MUTED, BYPASSED];
 
-/** Whether a node is muted or bypassed, or one that it lies in. @param {Place | null} place @returns {boolean} */
+/**
+ * Tell whether a node is muted or bypassed, or one that it lies in.
+ * @param {Place | null} place
+ * @returns {boolean}
+ */
 export const isOff = (place) => place !== null && (OFF.includes(place.node.mode) || isOff(place.host));
 
-/** What the server calls the node of a place: those around it come first. @param {Place} place @returns {string} */
+/**
+ * Write what the server calls the node of a place: those around it come first.
+ * @param {Place} place
+ * @returns {string}
+ */
 export const idOf = ({ node, host }) => (host ? `${idOf(host)}:${node.id}` : String(node.id));
 
-/** Every node of the workflow, also inside subgraphs; of nodes that are subgraphs what is inside. @param {Graph} [graph] @param {Place | null} [host] @returns {Generator<Place>} */
+/**
+ * Go through every node of the workflow, also inside subgraphs; of nodes that are subgraphs what is inside.
+ * @param {Graph} [graph]
+ * @param {Place | null} [host]
+ * @returns {Generator<Place>}
+ */
 export function* everyPlace(graph = rootGraph(), host = null) {
   for (const node of nodesOf(graph)) {
     const place = { node, host };
@@ -47,10 +60,21 @@ export function* everyPlace(graph = rootGraph(), host = null) {
   }
 }
 
-/** The wire into an input in the graph around its node; a subgraph's own getInputLink gives the wire inside. @param {Page.Node} node @param {number} slot */
+/**
+ * Get the wire into an input in the graph around its node; a subgraph's own getInputLink gives the wire
+ * inside.
+ * @param {Page.Node} node
+ * @param {number} slot
+ */
 const wireInto = (node, slot) => node.inputs?.[slot]?.link ?? null;
 
-/** Where the wire into an input begins, as it is drawn. @param {Place} place @param {number} slot @param {Set<string>} [seen] @returns {Origin | null} */
+/**
+ * Find where the wire into an input begins, as it is drawn.
+ * @param {Place} place
+ * @param {number} slot
+ * @param {Set<string>} [seen]
+ * @returns {Origin | null}
+ */
 export function beginOf(place, slot, seen = new Set()) {
   const key = `${idOf(place)} ${slot}`;
   const wire = seen.has(key) ? null : wireInto(place.node, slot);
@@ -61,7 +85,12 @@ export function beginOf(place, slot, seen = new Set()) {
   return found ? { ...found, wire: Number(wire) } : null;
 }
 
-/** The widget of the node around at which the wire into an input begins: the subgraph shows it there. @param {Place} place @param {number} slot @returns {ReturnType<typeof widgetOf>} undefined where it does not */
+/**
+ * Find the widget of the node around at which the wire into an input begins: the subgraph shows it there.
+ * @param {Place} place
+ * @param {number} slot
+ * @returns {ReturnType<typeof widgetOf>} undefined where it does not
+ */
 export function wallWidget(place, slot) {
   const { host, node } = place;
   const wire = wireInto(node, slot);
@@ -74,20 +103,36 @@ export function wallWidget(place, slot) {
   return host.node.widgets?.find((one) => names.includes(one.name));
 }
 
-/** The widget that a run takes a setting of a node from: its own, or the one that the subgraph around it shows; undefined where another node hands it in. @param {Place} place @param {string} name */
+/**
+ * Find the widget that a run takes a setting of a node from: its own, or the one that the subgraph around it
+ * shows; undefined where another node hands it in.
+ * @param {Place} place
+ * @param {string} name
+ */
 export function settingOf(place, name) {
   const slot = inputOf(place.node, name);
   return wireInto(place.node, slot) != null ? wallWidget(place, slot) : widgetOf(place.node, name);
 }
 
-/** Where a node lies; of several nodes that show its subgraph the first. @param {Page.Node} node @returns {Place | null} */
+/**
+ * Find where a node lies; of several nodes that show its subgraph the first.
+ * @param {Page.Node} node
+ * @returns {Place | null}
+ */
 export function placeOf(node) {
   if (graphOf(node) === rootGraph()) return { node, host: null };
   for (const place of everyPlace()) if (place.node === node) return place;
   return null;
 }
 
-/** @param {{ origin_id: unknown, origin_slot: number }} link @param {Graph} graph @param {Place | null} host @param {Set<string>} seen @returns {Origin | null} */
+/**
+ * Find where a wire begins, past nodes and walls that only lead it on.
+ * @param {{ origin_id: unknown, origin_slot: number }} link
+ * @param {Graph} graph
+ * @param {Place | null} host
+ * @param {Set<string>} seen
+ * @returns {Origin | null}
+ */
 function linkOrigin({ origin_id, origin_slot }, graph, host, seen) {
   if (host && fromWall({ origin_id }, graph)) return beginOf(host, origin_slot, seen);
   const node = nodeIn(graph, origin_id);
@@ -102,7 +147,14 @@ function linkOrigin({ origin_id, origin_slot }, graph, host, seen) {
   return beyond(place, origin_slot, graph) ?? { place, slot: origin_slot, wire: -1 };
 }
 
-/** Where the wire begins that a node of another pack stands for, which lives in the page only: one that gets what another sets. @param {Place} place @param {number} slot @param {Graph} graph @returns {Origin | null} */
+/**
+ * Find where the wire begins that a node of another pack stands for, which lives in the page only: one that
+ * gets what another sets.
+ * @param {Place} place
+ * @param {number} slot
+ * @param {Graph} graph
+ * @returns {Origin | null}
+ */
 function beyond({ node, host }, slot, graph) {
   if (!node.isVirtualNode || node.type === "PrimitiveNode") return null;
   const virtual =

@@ -4,7 +4,11 @@
 import { app } from "../../../../scripts/app.js";
 import { nodeIn, rootGraph } from "./graph.js";
 
-/** The workflow that is shown, as a key for what is remembered of it; it stays the same through undo, renaming and other tabs. @returns {object} */
+/**
+ * Get the workflow that is shown, as a key for what is remembered of it; it stays the same through undo,
+ * renaming and other tabs.
+ * @returns {object}
+ */
 export function shownWorkflow() {
   const shown = /** @type {{ changeTracker?: object } | undefined} */ (
     app.extensionManager.workflow?.activeWorkflow
@@ -15,7 +19,11 @@ export function shownWorkflow() {
 /** @type {Set<() => void>} */
 const listeners = new Set();
 
-/** Call this each time a graph was loaded: another workflow, or this one again by undo. Then its results are back too. @param {() => void} listener */
+/**
+ * Call this each time a graph was loaded: another workflow, or this one again by undo.
+ * Then its results are back too.
+ * @param {() => void} listener
+ */
 export const onLoaded = (listener) => void listeners.add(listener);
 
 function loaded() {
@@ -38,7 +46,11 @@ app.registerExtension(
   }),
 );
 
-/** How to find a node again, also once an undo has made it anew. @param {Page.Node} node @returns {() => Page.Node | null} null where it is not there, or another workflow is shown */
+/**
+ * Make what finds a node again, also once an undo has made it anew.
+ * @param {Page.Node} node
+ * @returns {() => Page.Node | null} null where it is not there, or another workflow is shown
+ */
 export function finder(node) {
   const { id, type, graph } = node;
   const workflow = shownWorkflow();

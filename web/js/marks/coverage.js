@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * How much of each pixel a mark covers, by the same rule as kontext_core/images/marks.py: so the page shows what will be drawn,
- * in every browser.
+ * How much of each pixel a mark covers, by the same rule as kontext_core/images/marks.py: so the page shows
+ * what will be drawn, in every browser.
  */
 
 import { letterPieces, lettersOf } from "./font.js";
@@ -12,7 +12,8 @@ import { pixelsOf, segmentsOf, strokeOf } from "./geometry.js";
 /** @typedef {import("./format.js").Point} Point */
 /** @typedef {import("./geometry.js").Size} Size */
 /**
- * @typedef {object} Cover A part of the picture, and how much of each of its pixels is covered, 0 to 1, row by row.
+ * A part of the picture, and how much of each of its pixels is covered, 0 to 1, row by row.
+ * @typedef {object} Cover
  * @property {number} left
  * @property {number} top
  * @property {number} width
@@ -20,12 +21,22 @@ import { pixelsOf, segmentsOf, strokeOf } from "./geometry.js";
  * @property {Float32Array} values
  */
 
-/** What a mark covers; null where it lies outside. @param {Mark} mark @param {Size} size @param {Font} font @returns {Cover | null} */
+/**
+ * Work out what a mark covers; null where it lies outside.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @param {Font} font
+ * @returns {Cover | null}
+ */
 export function coverOf(mark, size, font) {
   return mark.kind === "text" ? textCover(mark, size, font) : lineCover(mark, size);
 }
 
-/** @param {Mark} mark @param {Size} size */
+/**
+ * Work out what the stroke of a mark covers.
+ * @param {Mark} mark
+ * @param {Size} size
+ */
 function lineCover(mark, size) {
   const stroke = strokeOf(mark, size);
   const reach = stroke / 2 + 1;
@@ -53,7 +64,12 @@ function lineCover(mark, size) {
   return cover;
 }
 
-/** @param {Mark} mark @param {Size} size @param {Font} font */
+/**
+ * Work out what words cover.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @param {Font} font
+ */
 function textCover(mark, size, font) {
   const [at] = /** @type {[Point]} */ (pixelsOf(mark, size));
   const letters = lettersOf(font, mark.text, at, strokeOf(mark, size)).map((one) => letterPieces(font, one));
@@ -73,7 +89,13 @@ function textCover(mark, size, font) {
   return cover;
 }
 
-/** @param {Point[]} points @param {number} reach @param {Size} size @returns {Cover | null} */
+/**
+ * Make a cover around points, with nothing in it.
+ * @param {Point[]} points
+ * @param {number} reach
+ * @param {Size} size
+ * @returns {Cover | null}
+ */
 function emptyCover(points, reach, size) {
   if (!points.length) return null;
   let [x0, y0, x1, y1] = [Infinity, Infinity, -Infinity, -Infinity];
@@ -88,7 +110,15 @@ function emptyCover(points, reach, size) {
   return { left, top, width, height, values: new Float32Array(width * height) };
 }
 
-/** @param {number} first @param {number} second @param {number} reach @param {number} low @param {number} high @returns {[number, number]} */
+/**
+ * Find the whole pixels between two ends that a stroke reaches.
+ * @param {number} first
+ * @param {number} second
+ * @param {number} reach
+ * @param {number} low
+ * @param {number} high
+ * @returns {[number, number]}
+ */
 function span(first, second, reach, low, high) {
   return [
     Math.max(Math.floor(Math.min(first, second) - reach), low),
@@ -97,9 +127,11 @@ function span(first, second, reach, low, high) {
 }
 
 /**
- * The inside of closed outlines, each pixel by the area that is inside. What crosses a row adds its share to the pixel
- * it goes through and to all right of it; sums along the row are the areas.
- * @param {Cover} cover @param {[Point, Point][]} pieces
+ * Fill closed outlines, each pixel by the area that is inside.
+ * What crosses a row adds its share to the pixel it goes through and to all right of it; sums along the row
+ * are the areas.
+ * @param {Cover} cover
+ * @param {[Point, Point][]} pieces
  */
 function fill(cover, pieces) {
   const { left, top, width, height, values } = cover;
@@ -126,8 +158,12 @@ function fill(cover, pieces) {
 }
 
 /**
- * One piece within one row, from x0 to x1: how much it changes the area from pixel to pixel.
- * @param {Float64Array} sums @param {number} start of the row @param {number} width @param {number} x0 @param {number} x1
+ * Add one piece within one row, from x0 to x1: how much it changes the area from pixel to pixel.
+ * @param {Float64Array} sums
+ * @param {number} start of the row
+ * @param {number} width
+ * @param {number} x0
+ * @param {number} x1
  * @param {number} rise how much of the row's height it crosses, with its sign
  */
 function addCrossing(sums, start, width, x0, x1, rise) {
@@ -144,7 +180,12 @@ function addCrossing(sums, start, width, x0, x1, rise) {
   sums[start + last] = Number(sums[start + last]) + rise - before;
 }
 
-/** The integral up to x of the share of a piece from x0 to x1 that lies left of it. @param {number} x0 @param {number} x1 @param {number} x */
+/**
+ * Integrate, up to x, the share of a piece from x0 to x1 that lies left of it.
+ * @param {number} x0
+ * @param {number} x1
+ * @param {number} x
+ */
 function areaLeftOf(x0, x1, x) {
   if (x <= x0) return 0;
   if (x >= x1) return x - (x0 + x1) / 2;

@@ -1,20 +1,27 @@
 // @ts-check
 /**
- * The outlines of the pack's one font, web/fonts/Aileron-Regular.ttf, and where the letters of a text stand: each at its
- * own width, without kerning, as in kontext_core/images/lettering.py. Reads what that file has: plain glyphs, short offsets.
+ * The outlines of the pack's one font, web/fonts/Aileron-Regular.ttf, and where the letters of a text stand:
+ * each at its own width, without kerning, as in kontext_core/images/lettering.py. Reads what that file has:
+ * plain glyphs, short offsets.
  */
 
 /** @typedef {import("./format.js").Point} Point */
 /** @typedef {{ x: number, y: number, on: boolean }} Corner in em; off the curve it is a control point */
 /** @typedef {{ advance: number, outlines: Corner[][] }} Glyph in em */
 /** @typedef {{ glyph(letter: string): Glyph, has(letter: string): boolean }} Font */
-/** @typedef {{ letter: string, pen: Point, size: number }} Letter where its baseline begins, and its em, in px */
+/**
+ * @typedef {{ letter: string, pen: Point, size: number }} Letter where its baseline begins, and its em, in px
+ */
 
 const ASCENT = 0.97; // from the upper edge to the baseline, in em
 const LINE = 1.2; // from line to line, in em
 const CURVE_PX = 0.02; // how far a chord may lie from its curve
 
-/** @param {ArrayBuffer} file of a font @returns {Font} */
+/**
+ * Read a font from its file.
+ * @param {ArrayBuffer} file of a font
+ * @returns {Font}
+ */
 export function readFont(file) {
   const data = new DataView(file);
   const tables = new Map(
@@ -36,7 +43,11 @@ export function readFont(file) {
   /** @type {Map<number, Glyph>} */
   const known = new Map();
 
-  /** @param {number} number @returns {Glyph} */
+  /**
+   * Read a glyph by its number.
+   * @param {number} number
+   * @returns {Glyph}
+   */
   function read(number) {
     const advance = data.getUint16(table("hmtx") + 4 * Math.min(number, widths - 1)) / units;
     const at = table("loca") + 2 * number;
@@ -60,7 +71,12 @@ export function readFont(file) {
   };
 }
 
-/** The glyph of a letter, 0 (an empty box) if there is none. @param {DataView} data @param {number} at of the table @param {number} code */
+/**
+ * Find the glyph of a letter; 0 (an empty box) if there is none.
+ * @param {DataView} data
+ * @param {number} at of the table
+ * @param {number} code
+ */
 function glyphNumber(data, at, code) {
   const twice = data.getUint16(at + 6); // two bytes a range
   for (let i = 0; i < twice; i += 2) {
@@ -71,7 +87,13 @@ function glyphNumber(data, at, code) {
   return 0;
 }
 
-/** @param {DataView} data @param {number} at of the glyph @param {number} units in an em @returns {Corner[][]} */
+/**
+ * Read the outlines of a glyph.
+ * @param {DataView} data
+ * @param {number} at of the glyph
+ * @param {number} units in an em
+ * @returns {Corner[][]}
+ */
 function outlinesAt(data, at, units) {
   const count = data.getInt16(at);
   const ends = Array.from({ length: count }, (_, i) => data.getUint16(at + 10 + 2 * i));
@@ -85,7 +107,11 @@ function outlinesAt(data, at, units) {
     const times = flag & 8 ? data.getUint8(next++) + 1 : 1;
     for (let i = 0; i < times; i++) flags.push(flag);
   }
-  /** @param {number} short the bit for one byte @param {number} same the bit for the sign, or for no change */
+  /**
+   * Read one coordinate of all corners.
+   * @param {number} short the bit for one byte
+   * @param {number} same the bit for the sign, or for no change
+   */
   const read = (short, same) => {
     let value = 0;
     return flags.map((flag) => {
@@ -107,7 +133,14 @@ function outlinesAt(data, at, units) {
   });
 }
 
-/** Where the letters of a text stand. @param {Font} font @param {string} text @param {Point} at its upper left corner in px @param {number} size of an em in px @returns {Letter[]} */
+/**
+ * Place the letters of a text.
+ * @param {Font} font
+ * @param {string} text
+ * @param {Point} at its upper left corner in px
+ * @param {number} size of an em in px
+ * @returns {Letter[]}
+ */
 export function lettersOf(font, text, [left, top], size) {
   return text.split("\n").flatMap((line, row) => {
     let x = left;
@@ -121,14 +154,24 @@ export function lettersOf(font, text, [left, top], size) {
   });
 }
 
-/** The width and height of a text, in em. @param {Font} font @param {string} text @returns {[number, number]} */
+/**
+ * Measure the width and height of a text, in em.
+ * @param {Font} font
+ * @param {string} text
+ * @returns {[number, number]}
+ */
 export function measured(font, text) {
   const lines = text.split("\n");
   const wide = lines.map((line) => [...line].reduce((sum, letter) => sum + font.glyph(letter).advance, 0));
   return [Math.max(...wide), LINE * lines.length];
 }
 
-/** The outlines of a letter as straight pieces in px. @param {Font} font @param {Letter} placed @returns {[Point, Point][]} */
+/**
+ * Draw the outlines of a letter as straight pieces in px.
+ * @param {Font} font
+ * @param {Letter} placed
+ * @returns {[Point, Point][]}
+ */
 export function letterPieces(font, { letter, pen, size }) {
   return font.glyph(letter).outlines.flatMap((outline) => {
     const corners = outline.map(({ x, y, on }) => ({ x: pen[0] + x * size, y: pen[1] - y * size, on }));
@@ -136,7 +179,11 @@ export function letterPieces(font, { letter, pen, size }) {
   });
 }
 
-/** @param {Corner[]} corners @returns {[Point, Point][]} */
+/**
+ * Draw one outline, back to where it began, as straight pieces.
+ * @param {Corner[]} corners
+ * @returns {[Point, Point][]}
+ */
 function closedPieces(corners) {
   /** @type {Corner[]} */
   const whole = []; // between two control points lies a point of the curve
@@ -169,7 +216,13 @@ function closedPieces(corners) {
   return pieces;
 }
 
-/** A quadratic curve as chords. @param {Corner} from @param {Corner} control @param {Corner} to @returns {[Point, Point][]} */
+/**
+ * Draw a quadratic curve as chords.
+ * @param {Corner} from
+ * @param {Corner} control
+ * @param {Corner} to
+ * @returns {[Point, Point][]}
+ */
 function curvePieces(from, control, to) {
   const bend = Math.hypot(from.x - 2 * control.x + to.x, from.y - 2 * control.y + to.y) / 4;
   const count = Math.max(Math.ceil(Math.sqrt(bend / CURVE_PX)), 1);

@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * The marks of a Kontext Visual Cue as they stand in the workflow: the same format that kontext_core/images/marks.py reads.
- * Points are fractions of the picture's width and height; a width is a fraction of its shorter side.
+ * The marks of a Kontext Visual Cue as they stand in the workflow: the same format that
+ * kontext_core/images/marks.py reads. Points are fractions of the picture's width and height; a width is a
+ * fraction of its shorter side.
  */
 
 /** @typedef {[x: number, y: number]} Point */
@@ -26,8 +27,9 @@ export const WIDTH = 0.02;
 const DIGITS = 1e5; // of a fraction: a tenth of a pixel in 10,000
 
 /**
- * The marks in a widget's text; empty is none.
- * @param {string} text @returns {Mark[]}
+ * Read the marks in a widget's text; empty is none.
+ * @param {string} text
+ * @returns {Mark[]}
  * @throws {Error} in one sentence that names the mark
  */
 export function readMarks(text) {
@@ -48,7 +50,10 @@ export function readMarks(text) {
   return given.marks.map((/** @type {unknown} */ one, /** @type {number} */ i) => readMark(one, i + 1));
 }
 
-/** The text for a widget, a mark a line; "" where there are none. @param {readonly Mark[]} marks */
+/**
+ * Write the text for a widget, a mark a line; "" where there are none.
+ * @param {readonly Mark[]} marks
+ */
 export function writeMarks(marks) {
   if (!marks.length) return "";
   const lines = marks.map(({ kind, points, colour, width, text }) =>
@@ -63,7 +68,11 @@ export function writeMarks(marks) {
   return `{"version": ${VERSION}, "marks": [\n  ${lines.join(",\n  ")}\n]}`;
 }
 
-/** The nearest point that a mark may have. @param {Point} point @returns {Point} */
+/**
+ * Find the nearest point that a mark may have.
+ * @param {Point} point
+ * @returns {Point}
+ */
 export const allowed = ([x, y]) => [clamped(x), clamped(y)];
 
 const clamped = (/** @type {number} */ part) => Math.min(Math.max(part, -1), 2);
@@ -72,7 +81,12 @@ const rounded = (/** @type {number} */ value) => Math.round(value * DIGITS) / DI
 
 const isNumber = (/** @type {unknown} */ value) => typeof value === "number" && Number.isFinite(value);
 
-/** @param {unknown} given @param {number} number @returns {Mark} */
+/**
+ * Read one mark, with its default looks.
+ * @param {unknown} given
+ * @param {number} number
+ * @returns {Mark}
+ */
 function readMark(given, number) {
   const wrong = (/** @type {string} */ what) => new Error(`mark ${number}: ${what}`);
   if (typeof given !== "object" || given === null || Array.isArray(given))
@@ -92,7 +106,10 @@ function readMark(given, number) {
   return { kind, points, colour, width, text };
 }
 
-/** @param {unknown} given */
+/**
+ * Tell whether a value is a point that a mark may have.
+ * @param {unknown} given
+ */
 const isPoint = (given) =>
   Array.isArray(given) &&
   given.length === 2 &&

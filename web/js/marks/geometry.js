@@ -1,5 +1,7 @@
 // @ts-check
-/** Geometry of marks in pixels of a picture: their straight pieces, bounds, what lies under a pointer, moving. */
+/**
+ * Geometry of marks in pixels of a picture: their straight pieces, bounds, what lies under a pointer, moving.
+ */
 
 import { allowed } from "./format.js";
 
@@ -12,16 +14,30 @@ const HEAD = 4.5; // length of an arrow's head, in stroke widths
 const CORNERS = 96; // of the polygon that stands for an ellipse
 const LETTER = 0.55; // an average letter's width in em, for bounds before the font is there
 
-/** The stroke's width, or a text's height, in px. @param {Mark} mark @param {Size} size */
+/**
+ * Tell the stroke's width, or a text's height, in px.
+ * @param {Mark} mark
+ * @param {Size} size
+ */
 export function strokeOf(mark, { width, height }) {
   const stroke = mark.width * Math.min(width, height);
   return mark.kind === "text" ? Math.max(stroke, 1) : stroke;
 }
 
-/** A mark's points in px. @param {Mark} mark @param {Size} size @returns {Point[]} */
+/**
+ * Convert a mark's points into px.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @returns {Point[]}
+ */
 export const pixelsOf = (mark, { width, height }) => mark.points.map(([x, y]) => [x * width, y * height]);
 
-/** The straight pieces of a mark that is no text, in px. @param {Mark} mark @param {Size} size @returns {[Point, Point][]} */
+/**
+ * List the straight pieces of a mark that is no text, in px.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @returns {[Point, Point][]}
+ */
 export function segmentsOf(mark, size) {
   const points = pixelsOf(mark, size);
   if (mark.kind === "freehand") return pairwise(points);
@@ -61,10 +77,18 @@ export function segmentsOf(mark, size) {
   ];
 }
 
-/** @param {Point[]} points @returns {[Point, Point][]} */
+/**
+ * List the pieces between each point and the next.
+ * @param {Point[]} points
+ * @returns {[Point, Point][]}
+ */
 const pairwise = (points) => points.slice(1).map((point, i) => [/** @type {Point} */ (points[i]), point]);
 
-/** How far a point is from a straight piece. @param {Point} point @param {[Point, Point]} piece */
+/**
+ * Measure how far a point is from a straight piece.
+ * @param {Point} point
+ * @param {[Point, Point]} piece
+ */
 export function distance([x, y], [[x0, y0], [x1, y1]]) {
   const [alongX, alongY] = [x1 - x0, y1 - y0];
   const length = alongX ** 2 + alongY ** 2;
@@ -72,7 +96,10 @@ export function distance([x, y], [[x0, y0], [x1, y1]]) {
   return Math.hypot(x - x0 - share * alongX, y - y0 - share * alongY);
 }
 
-/** The size of a text in em: how wide its longest line is, how many lines. @typedef {(text: string) => [number, number]} Measure */
+/**
+ * The size of a text in em: how wide its longest line is, how many lines.
+ * @typedef {(text: string) => [number, number]} Measure
+ */
 
 /** @type {Measure} */
 const roughly = (text) => {
@@ -80,13 +107,22 @@ const roughly = (text) => {
   return [Math.max(...lines.map((line) => [...line].length)) * LETTER, lines.length * 1.2];
 };
 
-/** How many em of a text's line lie between its beginning and the picture's right edge. @param {Mark} mark @param {Size} size */
+/**
+ * Tell how many em of a text's line lie between its beginning and the picture's right edge.
+ * @param {Mark} mark
+ * @param {Size} size
+ */
 export function roomFor(mark, size) {
   const [[x]] = /** @type {[Point]} */ (pixelsOf(mark, size));
   return (size.width - x) / strokeOf(mark, size);
 }
 
-/** A text in lines that fit into so many em, as far as its words do. @param {string} text @param {number} room @param {Measure} measure */
+/**
+ * Break a text into lines that fit into so many em, as far as its words do.
+ * @param {string} text
+ * @param {number} room
+ * @param {Measure} measure
+ */
 export function wrapped(text, room, measure) {
   /** @type {string[]} */
   const lines = [];
@@ -98,7 +134,12 @@ export function wrapped(text, room, measure) {
   return lines.join("\n");
 }
 
-/** Whether words of a mark lie outside of the picture, where nobody sees them. @param {Mark} mark @param {Size} size @param {Measure} measure */
+/**
+ * Tell whether words of a mark lie outside of the picture, where nobody sees them.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @param {Measure} measure
+ */
 export function runsOut(mark, size, measure) {
   if (mark.kind !== "text") return false;
   const [left, top, right, bottom] = boundsOf(mark, size, measure);
@@ -106,7 +147,13 @@ export function runsOut(mark, size, measure) {
   return left < -slack || top < -slack || right > size.width + slack || bottom > size.height + slack;
 }
 
-/** What a mark covers, in px. @param {Mark} mark @param {Size} size @param {Measure} [measure] @returns {Bounds} */
+/**
+ * Find the box that a mark covers, in px.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @param {Measure} [measure]
+ * @returns {Bounds}
+ */
 export function boundsOf(mark, size, measure = roughly) {
   const stroke = strokeOf(mark, size);
   if (mark.kind === "text") {
@@ -122,8 +169,11 @@ export function boundsOf(mark, size, measure = roughly) {
 }
 
 /**
- * The number of the uppermost mark under a point, -1 if there is none.
- * @param {readonly Mark[]} marks @param {Point} at in px @param {Size} size @param {number} reach in px
+ * Find the uppermost mark under a point; -1 if there is none.
+ * @param {readonly Mark[]} marks
+ * @param {Point} at in px
+ * @param {Size} size
+ * @param {number} reach in px
  * @param {Measure} [measure]
  */
 export function hit(marks, at, size, reach, measure = roughly) {
@@ -139,17 +189,32 @@ export function hit(marks, at, size, reach, measure = roughly) {
   });
 }
 
-/** @template T @param {readonly T[]} all @param {(one: T) => boolean} fits @returns {number} -1 if none does */
+/**
+ * Find the last that fits.
+ * @template T
+ * @param {readonly T[]} all
+ * @param {(one: T) => boolean} fits
+ * @returns {number} -1 if none does
+ */
 function lastIndex(all, fits) {
   let i = all.length - 1;
   while (i >= 0 && !fits(/** @type {T} */ (all[i]))) i--;
   return i;
 }
 
-/** Where a mark can be taken to reshape it: numbers of its points. @param {Mark} mark */
+/**
+ * List where a mark can be taken to reshape it: numbers of its points.
+ * @param {Mark} mark
+ */
 export const gripsOf = (mark) => (mark.kind === "freehand" || mark.kind === "text" ? [] : [0, 1]);
 
-/** The grip of a mark under a point, -1 if there is none. @param {Mark} mark @param {Point} at @param {Size} size @param {number} reach */
+/**
+ * Find the grip of a mark under a point; -1 if there is none.
+ * @param {Mark} mark
+ * @param {Point} at
+ * @param {Size} size
+ * @param {number} reach
+ */
 export function hitGrip(mark, at, size, reach) {
   const points = pixelsOf(mark, size);
   return lastIndex(gripsOf(mark), (i) => {
@@ -158,7 +223,12 @@ export function hitGrip(mark, at, size, reach) {
   });
 }
 
-/** The same mark elsewhere, as far as its points may go. @param {Mark} mark @param {Point} by in fractions @returns {Mark} */
+/**
+ * Move a mark, as far as its points may go.
+ * @param {Mark} mark
+ * @param {Point} by in fractions
+ * @returns {Mark}
+ */
 export function moved(mark, by) {
   const span = [0, 1].map((axis) => {
     const all = mark.points.map((point) => /** @type {number} */ (point[axis]));
@@ -169,15 +239,25 @@ export function moved(mark, by) {
   return { ...mark, points: mark.points.map(([x, y]) => allowed([x + byX, y + byY])) };
 }
 
-/** The same mark with one point elsewhere. @param {Mark} mark @param {number} index @param {Point} to @returns {Mark} */
+/**
+ * Put one point of a mark elsewhere.
+ * @param {Mark} mark
+ * @param {number} index
+ * @param {Point} to
+ * @returns {Mark}
+ */
 export const reshaped = (mark, index, to) => ({
   ...mark,
   points: mark.points.map((point, i) => (i === index ? allowed(to) : point)),
 });
 
 /**
- * A drawn line with fewer points, none farther from the given ones than the tolerance (Douglas and Peucker, 1973).
- * @param {readonly Point[]} points in fractions @param {Size} size @param {number} tolerance in px @returns {Point[]}
+ * Give a drawn line fewer points, none farther from the given ones than the tolerance (Douglas and Peucker,
+ * 1973).
+ * @param {readonly Point[]} points in fractions
+ * @param {Size} size
+ * @param {number} tolerance in px
+ * @returns {Point[]}
  */
 export function simplified(points, size, tolerance) {
   const [first, last] = [points[0], points.at(-1)];

@@ -1,5 +1,8 @@
 // @ts-check
-/** What is seen of a node while it is made ends with its run, also when that is cancelled: then the node shows its last result again. ComfyUI's page keeps both. */
+/**
+ * What is seen of a node while it is made ends with its run, also when that is cancelled: then the node shows
+ * its last result again. ComfyUI's page keeps both.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { isOurs, widgetOf } from "../lib/graph.js";
@@ -8,18 +11,32 @@ import { everyPlace, idOf } from "../lib/wires.js";
 import { onLoaded } from "../lib/workflow.js";
 import { isForeignJob, onRun, shownRun } from "../run/watch.js";
 
-/** @typedef {{ nodePreviewImages: Record<string, string[]>, revokePreviewsByLocatorId?(key: string): void }} Store */
-/** @typedef {Page.Node & { preview?: unknown, images?: unknown, imageIndex?: number | null }} Shown With what the page has shown of it last. */
+/**
+ * What the page draws nodes from.
+ * @typedef {object} Store
+ * @property {Record<string, string[]>} nodePreviewImages
+ * @property {(key: string) => void} [revokePreviewsByLocatorId]
+ */
+/**
+ * A node with what the page has shown of it last.
+ * @typedef {Page.Node & { preview?: unknown, images?: unknown, imageIndex?: number | null }} Shown
+ */
 
 const ENDS = ["execution_success", "execution_interrupted", "execution_error", "ended"];
 
-/** What the page draws nodes from; older pages know the previews in `app` alone. @returns {Store | undefined} */
+/**
+ * Get what the page draws nodes from; older pages know the previews in `app` alone.
+ * @returns {Store | undefined}
+ */
 const store = () =>
   /** @type {any} */ (
     document.querySelector("#vue-app")
   )?.__vue_app__?.config?.globalProperties?.$pinia?._s?.get("nodeOutput");
 
-/** Forget the live preview of a node. @param {Page.Node} node */
+/**
+ * Forget the live preview of a node.
+ * @param {Page.Node} node
+ */
 function drop(node) {
   const key = resultsKey(node);
   const kept = store();
@@ -31,7 +48,11 @@ function drop(node) {
   node.graph?.setDirtyCanvas(true, true);
 }
 
-/** A node on the canvas that has no live preview any more, but still shows it, shows its result, if there is one. @param {Shown} node */
+/**
+ * Let a node on the canvas that has no live preview any more, but still shows it, show its result, if there
+ * is one.
+ * @param {Shown} node
+ */
 function tidy(node) {
   const key = resultsKey(node);
   if (app.nodePreviewImages[key] || !node.imgs?.[0]?.src.startsWith("blob:")) return;
@@ -44,7 +65,11 @@ function tidy(node) {
   if (widget) node.removeWidget(widget);
 }
 
-/** @param {string} id as the server names a node @returns {Page.Node | undefined} */
+/**
+ * Find a node by its id.
+ * @param {string} id as the server names a node
+ * @returns {Page.Node | undefined}
+ */
 function nodeOf(id) {
   for (const place of everyPlace()) if (idOf(place) === id) return place.node;
 }
@@ -72,7 +97,10 @@ app.registerExtension({
     onRun((kind) => ENDS.includes(kind) && dropOld());
     onLoaded(dropOld);
   },
-  /** @param {Page.Node} node */
+  /**
+   * Watch what a new node is drawn with.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (!isOurs(node)) return;
     const { onDrawBackground } = node;

@@ -1,5 +1,8 @@
 // @ts-check
-/** A Kontext node shows the text of its output: what is loaded, the size of a reference, what was rounded; or why it failed. */
+/**
+ * A Kontext node shows the text of its output: what is loaded, the size of a reference, what was rounded; or
+ * why it failed.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { ComfyWidgets } from "../../../../scripts/widgets.js";
@@ -15,15 +18,27 @@ const NAME = "kontext_text";
 const LOOK_MS = 100;
 const PATIENCE = 100; // looks
 
-/** The text of a node's output, "" if it has none. @param {Page.Output | undefined} output */
+/**
+ * Read the text of a node's output; "" if it has none.
+ * @param {Page.Output | undefined} output
+ */
 export function textOf(output) {
   return (output?.text ?? []).join("\n");
 }
 
-/** @param {Page.Node} node @returns {Page.TextWidget | undefined} */
+/**
+ * Find the place for the text.
+ * @param {Page.Node} node
+ * @returns {Page.TextWidget | undefined}
+ */
 const infoOf = (node) => /** @type {Page.TextWidget | undefined} */ (widgetOf(node, NAME));
 
-/** @param {Page.Node} node @param {string} text @param {boolean} [failed] */
+/**
+ * Show a text in a node.
+ * @param {Page.Node} node
+ * @param {string} text
+ * @param {boolean} [failed]
+ */
 function show(node, text, failed = false) {
   const widget = infoOf(node) ?? (text ? added(node) : undefined);
   if (!widget) return;
@@ -33,7 +48,10 @@ function show(node, text, failed = false) {
   node.graph?.setDirtyCanvas(true, false);
 }
 
-/** The place for the text, for which the node grows once: it is the same size with every later run. @param {Page.Node} node */
+/**
+ * Add the place for the text, for which the node grows once: it is the same size with every later run.
+ * @param {Page.Node} node
+ */
 function added(node) {
   const widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
   widget.label = t("Info");
@@ -46,7 +64,8 @@ function added(node) {
   }
   const widgets = node.widgets ?? [];
   const picture = widgets.findIndex((one) => one.name === PICTURE_WIDGET);
-  if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1)); // the same order in all nodes
+  // the same order in all nodes
+  if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1));
   const wanted = node.computeSize();
   if (wanted[0] > node.size[0] || wanted[1] > node.size[1])
     node.setSize([Math.max(node.size[0], wanted[0]), Math.max(node.size[1], wanted[1])]);
@@ -54,15 +73,20 @@ function added(node) {
 }
 
 /**
- * The page adds a node's picture while it draws the node, and gives the node room for it when it draws it once more: which
- * is asked for here, or the picture would hang out of the node until then. @param {Page.Node} node @param {number} [looks]
+ * Have a node drawn once more when its picture is there.
+ * The page adds a node's picture while it draws the node, and gives the node room for it when it draws it
+ * once more: which is asked for here, or the picture would hang out of the node until then.
+ * @param {Page.Node} node
+ * @param {number} [looks]
  */
 function giveRoom(node, looks = PATIENCE) {
   if (widgetOf(node, PICTURE_WIDGET)) app.graph.setDirtyCanvas(true, true);
   else if (looks && node.graph) setTimeout(() => giveRoom(node, looks - 1), LOOK_MS);
 }
 
-/** Let every node say what is true of it now: after a graph was loaded, or a run has begun, failed or ended. */
+/**
+ * Let every node say what is true of it now: after a graph was loaded, or a run has begun, failed or ended.
+ */
 function refresh() {
   const run = shownRun();
   const signatures = new Signatures();
@@ -88,7 +112,10 @@ app.registerExtension({
     onRun((kind) => kind !== "progress_state" && kind !== "executed" && refresh());
     app.api.addEventListener("graphChanged", () => shownRun().failures.size && refresh());
   },
-  /** @param {Page.Node} node */
+  /**
+   * Let a new node show the text of its results.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (!isOurs(node)) return;
     const before = node.onExecuted;

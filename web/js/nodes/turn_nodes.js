@@ -1,5 +1,8 @@
 // @ts-check
-/** Nodes of this pack as they come and go: seeds stay as they are until someone changes them, and a chain closes where a turn is removed. */
+/**
+ * Nodes of this pack as they come and go: seeds stay as they are until someone changes them, and a chain
+ * closes where a turn is removed.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { fromWall, inputOf, isOurs, isWired, nodeIn, outputOf, rootGraph, widgetOf } from "../lib/graph.js";
@@ -8,7 +11,10 @@ import { everyPlace, idOf } from "../lib/wires.js";
 import { shownRun } from "../run/watch.js";
 
 const INPUT = 1; // of LiteGraph's sides of a node
-/** Turns, with the inputs that what came before them comes by, and the types of the outputs that go on. @type {Record<string, { inputs: string[], outputs: string[] }>} */
+/**
+ * Turns, with the inputs that what came before them comes by, and the types of the outputs that go on.
+ * @type {Record<string, { inputs: string[], outputs: string[] }>}
+ */
 const CLOSES = {
   KontextTurn: { inputs: ["chain", "image"], outputs: ["KONTEXT_CHAIN"] },
   KontextScript: { inputs: ["chain", "image"], outputs: ["KONTEXT_CHAIN"] },
@@ -22,19 +28,29 @@ const CLOSES = {
 /** A subgraph is being made of nodes: they are not removed, but move into it. */
 let moving = false;
 
-/** Another seed is what Re-roll is for: with ComfyUI's usual "randomize" each run would make all turns anew. @param {Page.Node} node */
+/**
+ * Set a node to keep its seed.
+ * Another seed is what Re-roll is for: with ComfyUI's usual "randomize" each run would make all turns anew.
+ * @param {Page.Node} node
+ */
 function keepSeed(node) {
   const control = widgetOf(node, "control_after_generate");
   if (control && control.value !== "fixed") control.value = "fixed";
 }
 
-/** The number of a node may have been another's, whose results are none of its own. @param {Page.Node} node */
+/**
+ * Forget the results of another node that had the same number.
+ * @param {Page.Node} node
+ */
 function beginNew(node) {
   for (const place of everyPlace()) if (place.node === node) shownRun().forget(idOf(place));
   if (resultsOf(node)) setResults(resultsKey(node));
 }
 
-/** @param {Page.Node} node */
+/**
+ * Watch how a node comes into a graph.
+ * @param {Page.Node} node
+ */
 function watchNew(node) {
   const { onAdded, onConfigure } = node;
   node.onAdded = function (...graph) {
@@ -48,9 +64,16 @@ function watchNew(node) {
   };
 }
 
-/** A turn that is removed hands on what came before it. @param {Page.Node} node @param {{ inputs: string[], outputs: string[] }} how */
+/**
+ * Let a turn that is removed hand on what came before it.
+ * @param {Page.Node} node
+ * @param {{ inputs: string[], outputs: string[] }} how
+ */
 function closeBehind(node, how) {
-  /** What was wired to it, until the present task ends: it is unwired before it is removed. @type {{ side: number, slot: number, link: Link }[]} */
+  /**
+   * What was wired to it, until the present task ends: it is unwired before it is removed.
+   * @type {{ side: number, slot: number, link: Link }[]}
+   */
   let lost = [];
   const { onConnectionsChange, onRemoved } = node;
   node.onConnectionsChange = function (...change) {
@@ -72,7 +95,13 @@ function closeBehind(node, how) {
   };
 }
 
-/** @param {Graph} graph @param {Page.Node} node @param {{ side: number, slot: number, link: Link }[]} lost @param {{ inputs: string[], outputs: string[] }} how */
+/**
+ * Wire what a removed turn fed to what came before it.
+ * @param {Graph} graph
+ * @param {Page.Node} node
+ * @param {{ side: number, slot: number, link: Link }[]} lost
+ * @param {{ inputs: string[], outputs: string[] }} how
+ */
 function close(graph, node, lost, how) {
   const before = how.inputs.flatMap((name) =>
     lost
@@ -87,10 +116,19 @@ function close(graph, node, lost, how) {
     if (side !== INPUT && slots.includes(slot)) rewire(graph, source, link);
 }
 
-/** @param {Graph} graph @param {Link} link */
+/**
+ * Tell whether what a wire began at is still there.
+ * @param {Graph} graph
+ * @param {Link} link
+ */
 const originIn = (graph, link) => fromWall(link, graph) || nodeIn(graph, link.origin_id) !== null;
 
-/** Wire where a link began to where another ended; a picture goes where turns take one. @param {Graph} graph @param {Link} from @param {Link} to */
+/**
+ * Wire where a link began to where another ended; a picture goes where turns take one.
+ * @param {Graph} graph
+ * @param {Link} from
+ * @param {Link} to
+ */
 function rewire(graph, from, to) {
   const target = nodeIn(graph, to.target_id);
   const wall = graph.inputNode?.slots[from.origin_slot];
@@ -130,7 +168,10 @@ app.registerExtension({
       }
     };
   },
-  /** @param {Page.Node} node */
+  /**
+   * Watch a new node of this pack.
+   * @param {Page.Node} node
+   */
   nodeCreated(node) {
     if (!isOurs(node)) return;
     keepSeed(node);

@@ -15,7 +15,11 @@ export class Signatures {
     this.known = new Map();
   }
 
-  /** @param {Place} place @returns {string} */
+  /**
+   * Get the signature of a node.
+   * @param {Place} place
+   * @returns {string}
+   */
   of(place) {
     const open = [place];
     const begun = new Set();
@@ -34,7 +38,11 @@ export class Signatures {
     return /** @type {string} */ (this.known.get(idOf(place)));
   }
 
-  /** @param {Place} place @param {ReturnType<typeof feedsOf>} feeds */
+  /**
+   * Work out the signature of a node, once those of all before it are known.
+   * @param {Place} place
+   * @param {ReturnType<typeof feedsOf>} feeds
+   */
   signatureOf(place, feeds) {
     const wired = new Map(
       feeds.map(({ name, origin, value }) => [
@@ -50,7 +58,10 @@ export class Signatures {
   }
 }
 
-/** What feeds the inputs of a node that are wired. @param {Place} place */
+/**
+ * Find what feeds the inputs of a node that are wired.
+ * @param {Place} place
+ */
 function feedsOf(place) {
   return (place.node.inputs ?? []).flatMap((input, slot) => {
     if (!place.node.isInputConnected(slot)) return [];
@@ -61,7 +72,10 @@ function feedsOf(place) {
   });
 }
 
-/** What each Kontext node of the graph is asked to make, by its id. @returns {Map<string, Wanted>} */
+/**
+ * List what each Kontext node of the graph is asked to make, by its id.
+ * @returns {Map<string, Wanted>}
+ */
 export function wantedNow() {
   const signatures = new Signatures();
   /** @type {Map<string, Wanted>} */
@@ -78,7 +92,10 @@ export function wantedNow() {
   return wanted;
 }
 
-/** 64 bits of a text, to tell it from others. @param {string} text */
+/**
+ * Make 64 bits of a text, to tell it from others.
+ * @param {string} text
+ */
 function digest(text) {
   let [first, second] = [0x811c9dc5, 0x1000193];
   for (let i = 0; i < text.length; i++) {

@@ -10,7 +10,10 @@
  * @property {string} words its instruction
  */
 
-/** @typedef {Omit<Wanted, "signature"> & { signature: string | null, image: Stored | null }} Result What a node made last; the signature is null where only a part of it was made. */
+/**
+ * What a node made last; the signature is null where only a part of it was made.
+ * @typedef {Omit<Wanted, "signature"> & { signature: string | null, image: Stored | null }} Result
+ */
 
 /** @typedef {"new" | "outdated" | "waiting" | "running" | "finished" | "failed"} Kind */
 
@@ -23,13 +26,20 @@
  * @property {Result | null} result its last, also where that is out of date
  */
 
-/** @typedef {{ node_id?: string, display_node_id?: string, value?: number, max?: number, state?: string }} NodeProgress */
+/**
+ * @typedef {{ node_id?: string, display_node_id?: string, value?: number, max?: number, state?: string }}
+ *   NodeProgress
+ */
 
 const MOST_ABSENT = 100; // results that are kept of nodes which an undo may bring back
 
 /** One queued graph, from then on until it has ended. */
 export class Job {
-  /** @param {Map<string, Wanted>} wanted of its nodes by id @param {Iterable<string>} waiting those that are to be made */
+  /**
+   * Begin a job of which nothing has run.
+   * @param {Map<string, Wanted>} wanted of its nodes by id
+   * @param {Iterable<string>} waiting those that are to be made
+   */
   constructor(wanted, waiting) {
     this.wanted = wanted;
     this.waiting = new Set(waiting);
@@ -42,8 +52,8 @@ export class Job {
 }
 
 /**
- * What is known of each node by its id, those in subgraphs as "outer:inner". What a node expands to counts for that node,
- * and what is inside a node counts for the one around it too.
+ * What is known of each node by its id, those in subgraphs as "outer:inner". What a node expands to counts
+ * for that node, and what is inside a node counts for the one around it too.
  */
 export class RunState {
   constructor() {
@@ -57,7 +67,12 @@ export class RunState {
     this.unmet = new Set();
   }
 
-  /** How far a node is. @param {string} id @param {string} signature of all that it depends on now @returns {State} */
+  /**
+   * Tell how far a node is.
+   * @param {string} id
+   * @param {string} signature of all that it depends on now
+   * @returns {State}
+   */
   of(id, signature) {
     const result = this.results.get(id) ?? null;
     const queued = [...this.jobs].some(
@@ -78,19 +93,29 @@ export class RunState {
     return result.signature === signature ? state("finished", 1) : state("outdated");
   }
 
-  /** A job is queued: what failed before is made once more. @param {Job} job */
+  /**
+   * Note that a job is queued: what failed before is made once more.
+   * @param {Job} job
+   */
   queue(job) {
     this.jobs.add(job);
     for (const id of job.waiting) this.failures.delete(id);
   }
 
-  /** A job runs. @param {Job} job */
+  /**
+   * Note that a job runs.
+   * @param {Job} job
+   */
   start(job) {
     job.begun = true;
     for (const id of job.waiting) this.failures.delete(id);
   }
 
-  /** A job has ended, or is not queued any more. @param {Job} job @param {boolean} whole whether all of it was made */
+  /**
+   * Note that a job has ended, or is not queued any more.
+   * @param {Job} job
+   * @param {boolean} whole whether all of it was made
+   */
   end(job, whole) {
     this.jobs.delete(job);
     if (!whole) return;
@@ -100,7 +125,11 @@ export class RunState {
     }
   }
 
-  /** @param {Job} job @param {Record<string, NodeProgress>} nodes of the message progress_state */
+  /**
+   * Note how far the nodes of a job are.
+   * @param {Job} job
+   * @param {Record<string, NodeProgress>} nodes of the message progress_state
+   */
   progress(job, nodes) {
     job.begun = true;
     /** @type {Map<string, { node: NodeProgress, own: boolean }[]>} */
@@ -118,7 +147,11 @@ export class RunState {
     }
   }
 
-  /** @param {Job} job @param {string | number} id */
+  /**
+   * Note that a node was made.
+   * @param {Job} job
+   * @param {string | number} id
+   */
   finish(job, id) {
     const key = String(id); // a part of what a node expands to is none of its nodes
     const wanted = job.wanted.get(key);
@@ -127,7 +160,13 @@ export class RunState {
     if (wanted) this.results.set(key, { image: null, ...this.results.get(key), ...wanted });
   }
 
-  /** A node shows a picture. @param {Job} job @param {string | number} id @param {Stored} image @param {boolean} whole whether it is all that the node makes */
+  /**
+   * Note the picture that a node shows.
+   * @param {Job} job
+   * @param {string | number} id
+   * @param {Stored} image
+   * @param {boolean} whole whether it is all that the node makes
+   */
   show(job, id, image, whole) {
     const key = String(id);
     const wanted = job.wanted.get(key);
@@ -137,7 +176,12 @@ export class RunState {
     else job.partly.add(key);
   }
 
-  /** @param {Job} job @param {string | number} id @param {string} why */
+  /**
+   * Note that a node failed.
+   * @param {Job} job
+   * @param {string | number} id
+   * @param {string} why
+   */
   fail(job, id, why) {
     for (const one of counted(id)) {
       job.running.delete(one);
@@ -147,19 +191,25 @@ export class RunState {
     }
   }
 
-  /** There is a new node of this id. @param {string} id */
+  /**
+   * Note that there is a new node of this id.
+   * @param {string} id
+   */
   forget(id) {
     this.results.delete(id);
     this.failures.delete(id);
   }
 
-  /** The workflow was emptied. */
+  /** Note that the workflow was emptied. */
   clear() {
     this.results.clear();
     this.failures.clear();
   }
 
-  /** Let go of what has left the graph long ago. @param {{ has(id: string): boolean }} ids of the nodes that are there */
+  /**
+   * Let go of what has left the graph long ago.
+   * @param {{ has(id: string): boolean }} ids of the nodes that are there
+   */
   prune(ids) {
     for (const known of [this.results, this.failures]) {
       const absent = [...known.keys()].filter((id) => !ids.has(id));
@@ -168,11 +218,17 @@ export class RunState {
   }
 }
 
-/** The nodes that an id of the server's counts for, from the outermost in. @param {string | number} id */
+/**
+ * List the nodes that an id of the server's counts for, from the outermost in.
+ * @param {string | number} id
+ */
 function counted(id) {
   const parts = (String(id).split(".", 1)[0] ?? "").split(":");
   return parts.map((_, i) => parts.slice(0, i + 1).join(":"));
 }
 
-/** @param {NodeProgress} node */
+/**
+ * Tell which part of a node's work is done.
+ * @param {NodeProgress} node
+ */
 const share = ({ value = 0, max = 0 }) => (max > 0 ? Math.min(value / max, 1) : 0);

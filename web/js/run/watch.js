@@ -1,5 +1,8 @@
 // @ts-check
-/** Tells each workflow's run state what is queued for it and what the server says of that, whichever workflow is shown. */
+/**
+ * Tells each workflow's run state what is queued for it and what the server says of that, whichever workflow
+ * is shown.
+ */
 
 import { app } from "../../../../scripts/app.js";
 import { rootGraph } from "../lib/graph.js";
@@ -12,7 +15,10 @@ import { Job, RunState } from "./state.js";
 
 /** @typedef {import("./state.js").Wanted} Wanted */
 /** @typedef {{ job: Job, run: RunState }} Known A job of ours, and the workflow that it is of. */
-/** @typedef {{ wanted: Map<string, Wanted>, run: RunState }} Prepared What a graph asked for when it was made ready. */
+/**
+ * What a graph asked for when it was made ready.
+ * @typedef {{ wanted: Map<string, Wanted>, run: RunState }} Prepared
+ */
 
 const KEPT = "Kontext.jobs"; // in the tab's storage: a job goes on while the page is loaded anew
 const MESSAGES = /** @type {const} */ ([
@@ -31,7 +37,10 @@ const runs = new WeakMap();
 const jobs = new Map();
 /** @type {WeakMap<object, Prepared>} */
 const prepared = new WeakMap();
-/** How many graphs are on their way to the server; what it says of jobs that are not known waits for its answer. */
+/**
+ * How many graphs are on their way to the server; what it says of jobs that are not known waits for its
+ * answer.
+ */
 let sending = 0;
 /** @type {[string, any][]} */
 let early = [];
@@ -40,7 +49,7 @@ const listeners = new Set();
 /** Whether what the page is told just now is of another workflow than the one it shows. */
 let foreign = false;
 
-/** The run state of the workflow that is shown. */
+/** Get the run state of the workflow that is shown. */
 export function shownRun() {
   const workflow = shownWorkflow();
   const run = runs.get(workflow) ?? new RunState();
@@ -48,19 +57,31 @@ export function shownRun() {
   return run;
 }
 
-/** Whether the result that the page hands to nodes just now belongs to another workflow, which has nodes of the same numbers. */
+/**
+ * Tell whether the result that the page hands to nodes just now belongs to another workflow, which has nodes
+ * of the same numbers.
+ */
 export const isForeign = () => foreign;
 
-/** Whether a job is known to be of another workflow than the one that is shown. @param {unknown} id */
+/**
+ * Tell whether a job is known to be of another workflow than the one that is shown.
+ * @param {unknown} id
+ */
 export function isForeignJob(id) {
   const known = jobs.get(String(id ?? ""));
   return !!known && known.run !== shownRun();
 }
 
-/** Call this after each change of a run. @param {(kind: string) => void} listener gets the kind of the message, or "queued" or "ended" */
+/**
+ * Call this after each change of a run.
+ * @param {(kind: string) => void} listener gets the kind of the message, or "queued" or "ended"
+ */
 export const onRun = (listener) => void listeners.add(listener);
 
-/** @param {string} kind */
+/**
+ * Tell all listeners.
+ * @param {string} kind
+ */
 function tell(kind) {
   for (const listener of listeners) listener(kind);
 }
@@ -100,7 +121,13 @@ app.api.queuePrompt = async function (...given) {
   }
 };
 
-/** @param {string} id @param {Prepared} about @param {Set<string>} refused @param {any[]} given to `queuePrompt`: number, graph, options */
+/**
+ * Note what was queued.
+ * @param {string} id
+ * @param {Prepared} about
+ * @param {Set<string>} refused
+ * @param {any[]} given to `queuePrompt`: number, graph, options
+ */
 function add(id, { wanted, run }, refused, [, { output }, options]) {
   const targets = options?.partialExecutionTargets?.map(String);
   const ids = targets ? [...before(output, targets)] : Object.keys(output);
@@ -113,7 +140,11 @@ function add(id, { wanted, run }, refused, [, { output }, options]) {
   keep();
 }
 
-/** The nodes that others need, with those. @param {Record<string, { inputs: Record<string, unknown> }>} output @param {string[]} targets */
+/**
+ * List the nodes that others need, with those.
+ * @param {Record<string, { inputs: Record<string, unknown> }>} output
+ * @param {string[]} targets
+ */
 function before(output, targets) {
   const found = new Set(targets);
   for (const id of found)
@@ -122,7 +153,12 @@ function before(output, targets) {
   return found;
 }
 
-/** Note what the server would not take; the ids of those nodes. @param {Prepared} about @param {Record<string, { errors?: { type?: string, message?: string, details?: string }[] }> | null | undefined} errors */
+/**
+ * Note what the server would not take; the ids of those nodes.
+ * @param {Prepared} about
+ * @param {Record<string, { errors?: { type?: string, message?: string, details?: string }[] }> | null |
+ *   undefined} errors
+ */
 function refuse({ wanted, run }, errors) {
   const job = new Job(wanted, []);
   const refused = new Set();
@@ -159,10 +195,17 @@ const NOTES = {
   },
 };
 
-/** The first line of what went wrong. @param {string} words */
+/**
+ * Take the first line of what went wrong.
+ * @param {string} words
+ */
 const sentence = (words) => words.trim().split("\n", 1)[0] ?? "";
 
-/** @param {string} kind @param {any} detail */
+/**
+ * Take a message of the server.
+ * @param {string} kind
+ * @param {any} detail
+ */
 function hear(kind, detail) {
   const id = String(detail.prompt_id ?? "");
   if (sending && !jobs.has(id)) return void early.push([kind, detail]);
@@ -176,7 +219,13 @@ function hear(kind, detail) {
   tell(kind);
 }
 
-/** A job that was not queued here, or before the page was loaded anew: that of the workflow which is shown. @param {string} id @param {string} kind @returns {Known | null} */
+/**
+ * Count a job that was not queued here, or before the page was loaded anew, as of the workflow which is
+ * shown.
+ * @param {string} id
+ * @param {string} kind
+ * @returns {Known | null}
+ */
 function adopted(id, kind) {
   if (kind === "execution_success" || kind === "execution_interrupted") return null;
   const kept = stored()[id];
@@ -187,7 +236,10 @@ function adopted(id, kind) {
   return known;
 }
 
-/** @returns {Record<string, { wanted: [string, Wanted][], waiting: string[] }>} */
+/**
+ * Read what is kept of jobs in the tab's storage.
+ * @returns {Record<string, { wanted: [string, Wanted][], waiting: string[] }>}
+ */
 function stored() {
   try {
     return JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
@@ -206,8 +258,9 @@ function keep() {
 }
 
 /**
- * Jobs that are not queued any more have ended, though no message says so: they were taken out of the queue, or the server
- * began anew. @param {boolean} begun whether those that run are looked at too, whose end a message tells
+ * End jobs that are not queued any more, though no message says so: they were taken out of the queue, or the
+ * server began anew.
+ * @param {boolean} begun whether those that run are looked at too, whose end a message tells
  */
 async function lookForLost(begun) {
   const asked = [...jobs].filter(([, { job }]) => begun || !job.begun);
@@ -229,12 +282,16 @@ async function lookForLost(begun) {
 // What the page shows of it
 
 /**
- * The page hands each result to the node of that number in the graph that it shows, also where that is another workflow.
+ * The page hands each result to the node of that number in the graph that it shows, also where that is
+ * another workflow.
  * @type {{ key: string, output: unknown } | null}
  */
 let displaced = null;
 
-/** Before the page. @param {any} detail of the message executed */
+/**
+ * Note, before the page does, that a result is of another workflow.
+ * @param {any} detail of the message executed
+ */
 function expect({ prompt_id, node, display_node }) {
   foreign = isForeignJob(prompt_id);
   if (!foreign) return;
@@ -243,7 +300,7 @@ function expect({ prompt_id, node, display_node }) {
     if (idOf(place) === id) displaced = { key: resultsKey(place.node), output: resultsOf(place.node) };
 }
 
-/** Behind the page. */
+/** Put back, behind the page, the result that it displaced. */
 function putBack() {
   foreign = false;
   if (!displaced) return;
