@@ -72,7 +72,7 @@ def page_settings() -> Texts:
 
 
 def _scripts() -> str:
-    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.glob("*.js")))
+    return "\n".join(path.read_text(encoding="utf-8") for path in sorted(SCRIPTS.rglob("*.js")))
 
 
 def _of_schema(schema: Any) -> Texts:

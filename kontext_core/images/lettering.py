@@ -1,7 +1,7 @@
 """Words written upon a picture, with the font that comes along: the same on every machine, to a part of a pixel.
 
-The page draws the same from the same file (web/js/cue_font.js): letters stand at their own widths, without kerning, and
-nothing is rounded to whole pixels.
+The page draws the same from the same file (web/js/marks/font.js): letters stand at their own widths, without
+kerning, and nothing is rounded to whole pixels.
 """
 
 import functools

@@ -44,7 +44,9 @@ class _Told(ui.PreviewText):
 
 
 def text_output(*lines: str, **more: Sequence[Any]) -> Any:
-    """Text of a node's output, which web/js/node_text.js shows in the node; nothing to say empties it again.
+    """Text of a node's output, which web/js/nodes/node_text.js shows in the node.
+
+    Nothing to say empties it again.
 
     Args: more: lists for other scripts of the page.
     """

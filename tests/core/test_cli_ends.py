@@ -51,6 +51,7 @@ def test_a_reader_of_the_errors_that_goes_away() -> None:
     assert (ended.returncode, ended.stdout) == (141, b"")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no /bin/sh to start it without one")
 def test_without_standard_output() -> None:
     ended = run("/bin/sh", "-c", f"exec '{sys.executable}' -m kontext_core.cli info '{VAE}' >&-")
     assert (ended.returncode, ended.stderr) == (0, b"")

@@ -2,6 +2,7 @@
 
 import copy
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,11 @@ from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear
 from kontext_core.quant.schemes import SCHEMES, fits, pack
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux",
+    reason="what a process holds tells of leaks where its C library gives back what is freed",
+)
 
 SIZES = ((64, 64), (32, 96), (96, 32), (48, 64), (80, 32))
 FORMS = ("bfloat16", "fp8_scaled", "NF4", "GGUF Q8_0", "GGUF Q4_0")  # of files

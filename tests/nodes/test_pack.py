@@ -191,7 +191,7 @@ def test_every_language_is_one_of_the_tables() -> None:
 
 
 def test_commands_and_settings_of_the_page_are_found() -> None:
-    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "web" / "js").glob("*.js")]
+    scripts = [path.read_text(encoding="utf-8") for path in (ROOT / "web" / "js").rglob("*.js")]
     ids = {id for script in scripts for id in re.findall(r'\bid: "(Kontext\.[\w.]+)"', script)}
     assert "Kontext.AddTurn" in ids
     assert {id.replace(".", "_") for id in ids} == {*page_commands(), *page_settings()}
@@ -278,6 +278,6 @@ def test_the_page_asks_no_other_server() -> None:
 def test_colours_follow_the_theme() -> None:
     """Every colour is one of the page's, with what stands in where a theme lacks it; but for what lies upon a picture."""
     upon_pictures = {"#fff", "#000"}
-    for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw_style.js"):
+    for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw" / "style.js"):
         own = re.sub(r"var\(--[\w-]+,[^()]*\)|rgb\(0 0 0 / 50%\)", "", path.read_text(encoding="utf-8"))
         assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b|(?:rgb|hsl)a?\(", own)) <= upon_pictures, path

@@ -1,7 +1,7 @@
-// What web/js/cue_*.js export, in one, for tests/web/test_cue_modules.py.
-export * from "../../web/js/cue_cover.js";
-export * from "../../web/js/cue_font.js";
-export * from "../../web/js/cue_format.js";
-export * from "../../web/js/cue_history.js";
-export * from "../../web/js/cue_shape.js";
-export * from "../../web/js/cue_view.js";
+// What web/js/marks/*.js export, in one, for tests/web/test_cue_modules.py.
+export * from "../../web/js/marks/coverage.js";
+export * from "../../web/js/marks/font.js";
+export * from "../../web/js/marks/format.js";
+export * from "../../web/js/marks/history.js";
+export * from "../../web/js/marks/geometry.js";
+export * from "../../web/js/marks/view.js";

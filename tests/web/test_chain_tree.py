@@ -15,7 +15,7 @@ def rows(*entries: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
         {"id": id, "children": list(children), "turns": turns[0] if turns else 1}
         for id, children, *turns in entries
     ]
-    found = call("chain_tree.js", "return module.rowsOf(entries)", entries=given)
+    found = call("chain/tree.js", "return module.rowsOf(entries)", entries=given)
     return {row["id"]: row for row in found}
 
 
@@ -111,13 +111,13 @@ def test_a_chain_of_five_thousand_turns_is_laid_out() -> None:
 )
 def test_where_keys_lead(current: str | None, key: str, wanted: str | None) -> None:
     code = "return module.keyLeadsTo(ids, current, key)"
-    assert call("chain_tree.js", code, ids=["a", "b", "c"], current=current, key=key) == wanted
-    assert call("chain_tree.js", code, ids=[], current=None, key=key) is None
+    assert call("chain/tree.js", code, ids=["a", "b", "c"], current=current, key=key) == wanted
+    assert call("chain/tree.js", code, ids=[], current=None, key=key) is None
 
 
 def test_lines_of_a_script_are_its_instructions() -> None:
     script = "  one \n\n# two\r\nthree\n#\n \t\nfour # five"
-    assert call("chain_tree.js", "return module.linesOf(script)", script=script) == [
+    assert call("chain/tree.js", "return module.linesOf(script)", script=script) == [
         "one",
         "three",
         "four # five",
@@ -133,12 +133,12 @@ def test_rows_are_laid_out_anew_only_where_the_tree_has_changed() -> None:
       const others = [[entry('a', []), entry('b', [])], [entry('a', ['b'], 2), entry('b', [])]]
       return [same, ...others.map(one => JSON.stringify(shape.rowsOf(one)) === JSON.stringify(module.rowsOf(one)))]
     """
-    assert call("chain_tree.js", code) == [True, True, True]
+    assert call("chain/tree.js", code) == [True, True, True]
 
 
 def test_a_new_node_lies_at_the_first_free_place_below() -> None:
     code = "return module.freeSpot(taken, wanted)"
     wanted = [100, 0, 200, 100]
-    assert call("place.js", code, taken=[], wanted=wanted) == [100, 0]
-    x, y = call("place.js", code, taken=[[150, 20, 50, 300]], wanted=wanted)
+    assert call("lib/free_spot.js", code, taken=[], wanted=wanted) == [100, 0]
+    x, y = call("lib/free_spot.js", code, taken=[[150, 20, 50, 300]], wanted=wanted)
     assert (x, y >= 320) == (100, True), "below what lies there, with its title"

@@ -18,7 +18,7 @@ from tools.paths import ROOT
 
 from .modules import call
 
-CUE = "../../tests/web/cue.mjs"  # all of cue_*.js
+CUE = "../../tests/web/cue.mjs"  # all of marks/*.js
 SIZE = {"width": 200, "height": 100}
 ELLIPSE = {"kind": "ellipse", "points": [[0.25, 0.2], [0.75, 0.8]]}
 MARKS = (

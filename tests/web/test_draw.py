@@ -35,7 +35,7 @@ from .editor import PATIENCE_MS, Editor
 pytestmark = [pytest.mark.comfy, NEWEST_ALONE]
 _PAINT = """async ([text, sizes]) => {
   const part = name => import(`/extensions/kontext/js/${name}.js`)
-  const [{readMarks}, {loadFont, paint}] = [await part('cue_format'), await part('draw_sheet')]
+  const [{readMarks}, {loadFont, paint}] = [await part('marks/format'), await part('draw/canvas')]
   const font = await loadFont()
   return sizes.map(([width, height]) => {
     const canvas = Object.assign(document.createElement('canvas'), {width, height})

@@ -25,7 +25,7 @@ _BEGIN = """
 
 def told(code: str) -> Any:
     """What JavaScript returns that has a run state as `run`."""
-    return call("run_state.js", _BEGIN + code)
+    return call("run/state.js", _BEGIN + code)
 
 
 def test_a_node_is_new_until_it_has_a_result_and_out_of_date_when_that_is_of_something_else() -> None:

@@ -20,6 +20,8 @@ from kontext_core.batch.work import WorkerDiedError, WorkerModel
 from kontext_core.model_spec import ModelSpec
 from tests.core.batch.conftest import Pretended
 
+unix = pytest.mark.skipif(os.name == "nt", reason="no signal ends a process there")
+
 ANSWER = """
 import json, os, sys, time
 def answer(message):
@@ -58,8 +60,12 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessWorker]:
             "raise KeyError('x')",
             r"ended with exit code 1; the last it said: .*line \d+, in <module> / .*KeyError: 'x'$",
         ),
-        ("os.kill(os.getpid(), 9)", "^a worker was killed, as the system does where memory runs out$"),
-        ("os.kill(os.getpid(), 6)", "^a worker was ended by signal 6$"),
+        pytest.param(
+            "os.kill(os.getpid(), 9)",
+            "^a worker was killed, as the system does where memory runs out$",
+            marks=unix,
+        ),
+        pytest.param("os.kill(os.getpid(), 6)", "^a worker was ended by signal 6$", marks=unix),
         (
             "sys.stderr.write('x' * 100_000 + ' the end'); sys.exit(2)",
             "exit code 2; the last it said: x{300,} the end$",
@@ -112,6 +118,7 @@ class Refusing:
         raise BrokenPipeError
 
 
+@unix
 def test_what_is_no_answer_ends_it(
     worker: Callable[..., ProcessWorker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +181,7 @@ def test_an_interrupt_while_a_model_loads_ends_its_worker(
     assert [worker.closed for worker in workers] == [True]
 
 
+@unix
 def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The real other end, in which a library breaks off in the middle of loading."""
     (tmp_path / "sitecustomize.py").write_text(

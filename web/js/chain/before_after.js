@@ -1,0 +1,124 @@
+// @ts-check
+/** Two pictures in one frame, with a line between them that mouse and arrow keys move. */
+
+import { t } from "../lib/translate.js";
+
+const STEP = 2;
+const LEAP = 10;
+
+/**
+ * Tell where a key moves the line.
+ * @param {string} key
+ * @param {number} value in percent from the left
+ * @returns {number | null}
+ */
+export function movedBy(key, value) {
+  const moved = {
+    ArrowLeft: value - STEP,
+    ArrowDown: value - STEP,
+    ArrowRight: value + STEP,
+    ArrowUp: value + STEP,
+    PageDown: value - LEAP,
+    PageUp: value + LEAP,
+    Home: 0,
+    End: 100,
+  }[key];
+  return moved === undefined ? null : Math.min(100, Math.max(0, moved));
+}
+
+/** Build the frame: `element` to show and `show` to fill it. */
+export function beforeAfter() {
+  const element = document.createElement("div");
+  element.className = "kontext-before-after";
+  const after = picture("after");
+  const before = picture("before");
+  const line = document.createElement("div");
+  line.className = "kontext-line";
+  line.tabIndex = 0;
+  line.setAttribute("role", "slider");
+  line.setAttribute("aria-valuemin", "0");
+  line.setAttribute("aria-valuemax", "100");
+  element.append(after, before, line);
+
+  let value = 50;
+  /**
+   * Move the line between the two pictures.
+   * @param {number} percent
+   */
+  function moveTo(percent) {
+    value = percent;
+    element.style.setProperty("--kontext-line", `${percent}%`);
+    line.setAttribute("aria-valuenow", String(Math.round(percent)));
+  }
+
+  /**
+   * Move the line to the pointer.
+   * @param {PointerEvent} event
+   */
+  function drag(event) {
+    const box = element.getBoundingClientRect();
+    if (box.width) moveTo(Math.min(100, Math.max(0, ((event.clientX - box.left) / box.width) * 100)));
+  }
+
+  element.addEventListener("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    event.preventDefault();
+    element.setPointerCapture(event.pointerId);
+    line.focus();
+    drag(event);
+  });
+  element.addEventListener("pointermove", (event) => {
+    if (element.hasPointerCapture(event.pointerId)) drag(event);
+  });
+  line.addEventListener("keydown", (event) => {
+    const moved = movedBy(event.key, value);
+    if (moved === null) return;
+    event.preventDefault();
+    event.stopPropagation();
+    moveTo(moved);
+  });
+  after.addEventListener("load", () => {
+    const ratio = after.naturalWidth / after.naturalHeight;
+    element.style.aspectRatio = String(ratio);
+    element.style.setProperty("--kontext-ratio", String(ratio)); // so high that the turns have room beside it
+  });
+  moveTo(value);
+
+  return {
+    element,
+    /**
+     * Show two pictures, or one where the other is not known.
+     * @param {string} first
+     * @param {string} second addresses, before and after; "" where before is not known
+     */
+    show(first, second) {
+      line.hidden = before.hidden = !first;
+      line.setAttribute("aria-label", t("Before and after"));
+      point(before, first);
+      point(after, second);
+    },
+  };
+}
+
+/**
+ * Give a picture its address, once.
+ * @param {HTMLImageElement} image
+ * @param {string} address
+ */
+export function point(image, address) {
+  if (image.getAttribute("src") === address) return;
+  if (address) image.src = address;
+  else image.removeAttribute("src");
+}
+
+/**
+ * Build one of the two pictures.
+ * @param {string} name
+ */
+function picture(name) {
+  const image = document.createElement("img");
+  image.className = `kontext-${name}`;
+  image.alt = "";
+  image.draggable = false;
+  return image;
+}
