@@ -22,6 +22,10 @@ _SHOWN = """id => {
   const vue = [...document.querySelectorAll(`[data-node-id="${id}"] img`)]
   return (vue.length ? vue : app.graph.getNodeById(id).imgs ?? []).map(one => one.src)
 }"""
+_RENAME = """() => {
+  const {workflow} = app.extensionManager
+  return workflow.renameWorkflow(workflow.activeWorkflow, 'workflows/renamed.json')
+}"""
 _PASTE_AS = """([id, number]) => {
   app.canvas.selectNode(app.graph.getNodeById(id))
   app.canvas.copyToClipboard()
@@ -255,6 +259,8 @@ def test_a_job_goes_on_while_the_page_is_loaded_anew(panel: Panel) -> None:
     page.evaluate(STEPS, 2)
     editor.queue()
     states(panel, turns, "waiting", "waiting", "waiting")
+    page.evaluate(_RENAME)
+    editor.wait_until_kept()
     page.reload(wait_until="domcontentloaded")
     page.wait_for_function(_READY, timeout=PATIENCE_MS)
     page.wait_for_function(
@@ -266,6 +272,7 @@ def test_a_job_goes_on_while_the_page_is_loaded_anew(panel: Panel) -> None:
     if page.locator(".kontext-panel").count() == 0:
         again.open()
     again.wait_for(*turns)
+    again.editor.wait_for("progress_state")  # of the other workflow, whose nodes have the same numbers
     again.editor.change(turns[1], {"seed": 77})  # not what was queued
     states(again, turns, "new", "new", "new")
     post(f"{editor.url}/interrupt", {})
