@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .editor import PATIENCE_MS, STEPS, Editor
+from .editor import PATIENCE_MS, STEPS, VALUE, Editor
 from .panel import REMOVE, SEEDS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
 _READY = "() => window.app?.graph && window.app?.extensionManager"
-_TRACKER = "() => app.extensionManager.workflow.activeWorkflow.changeTracker"
 _HEADING = ".kontext-heading"
 # Every picture that a node shows, whoever draws it; those that were seen while it was made are blobs.
 _SHOWN = """id => {
@@ -102,16 +101,7 @@ def test_the_picture_of_another_seed_says_so_through_undo(panel: Panel) -> None:
     editor.run()
     states(panel, turns, "finished", "finished", "finished")
     page.locator("#graph-canvas").focus()
-    # That nodes have grown around their pictures is a step too.
-    while editor.value(turns[2], "seed") == rolled:
-        steps = page.evaluate(f"() => ({_TRACKER})().undoQueue.length")
-        assert steps
-        editor.undo()
-        page.wait_for_function(
-            f"steps => ({_TRACKER})().undoQueue.length < steps && !({_TRACKER})()._restoringState",
-            arg=steps,
-            timeout=PATIENCE_MS,
-        )
+    editor.undo_until(f"([id, seed]) => ({VALUE})([id, 'seed']) !== seed", [turns[2], rolled])
     assert editor.value(turns[2], "seed") == 1
     states(panel, turns, "finished", "finished", "out of date")
     expect(row.locator(".kontext-seed")).to_have_text("seed 1")

@@ -204,6 +204,9 @@ def test_an_undo_leaves_what_nodes_say_and_where_they_stand(panel: Panel) -> Non
     for message in editor.seen("executed"):
         if message["images"]:
             editor.shown_picture(message["node"])
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )  # and drawn
     page.evaluate("() => { app.canvas.emitBeforeChange(); app.canvas.emitAfterChange() }")  # nodes have grown
     boxes = editor.boxes()
     panel.press(turns[1], "Re-roll")
