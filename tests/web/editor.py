@@ -66,7 +66,22 @@ _GRAPH = """() => {
 }"""
 
 # The page has put back what an undo brings back; a second one before that would be lost.
-_SETTLED = "() => !app.extensionManager.workflow.activeWorkflow?.changeTracker?._restoringState"
+_TRACKER = "app.extensionManager.workflow.activeWorkflow?.changeTracker"
+_SETTLED = f"() => !{_TRACKER}?._restoringState"
+_STEPS_BACK = f"() => {_TRACKER}.undoQueue.length"
+
+# A page that is loaded anew opens what it kept. Older front ends keep a change in the session at once, newer ones half a
+# second after the last change in a draft, and not all of them when the page is left.
+_KEPT = """() => {
+  const values = ({nodes}) => JSON.stringify(
+    nodes.map(({id, type, widgets_values}) => [Number(id), type, widgets_values ?? []]).sort(([a], [b]) => a - b))
+  const kept = (store, prefix, read) => Object.keys(store).filter(key => key.startsWith(prefix))
+    .map(key => values(JSON.parse(read(store.getItem(key)))))
+  return [
+    ...kept(sessionStorage, 'workflow:', text => text),
+    ...kept(localStorage, 'Comfy.Workflow.Draft.v2:', text => JSON.parse(text).data)
+  ].includes(values(app.graph.serialize()))
+}"""
 
 _DROP = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0))
@@ -183,6 +198,25 @@ class Editor:
         """The keys for one step back, once the step before is done."""
         self.page.wait_for_function(_SETTLED, timeout=PATIENCE_MS)
         self.page.keyboard.press("Control+z")
+
+    def undo_until(self, there: str, arg: Any) -> None:
+        """Step back until something is so; that nodes have grown around their pictures may be a step of its own.
+
+        Args:
+            there: a JavaScript function that says whether it is
+            arg: what that gets
+        """
+        while not self.page.evaluate(there, arg):
+            steps = self.page.evaluate(_STEPS_BACK)
+            assert steps, "it comes back at none of the steps"
+            self.undo()
+            self.page.wait_for_function(
+                f"steps => ({_STEPS_BACK})() < steps && ({_SETTLED})()", arg=steps, timeout=PATIENCE_MS
+            )
+
+    def wait_until_kept(self) -> None:
+        """Until the page, loaded anew, would open the graph with the values that it has now."""
+        self.page.wait_for_function(_KEPT, timeout=PATIENCE_MS)
 
     def queue(self) -> None:
         """Press the button."""

@@ -107,7 +107,7 @@ def test_what_comes_through_the_wall_is_found_and_stays_wired(
     (turn,) = set(added) - set(drawn)
     assert added[turn] == {"model": "wall", "chain": ids["second"]}
     for count, wanted in ((3, drawn), (2, before)):
-        editor.undo()
+        editor.undo_until(_COUNT, [host, count])
         assert wires(editor, host, count) == wanted
 
 

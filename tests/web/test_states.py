@@ -9,18 +9,21 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from .editor import PATIENCE_MS, STEPS, Editor
+from .editor import PATIENCE_MS, STEPS, VALUE, Editor
 from .panel import REMOVE, SEEDS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
 _READY = "() => window.app?.graph && window.app?.extensionManager"
-_TRACKER = "() => app.extensionManager.workflow.activeWorkflow.changeTracker"
 _HEADING = ".kontext-heading"
 # Every picture that a node shows, whoever draws it; those that were seen while it was made are blobs.
 _SHOWN = """id => {
   const vue = [...document.querySelectorAll(`[data-node-id="${id}"] img`)]
   return (vue.length ? vue : app.graph.getNodeById(id).imgs ?? []).map(one => one.src)
+}"""
+_RENAME = """() => {
+  const {workflow} = app.extensionManager
+  return workflow.renameWorkflow(workflow.activeWorkflow, 'workflows/renamed.json')
 }"""
 _PASTE_AS = """([id, number]) => {
   app.canvas.selectNode(app.graph.getNodeById(id))
@@ -98,16 +101,7 @@ def test_the_picture_of_another_seed_says_so_through_undo(panel: Panel) -> None:
     editor.run()
     states(panel, turns, "finished", "finished", "finished")
     page.locator("#graph-canvas").focus()
-    # That nodes have grown around their pictures is a step too.
-    while editor.value(turns[2], "seed") == rolled:
-        steps = page.evaluate(f"() => ({_TRACKER})().undoQueue.length")
-        assert steps
-        editor.undo()
-        page.wait_for_function(
-            f"steps => ({_TRACKER})().undoQueue.length < steps && !({_TRACKER})()._restoringState",
-            arg=steps,
-            timeout=PATIENCE_MS,
-        )
+    editor.undo_until(f"([id, seed]) => ({VALUE})([id, 'seed']) !== seed", [turns[2], rolled])
     assert editor.value(turns[2], "seed") == 1
     states(panel, turns, "finished", "finished", "out of date")
     expect(row.locator(".kontext-seed")).to_have_text("seed 1")
@@ -255,17 +249,21 @@ def test_a_job_goes_on_while_the_page_is_loaded_anew(panel: Panel) -> None:
     page.evaluate(STEPS, 2)
     editor.queue()
     states(panel, turns, "waiting", "waiting", "waiting")
-    page.reload(wait_until="domcontentloaded")
-    page.wait_for_function(_READY, timeout=PATIENCE_MS)
-    page.wait_for_function(
-        "([id, seed]) => app.graph.getNodeById(id)?.widgets?.find(one => one.name === 'seed')?.value === seed",
-        arg=[turns[0], seed],
-        timeout=PATIENCE_MS,
-    )
+    page.evaluate(_RENAME)
+    editor.wait_until_kept()
+    for _ in range(2):  # and once more, before the server says anything of it
+        page.reload(wait_until="domcontentloaded")
+        page.wait_for_function(_READY, timeout=PATIENCE_MS)
+        page.wait_for_function(
+            "([id, seed]) => app.graph.getNodeById(id)?.widgets?.find(one => one.name === 'seed')?.value === seed",
+            arg=[turns[0], seed],
+            timeout=PATIENCE_MS,
+        )
     again = Panel(Editor(page, editor.url))
     if page.locator(".kontext-panel").count() == 0:
         again.open()
     again.wait_for(*turns)
+    again.editor.wait_for("progress_state")  # of the other workflow, whose nodes have the same numbers
     again.editor.change(turns[1], {"seed": 77})  # not what was queued
     states(again, turns, "new", "new", "new")
     post(f"{editor.url}/interrupt", {})

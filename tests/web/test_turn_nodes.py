@@ -58,8 +58,8 @@ def test_nothing_runs_again_that_did_not_change(panel: Panel) -> None:
 
 def test_a_node_from_the_library_keeps_its_seed(editor: Editor) -> None:
     empty(editor)
-    for kind, name in (("KontextTurn", "Kontext Turn"), ("KontextEdit", "Kontext Edit")):
-        node = add(editor, kind, name, 700 + 500 * (kind == "KontextEdit"), 160)
+    for kind, name, x in (("KontextTurn", "Kontext Turn", 700), ("KontextEdit", "Kontext Edit", 1200)):
+        node = add(editor, kind, name, x, 500)  # above are a page's notices, such as that it is out of date
         assert editor.value(node, _CONTROL) == "fixed"
 
 
@@ -201,8 +201,12 @@ def test_an_undo_leaves_what_nodes_say_and_where_they_stand(panel: Panel) -> Non
     panel.wait_for_states(dict.fromkeys(turns, "finished"))
     said = [f"turn {number}" for number in (1, 2, 3)]
     assert [editor.info(id) for id in turns] == said
-    for id in turns:
-        editor.shown_picture(id)
+    for message in editor.seen("executed"):
+        if message["images"]:
+            editor.shown_picture(message["node"])
+    page.evaluate(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    )  # and drawn
     page.evaluate("() => { app.canvas.emitBeforeChange(); app.canvas.emitAfterChange() }")  # nodes have grown
     boxes = editor.boxes()
     panel.press(turns[1], "Re-roll")

@@ -5,14 +5,23 @@ import { app } from "../../../../scripts/app.js";
 import { nodeIn, rootGraph } from "./graph.js";
 
 /**
+ * The page's own object of a workflow; its path is the same when the page was loaded anew.
+ * @typedef {{ path?: string, changeTracker?: object }} Workflow
+ */
+
+/**
+ * Get the page's own object of the workflow that is shown.
+ * @returns {Workflow | undefined}
+ */
+export const activeWorkflow = () => app.extensionManager.workflow?.activeWorkflow ?? undefined;
+
+/**
  * Get the workflow that is shown, as a key for what is remembered of it; it stays the same through undo,
  * renaming and other tabs.
  * @returns {object}
  */
 export function shownWorkflow() {
-  const shown = /** @type {{ changeTracker?: object } | undefined} */ (
-    app.extensionManager.workflow?.activeWorkflow
-  );
+  const shown = activeWorkflow();
   return shown?.changeTracker ?? shown ?? app;
 }
 

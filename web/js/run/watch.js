@@ -9,15 +9,19 @@ import { rootGraph } from "../lib/graph.js";
 import { passOver } from "../lib/passing.js";
 import { resultsKey, resultsOf, setResults } from "../lib/results.js";
 import { everyPlace, idOf } from "../lib/wires.js";
-import { shownWorkflow } from "../lib/workflow.js";
+import { activeWorkflow, shownWorkflow } from "../lib/workflow.js";
 import { wantedNow } from "./signature.js";
 import { Job, RunState } from "./state.js";
 
 /** @typedef {import("./state.js").Wanted} Wanted */
-/** @typedef {{ job: Job, run: RunState }} Known A job of ours, and the workflow that it is of. */
+/** @typedef {import("../lib/workflow.js").Workflow} Workflow */
+/**
+ * A job of ours, and the workflow that it is of.
+ * @typedef {{ job: Job, run: RunState, workflow?: Workflow }} Known
+ */
 /**
  * What a graph asked for when it was made ready.
- * @typedef {{ wanted: Map<string, Wanted>, run: RunState }} Prepared
+ * @typedef {{ wanted: Map<string, Wanted>, run: RunState, workflow?: Workflow }} Prepared
  */
 
 const KEPT = "Kontext.jobs"; // in the tab's storage: a job goes on while the page is loaded anew
@@ -35,6 +39,13 @@ const MESSAGES = /** @type {const} */ ([
 const runs = new WeakMap();
 /** By the server's ids, until they have ended. @type {Map<string, Known>} */
 const jobs = new Map();
+/**
+ * Jobs from before the page was loaded anew of which the server has said nothing since.
+ * @type {Map<string, Known>}
+ */
+const awaited = new Map();
+/** Run states of their workflows, by path, until the page shows those. @type {Map<string, RunState>} */
+const restored = new Map();
 /** @type {WeakMap<object, Prepared>} */
 const prepared = new WeakMap();
 /**
@@ -52,7 +63,11 @@ let foreign = false;
 /** Get the run state of the workflow that is shown. */
 export function shownRun() {
   const workflow = shownWorkflow();
-  const run = runs.get(workflow) ?? new RunState();
+  const known = runs.get(workflow);
+  if (known) return known;
+  const { path = "", changeTracker } = activeWorkflow() ?? {};
+  const run = (changeTracker && restored.get(path)) ?? new RunState(); // without one it is not whole yet
+  if (changeTracker) restored.delete(path);
   runs.set(workflow, run);
   return run;
 }
@@ -68,7 +83,7 @@ export const isForeign = () => foreign;
  * @param {unknown} id
  */
 export function isForeignJob(id) {
-  const known = jobs.get(String(id ?? ""));
+  const known = jobs.get(String(id ?? "")) ?? awaited.get(String(id ?? ""));
   return !!known && known.run !== shownRun();
 }
 
@@ -88,10 +103,16 @@ function tell(kind) {
 
 // What is queued
 
+/**
+ * Get what the graph that is shown asks for now.
+ * @returns {Prepared}
+ */
+const preparation = () => ({ wanted: wantedNow(), run: shownRun(), workflow: activeWorkflow() });
+
 const { graphToPrompt } = app;
 app.graphToPrompt = async function (...given) {
   const [graph = rootGraph()] = given;
-  const about = graph === rootGraph() ? { wanted: wantedNow(), run: shownRun() } : null;
+  const about = graph === rootGraph() ? preparation() : null;
   const prompt = await graphToPrompt.apply(this, given);
   if (about) {
     about.run.unmet = new Set(passOver(/** @type {any} */ (prompt.output)).map(idOf));
@@ -102,7 +123,7 @@ app.graphToPrompt = async function (...given) {
 
 const { queuePrompt } = app.api;
 app.api.queuePrompt = async function (...given) {
-  const about = prepared.get(given[1]) ?? { wanted: wantedNow(), run: shownRun() };
+  const about = prepared.get(given[1]) ?? preparation();
   sending += 1;
   try {
     const answer = await queuePrompt.apply(this, given);
@@ -128,14 +149,14 @@ app.api.queuePrompt = async function (...given) {
  * @param {Set<string>} refused
  * @param {any[]} given to `queuePrompt`: number, graph, options
  */
-function add(id, { wanted, run }, refused, [, { output }, options]) {
+function add(id, { wanted, run, workflow }, refused, [, { output }, options]) {
   const targets = options?.partialExecutionTargets?.map(String);
   const ids = targets ? [...before(output, targets)] : Object.keys(output);
   const job = new Job(
     wanted,
     ids.filter((one) => !refused.has(one)),
   );
-  jobs.set(id, { job, run });
+  jobs.set(id, { job, run, workflow });
   run.queue(job);
   keep();
 }
@@ -220,36 +241,44 @@ function hear(kind, detail) {
 }
 
 /**
- * Count a job that was not queued here, or before the page was loaded anew, as of the workflow which is
- * shown.
+ * Take up a job from before the page was loaded anew, or one that was not queued here, which counts as of the
+ * workflow that is shown.
  * @param {string} id
  * @param {string} kind
  * @returns {Known | null}
  */
 function adopted(id, kind) {
+  const kept = awaited.get(id);
+  awaited.delete(id);
   if (kind === "execution_success" || kind === "execution_interrupted") return null;
-  const kept = stored()[id];
-  const job = new Job(kept ? new Map(kept.wanted) : wantedNow(), kept?.waiting ?? []);
-  const known = { job, run: shownRun() };
+  const known = kept ?? { job: new Job(wantedNow(), []), run: shownRun(), workflow: activeWorkflow() };
   jobs.set(id, known);
-  known.run.queue(job);
+  known.run.queue(known.job);
   return known;
 }
 
-/**
- * Read what is kept of jobs in the tab's storage.
- * @returns {Record<string, { wanted: [string, Wanted][], waiting: string[] }>}
- */
-function stored() {
-  try {
-    return JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
-  } catch {
-    return {};
+/** Read what `keep` wrote before the page was loaded anew. */
+function restore() {
+  /** @type {Record<string, { path: string, wanted: [string, Wanted][], waiting: string[] }>} */
+  const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
+  for (const [id, { path, wanted, waiting }] of Object.entries(kept)) {
+    const run = restored.get(path) ?? new RunState();
+    restored.set(path, run);
+    awaited.set(id, { job: new Job(new Map(wanted), waiting), run, workflow: { path } });
   }
 }
 
+try {
+  restore();
+} catch {
+  // it cannot be read: what those jobs make counts as of the graph as it is then
+}
+
 function keep() {
-  const all = [...jobs].map(([id, { job }]) => [id, { wanted: [...job.wanted], waiting: [...job.waiting] }]);
+  const all = [...awaited, ...jobs].map(([id, { job, workflow }]) => [
+    id,
+    { path: workflow?.path ?? "", wanted: [...job.wanted], waiting: [...job.waiting] },
+  ]);
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(all)));
   } catch {
@@ -257,22 +286,25 @@ function keep() {
   }
 }
 
+addEventListener("pagehide", keep); // by then a workflow may have another name
+
 /**
  * End jobs that are not queued any more, though no message says so: they were taken out of the queue, or the
  * server began anew.
  * @param {boolean} begun whether those that run are looked at too, whose end a message tells
  */
 async function lookForLost(begun) {
-  const asked = [...jobs].filter(([, { job }]) => begun || !job.begun);
+  const asked = [...awaited, ...[...jobs].filter(([, { job }]) => begun || !job.begun)];
   if (!asked.length) return;
   const answer = await app.api.fetchApi("/queue").catch(() => null);
   if (!answer?.ok) return;
   const queue = await answer.json();
   const there = new Set([...queue.queue_running, ...queue.queue_pending].map((one) => String(one[1])));
-  const lost = asked.filter(([id, known]) => !there.has(id) && jobs.get(id) === known);
+  const lost = asked.filter(([id, known]) => !there.has(id) && (jobs.get(id) ?? awaited.get(id)) === known);
   for (const [id, { job, run }] of lost) {
     run.end(job, false);
     jobs.delete(id);
+    awaited.delete(id);
   }
   if (!lost.length) return;
   keep();
