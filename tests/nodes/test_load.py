@@ -206,7 +206,7 @@ def test_parts_that_do_not_belong_together_are_refused_before_they_are_read(
         key: value.repeat(2) if key.endswith("layer_norm.weight") else value for key, value in wide.items()
     }
     save_file(wide, placed / "text_encoders" / "wide.safetensors")
-    monkeypatch.setattr(part("kontext_core.pipeline"), "load_transformer", None)
+    monkeypatch.setattr(part("kontext_core.loading.load_parts"), "load_transformer", None)
     with pytest.raises(
         ValueError, match=r"wide\.safetensors does not fit .*: it is 256 wide and the transformer takes 128$"
     ):
@@ -471,9 +471,9 @@ def test_how_steps_are_computed(
     graph: bool,
 ) -> None:
     done: list[Any] = []
-    pipelines = part("kontext_core.pipeline")
+    parts = part("kontext_core.loading.load_parts")
     for name in ("compile_blocks", "multiply_in_float8"):
-        monkeypatch.setattr(pipelines, name, lambda *_, name=name: done.append(name))
+        monkeypatch.setattr(parts, name, lambda *_, name=name: done.append(name))
     made = run("KontextLoadModel", speed=speed)[0]
     assert done == ["multiply_in_float8"] * multiplied + ["compile_blocks"] * compiled
     assert made.compute == part("kontext_core.model_spec").ComputeOptions(graph=graph)

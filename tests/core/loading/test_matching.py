@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from kontext_core import pipeline as pipelines
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV
 from kontext_core.errors import CheckpointError
-from kontext_core.loading import inspect, save_model
+from kontext_core.loading import inspect, load_parts, save_model
 from kontext_core.loading.matching import check_tensors, misfit
 from kontext_core.loading.recognise import FileReport
 from kontext_core.loading.tokenizers import Vocabulary
@@ -75,7 +75,7 @@ def test_a_pipeline_is_refused_before_weights_are_read(
 ) -> None:
     other = VAE(replace(TINY_VAE, **change))
     save_file(other.state_dict(), folder / "ae.safetensors", {"config": json.dumps(asdict(other.config))})
-    monkeypatch.setattr(pipelines, "load_transformer", None)
+    monkeypatch.setattr(load_parts, "load_transformer", None)
     with pytest.raises(
         CheckpointError, match=r"ae\.safetensors does not fit .*flux1.*: it is not for pictures"
     ):
@@ -89,7 +89,7 @@ def test_a_pipelines_vocabulary_is_looked_at_first(folder: Path, monkeypatch: py
     save_file(tensors, file)
     config = json.loads((folder / "text_encoder_2" / "config.json").read_text())
     (folder / "text_encoder_2" / "config.json").write_text(json.dumps(config | {"vocab_size": 1000}))
-    monkeypatch.setattr(pipelines, "load_transformer", None)
+    monkeypatch.setattr(load_parts, "load_transformer", None)
     with pytest.raises(CheckpointError, match=r"knows \d+ tokens and its text encoder 1000"):
         pipelines.Pipeline.load(folder, device="cpu")
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from kontext_core.edit_settings import EditSettings
 from kontext_core.lora import Lora
+from kontext_core.memory import model_weights
 from kontext_core.memory.model_lock import ModelLock, lock_of
 from kontext_core.model.latents import noise
 from kontext_core.model.transformer import Transformer
@@ -227,8 +228,8 @@ def test_an_edit_goes_on_after_another_one_in_its_callback(waiting_model: Pipeli
 def test_leaving_waits_for_edits_that_are_under_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step would find its weights on another device. Graphs of other models stay."""
     model, said = Pipeline.load("tiny", device="cpu"), []
-    monkeypatch.setattr(model, "_move", lambda device: said.append("moved"))
-    leaving = threading.Thread(target=model.leave, daemon=True)
+    monkeypatch.setattr(model_weights, "move_to", lambda *_: said.append("moved"))
+    leaving = threading.Thread(target=model.to_host, daemon=True)
 
     def look(step: int, *_: object) -> None:
         if step == 0:

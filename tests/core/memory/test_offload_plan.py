@@ -273,10 +273,10 @@ def test_auto_is_all_of_the_cpu(resident: Pipeline) -> None:
 
 
 def test_auto_on_cuda_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
-    from kontext_core import pipeline
+    from kontext_core.loading import load_parts
 
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (3 * GIB, 8 * GIB))
-    assert pipeline._free_gib(torch.device("cuda"), needed=True) == 3
+    assert load_parts._free_gib(torch.device("cuda"), needed=True) == 3
 
 
 def test_words_alone(resident: Pipeline) -> None:

@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.written import write
-from kontext_core import pipeline as pipelines
 from kontext_core.config import KONTEXT_DEV
-from kontext_core.loading import load_transformer
+from kontext_core.loading import load_parts, load_transformer
 from kontext_core.lora import Lora
 from kontext_core.memory.block_streaming import Streaming
 from kontext_core.memory.free_memory import free_host_bytes
@@ -189,7 +188,7 @@ def test_the_published_weights_beside_little_memory() -> None:
 
 @pytest.fixture
 def small_host(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines, "free_host_bytes", lambda: 2 * GIB)
+    monkeypatch.setattr(load_parts, "free_host_bytes", lambda: 2 * GIB)
 
 
 def test_a_whole_model_from_its_files(small_host: None, tmp_path: Path) -> None:

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from kontext_core import pipeline as pipelines
-from kontext_core.loading import load_text_encoders, load_transformer, load_vae
+from kontext_core.loading import load_parts, load_text_encoders, load_transformer, load_vae
 from kontext_core.loading.locate import TINY
 from kontext_core.lora import Lora
 from kontext_core.memory.block_streaming import move_others
@@ -42,7 +41,7 @@ def results(model: Pipeline, lora: Path) -> list[Tensor]:
 
 @pytest.mark.parametrize("how", LOADED)
 def test_the_same_bits_in_all_modes(how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipelines, "compile_blocks", lambda model: compile_blocks(model, backend="eager"))
+    monkeypatch.setattr(load_parts, "compile_blocks", lambda model: compile_blocks(model, backend="eager"))
     plain = Pipeline.load("tiny", device="cpu", **LOADED[how])
     lora = lora_file(plain, 8, tmp_path)
     wanted = results(plain, lora)
@@ -67,8 +66,8 @@ def test_parts_by_themselves(tmp_path: Path) -> None:
         view = model.with_loras(
             [Lora(lora_file(model, 8, tmp_path), merged=True), Lora(tmp_path / "some.safetensors")]
         )
-        pipelines.multiply_in_float8(model.transformer)
-        pipelines.lay_out_for_cpu(model.transformer)
+        load_parts.multiply_in_float8(model.transformer)
+        load_parts.lay_out_for_cpu(model.transformer)
     for part in (*parts, view.transformer, view.text):
         assert not any(tensor.is_inference() for tensor in tensors_of(part))
     latents = torch.randn(1, 16, 4, 4)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from kontext_core import pipeline as pipelines
 from kontext_core.edit_settings import EditSettings
 from kontext_core.kernels import float8_linear, group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import compute_options, use_compute_options
+from kontext_core.loading import load_parts
 from kontext_core.lora import Lora
 from kontext_core.memory.block_streaming import Streaming
 from kontext_core.memory.tensor_data import lay_out_for_cpu
@@ -162,7 +162,7 @@ def test_blocks_that_visit_are_not_compiled() -> None:
 
 def test_options_of_a_pipeline(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Transformer] = []
-    monkeypatch.setattr(pipelines, "compile_blocks", seen.append)
+    monkeypatch.setattr(load_parts, "compile_blocks", seen.append)
     loaded = Pipeline.load(compile=True, float8=True, device="cpu")
     assert seen == [loaded.transformer]
     assert isinstance(loaded.transformer.single_blocks[0].linear2, Float8Linear)
@@ -215,7 +215,7 @@ def test_wishes_reach_every_part(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_attention_that_compiled_blocks_leave_out_is_said(
     attention: str, said: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(pipelines, "compile_blocks", lambda _: None)
+    monkeypatch.setattr(load_parts, "compile_blocks", lambda _: None)
     for compiled in (False, True):
         Pipeline.load(device="cpu", compile=compiled, wishes=ComputeOptions(attention=attention))
         assert (f"torch's own attention and not '{attention}'" in caplog.text) == (said and compiled)
