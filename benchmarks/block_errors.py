@@ -22,7 +22,7 @@ from kontext_core.model.positions import layout_ids, target_ids, text_ids
 from kontext_core.model.transformer import Transformer
 from kontext_core.quant.float8 import Float8
 from kontext_core.quant.gguf import Blocks
-from kontext_core.quant.layer import PackedLinear, PackedWeight, Whole
+from kontext_core.quant.layer import PackedLinear, PackedWeight, UnquantisedRows
 from kontext_core.quant.schemes import SCHEMES, fits, pack
 
 RESULTS = Path(__file__).parent / "results"
@@ -40,8 +40,8 @@ def by_gguf(kind: str) -> Pack:
 
 def formats() -> dict[str, Pack]:
     made: dict[str, Pack] = {
-        "bfloat16": lambda weight: Whole(weight.bfloat16()),
-        "float16": lambda weight: Whole(weight.half()),
+        "bfloat16": lambda weight: UnquantisedRows(weight.bfloat16()),
+        "float16": lambda weight: UnquantisedRows(weight.half()),
         "fp8 e4m3": lambda weight: Float8(weight.to(torch.float8_e4m3fn)),
         "fp8 e5m2": lambda weight: Float8(weight.to(torch.float8_e5m2)),
     }

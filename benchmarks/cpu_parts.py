@@ -25,9 +25,9 @@ from torch.nn import functional as F
 
 from kontext_core.config import FLUX_VAE
 from kontext_core.kernels import cpu
-from kontext_core.kernels.group_norm import by_rows
+from kontext_core.kernels.group_norm import group_norm_by_rows
 from kontext_core.loading import load_vae
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model.tiled_vae import largest_layer
 from kontext_core.model.vae import VAE
 
@@ -107,7 +107,7 @@ def group_norm() -> dict[str, dict[str, float]]:
         def error(form: Callable[[], Tensor], exact: Tensor = exact) -> float:
             return (form()[:, :2] - exact).abs().max().item()
 
-        forms = {"torch": lambda x=x: norm(x), "ours": lambda x=x: by_rows(norm, x)}
+        forms = {"torch": lambda x=x: norm(x), "ours": lambda x=x: group_norm_by_rows(norm, x)}
         found[str(side)] = {
             "torch, contiguous": error(lambda plain=plain: norm(plain)),
             "torch, channels last": error(forms["torch"]),
@@ -125,7 +125,7 @@ def resident() -> int:
 def work(which: str, side: int, said: Connection) -> None:
     """Sends the peak of memory while a picture is decoded, over the largest layer."""
     torch.set_num_threads(1)
-    vae = load_vae(TINY, dtype=torch.float32) if which == "tiny" else VAE(FLUX_VAE).eval()
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32) if which == "tiny" else VAE(FLUX_VAE).eval()
     latents, peaks, ended = torch.randn(1, 16, side // 8, side // 8), [resident()], threading.Event()
 
     def watch() -> None:

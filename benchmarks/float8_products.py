@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from benchmarks.formats import error, velocity
 from kontext_core.loading import load_transformer
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model.optimise import multiply_in_float8
 from kontext_core.model.transformer import Transformer
 
@@ -65,18 +65,18 @@ def by_block(model: Transformer, calls: Calls) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
-    exact = load_transformer(TINY, dtype=torch.float32)
+    exact = load_transformer(TINY_FOLDER, dtype=torch.float32)
     wanted, calls = velocity(exact), recorded(exact)
-    multiplied = load_transformer(TINY, dtype=torch.float32)
+    multiplied = load_transformer(TINY_FOLDER, dtype=torch.float32)
     count = multiply_in_float8(multiplied)
     found = {
         "linears": count,
         "velocity": {
             "float8 products": error(velocity(multiplied), wanted),
             "float8 weights alone": error(
-                velocity(load_transformer(TINY, dtype=torch.float32, quantise="fp8")), wanted
+                velocity(load_transformer(TINY_FOLDER, dtype=torch.float32, quantise="fp8")), wanted
             ),
-            "bfloat16": error(velocity(load_transformer(TINY, dtype=torch.bfloat16)).float(), wanted),
+            "bfloat16": error(velocity(load_transformer(TINY_FOLDER, dtype=torch.bfloat16)).float(), wanted),
         },
         "blocks": by_block(multiplied, calls),
         "torch": torch.__version__,

@@ -26,7 +26,7 @@ from kontext_core.loading import load_transformer
 from kontext_core.model.positions import layout_ids, target_ids, text_ids
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.quant.gguf import BLOCKS, dequantise
+from kontext_core.quant.gguf import BLOCK_SIZES, dequantise
 from kontext_core.quant.layer import packed_bytes, whole_state_dict
 from kontext_core.quant.schemes import SCHEMES
 from kontext_core.world import draw, psnr, right, sample
@@ -106,7 +106,7 @@ def measured(
 def k_quants() -> dict[str, float]:
     """Largest difference from the gguf package's numbers, on 256 x 256 of random blocks whose factors are all 1."""
     differences: dict[str, float] = {}
-    for kind, (_, size) in BLOCKS.items():
+    for kind, (_, size) in BLOCK_SIZES.items():
         if not kind.startswith("Q"):
             continue  # i-quants and their like have factors of other forms; the tests compare them
         blocks = torch.randint(

@@ -8,14 +8,14 @@ column stays empty. The formulas are explained in benchmarks/many_gpus.md.
 import argparse
 
 from kontext_core.config import KONTEXT_DEV, TransformerConfig
-from kontext_core.distributed.token_shards import Shares
+from kontext_core.distributed.token_shards import TokenShards
 from kontext_core.sampling.cost import step_flop
 
 DEVICES = (1, 2, 4, 8, 16)
 WORK = {"text to image": 0, "edit, 1 reference": 1, "edit, 2 references": 2}  # of 1024 x 1024 px each
 
 
-def received_bytes(config: TransformerConfig, shares: Shares, size: int = 2) -> float:
+def received_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2) -> float:
     """Most that a device receives at a step: keys and values of the others' tokens in each block, then velocities.
 
     Args: size: bytes of a number; 2 is bfloat16. Velocities are rounded up to the same.
@@ -27,7 +27,7 @@ def received_bytes(config: TransformerConfig, shares: Shares, size: int = 2) -> 
     return kv + others * max(shares.targets) * config.out_channels * size
 
 
-def swapped_bytes(config: TransformerConfig, shares: Shares, size: int = 2) -> float:
+def swapped_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2) -> float:
     """The same, were heads swapped for tokens in place of it (q, k, v there, the output back: arXiv:2309.14509)."""
     blocks = config.depth + config.depth_single_blocks
     others = shares.ranks - 1
@@ -45,7 +45,7 @@ def table(step_ms: float | None, link_gbs: float | None, work: str) -> list[dict
     n_references = 4096 * WORK[work]
     n_tokens = 512 + 4096 + n_references
     for devices in DEVICES:
-        shares = Shares(512, 4096, n_references, devices)
+        shares = TokenShards(512, 4096, n_references, devices)
         received = received_bytes(KONTEXT_DEV, shares)
         known = step_ms is not None and link_gbs is not None
         rows.append(

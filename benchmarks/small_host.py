@@ -26,7 +26,7 @@ import torch
 from benchmarks.large import write_random
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.loading import load_transformer
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.memory.staging import PIECE, Staging
 from kontext_core.model.latents import noise
 from kontext_core.sampling.denoise import denoise
@@ -55,7 +55,9 @@ def run(way: str, path: Path, said: Connection) -> None:
     watcher.start()
     model, device = load_transformer(path), torch.device("cpu")
     blocks = len(model.single_blocks)
-    streaming = Streaming(model, device, blocks=blocks, staging=Staging(device) if way == "file" else None)
+    streaming = StreamedTransformer(
+        model, device, blocks=blocks, staging=Staging(device) if way == "file" else None
+    )
     config = model.config
     words = torch.zeros(1, 4, config.context_in_dim), torch.zeros(1, config.vec_in_dim)
     ends: list[float] = []

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from kontext_core.pipeline import Pipeline
-from kontext_core.sampling.step_cache import Question, distance, modulated_input
+from kontext_core.sampling.step_cache import StepInputs, distance, modulated_input
 from kontext_core.world import draw, sample
 
 KINDS = ("recolour", "remove", "add", "background", "move", "palette")
@@ -32,7 +32,7 @@ def changes(pipeline: Pipeline, kind: str, number: int, steps: int) -> list[tupl
 
     def watched(tokens: torch.Tensor, prepared, modulation, row: int) -> torch.Tensor:
         target = network.img_in(tokens.to(network.dtype))
-        question = Question(network, tokens, prepared, modulation, row, row, steps)
+        question = StepInputs(network, tokens, prepared, modulation, row, row, steps)
         x = network.through_blocks(tokens, prepared, modulation, row)
         seen.append((modulated_input(question, target), x - target))
         return whole(network, tokens, prepared, modulation, row)

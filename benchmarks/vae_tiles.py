@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from kontext_core.loading import load_vae
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model.tiled_vae import TILE, decode_in_tiles, encode_in_tiles
 
 RESULTS = Path(__file__).parent / "results"
@@ -25,7 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), metavar="WIDTHxHEIGHT")
     sizes: list[str] = parser.parse_args().sizes
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     found: dict[str, dict[str, float]] = {}
     for size in sizes:
         width, height = map(int, size.split("x"))

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from .config import Layout, VAEConfig
 from .edit_settings import EditOptions, EditSettings, SampleOptions
-from .errors import explained_memory
+from .errors import explain_oom
 from .images.fitting import Placement, canvas_size, check_image, fit_image, legal_size, padded, undo_fit
 from .images.masks import blending, canvas_mask, keep_outside, sampler_mask
 from .images.picture_files import from_pil
@@ -241,9 +241,7 @@ class Editor(ABC):
         )
         levels = sigmas(settings.steps, height * width // TOKEN_PX**2, mu=settings.mu)
         settings = replace(settings, layout=settings.layout or self.layout)
-        with explained_memory(
-            attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"
-        ):
+        with explain_oom(attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"):
             return self.denoise(inputs, levels, settings, callback)
 
     def encode_reference(

@@ -58,7 +58,7 @@ class TooLittleMemoryError(RuntimeError):
 
 
 @contextmanager
-def explained_memory(attempt: str, advice: str) -> Generator[None]:
+def explain_oom(attempt: str, advice: str) -> Generator[None]:
     """Turn an out-of-memory error of torch, on any device, into one sentence.
 
     Args: attempt: what is being done, "an edit of 1024 x 1024 px". advice: what the user can lower.

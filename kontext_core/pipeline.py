@@ -16,14 +16,14 @@ from .edit_settings import EditSettings
 from .editor import Edit as Edit
 from .editor import Editor, UsedLora
 from .editor import Reference as Reference
-from .errors import explained_memory
+from .errors import explain_oom
 from .images.picture_files import to_pil
 from .kernels.options import use_compute_options
 from .loading.load_parts import load_parts
 from .lora import Attached, LoraReport, with_loras
 from .memory.model_lock import lock_of
 from .memory.model_weights import ModelWeights
-from .memory.offload_plan import Residency
+from .memory.offload_plan import OffloadPlan
 from .model.text import TextEncoders
 from .model.tiled_vae import decode_with_room, encode_with_room
 from .model.transformer import Transformer
@@ -113,7 +113,7 @@ class Pipeline(Editor):
         return pipeline.with_loras(spec.loras) if spec.loras else pipeline
 
     @property
-    def residency(self) -> Residency | None:
+    def residency(self) -> OffloadPlan | None:
         """Which weights visit the device; None where that was not asked, and all of them stay."""
         return self.weights.plan
 
@@ -131,7 +131,7 @@ class Pipeline(Editor):
         view._bare = bare
         view.loras = (*self.loras, *loras)
         advice = "take fewer of them, or let them run beside the weights"
-        with self._lock, explained_memory("the LoRAs", advice):
+        with self._lock, explain_oom("the LoRAs", advice):
             attached = view._attached = with_loras(bare.transformer, bare.text, view.loras)
             self.weights.add(attached)
         view.transformer, view.text = attached.stages[0][1], attached.text
@@ -159,7 +159,7 @@ class Pipeline(Editor):
     def to_device(self) -> None:
         """Move the weights back to the device, but for those that visit it. Raises: TooLittleMemoryError."""
         advice = "let the model take less, or weights of fewer bits"
-        with self._lock, explained_memory(f"the weights on {self.home}", advice):
+        with self._lock, explain_oom(f"the weights on {self.home}", advice):
             self.weights.to_device()
 
     def without_loras(self) -> Self:
@@ -234,10 +234,10 @@ class Pipeline(Editor):
         """Hold the model for this thread, and compute as it was wished.
 
         Args:
-            attempt: for `explained_memory`; "" leaves that to who calls.
+            attempt: for `explain_oom`; "" leaves that to who calls.
             advice: likewise.
         """
-        explained = explained_memory(attempt, advice) if attempt else nullcontext()
+        explained = explain_oom(attempt, advice) if attempt else nullcontext()
         wished = nullcontext() if self.compute is None else use_compute_options(self.compute)
         with self._lock, explained, wished:
             yield

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from . import values
-from .types import EncodedPrompt, Prompt, Reference
+from .types import EncodedPrompt, Prompt, ReferenceInput
 from .values import FileNames
 
 _Check = Callable[[Any, str], Any]
@@ -106,7 +106,7 @@ def _conditioning(value: object, name: str) -> Any:
 
 
 def _references(value: object, name: str) -> Any:
-    if not isinstance(value, tuple) or not all(isinstance(entry, Reference) for entry in value):
+    if not isinstance(value, tuple) or not all(isinstance(entry, ReferenceInput) for entry in value):
         raise values.wrong(value, name, "references from Kontext Reference or Kontext Reference Grid")
     return value
 

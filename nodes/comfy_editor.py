@@ -19,7 +19,7 @@ from torch import Tensor
 from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
 from ..kontext_core.edit_settings import EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
-from ..kontext_core.errors import explained_memory
+from ..kontext_core.errors import explain_oom
 from ..kontext_core.sampling.denoise import descend, last_levels
 from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .conditioning import plain, read, write
@@ -73,7 +73,7 @@ class HostedEditor(Editor):
     def encode_prompt(self, prompt: str) -> Text:
         prompt = clean_prompt(prompt)
         if prompt not in self._prompts:
-            with explained_memory("the text encoders", "choose smaller ones"):
+            with explain_oom("the text encoders", "choose smaller ones"):
                 found = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
             self._prompts[prompt] = found.text
         self._prompts.move_to_end(prompt)
@@ -83,13 +83,13 @@ class HostedEditor(Editor):
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        with explained_memory(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
+        with explain_oom(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
             return self._format.process_in(self.vae.encode(image).float())
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         size = f"{latents.shape[-1] * 8} x {latents.shape[-2] * 8} px"
-        with explained_memory(f"decoding {size}", "use a smaller picture"):
+        with explain_oom(f"decoding {size}", "use a smaller picture"):
             image = self.vae.decode(self._format.process_out(latents.float()))
             return image.float().clamp(0, 1).cpu().contiguous()
 

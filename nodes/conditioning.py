@@ -24,7 +24,7 @@ from .types import (
     Model,
     Prompt,
     PromptSocket,
-    Reference,
+    ReferenceInput,
     ReferencesSocket,
 )
 from .values import number as finite
@@ -110,7 +110,7 @@ class KontextToConditioning(io.ComfyNode):
         prompt: Prompt | EncodedPrompt,
         guidance: float,
         layout: str,
-        references: tuple[Reference, ...] | None = None,
+        references: tuple[ReferenceInput, ...] | None = None,
     ) -> io.NodeOutput:
         with collect_warnings() as notes:
             wanted = Wanted.of(prompt, references, guidance, layout, notes)
@@ -172,7 +172,7 @@ class KontextFromConditioning(io.ComfyNode):
                 "the negative CONDITIONING has other reference latents than the positive, and here the references of the "
                 "positive serve both: take the negative from before its ReferenceLatent"
             )
-        references = tuple(Reference(latent=latent) for latent in words.references)
+        references = tuple(ReferenceInput(latent=latent) for latent in words.references)
         layout = words.layout if references else None
         prompt = EncodedPrompt(words.text, away and away.text, words.guidance, references, layout)
         count = len(references)
@@ -186,7 +186,7 @@ class KontextFromConditioning(io.ComfyNode):
 class Wanted:
     """What a sampler does, of what its prompt and its own inputs say."""
 
-    references: tuple[Reference, ...]
+    references: tuple[ReferenceInput, ...]
     guidance: float
     layout: str | None
 
@@ -194,7 +194,7 @@ class Wanted:
     def of(
         cls,
         prompt: Prompt | EncodedPrompt,
-        references: tuple[Reference, ...] | None,
+        references: tuple[ReferenceInput, ...] | None,
         guidance: float,
         layout: str,
         notes: list[str],

@@ -21,7 +21,7 @@ PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels
 
 
 @dataclass(frozen=True)
-class Frame:
+class CropFrame:
     """Which part of a canvas is the picture.
 
     Args: place: where a padded picture lies; None is all of it. odd: (height, width) of latents that were padded to
@@ -32,7 +32,7 @@ class Frame:
     odd: tuple[int, int] | None = None
 
     @classmethod
-    def of(cls, place: Placement | None) -> Frame:
+    def of(cls, place: Placement | None) -> CropFrame:
         """The frame of a fitted picture: nothing to cut unless it covers a part of its canvas only."""
         part = (
             place is not None
@@ -69,7 +69,7 @@ def picture(image: Tensor) -> Tensor:
     return image.float().clamp(0, 1)
 
 
-def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tuple[Tensor, Frame]:
+def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tuple[Tensor, CropFrame]:
     """A LATENT as the core's latents, and the frame to cut results with.
 
     Args: even pads odd sides circularly, as ComfyUI does for this model.
@@ -88,22 +88,22 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
     latents = (samples.float() - config.shift_factor) * config.scale_factor
     height, width = latents.shape[-2:]
     if even and (height % 2 or width % 2):
-        return pad_to_even(latents), Frame(odd=(height, width))
+        return pad_to_even(latents), CropFrame(odd=(height, width))
     place = latent.get(PLACE)
     fits = isinstance(place, Placement) and place.canvas == (height * LATENT_PX, width * LATENT_PX)
-    return latents, Frame(place if fits else None)
+    return latents, CropFrame(place if fits else None)
 
 
-def to_latent(latents: Tensor, config: VAEConfig, frame: Frame | None = None) -> Latent:
+def to_latent(latents: Tensor, config: VAEConfig, frame: CropFrame | None = None) -> Latent:
     """The core's latents as a LATENT, on the CPU."""
-    frame = frame or Frame()
+    frame = frame or CropFrame()
     samples = latents.float().cpu() / config.scale_factor + config.shift_factor
     if frame.odd is not None:
         samples = samples[..., : frame.odd[0], : frame.odd[1]]
     return {"samples": samples} if frame.place is None else {"samples": samples, PLACE: frame.place}
 
 
-def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: Frame) -> Latent:
+def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: CropFrame) -> Latent:
     """A LATENT of nothing, as ComfyUI's samplers begin with. Args: size_px: (height, width). frame: to cut results with."""
     height, width = frame.odd or (side // LATENT_PX for side in size_px)
     made: Latent = {"samples": torch.zeros(batch, config.z_channels, height, width)}

@@ -17,7 +17,7 @@ from .host.outputs import collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded, latents_of
-from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
+from .types import CATEGORY, Latent, Model, ReferenceInput, ReferencesSocket, one_of
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -83,7 +83,7 @@ class KontextEdit(io.ComfyNode):
         layout: str,
         image: Tensor | None = None,
         latent: Latent | None = None,
-        references: tuple[Reference, ...] | None = None,
+        references: tuple[ReferenceInput, ...] | None = None,
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
         approximate: str = "off",
@@ -97,7 +97,7 @@ class KontextEdit(io.ComfyNode):
             layout=None if layout == "auto" else layout,
             approximate=inputs.way(approximate, approximate_number),
         )
-        own = Reference(None if image is None else convert.picture(image), latent, fit)
+        own = ReferenceInput(None if image is None else convert.picture(image), latent, fit)
         with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())

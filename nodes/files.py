@@ -24,16 +24,16 @@ TINY = "tiny (comes along)"
 AUTO = "auto"
 
 # Input of the loader: the part, its kind, ComfyUI's folder for it, what it is called, and a usual file.
-PARTS: dict[str, tuple[str, str, str, str, str]] = {
+FILE_INPUTS: dict[str, tuple[str, str, str, str, str]] = {
     "vae": ("vae", "vae", "vae", "autoencoder", "ae.safetensors"),
     "clip_l": ("text_encoder", "clip", "text_encoders", "CLIP-L text encoder", "clip_l.safetensors"),
     "t5xxl": ("text_encoder_2", "t5", "text_encoders", "T5-XXL text encoder", "t5xxl_fp16.safetensors"),
 }
-_KINDS = {"transformer": "transformer"} | {part: kind for part, kind, *_ in PARTS.values()}
+_KINDS = {"transformer": "transformer"} | {part: kind for part, kind, *_ in FILE_INPUTS.values()}
 # How the names of the usual files begin.
 _USUAL = {
     choice: re.compile(rf"{word}(?![a-z])")
-    for choice, word in zip(PARTS, ("ae", "clip_l", "t5xxl"), strict=True)
+    for choice, word in zip(FILE_INPUTS, ("ae", "clip_l", "t5xxl"), strict=True)
 }
 
 _MODELS = ("diffusion_models", "diffusers")  # ComfyUI's folders in which whole model folders may be
@@ -94,7 +94,7 @@ def select(model: str, **choices: str) -> Selection:
         parts = {"transformer": place} | tokenizers
     notes: list[str] = []
     for choice, name in choices.items():
-        part, _, folder, *_ = PARTS[choice]
+        part, _, folder, *_ = FILE_INPUTS[choice]
         if name != AUTO:
             parts[part] = folders.weight_path(folder, name)
         elif not whole:
@@ -141,7 +141,7 @@ def fingerprint(model: str | None, **choices: str | None) -> object:
     """
     try:
         if model is None or None in choices.values():
-            every = {folder for _, _, folder, *_ in PARTS.values()} | set(_MODELS)
+            every = {folder for _, _, folder, *_ in FILE_INPUTS.values()} | set(_MODELS)
             return state_of({str(root): root for folder in every for root in folders.roots_of(folder)})
         names = {choice: values.text(name, choice) for choice, name in choices.items()}
         selection = select(values.text(model, "model"), **names)
@@ -152,9 +152,9 @@ def fingerprint(model: str | None, **choices: str | None) -> object:
 
 def reports_of(parts: Parts) -> list[FileReport]:
     """What each file is. Raises: CheckpointError."""
-    from ..kontext_core.loading.locate import find
+    from ..kontext_core.loading.locate import locate_part
 
-    return [find(parts[part], kind)[0] for part, kind in _KINDS.items()]
+    return [locate_part(parts[part], kind)[0] for part, kind in _KINDS.items()]
 
 
 def transformer_config(model: str) -> TransformerConfig:
@@ -174,7 +174,7 @@ def _place(model: str) -> Path:
     if model == TINY:
         from ..kontext_core.loading import locate as own
 
-        return own.TINY
+        return own.TINY_FOLDER
     roots = [root for folder in _MODELS for root in folders.roots_of(folder)]
     if slashed(model).endswith("/"):
         path = folders.locate(roots, model, lambda path: os.path.isdir(os.path.join(path, _ENCODER)))
@@ -199,14 +199,14 @@ def _config_at(path: Path) -> TransformerConfig:
 
 @functools.lru_cache(maxsize=16)
 def _config_of(path: Path, _state: State) -> TransformerConfig:
-    from ..kontext_core.loading.locate import find
+    from ..kontext_core.loading.locate import locate_part
 
-    return find(path, "transformer")[0].config
+    return locate_part(path, "transformer")[0].config
 
 
 def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
     """Choose the file that serves the transformer, the usual before the largest; note if there are others."""
-    _, _, folder, called, usual = PARTS[choice]
+    _, _, folder, called, usual = FILE_INPUTS[choice]
     candidates = _candidates(choice, parts)
     fitting = [(name, report) for name, report, fault in candidates if not fault]
     if not fitting:
@@ -232,7 +232,7 @@ def _candidates(choice: str, parts: Parts) -> list[tuple[str, FileReport, str]]:
     """List the files of a kind: name, what it is, why it cannot serve the transformer, "" where it can."""
     from ..kontext_core.loading.matching import TOKENIZER_OF, misfit
 
-    _, kind, folder, *_ = PARTS[choice]
+    _, kind, folder, *_ = FILE_INPUTS[choice]
     config = _config_at(parts["transformer"])
     tokenizer = TOKENIZER_OF.get(kind)
     vocabulary = None if tokenizer is None else _vocabulary(tokenizer, parts[tokenizer])
@@ -245,7 +245,7 @@ def _candidates(choice: str, parts: Parts) -> list[tuple[str, FileReport, str]]:
 
 def _rank(choice: str, report: FileReport) -> tuple[bool, bool, int, str]:
     """Order the files that fit as "auto" takes them."""
-    name, usual = report.path.name.lower(), PARTS[choice][-1]
+    name, usual = report.path.name.lower(), FILE_INPUTS[choice][-1]
     return name != usual, not _USUAL[choice].match(name), -report.size, str(report.path)
 
 

@@ -47,7 +47,7 @@ class KontextEncode(io.ComfyNode):
     def execute(cls, model: Editor, image: Tensor, fit: str) -> io.NodeOutput:
         latents, place = model.encode_picture(convert.picture(image), fit)
         stop_if_asked()
-        return io.NodeOutput(convert.to_latent(latents, model.vae_config, convert.Frame.of(place)))
+        return io.NodeOutput(convert.to_latent(latents, model.vae_config, convert.CropFrame.of(place)))
 
 
 class KontextDecode(io.ComfyNode):

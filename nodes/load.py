@@ -63,7 +63,7 @@ class KontextLoadModel(io.ComfyNode):
                         tooltip=f"The {called} in models/{folder}, usually {usual}. "
                         "auto: the model folder's own, or the file that fits by its content.",
                     )
-                    for name, (_, _, folder, called, usual) in files.PARTS.items()
+                    for name, (_, _, folder, called, usual) in files.FILE_INPUTS.items()
                 ),
                 io.Combo.Input(
                     "dtype",
@@ -202,5 +202,5 @@ def _load(spec: ModelSpec) -> Pipeline:
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
         made = ManagedPipeline.from_spec(spec)
-    made.place()
+    made.ensure_loaded()
     return made

@@ -26,7 +26,7 @@ class ManagedPipeline(Pipeline):
 
     _patcher: _Patcher | None = None
 
-    def place(self) -> None:
+    def ensure_loaded(self) -> None:
         """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent."""
         bare = self.without_loras()
         patcher = bare._patcher = bare._patcher or _Patcher(bare)
@@ -34,15 +34,15 @@ class ManagedPipeline(Pipeline):
         bare.to_device()  # what a LoRA shares with another model may have left with that one
 
     def encode_prompt(self, prompt: str) -> Text:
-        self.place()
+        self.ensure_loaded()
         return super().encode_prompt(prompt)
 
     def encode(self, image: Tensor) -> Tensor:
-        self.place()
+        self.ensure_loaded()
         return super().encode(image)
 
     def decode(self, latents: Tensor) -> Tensor:
-        self.place()
+        self.ensure_loaded()
         return super().decode(latents)
 
     def denoise(
@@ -52,11 +52,11 @@ class ManagedPipeline(Pipeline):
         settings: EditSettings,
         callback: Callback | None = None,
     ) -> Tensor:
-        self.place()
+        self.ensure_loaded()
         return super().denoise(inputs, sigmas, settings, callback)
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
-        self.place()
+        self.ensure_loaded()
         return super().with_loras(loras)
 
 

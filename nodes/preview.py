@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..kontext_core.errors import TooLittleMemoryError, explained_memory
+from ..kontext_core.errors import TooLittleMemoryError, explain_oom
 from ..kontext_core.images.picture_files import to_pil
 from . import files
 from .host import versions
@@ -42,7 +42,7 @@ def _by_taef1(latents: Tensor) -> Image.Image | None:
         decoder = None if path is None else _loaded(path, path.stat().st_mtime_ns, latents.device)
         if decoder is None:
             return None
-        with explained_memory("a preview by taef1", "it is made in rough colours"):
+        with explain_oom("a preview by taef1", "it is made in rough colours"):
             return to_pil(decoder.decode(latents).float().movedim(1, -1))
     except (OSError, ValueError, TooLittleMemoryError) as error:
         _say_once(f"the preview is in rough colours: {error}")

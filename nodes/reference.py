@@ -17,7 +17,7 @@ from .host import versions
 from .host.errors import user_errors
 from .host.outputs import text_output
 from .host.progress import stop_if_asked
-from .types import CATEGORY, Latent, Model, Reference, ReferencesSocket, one_of
+from .types import CATEGORY, Latent, Model, ReferenceInput, ReferencesSocket, one_of
 from .values import described
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class KontextReference(io.ComfyNode):
         fit: str,
         image: Tensor | None = None,
         latent: Latent | None = None,
-        references: tuple[Reference, ...] | None = None,
+        references: tuple[ReferenceInput, ...] | None = None,
         model: Editor | None = None,
         strength: float = 1.0,
         max_tokens: int = 0,
@@ -125,7 +125,7 @@ class KontextReference(io.ComfyNode):
         one_of(image, latent, "this reference")
         picture = None if image is None else convert.picture(image)
         corner = place_of(place)
-        reference = Reference(picture, latent, fit, strength, max_tokens or None, region, corner)
+        reference = ReferenceInput(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
         called = f"reference {len(stack)} of this stack" + (f", {name.strip()}" if name.strip() else "")
         said = text_output(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
@@ -148,7 +148,7 @@ def place_of(text: str) -> tuple[int, int, int] | None:
     return index, row, column
 
 
-def own_size(reference: Reference) -> tuple[int, int]:
+def own_size(reference: ReferenceInput) -> tuple[int, int]:
     """(height, width) in pixels of the picture before it is fitted, or of the latent."""
     if reference.latent is not None:
         return size_px(reference.latent["samples"])
@@ -157,7 +157,7 @@ def own_size(reference: Reference) -> tuple[int, int]:
     return height, width
 
 
-def describe(reference: Reference, model: Editor | None) -> str:
+def describe(reference: ReferenceInput, model: Editor | None) -> str:
     """The size that the model will see, and the tokens it costs."""
     if reference.latent is not None:
         height, width = own_size(reference)
@@ -181,11 +181,11 @@ _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", 
 
 
 def encoded(
-    model: Editor, references: Sequence[Reference]
-) -> tuple[list[Tensor | ReferenceLatents], convert.Frame]:
+    model: Editor, references: Sequence[ReferenceInput]
+) -> tuple[list[Tensor | ReferenceLatents], convert.CropFrame]:
     """All references as the sampler takes them, and the frame of the first, which a result of its size has too."""
     made: list[Tensor | ReferenceLatents] = []
-    frames: list[convert.Frame] = []
+    frames: list[convert.CropFrame] = []
     for reference in references:
         latents, place, frame = latents_of(model, reference)
         frames.append(frame)
@@ -195,10 +195,12 @@ def encoded(
         size = (latents.shape[-2] // 2, latents.shape[-1] // 2)
         region = None if reference.region is None else _region(reference.region, size, place)
         made.append(ReferenceLatents(latents, reference.strength, region, reference.place))
-    return made, frames[0] if frames else convert.Frame()
+    return made, frames[0] if frames else convert.CropFrame()
 
 
-def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement | None, convert.Frame]:
+def latents_of(
+    model: Editor, reference: ReferenceInput
+) -> tuple[Tensor, Placement | None, convert.CropFrame]:
     """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
     stop_if_asked()
     if reference.latent is not None:
@@ -207,7 +209,7 @@ def latents_of(model: Editor, reference: Reference) -> tuple[Tensor, Placement |
     assert reference.picture is not None
     latents, place = model.encode_picture(reference.picture, reference.fit, most_tokens=reference.most_tokens)
     stop_if_asked()
-    return latents, place, convert.Frame.of(place)
+    return latents, place, convert.CropFrame.of(place)
 
 
 def _region(mask: Tensor, size: tuple[int, int], place: Placement | None) -> Tensor:

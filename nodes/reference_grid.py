@@ -15,7 +15,7 @@ from .host import versions
 from .host.errors import user_errors
 from .host.outputs import text_output
 from .reference import describe
-from .types import CATEGORY, Model, Reference, ReferencesSocket
+from .types import CATEGORY, Model, ReferenceInput, ReferencesSocket
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -80,14 +80,14 @@ class KontextReferenceGrid(io.ComfyNode):
         image_2: list[Tensor] | None = None,
         image_3: list[Tensor] | None = None,
         image_4: list[Tensor] | None = None,
-        references: list[tuple[Reference, ...]] | None = None,
+        references: list[tuple[ReferenceInput, ...]] | None = None,
         model: list[Editor] | None = None,
     ) -> io.NodeOutput:
         given = [list(_pictures(one)) for one in (image_1, image_2, image_3, image_4) if one]
         if not given:
             raise ValueError(f"this grid needs a picture: connect one of {', '.join(IMAGES)}")
         before = [one for stack in references or () for one in stack]
-        made = [Reference(picture, fit=fit[0]) for picture in _arranged(given, arrange[0])]
+        made = [ReferenceInput(picture, fit=fit[0]) for picture in _arranged(given, arrange[0])]
         stack = (*before, *made)
         known = model[0] if model else None
         lines = [

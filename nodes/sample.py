@@ -24,7 +24,7 @@ from .types import (
     Model,
     Prompt,
     PromptSocket,
-    Reference,
+    ReferenceInput,
     ReferencesSocket,
 )
 
@@ -143,7 +143,7 @@ class KontextSampler(io.ComfyNode):
         batch: int,
         strength: float,
         shift: float,
-        references: tuple[Reference, ...] | None = None,
+        references: tuple[ReferenceInput, ...] | None = None,
         start: Latent | None = None,
         mask: Tensor | None = None,
         solver: str = "euler",
@@ -185,5 +185,5 @@ class KontextSampler(io.ComfyNode):
                 mask=start_mask,
                 callback=progress(model),
             )
-        own_size = convert.Frame() if width or height else frame
+        own_size = convert.CropFrame() if width or height else frame
         return io.NodeOutput(convert.to_latent(latents, model.vae_config, own_size), ui=text_output(*notes))

@@ -19,7 +19,7 @@ from .host.outputs import collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded
-from .types import CATEGORY, ChainSocket, Model, Reference, ReferencesSocket
+from .types import CATEGORY, ChainSocket, Model, ReferenceInput, ReferencesSocket
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -126,7 +126,7 @@ class KontextTurn(io.ComfyNode):
         anchor: bool,
         image: Tensor | None = None,
         chain: Chain | None = None,
-        references: tuple[Reference, ...] | None = None,
+        references: tuple[ReferenceInput, ...] | None = None,
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
@@ -134,7 +134,7 @@ class KontextTurn(io.ComfyNode):
     ) -> io.NodeOutput:
         drawn = parse_marks(marks)
         with collect_warnings() as notes:
-            made = begun(model, image, chain, fit).edit(
+            made = chain_from_inputs(model, image, chain, fit).edit(
                 model,
                 instruction,
                 references=_shown(model, references or ()),
@@ -154,7 +154,7 @@ class KontextTurn(io.ComfyNode):
             stop_if_asked()
         last = made.last
         assert last.latents is not None, "a turn that was just made has its latents"
-        latent = convert.to_latent(last.latents, model.vae_config, convert.Frame.of(last.placement))
+        latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
         count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
         said = image_output(last.image, f"turn {len(made)}{count}", *notes, cls=cls)
         return io.NodeOutput(made, last.image, latent, ui=said)
@@ -267,7 +267,7 @@ def _turns(script: object) -> list[str]:
     return lines
 
 
-def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
+def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
     """The chain to go on from. Raises: ValueError unless there is either a picture or a chain."""
     from ..kontext_core.chain import Chain
 
@@ -292,7 +292,7 @@ def begun(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) ->
     return made
 
 
-def _shown(model: Editor, references: tuple[Reference, ...]) -> list[ReferenceLatents]:
+def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[ReferenceLatents]:
     """References as the sampler takes them, with the pictures that the lineage keeps."""
     from ..kontext_core.sampling.references import ReferenceLatents
 

@@ -40,7 +40,7 @@ class Prompt:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reference:
+class ReferenceInput:
     """One reference: a picture (B, H, W, 3) in [0, 1] with the way it is fitted, or a LATENT.
 
     Args:
@@ -74,7 +74,7 @@ class EncodedPrompt:
     text: Text
     negative: Text | None = None
     guidance: float | None = None
-    references: tuple[Reference, ...] = ()
+    references: tuple[ReferenceInput, ...] = ()
     layout: str | None = None
 
     def __repr__(self) -> str:

@@ -4,10 +4,10 @@ import torch
 from torch import Tensor
 
 from kontext_core.model.transformer import Transformer
-from kontext_core.sampling.step_cache import Question, Shortcut, distance
+from kontext_core.sampling.step_cache import CachedStep, StepInputs, distance
 
 
-def first_block(threshold: float) -> Shortcut:
+def first_block(threshold: float) -> CachedStep:
     """The first block runs at every step; the others only where what it added has changed by more than the threshold.
 
     Source: the first-block cache of chengzeyi/ParaAttention; here the target's tokens alone are compared.
@@ -15,7 +15,7 @@ def first_block(threshold: float) -> Shortcut:
     # network, what the first block added, what the others
     before: tuple[Transformer, Tensor, Tensor] | None = None
 
-    def ask(question: Question) -> Tensor:
+    def ask(question: StepInputs) -> Tensor:
         nonlocal before
         network, n_target = question.network, question.tokens.shape[1]
         embedded = network.img_in(question.tokens.to(network.dtype))
@@ -38,7 +38,7 @@ def first_block(threshold: float) -> Shortcut:
     return ask
 
 
-def _first(question: Question, embedded: Tensor) -> tuple[Tensor, Tensor]:
+def _first(question: StepInputs, embedded: Tensor) -> tuple[Tensor, Tensor]:
     """img (B, L_img, D) and txt (B, L_txt, D) behind the first block. Args: embedded (B, n_target, D)."""
     prepared, modulation, row = question.prepared, question.modulation, question.row
     img = torch.cat([embedded, prepared.references], dim=1)
@@ -47,7 +47,7 @@ def _first(question: Question, embedded: Tensor) -> tuple[Tensor, Tensor]:
     return block(img, prepared.txt, prepared.pe, *vectors, prepared.weights)
 
 
-def _others(question: Question, img: Tensor, txt: Tensor) -> Tensor:
+def _others(question: StepInputs, img: Tensor, txt: Tensor) -> Tensor:
     """From there to the target tokens (B, n_target, D) that the last layer reads; as `Transformer.through_blocks`."""
     network, modulation, row = question.network, question.modulation, question.row
     pe, weights = question.prepared.pe, question.prepared.weights

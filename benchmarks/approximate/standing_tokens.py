@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from kontext_core.model.attention import exchanging
 from kontext_core.model.latents import pack
 from kontext_core.model.transformer import Transformer
-from kontext_core.sampling.step_cache import Question, Shortcut
+from kontext_core.sampling.step_cache import CachedStep, StepInputs
 
 FIRST = 0.25  # share of the steps that `Region` computes whole before it looks for what changes
 REFRESH = 5  # steps of `Region` from one whole one to the next
@@ -32,7 +32,7 @@ class Standing:
     standing: Tensor
     kept: Kept
 
-    def velocity(self, question: Question, target: Tensor) -> Tensor:
+    def velocity(self, question: StepInputs, target: Tensor) -> Tensor:
         """Of the moving target tokens (B, n, 64), which see the standing ones as they were."""
         prepared = question.prepared
         narrowed = replace(prepared, pe=prepared.pe[:, self.moving], references=prepared.references[:, :0])
@@ -46,7 +46,7 @@ class Standing:
             return self.network.velocity(target, narrowed, question.modulation, question.row)
 
 
-def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
+def keeping(question: StepInputs, start: int) -> tuple[Tensor, Kept]:
     """The whole network's answer, and keys and values of all tokens from that place on."""
     kept: Kept = []
 
@@ -58,7 +58,7 @@ def keeping(question: Question, start: int) -> tuple[Tensor, Kept]:
         return _whole(question), kept
 
 
-def references(every: float) -> Shortcut:
+def references(every: float) -> CachedStep:
     """References are computed every so many times that the network is asked; between, they show what they did then.
 
     Not exact for Kontext, whose references are modulated by the noise level and look at the target. Where they do neither
@@ -67,7 +67,7 @@ def references(every: float) -> Shortcut:
     last: Standing | None = None
     since = 0
 
-    def ask(question: Question) -> Tensor:
+    def ask(question: StepInputs) -> Tensor:
         nonlocal last, since
         since += 1
         if last is not None and last.network is question.network and since < every:
@@ -96,13 +96,13 @@ class Region:
     before: Tensor
     levels: Sequence[float]
 
-    def begin(self, tolerance: float) -> Shortcut:
+    def begin(self, tolerance: float) -> CachedStep:
         last: tuple[Standing, Tensor, Tensor] | None = (
             None  # with all velocities, and which target tokens change
         )
         since = 0
 
-        def ask(question: Question) -> Tensor:
+        def ask(question: StepInputs) -> Tensor:
             nonlocal last, since
             since += 1
             stands = since < REFRESH and question.step < question.steps - 1
@@ -129,11 +129,11 @@ class Region:
         return F.max_pool2d(far.float().view(1, 1, height, width), 3, 1, 1).flatten() > 0
 
 
-def _whole(question: Question) -> Tensor:
+def _whole(question: StepInputs) -> Tensor:
     return question.network.velocity(question.tokens, question.prepared, question.modulation, question.row)
 
 
-def _standing(question: Question, changes: Tensor, kept: Kept) -> Standing:
+def _standing(question: StepInputs, changes: Tensor, kept: Kept) -> Standing:
     """Args: kept: of the target and the references; what moves is taken out of it, block by block."""
     n_txt, n_references = question.prepared.txt.shape[1], question.prepared.references.shape[1]
     ones = torch.ones(n_txt, dtype=torch.bool)

@@ -90,7 +90,7 @@ def _errors(model: Transformer, asked: Question, expected: Tensor, most: float) 
     """Of both forms, and whether the fused one's is at most so many times the plain one's."""
     with use_compute_options(ComputeOptions(kernels="plain")):
         plain = _distance(_velocity(model, asked), expected)
-    form: Any = dispatch.chosen(model.img_in.weight)
+    form: Any = dispatch.kernels_for(model.img_in.weight)
     fused = _distance(_velocity(model, asked), expected)
     verdict = "exact" if fused <= most * plain else "NOT EXACT"
     return {"form": form.__name__.rpartition(".")[2], "plain": plain, "fused": fused, "verdict": verdict}

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from kontext_core.memory.block_streaming import Streaming, move_others
-from kontext_core.memory.offload_plan import GIB, residency
+from kontext_core.memory.block_streaming import StreamedTransformer, move_others
+from kontext_core.memory.offload_plan import GIB, plan_offload
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.blocks import Modulation
 from kontext_core.model.latents import noise
@@ -48,15 +48,15 @@ def measure_memory(context: Context) -> None:
     move_others(model, torch.device("cpu"), ())
     if not context.rehearse:
         torch.cuda.empty_cache()
-    streaming: Streaming | None = None
+    streaming: StreamedTransformer | None = None
     for gib in LIMITS:
         limit = gib * GIB if not context.rehearse else _small_limit(model, gib)
 
         def visiting(limit: int = limit) -> dict[str, Any]:
             nonlocal streaming
             # least pictures take more than least weights: in a rehearsal weights alone are planned
-            where = residency(model, limit, 0 if context.rehearse else None)
-            streaming = Streaming(
+            where = plan_offload(model, limit, 0 if context.rehearse else None)
+            streaming = StreamedTransformer(
                 model, context.device, blocks=where.blocks, modulation=where.modulation, before=streaming
             )
             with _limited(context, limit):
@@ -68,7 +68,7 @@ def measure_memory(context: Context) -> None:
 
 def _small_limit(model: Transformer, gib: int) -> int:
     """For weights alone: from the least that is possible to all that there are."""
-    least, whole = (residency(model, budget, 0).needed_bytes for budget in (None, GIB))
+    least, whole = (plan_offload(model, budget, 0).needed_bytes for budget in (None, GIB))
     return least + (whole - least) * (gib - LIMITS[-1]) // (LIMITS[0] - LIMITS[-1])
 
 
@@ -81,7 +81,7 @@ def _packed(context: Context, model: Transformer, scheme: str, asked: Question, 
         for name, linear in list(block.named_modules()):
             if type(linear) is nn.Linear and id(linear) not in rare:
                 block.set_submodule(name, PackedLinear([pack(linear.weight, scheme)], linear.bias))
-    Streaming(other, context.device, blocks=0)
+    StreamedTransformer(other, context.device, blocks=0)
     own = {id(tensor) for tensor in tensors_of(other)}
     beside = sum(
         one.nbytes for one in tensors_of(model) if one.device == context.device and id(one) not in own

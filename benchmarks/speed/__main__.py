@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from kontext_core.cli.options import positive
-from kontext_core.kernels.attention_backends import chosen_backend
+from kontext_core.kernels.attention_backends import attention_backend_for
 from kontext_core.kernels.dispatch import runs_fused
 from kontext_core.sampling.cuda_graph import release_graphs
 
@@ -246,7 +246,7 @@ def uses(bench: "Bench") -> dict[str, Any]:
     heads = bench.config.num_heads
     q = torch.empty(1, 128, heads, bench.config.hidden_size // heads, device=bench.device, dtype=bench.dtype)
     fused = bench.device.type == "cuda" and runs_fused(q.device)
-    return {"fused_kernels": fused, "attention": chosen_backend(q)}
+    return {"fused_kernels": fused, "attention": attention_backend_for(q)}
 
 
 def only_ratios(result: Any) -> Any:

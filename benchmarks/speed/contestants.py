@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import use_compute_options
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.memory.tensor_data import lay_out_for_cpu
 from kontext_core.model.optimise import compile_blocks
 from kontext_core.model.transformer import Transformer
@@ -178,7 +178,7 @@ def _modulation_away(model: Transformer) -> Transformer:
     """The blocks' modulation waits in the host's memory, and is on the card for its one call an edit."""
     _needs_cuda(model, "on a CPU nothing leaves a card")
     other = same_weights(model)
-    Streaming(other, model.device, blocks=0)
+    StreamedTransformer(other, model.device, blocks=0)
     return other
 
 

@@ -17,8 +17,8 @@ from ..checks.sentences import sentence
 from ..config import TINY
 from ..disk import whole
 from ..loading.checkpoint import files_of_weights
-from ..loading.locate import TINY as TINY_FOLDER
-from ..loading.locate import find
+from ..loading.locate import TINY_FOLDER as TINY_FOLDER
+from ..loading.locate import locate_part
 
 MEMORY = ".kontext-batch.weights.json"
 _PARTS = ("transformer", "vae", "clip", "t5")
@@ -80,7 +80,7 @@ def files_of_model(model: str) -> list[Path]:
     Raises: CheckpointError if a part is missing.
     """
     root = TINY_FOLDER if model == TINY else Path(model)
-    parts = [find(root, part)[0].path for part in _PARTS]
+    parts = [locate_part(root, part)[0].path for part in _PARTS]
     files = [file for part in parts for file in (sorted(files_of_weights(part)) if part.is_dir() else [part])]
     if root.is_dir():
         files += sorted(file for file in root.rglob("*") if file.suffix in _SMALL and file.is_file())

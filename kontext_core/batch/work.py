@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checks.sentences import EXPECTED, one_line, sentence
 from ..edit_settings import EditSettings
-from ..errors import TooLittleMemoryError, explained_memory
+from ..errors import TooLittleMemoryError, explain_oom
 from ..images.picture_files import from_bytes, to_pil, write_png
 from ..memory.offload_plan import GIB
 from ..model_spec import AUTO, ModelSpec
@@ -92,7 +92,7 @@ def make(
     Raises: BrokenDeviceError if no other edit can be made here either.
     """
     try:
-        with explained_memory("this edit", "make a smaller picture, or take fewer references or workers"):
+        with explain_oom("this edit", "make a smaller picture, or take fewer references or workers"):
             return _turns(pipeline, job, pictures)
     except Exception as error:
         fault, was_memory = failure(error), isinstance(error, TooLittleMemoryError)

@@ -62,9 +62,11 @@ def _failed(error: Exception, options: "argparse.Namespace") -> int:
 
     place = getattr(options, "joined", None)
     if place is not None:
-        from ..distributed.launch import Place
+        from ..distributed.launch import RankAddress
 
-        Place.parse(place).fail(sentence(error))  # said once for all processes, by the one that started them
+        RankAddress.parse(place).fail(
+            sentence(error)
+        )  # said once for all processes, by the one that started them
     if options.verbose:
         raise error
     if place is None:

@@ -91,11 +91,11 @@ def _edit_here(
     from ..disk import free_number, make_folder, write_new
     from ..images.picture_files import from_file, to_pil, write_png
     from ..pipeline import Edit, Pipeline
-    from ..sampling.step_cache import chosen
+    from ..sampling.step_cache import parse_step_cache
 
     settings = _settings_of(options)
     if settings.approximate is not None:
-        chosen(settings.approximate)  # which says what is wrong with it before a model loads
+        parse_step_cache(settings.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(file) for file in (options.picture, *options.reference))
     make_folder(options.output)
     stem, turns = options.picture.stem, len(options.instruction)

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from ..checks.arguments import count, file_and_strength, gib, model
 from ..config import TINY
-from ..model_spec import AUTO, ComputeOptions, Lora, ModelSpec
+from ..model_spec import AUTO, WEIGHT_FORMS, ComputeOptions, Lora, ModelSpec
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
@@ -75,7 +75,14 @@ def loading_options(parser: argparse.ArgumentParser) -> None:
 
 
 def spec_of(options: argparse.Namespace) -> ModelSpec:
-    """Read the options that this module adds to a command; paths become absolute."""
+    """Read the options that this module adds to a command; paths become absolute.
+
+    Raises: ValueError in one sentence about one that is not known.
+    """
+    if options.weights not in (None, *WEIGHT_FORMS):
+        raise ValueError(
+            f"weights {options.weights!r} are not known; choose one of {', '.join(WEIGHT_FORMS)}"
+        )
     return ModelSpec(
         model=options.model if options.model == TINY else str(Path(options.model).absolute()),
         device=options.device,

@@ -84,7 +84,7 @@ def _score(options: argparse.Namespace) -> None:
         from ..disk import make_folder, whole
         from ..eval.report import grid, save_scores, score_all
         from ..images.picture_files import write_png
-        from ..loading.locate import TINY
+        from ..loading.locate import TINY_FOLDER
         from ..pipeline import Pipeline
         from ..train.tiny import recorded_training
         from ..world import KINDS
@@ -98,7 +98,7 @@ def _score(options: argparse.Namespace) -> None:
     scores, outcomes = score_all(
         pipeline, count=options.count, chains=options.chains, steps=options.steps, kinds=kinds, report=say
     )
-    folder = TINY if options.model == "tiny" else Path(options.model)
+    folder = TINY_FOLDER if options.model == "tiny" else Path(options.model)
     scores |= {"command": shlex.join(["kontext", *options.given]), "training": recorded_training(folder)}
     if options.output:
         save_scores(scores, options.output / "scores.json")

@@ -11,9 +11,9 @@ import torch
 import torch.distributed as dist
 
 from ..config import TINY
-from ..errors import explained_memory
+from ..errors import explain_oom
 from ..model_spec import ModelSpec
-from .launch import Place, run_ranks
+from .launch import RankAddress, run_ranks
 from .ranks import Ranks, joined
 
 if TYPE_CHECKING:
@@ -53,15 +53,19 @@ def spread_over(options: argparse.Namespace, model: ModelSpec, edit: Edit) -> No
         _device(options.device, options.gpus - 1)
         run_ranks(options.given, options.gpus, verbose=options.verbose)
         return
-    from .sequence_parallel import follow, spread
+    from .sequence_parallel import sequence_parallel, worker_loop
 
     _check(options)
     with _ranks(options) as ranks, ExitStack() as stack:
         model = replace(model, device=str(ranks.device))
         if ranks.rank > 0:
-            follow(_networks(model, ranks.device), ranks)
+            worker_loop(_networks(model, ranks.device), ranks)
         else:
-            edit(options, model, lambda pipeline: stack.enter_context(spread(_undivided(pipeline), ranks)))
+            edit(
+                options,
+                model,
+                lambda pipeline: stack.enter_context(sequence_parallel(_undivided(pipeline), ranks)),
+            )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -83,7 +87,7 @@ def _ranks(options: argparse.Namespace) -> Generator[Ranks]:
         with joined(rank, count, _device(options.device, local)) as ranks:
             yield ranks
         return
-    place = Place.parse(options.joined)
+    place = RankAddress.parse(options.joined)
     device = _device(options.device, place.rank)
     if device.type == "cpu":
         torch.set_num_threads(max((os.cpu_count() or 1) // place.count, 1))
@@ -111,14 +115,14 @@ def _device(asked: str | None, number: int) -> torch.device:
 def _networks(model: ModelSpec, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
     from ..loading import load_transformer
-    from ..loading.locate import TINY as TINY_FOLDER
+    from ..loading.locate import TINY_FOLDER as TINY_FOLDER
     from ..pipeline import Pipeline
 
     if model.loras:
         return _undivided(Pipeline.from_spec(model)).networks
     path = TINY_FOLDER if model.model == TINY else str(model.model)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    with explained_memory(f"the network on {device}", _ADVICE):
+    with explain_oom(f"the network on {device}", _ADVICE):
         network = load_transformer(path, dtype=dtype, device=device, quantise=model.quantise)
     return [network.eval()]
 

@@ -21,7 +21,7 @@ _GRACE_S = (
 
 
 @dataclass(frozen=True)
-class Place:
+class RankAddress:
     """Where a process stands among those of an edit. Args: folder: where they meet, and where it says why it fails."""
 
     rank: int
@@ -29,7 +29,7 @@ class Place:
     folder: Path
 
     @classmethod
-    def parse(cls, text: str) -> "Place":
+    def parse(cls, text: str) -> "RankAddress":
         """The inverse of `str`."""
         rank, count, folder = text.split(":", 2)
         return cls(int(rank), int(count), Path(folder))
@@ -58,7 +58,7 @@ def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) ->
     Raises: RuntimeError with the reason of the first that failed, when all have ended.
     """
     with tempfile.TemporaryDirectory(prefix="kontext-") as name:
-        places = [Place(rank, count, Path(name)) for rank in range(count)]
+        places = [RankAddress(rank, count, Path(name)) for rank in range(count)]
         processes: list[subprocess.Popen[bytes]] = []
         try:
             for place in places:
@@ -73,7 +73,7 @@ def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) ->
         raise RuntimeError(_reason(faults, codes))
 
 
-def _start(place: Place, arguments: Sequence[str], heard: bool) -> subprocess.Popen[bytes]:
+def _start(place: RankAddress, arguments: Sequence[str], heard: bool) -> subprocess.Popen[bytes]:
     package = str(__package__).partition(".")[0]
     loopback = "lo0" if sys.platform == "darwin" else "lo"
     environment = {

@@ -60,8 +60,8 @@ class Ranks:
                 work.wait()
         return [joined_tokens(one, lengths) for one in gathered]
 
-    def tell(self, message: dict[str, Any], tensors: Sequence[Tensor | None] = ()) -> None:
-        """From rank 0 to all others; `hear` is the other end."""
+    def broadcast(self, message: dict[str, Any], tensors: Sequence[Tensor | None] = ()) -> None:
+        """From rank 0 to all others; `receive` is the other end."""
         shapes = [
             one if one is None else [str(one.dtype).removeprefix("torch."), one.device.type, *one.shape]
             for one in tensors
@@ -77,7 +77,7 @@ class Ranks:
                 if one is not None and one.numel():
                     dist.broadcast(one.contiguous(), src=0, group=self.data)
 
-    def hear(self) -> tuple[dict[str, Any], list[Tensor | None]]:
+    def receive(self) -> tuple[dict[str, Any], list[Tensor | None]]:
         """The next message of rank 0, as long as it takes, with its tensors on devices of the same kind."""
         buffer = torch.empty(_MESSAGE_BYTES, dtype=torch.uint8)
         with _answered():
@@ -96,7 +96,7 @@ class Ranks:
                 tensors.append(one)
         return heard["message"], tensors
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait until all ranks are here, up to an hour: a model may have to be read first."""
         with _answered():
             dist.all_reduce(torch.zeros(1))

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from ..model.attention import KeyWeights, exchanging
-from ..model.transformer import ModulationTable, Prepared, Transformer
+from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 from .ranks import LostRankError, Ranks
-from .token_shards import Shares
+from .token_shards import TokenShards
 
 if TYPE_CHECKING:
     from ..pipeline import Pipeline
@@ -30,10 +30,10 @@ _Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedPrepared(Prepared):
+class SharedPrepared(PreparedInputs):
     """What stays constant over an edit, for the tokens of this rank."""
 
-    shares: Shares
+    shares: TokenShards
 
 
 class Leader:
@@ -47,7 +47,7 @@ class Leader:
 
     def ask(self, what: str, tensors: Sequence[Tensor | None], **message: Any) -> None:
         forget, self._forget = self._forget[:100], self._forget[100:]
-        self.ranks.tell({"ask": what, "forget": forget, **message}, tensors)
+        self.ranks.broadcast({"ask": what, "forget": forget, **message}, tensors)
 
     def end(self) -> None:
         self.ask("end", [])
@@ -71,7 +71,7 @@ class Leader:
         return self._numbers[id(answer)]
 
 
-class Spread(Transformer):
+class SequenceParallelTransformer(Transformer):
     """The same modules as those of a transformer, computing for this rank's tokens, with the others' keys and values.
 
     Args: number: of this network among those of the model. leader: on rank 0 only.
@@ -92,7 +92,7 @@ class Spread(Transformer):
         weights: KeyWeights | None = None,
     ) -> SharedPrepared:
         n_target = img_ids.shape[1] - references.shape[1]
-        shares = Shares(txt.shape[1], n_target, references.shape[1], self.ranks.count)
+        shares = TokenShards(txt.shape[1], n_target, references.shape[1], self.ranks.count)
         keys = (None, None) if weights is None else (weights.query, weights.key)
         return self._kept(
             "prepare",
@@ -110,7 +110,7 @@ class Spread(Transformer):
         )
 
     def through_blocks(
-        self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int
+        self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
     ) -> Tensor:
         if not self._asked:
             raise ValueError(
@@ -119,7 +119,9 @@ class Spread(Transformer):
         return super().through_blocks(tokens, prepared, modulation, step)
 
     @torch.no_grad()
-    def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:
+    def velocity(
+        self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
+    ) -> Tensor:
         if not isinstance(prepared, SharedPrepared):
             raise ValueError(
                 "this network is spread over several devices and was given what another prepared"
@@ -145,7 +147,7 @@ class Spread(Transformer):
 
     def _share(
         self,
-        shares: Shares,
+        shares: TokenShards,
         txt: Tensor,
         txt_ids: Tensor,
         img_ids: Tensor,
@@ -175,14 +177,15 @@ class Spread(Transformer):
 
 
 @contextmanager
-def spread(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline"]:
+def sequence_parallel(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline"]:
     """On rank 0: the same model, of which all ranks compute the velocity. Leaving it ends the others."""
     leader = Leader(ranks)
     others: dict[Transformer, Transformer] = {
-        network: Spread(network, ranks, number, leader) for number, network in enumerate(pipeline.networks)
+        network: SequenceParallelTransformer(network, ranks, number, leader)
+        for number, network in enumerate(pipeline.networks)
     }
     made = pipeline.with_networks(others)
-    ranks.meet()
+    ranks.barrier()
     try:
         yield made
     except LostRankError:
@@ -194,13 +197,15 @@ def spread(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline"]:
 
 
 @torch.no_grad()
-def follow(networks: Sequence[Transformer], ranks: Ranks) -> None:
+def worker_loop(networks: Sequence[Transformer], ranks: Ranks) -> None:
     """Compute what rank 0 asks, until it has nothing more to ask. Args: networks: as rank 0 has them, in order."""
-    ranks.meet()
-    spreads = [Spread(network, ranks, number, None) for number, network in enumerate(networks)]
+    ranks.barrier()
+    spreads = [
+        SequenceParallelTransformer(network, ranks, number, None) for number, network in enumerate(networks)
+    ]
     kept: dict[int, Any] = {}
     while True:
-        message, tensors = ranks.hear()
+        message, tensors = ranks.receive()
         if message["ask"] == "end":
             return
         for number in message["forget"]:

@@ -19,7 +19,7 @@ def share(length: int, rank: int, ranks: int) -> slice:
 
 
 @dataclass(frozen=True)
-class Shares:
+class TokenShards:
     """The sequence [txt | target | references] over some ranks. Args: how many tokens each part has.
 
     Raises: ValueError if a rank would have no text or no target.

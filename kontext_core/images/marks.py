@@ -20,7 +20,7 @@ from .fitting import Placement, check_image, undo_fit
 from .lettering import text_cover
 
 VERSION = 1
-KINDS = ("ellipse", "box", "arrow", "freehand", "text")
+MARK_KINDS = ("ellipse", "box", "arrow", "freehand", "text")
 MOST_MARKS, MOST_POINTS, MOST_LETTERS = 500, 10_000, 200
 COLOUR = "#ee0d14"
 WIDTH = 0.02
@@ -117,8 +117,8 @@ def _mark(place: int, entry: Any) -> Mark:
         raise wrong("it must be an object with 'kind' and 'points'")
     values = cast("Mapping[str, Any]", entry)
     kind = values.get("kind")
-    if kind not in KINDS:
-        raise wrong(f"kind {shown(kind)} is not known; choose one of {', '.join(KINDS)}")
+    if kind not in MARK_KINDS:
+        raise wrong(f"kind {shown(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
     points = values.get("points")
     least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
     if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:

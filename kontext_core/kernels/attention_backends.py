@@ -24,7 +24,7 @@ Capability = tuple[int, int]  # of a CUDA card
 # cuDNN before it reads beyond its inputs where queries or keys are no whole tiles, and knows no heads wider than 128.
 # Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp, check_cudnn_tensor_shapes.
 _TILE, _ANY_LENGTH, _ANY_WIDTH = 128, 91501, 92201
-_compiled_for = _ANY_WIDTH  # the version that `ask_cudnn` found
+_compiled_for = _ANY_WIDTH  # the version that `prepare_compile` found
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def choose(
     return wish
 
 
-def chosen_backend(q: Tensor, k: Tensor | None = None, added: int = 0) -> str:
+def attention_backend_for(q: Tensor, k: Tensor | None = None, added: int = 0) -> str:
     """Choose a backend. Where gradients are wanted, or blocks compiled, it is torch's own.
 
     Where keys have weights, a wish counts only for what is exact and knows heads with their channels: what is coarse would
@@ -152,7 +152,7 @@ def cudnn_fits(version: int, head_dim: int, *lengths: int) -> bool:
     return version >= _ANY_LENGTH or all(length % _TILE == 0 for length in lengths)
 
 
-def ask_cudnn() -> None:
+def prepare_compile() -> None:
     """Before blocks are compiled, which cannot ask for a version."""
     global _compiled_for
     _compiled_for = _version_of_cudnn()

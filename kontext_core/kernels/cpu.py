@@ -7,10 +7,18 @@ import torch
 from torch import Tensor, nn
 
 from . import reference
-from .interface import Stream
-from .reference import add_gated, packed
+from .interface import QKV
+from .reference import add_gated, quantise_rows
 
-__all__ = ["activated", "add_gated", "add_gated_modulated", "beside", "modulate", "packed", "turned"]
+__all__ = [
+    "add_gated",
+    "add_gated_modulated",
+    "gelu_concat",
+    "linear_gelu",
+    "modulate",
+    "qk_norm_rope",
+    "quantise_rows",
+]
 
 _FIRST = torch.tensor(2 * math.sqrt(2 / math.pi), device="cpu")
 _THIRD = 2 * math.sqrt(2 / math.pi) * 0.044715
@@ -32,7 +40,7 @@ def add_gated_modulated(
     return x, modulate(x, shift, scale)
 
 
-def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Written over the streams' own numbers, or over a joined copy of them."""
     joined = streams[0][0] if len(streams) == 1 else torch.cat([qkv for qkv, _, _ in streams], dim=1)
     if joined.stride(1) % 2:
@@ -53,7 +61,7 @@ def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tenso
     return q, k, v
 
 
-def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
+def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
     width = attended.shape[-1]
     out = attended.new_empty(*mlp.shape[:-1], width + mlp.shape[-1])
     out[..., :width] = attended
@@ -61,7 +69,7 @@ def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Te
     return out
 
 
-def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
+def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
     return gelu(linear(x))
 
 

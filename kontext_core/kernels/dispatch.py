@@ -19,7 +19,7 @@ from .self_check import difference
 log = logging.getLogger(__name__)
 
 
-def chosen(x: Tensor) -> Kernels:
+def kernels_for(x: Tensor) -> Kernels:
     """The form for a step's tensors, by those of one of them."""
     if torch.is_grad_enabled() or torch.compiler.is_compiling():
         return reference

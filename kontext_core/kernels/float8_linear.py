@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from ..quant.float8 import Float8, quantise
 from ..quant.layer import PackedLinear
-from .dispatch import chosen
-from .float8_rows import FLOAT8, Float8Reader, Rows, card_product, pack_rows, product
+from .dispatch import kernels_for
+from .float8_rows import E4M3, Float8Reader, Float8Rows, card_product, pack_rows, product
 
 
 class Float8Linear(PackedLinear, Float8Reader):
@@ -26,7 +26,7 @@ class Float8Linear(PackedLinear, Float8Reader):
         if type(linear) is nn.Linear:
             pieces = [quantise(linear.weight.detach(), by_row=True)]
         elif isinstance(linear, PackedLinear):
-            pieces = [one for one in linear.pieces if isinstance(one, Float8) and one.stored.dtype == FLOAT8]
+            pieces = [one for one in linear.pieces if isinstance(one, Float8) and one.stored.dtype == E4M3]
             if len(pieces) < len(linear.pieces):
                 return None
         else:
@@ -37,21 +37,21 @@ class Float8Linear(PackedLinear, Float8Reader):
         weight = Float8(*(parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (stored, factors)))
         return cls(weight, cast("nn.Parameter | None", linear.bias))
 
-    def forward(self, x: Tensor | Rows) -> Tensor:
-        return self._product(x if isinstance(x, Rows) else chosen(x).packed(x), slice(None))
+    def forward(self, x: Tensor | Float8Rows) -> Tensor:
+        return self._product(x if isinstance(x, Float8Rows) else kernels_for(x).quantise_rows(x), slice(None))
 
     def multiply_on_card(self, x: Tensor) -> Tensor:
         """Compute `forward` by the card's own products, wherever x is."""
         weight, bias = cast("Float8", self.pieces[0]), cast("Tensor | None", self.bias)
         return card_product(pack_rows(x), weight.stored, cast("Tensor", weight.factor), bias)
 
-    def split_forward(self, x: Tensor | Rows, first: int, tokens: slice) -> tuple[Tensor, Tensor]:
-        rows = x if isinstance(x, Rows) else chosen(x).packed(x)
+    def split_forward(self, x: Tensor | Float8Rows, first: int, tokens: slice) -> tuple[Tensor, Tensor]:
+        rows = x if isinstance(x, Float8Rows) else kernels_for(x).quantise_rows(x)
         # products read factors from aligned memory, and where the wanted ones begin may lie anywhere
-        some = Rows(rows.stored[:, tokens], rows.factors[:, tokens].clone(), rows.dtype)
+        some = Float8Rows(rows.stored[:, tokens], rows.factors[:, tokens].clone(), rows.dtype)
         return self._product(rows, slice(first)), self._product(some, slice(first, None))
 
-    def _product(self, rows: Rows, features: slice) -> Tensor:
+    def _product(self, rows: Float8Rows, features: slice) -> Tensor:
         weight, bias = cast("Float8", self.pieces[0]), cast("Tensor | None", self.bias)
         factors = cast("Tensor", weight.factor)
         multiply = card_product if rows.stored.is_cuda else product

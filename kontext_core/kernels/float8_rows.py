@@ -10,35 +10,35 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-FLOAT8 = torch.float8_e4m3fn
+E4M3 = torch.float8_e4m3fn
 LARGEST = 448.0  # of the format
 LEAST = 1e-12  # factor of a row of zeros
 
 
 class Float8Reader(nn.Module):
-    """A linear that takes `Rows` as well as numbers: kernels may quantise what they hand to it alone."""
+    """A linear that takes `Float8Rows` as well as numbers: kernels may quantise what they hand to it alone."""
 
 
 @dataclass(frozen=True)
-class Rows:
+class Float8Rows:
     """Numbers in float8 with a factor for each row. Args: stored (..., C), float8; factors (..., 1), float32; dtype."""
 
     stored: Tensor
     factors: Tensor
     dtype: torch.dtype  # of what they stand for
 
-    def unpacked(self) -> Tensor:
+    def dequantised(self) -> Tensor:
         return (self.stored.float() * self.factors).to(self.dtype)
 
 
-def pack_rows(x: Tensor) -> Rows:
+def pack_rows(x: Tensor) -> Float8Rows:
     """The largest number of a row becomes the largest of the format; the others are rounded to the nearest, ties to even."""
     wide = x.float()
     factors = (wide.abs().amax(-1, keepdim=True) / LARGEST).clamp(min=LEAST)
-    return Rows((wide / factors).clamp(-LARGEST, LARGEST).to(FLOAT8), factors, x.dtype)
+    return Float8Rows((wide / factors).clamp(-LARGEST, LARGEST).to(E4M3), factors, x.dtype)
 
 
-def product(rows: Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
+def product(rows: Float8Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
     """What `Float8Linear` computes, in float32 and by the book.
 
     Args: rows (..., in); weight (out, in), float8; factors (out, 1); bias (out,).
@@ -47,7 +47,7 @@ def product(rows: Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) ->
     return (sums if bias is None else sums + bias.float()).to(rows.dtype)
 
 
-def card_product(rows: Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
+def card_product(rows: Float8Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
     """The same on a card's float8 units. Sums come in bfloat16, the one form that cards with row-wise factors have."""
     out = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         rows.stored.flatten(0, -2),

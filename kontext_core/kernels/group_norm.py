@@ -24,24 +24,24 @@ _MANY = 2**14
 _FAR = 100.0  # mean^2 over variance, from which a mean is taken from a picture before it is squared
 
 
-def laid_out(x: Tensor) -> Tensor:
+def to_channels_last(x: Tensor) -> Tensor:
     """A picture (B, C, H, W) as the convolutions of its device like it. All steps keep that."""
     if x.device.type == "cpu" or _fuses(x):
         return x.contiguous(memory_format=torch.channels_last)
     return x
 
 
-def normed(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+def group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """The group norm of a picture (B, C, H, W)."""
     return _kernel().normed(norm, x, False) if _fuses(x, norm) else _unfused(norm, x)
 
 
-def swished(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+def group_norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """x sigmoid(x) of its group norm."""
     return _kernel().normed(norm, x, True) if _fuses(x, norm) else F.silu(_unfused(norm, x), inplace=True)
 
 
-def by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
+def group_norm_by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """Compute the group norm of a picture from sums of its rows, which are summed in float64.
 
     At any size and for any mean its error is PyTorch's for small contiguous pictures, or below it.
@@ -58,7 +58,7 @@ def by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     width = norm.num_channels // norm.num_groups
     if bool((mean.square() > _FAR * variance).any()):  # their difference has lost digits
         centre = mean.float().repeat_interleave(width, 1)[..., None, None]
-        return by_rows(norm, x.float() - centre).to(x.dtype)
+        return group_norm_by_rows(norm, x.float() - centre).to(x.dtype)
     factor, mean = (values.repeat_interleave(width, 1) for values in (variance.rsqrt(), mean))
     factor = factor * norm.weight
     shift = norm.bias - mean * factor
@@ -68,7 +68,7 @@ def by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
 
 def _unfused(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     large = x.device.type == "cpu" and x.shape[-2] * x.shape[-1] > _MANY
-    return by_rows(norm, x) if large and type(norm) is nn.GroupNorm and norm.affine else norm(x)
+    return group_norm_by_rows(norm, x) if large and type(norm) is nn.GroupNorm and norm.affine else norm(x)
 
 
 def difference(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> float:

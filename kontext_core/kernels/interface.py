@@ -5,14 +5,14 @@ from typing import Protocol
 
 from torch import Tensor, nn
 
-from .float8_rows import Rows
+from .float8_rows import Float8Rows
 
 # What one stream brings to attention: qkv (B, L, 3, H, D), and the scales (D,) of its queries' and keys' RMS norm.
-Stream = tuple[Tensor, Tensor, Tensor]
+QKV = tuple[Tensor, Tensor, Tensor]
 
 
 class Kernels(Protocol):
-    """What both forms have. See `plain`; a result that goes to a `Float8Linear` alone may be `Rows`."""
+    """What every set has, see `reference`; a result that goes to a `Float8Reader` alone may be `Float8Rows`."""
 
     def modulate(
         self, x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None
@@ -27,7 +27,7 @@ class Kernels(Protocol):
         scale: Tensor,
         reader: nn.Module | None = None,
     ) -> tuple[Tensor, Tensor]: ...
-    def turned(self, streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
-    def beside(self, attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor: ...
-    def activated(self, linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor: ...
-    def packed(self, x: Tensor) -> Rows: ...
+    def qk_norm_rope(self, streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]: ...
+    def gelu_concat(self, attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor: ...
+    def linear_gelu(self, linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor: ...
+    def quantise_rows(self, x: Tensor) -> Float8Rows: ...

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .float8_rows import Rows, pack_rows
-from .interface import Stream
+from .float8_rows import Float8Rows, pack_rows
+from .interface import QKV
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
@@ -33,7 +33,7 @@ def add_gated_modulated(
     return x, modulate(x, shift, scale)
 
 
-def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries and keys, normalised and turned to their places, and values; of all streams, one after the other.
 
     Args: streams: their qkv is not read again by anybody, and may be written over. pe: see `rope.rotary_table`.
@@ -49,17 +49,17 @@ def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tenso
     return q, k, values[0] if len(values) == 1 else torch.cat(values, dim=1)
 
 
-def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
+def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
     """[attended | tanh-GELU of mlp], what a single block's last linear reads. Args: (B, L, C), (B, L, MLP's width)."""
     return torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1)
 
 
-def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
+def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
     """tanh-GELU of a linear's output."""
     return F.gelu(linear(x), approximate="tanh")
 
 
-def packed(x: Tensor) -> Rows:
+def quantise_rows(x: Tensor) -> Float8Rows:
     """Numbers in float8 with a factor for each row of the last dimension."""
     return pack_rows(x)
 

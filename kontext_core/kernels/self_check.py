@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from . import reference
-from .float8_rows import Float8Reader, Rows
+from .float8_rows import Float8Reader, Float8Rows
 from .interface import Kernels
 
 FLOAT8_CARDS = (8, 9)  # and later
@@ -53,17 +53,18 @@ def difference(
     return max(error if error == error else float("inf") for error in errors)
 
 
-def _apart(result: Tensor | Rows, expected: Tensor | Rows) -> float:
-    coarse = isinstance(result, Rows) or isinstance(expected, Rows)
+def _apart(result: Tensor | Float8Rows, expected: Tensor | Float8Rows) -> float:
+    coarse = isinstance(result, Float8Rows) or isinstance(expected, Float8Rows)
     values, exact = (
-        one.unpacked().float() if isinstance(one, Rows) else one.float() for one in (result, expected)
+        one.dequantised().float() if isinstance(one, Float8Rows) else one.float()
+        for one in (result, expected)
     )
     return float((values - exact).norm() / exact.norm()) / (_COARSE if coarse else 1.0)
 
 
 def _results(
     kernels: Kernels, device: torch.device, dtype: torch.dtype, size: Size, float8: bool
-) -> list[Tensor | Rows]:
+) -> list[Tensor | Float8Rows]:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
@@ -79,14 +80,14 @@ def _results(
     linear = nn.Linear(width, size.mlp, device="meta").to_empty(device=device).to(dtype)
     linear.weight.copy_(random(size.mlp, width) / width**0.5)
     linear.bias.copy_(random(size.mlp))
-    results: list[Tensor | Rows] = [
+    results: list[Tensor | Float8Rows] = [
         kernels.modulate(x, shift, scale),
         kernels.add_gated(x, gate, update),
         *kernels.add_gated_modulated(x, gate, update, shift, scale),
-        *kernels.turned(streams, pe),
-        *kernels.turned([(random(batch, length, 3, heads, dim), random(dim), random(dim))], pe),
-        kernels.beside(x, mlp),
-        kernels.activated(linear, x),
+        *kernels.qk_norm_rope(streams, pe),
+        *kernels.qk_norm_rope([(random(batch, length, 3, heads, dim), random(dim), random(dim))], pe),
+        kernels.gelu_concat(x, mlp),
+        kernels.linear_gelu(linear, x),
     ]
     if dtype == torch.float16:  # a sum beyond its range is kept within it
         large = torch.full_like(x, 60_000.0)
@@ -94,16 +95,16 @@ def _results(
     if not float8:
         return results
     reader = Float8Reader()  # of which only the kind counts
-    packed: list[Tensor | Rows] = [
-        kernels.packed(x),
+    packed: list[Tensor | Float8Rows] = [
+        kernels.quantise_rows(x),
         kernels.modulate(x, shift, scale, reader),
         kernels.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
-        kernels.beside(x, mlp, reader),
-        kernels.activated(linear, x, reader),
+        kernels.gelu_concat(x, mlp, reader),
+        kernels.linear_gelu(linear, x, reader),
     ]
     return [*results, *(_as_rows(one) for one in packed)]
 
 
-def _as_rows(result: Tensor | Rows) -> Rows:
+def _as_rows(result: Tensor | Float8Rows) -> Float8Rows:
     """What a reader in float8 makes of it, if that is not done yet."""
-    return result if isinstance(result, Rows) else reference.packed(result)
+    return result if isinstance(result, Float8Rows) else reference.quantise_rows(result)

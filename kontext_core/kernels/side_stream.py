@@ -13,7 +13,9 @@ First = TypeVar("First")
 Second = TypeVar("Second")
 
 
-def both(x: Tensor, first: Callable[[], First], second: Callable[[], Second]) -> tuple[First, Second]:
+def run_overlapped(
+    x: Tensor, first: Callable[[], First], second: Callable[[], Second]
+) -> tuple[First, Second]:
     """What both return. Args: x: says the device. second: the smaller one; what it reads must outlive the call.
 
     At its end each stream has waited for the other, so that memory which one frees the other may take.

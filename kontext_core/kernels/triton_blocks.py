@@ -14,8 +14,8 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from torch import Tensor, nn
 
 from . import reference
-from .float8_rows import FLOAT8, Float8Reader, Rows
-from .interface import Stream
+from .float8_rows import E4M3, Float8Reader, Float8Rows
+from .interface import QKV
 
 _HEAD_NUMBERS = 4096  # of queries or keys, in one program
 _ROW_PIECE = 4096  # numbers of a row in one program, where rows may be cut
@@ -132,7 +132,7 @@ def add_gated_modulated(
     return out, cast("Tensor", normed)
 
 
-def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """One stream is turned where it lies; several are written into one piece of memory (B, L, 3, H, D)."""
     angles = torch.view_as_real(pe).flatten(-2)
     if len(streams) == 1:
@@ -151,11 +151,11 @@ def turned(streams: Sequence[Stream], pe: Tensor) -> tuple[Tensor, Tensor, Tenso
     return q, k, v
 
 
-def beside(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
+def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
     return _beside(attended, mlp, attended.shape[-1], mlp.shape[-1], isinstance(reader, Float8Reader))
 
 
-def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
+def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
     """Where the card's GEMM has tanh-GELU at its end, that; on the CPU it would be the exact GELU, and is not taken."""
     if isinstance(reader, Float8Reader):
         hidden = linear(x)
@@ -165,14 +165,14 @@ def activated(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> 
             linear.bias, x.flatten(0, -2), linear.weight.t(), use_gelu=True
         )
         return flat.unflatten(0, x.shape[:-1])
-    return reference.activated(linear, x)
+    return reference.linear_gelu(linear, x)
 
 
-def packed(x: Tensor) -> Rows:
+def quantise_rows(x: Tensor) -> Float8Rows:
     """Of any number of dimensions, as linears take them."""
     rows = x.reshape(1, -1, x.shape[-1])
-    made = cast("Rows", _beside(rows, rows, x.shape[-1], 0, True))
-    return Rows(made.stored.view(x.shape), made.factors.view(*x.shape[:-1], 1), x.dtype)
+    made = cast("Float8Rows", _beside(rows, rows, x.shape[-1], 0, True))
+    return Float8Rows(made.stored.view(x.shape), made.factors.view(*x.shape[:-1], 1), x.dtype)
 
 
 def _rows(
@@ -189,7 +189,7 @@ def _rows(
     update = x if update is None else _dense(update)
     gate, shift, scale = (x if one is None else _dense(one) for one in (gate, shift, scale))
     out = x.new_empty(x.shape) if add else x
-    normed = torch.empty(x.shape, dtype=FLOAT8 if pack else x.dtype, device=x.device) if norm else x
+    normed = torch.empty(x.shape, dtype=E4M3 if pack else x.dtype, device=x.device) if norm else x
     factors = torch.empty(batch, length, 1, device=x.device) if pack else x
     block = triton.next_power_of_2(width)
     with torch.cuda.device_of(x):
@@ -201,10 +201,10 @@ def _rows(
         )  # fmt: skip
     if not norm:
         return out, None
-    return out, cast("Tensor", Rows(normed, factors, x.dtype)) if pack else normed
+    return out, cast("Tensor", Float8Rows(normed, factors, x.dtype)) if pack else normed
 
 
-def _turn(stream: Stream, qkv: Tensor, out: Tensor, angles: Tensor, kinds: int) -> None:
+def _turn(stream: QKV, qkv: Tensor, out: Tensor, angles: Tensor, kinds: int) -> None:
     batch, length, _, heads, dim = qkv.shape
     block = triton.next_power_of_2(dim)
     at_once = max(1, min(triton.next_power_of_2(heads), _HEAD_NUMBERS // block))
@@ -220,7 +220,7 @@ def _turn(stream: Stream, qkv: Tensor, out: Tensor, angles: Tensor, kinds: int) 
 def _beside(first: Tensor, second: Tensor, front: int, back: int, pack: bool) -> Any:
     first, second, width = _dense(first), _dense(second), front + back
     shape = (*first.shape[:-1], width)
-    out = torch.empty(shape, dtype=FLOAT8 if pack else first.dtype, device=first.device)
+    out = torch.empty(shape, dtype=E4M3 if pack else first.dtype, device=first.device)
     factors = torch.empty(*shape[:-1], 1, device=first.device) if pack else out
     block = triton.next_power_of_2(width)
     block = block if pack else min(block, _ROW_PIECE)
@@ -230,7 +230,7 @@ def _beside(first: Tensor, second: Tensor, front: int, back: int, pack: bool) ->
             first.stride(0), first.stride(1), second.stride(0), second.stride(1),
             PACK=pack, BLOCK=block, num_warps=_warps(block),
         )  # fmt: skip
-    return Rows(out, factors, first.dtype) if pack else out
+    return Float8Rows(out, factors, first.dtype) if pack else out
 
 
 def _dense(x: Tensor) -> Tensor:

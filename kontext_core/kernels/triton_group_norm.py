@@ -63,8 +63,8 @@ def fits(norm: nn.GroupNorm) -> bool:
     return all(number & (number - 1) == 0 for number in (norm.num_channels, norm.num_groups))
 
 
-def normed(norm: nn.GroupNorm, x: Tensor, swish: bool) -> Tensor:
-    """See `group_norm.normed`. Args: x (B, C, H, W). Returns: the same, channels side by side."""
+def group_norm(norm: nn.GroupNorm, x: Tensor, swish: bool) -> Tensor:
+    """See `group_norm.group_norm`. Args: x (B, C, H, W). Returns: the same, channels side by side."""
     x = x.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = x.shape
     groups, positions = norm.num_groups, height * width

@@ -10,10 +10,19 @@ from torch import nn
 from transformers import T5EncoderModel
 
 from ..errors import TooLittleMemoryError
-from ..memory.offload_plan import GIB, Beside, Host, Residency, beside_of, budget_bytes, residency, waiting
+from ..memory.offload_plan import (
+    GIB,
+    Host,
+    OffloadPlan,
+    OtherWeights,
+    budget_bytes,
+    host_storage,
+    other_weights,
+    plan_offload,
+)
 from ..model.transformer import Transformer
-from .empty_weights import hollow
-from .models import BLOCKS, T5_BLOCKS, put_in
+from .empty_weights import empty_weights
+from .models import QUANTISED_PREFIXES, T5_BLOCKS, assign_weights
 from .report import FileReport
 from .tensors import Weights
 
@@ -27,7 +36,7 @@ Memory = float | Literal["least"]
 
 
 @dataclass(frozen=True)
-class Fit:
+class WeightChoice:
     """How a model is to be loaded.
 
     Args: quantise: as for `load_transformer`. where: what will be where. chosen: in words, how it came to that; "" where
@@ -35,21 +44,21 @@ class Fit:
     """
 
     quantise: str | None
-    where: Residency
-    chosen: str = ""
+    where: OffloadPlan
+    reason: str = ""
 
 
-def fit(
+def choose_weights(
     parts: Mapping[str, Found],
     dtype: torch.dtype,
     quantise: str | None,
     memory: Memory,
     host: Host = Host(),  # noqa: B008 (it is frozen)
-) -> Fit:
+) -> WeightChoice:
     """Plan a model within a device's memory.
 
     Args:
-        parts: "transformer", "vae", "clip" and "t5", each as `find` gives it. dtype: to compute with.
+        parts: "transformer", "vae", "clip" and "t5", each as `locate_part` gives it. dtype: to compute with.
         quantise: as for `load_transformer`; "auto" takes the form with the least error whose blocks all stay on the
             device, and where none does, the one of the fewest bits, whose blocks visit.
         memory: GiB, or "least" for as little as can be. host: where weights wait that visit the device.
@@ -57,7 +66,7 @@ def fit(
     """
     budget = budget_bytes(memory)
     if quantise != AUTO:
-        return Fit(quantise, _planned(parts, dtype, quantise, budget, host))
+        return WeightChoice(quantise, _planned(parts, dtype, quantise, budget, host))
     names = [one or "as stored" for one in BY_ERROR]
     words = f"the first of {', '.join(names)}"
     for form, name in zip(BY_ERROR, names, strict=True):
@@ -67,40 +76,40 @@ def fit(
             continue
         if where.blocks == 0:
             amount = "in little memory" if budget is None else f"within {budget / GIB:.1f} GiB"
-            return Fit(form, where, f"weights {name}, {words} whose blocks stay {amount}")
+            return WeightChoice(form, where, f"weights {name}, {words} whose blocks stay {amount}")
     where = _planned(parts, dtype, BY_ERROR[-1], budget, host)
-    return Fit(
+    return WeightChoice(
         BY_ERROR[-1], where, f"weights {names[-1]}, of the fewest bits: no form has blocks that all stay"
     )
 
 
 def _planned(
     parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None, budget: int | None, host: Host
-) -> Residency:
+) -> OffloadPlan:
     transformer, beside, made = outlined(parts, dtype, quantise)
-    where = residency(transformer, budget, beside=beside)
-    return replace(where, waiting=waiting(where, made, host))
+    where = plan_offload(transformer, budget, beside=beside)
+    return replace(where, waiting=host_storage(where, made, host))
 
 
 def outlined(
     parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None
-) -> tuple[Transformer, Beside, int]:
+) -> tuple[Transformer, OtherWeights, int]:
     """The model as it would be loaded, without memory, and how many bytes of it its files have in another form.
 
-    Args: as for `fit`, without "auto".
+    Args: as for `choose_weights`, without "auto".
     """
-    with hollow():
+    with empty_weights():
         transformer = Transformer(parts["transformer"][0].config)
         t5 = T5EncoderModel(parts["t5"][0].config)
-    made = _outline(transformer, parts["transformer"], dtype, quantise, BLOCKS)
+    made = _outline(transformer, parts["transformer"], dtype, quantise, QUANTISED_PREFIXES)
     report, weights = parts["t5"]
     weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
     half = torch.bfloat16 if dtype == torch.float16 else dtype  # as T5 is loaded
     made += _outline(t5, (report, weights), half, quantise, T5_BLOCKS)
     t5.get_encoder().set_input_embeddings(t5.shared)
     small = sum(parts[kind][0].memory(dtype, None) for kind in ("vae", "clip"))
-    found = beside_of(nn.Module(), nn.Module(), t5)
-    return transformer, Beside(found.resident + small, found.words), made
+    found = other_weights(nn.Module(), nn.Module(), t5)
+    return transformer, OtherWeights(found.resident + small, found.words), made
 
 
 def _outline(
@@ -108,11 +117,11 @@ def _outline(
 ) -> int:
     """Have a model on `meta` as it would be loaded. What is stored in packed form is mapped, and not read.
 
-    Returns: see `put_in`.
+    Returns: see `assign_weights`.
     """
     report, weights = found
     outline = {
         key: replace(one, read=partial(torch.empty, one.shape, dtype=one.dtype, device="meta"))
         for key, one in weights.items()
     }
-    return put_in(model, report, outline, dtype, "meta", stays_packed, quantise)
+    return assign_weights(model, report, outline, dtype, "meta", stays_packed, quantise)

@@ -9,7 +9,7 @@ from torch.overrides import TorchFunctionMode
 
 
 @contextmanager
-def hollow() -> Generator[None]:
+def empty_weights() -> Generator[None]:
     """What is made meanwhile is on the `meta` device, and nobody draws numbers for it, which takes half of the time."""
     with torch.device("meta"), _Undrawn():
         yield

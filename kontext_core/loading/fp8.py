@@ -19,7 +19,7 @@ from torch import Tensor
 
 from ..checks.strict_json import parse_object
 from ..errors import CheckpointError
-from ..quant.float8 import FLOAT8, Float8
+from ..quant.float8 import FLOAT8_DTYPES, Float8
 from ..quant.layer import PackedWeight
 from .foreign import TAKE
 from .tensors import LazyTensor, Weights, first_few
@@ -58,7 +58,7 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     helpers = (*_FACTORS, *_INPUT_FACTORS, _LAYER_FORMAT)
     plain = {key: tensor for key, tensor in weights.items() if not key.endswith(helpers) and key != _MARKER}
     for name, tensor in plain.items():
-        if tensor.dtype in FLOAT8 and len(tensor.shape) == 2:
+        if tensor.dtype in FLOAT8_DTYPES and len(tensor.shape) == 2:
             plain[name] = replace(tensor, packed=lambda tensor=tensor: [Float8(tensor.read())])
     for layer, key in factors.items():
         plain[f"{layer}.weight"] = _scaled(f"{layer}.weight", weights[f"{layer}.weight"], weights[key])
@@ -84,7 +84,7 @@ def _scaled(name: str, weight: LazyTensor, factor: LazyTensor) -> LazyTensor:
     def packed() -> list[PackedWeight]:
         return [Float8(weight.read(), factor.read())]
 
-    stays = weight.dtype in FLOAT8 and len(weight.shape) == 2
+    stays = weight.dtype in FLOAT8_DTYPES and len(weight.shape) == 2
     return replace(weight, read=read, packed=packed if stays else None, mapped=False)
 
 

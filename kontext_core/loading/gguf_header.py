@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from ..errors import CheckpointError
-from ..quant.gguf import BLOCKS
+from ..quant.gguf import BLOCK_SIZES
 from .foreign import AGAIN
 from .tensors import MOST_TENSORS, first_few
 
@@ -21,7 +21,13 @@ TYPES: dict[int, str] = {
     21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 28: "F64", 29: "IQ1_M", 30: "BF16", 34: "TQ1_0", 35: "TQ2_0",
     39: "MXFP4", 40: "NVFP4",
 }  # fmt: skip
-SIZES: dict[str, tuple[int, int]] = {"F64": (1, 8), "F32": (1, 4), "F16": (1, 2), "BF16": (1, 2), **BLOCKS}
+SIZES: dict[str, tuple[int, int]] = {
+    "F64": (1, 8),
+    "F32": (1, 4),
+    "F16": (1, 2),
+    "BF16": (1, 2),
+    **BLOCK_SIZES,
+}
 
 # Types that have a name and no use for weights here: old ones, those of activations, whole numbers, and those
 # that are another order of one that is read.

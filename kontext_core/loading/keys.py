@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from ..quant.layer import PackedWeight, Whole
+from ..quant.layer import PackedWeight, UnquantisedRows
 from .tensors import LazyTensor, Weights, first_few
 
 MOST_LAYERS = 1024  # of one kind; FLUX.1 has 38
@@ -219,7 +219,11 @@ def _joined(rule: Rule, sources: list[LazyTensor]) -> LazyTensor:
         return sources[0]
 
     def packed() -> list[PackedWeight]:
-        return [piece for one in sources for piece in (one.packed() if one.packed else [Whole(one.read())])]
+        return [
+            piece
+            for one in sources
+            for piece in (one.packed() if one.packed else [UnquantisedRows(one.read())])
+        ]
 
     stays = any(source.packed for source in sources) and not rule.swap_halves and not rule.pointwise
     return LazyTensor(

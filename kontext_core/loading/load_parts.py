@@ -9,21 +9,21 @@ from typing import Literal
 import torch
 
 from ..config import TINY
-from ..errors import explained_memory
+from ..errors import explain_oom
 from ..kernels.attention_backends import COMPILED_ATTENTION
 from ..memory.devices import usable_device
 from ..memory.free_memory import free_host_bytes
 from ..memory.model_weights import ModelWeights
-from ..memory.offload_plan import GIB, Host, Waiting
+from ..memory.offload_plan import GIB, Host, HostStorage
 from ..memory.tensor_data import lay_out_for_cpu
 from ..model.optimise import compile_blocks, multiply_in_float8
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..model_spec import AUTO, MODEL_PARTS, ModelSpec
-from .choose_weights import fit
-from .locate import TINY as TINY_FOLDER
-from .locate import find
+from .choose_weights import choose_weights
+from .locate import TINY_FOLDER as TINY_FOLDER
+from .locate import locate_part
 from .matching import check_parts
 from .models import load_transformer, load_vae
 from .text_encoders import load_text_encoders
@@ -62,17 +62,17 @@ def load_parts(spec: ModelSpec) -> LoadedParts:
     memory_gib = spec.memory_gib
     if memory_gib == AUTO or (spec.quantise == AUTO and memory_gib is None):
         memory_gib = _free_gib(device, needed=spec.quantise == AUTO)
-    first, quantise, chosen, waiting = device, spec.quantise, "", Waiting()
-    parts = {kind: find(paths[part], kind) for part, kind in PART_KINDS.items()}
+    first, quantise, chosen, waiting = device, spec.quantise, "", HostStorage()
+    parts = {kind: locate_part(paths[part], kind) for part, kind in PART_KINDS.items()}
     check_parts({kind: report for kind, (report, _) in parts.items()}, _tokenizers(spec, paths))
     if memory_gib is not None:
         host = Host(free_host_bytes(), device.type != "cuda", spec.waits)
-        form = fit(parts, dtype, quantise, memory_gib, host)
-        quantise, chosen, waiting = form.quantise, form.chosen, form.where.waiting
+        form = choose_weights(parts, dtype, quantise, memory_gib, host)
+        quantise, chosen, waiting = form.quantise, form.reason, form.where.waiting
         if form.where.visiting_bytes:
             first = torch.device("cpu")
     advice = "choose a smaller dtype, or the CPU"
-    with explained_memory(f"the weights of {paths['transformer']} on {device}", advice):
+    with explain_oom(f"the weights of {paths['transformer']} on {device}", advice):
         transformer = load_transformer(
             paths["transformer"], dtype=dtype, device=first, quantise=quantise, pack_on=device
         )

@@ -8,7 +8,7 @@ from .recognise import recognise
 from .report import FileReport
 from .tensors import Weights, first_few
 
-TINY = Path(__file__).parents[1] / "tiny"  # the model that comes along
+TINY_FOLDER = Path(__file__).parents[1] / "tiny"  # the model that comes along
 
 # What to say when a part is not there: what it is called, and what to put where.
 _PARTS: dict[str, tuple[str, str]] = {
@@ -29,7 +29,7 @@ _FOLDERS = {
 }  # fmt: skip
 
 
-def find(path: str | Path, part: str) -> tuple[FileReport, Weights]:
+def locate_part(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     """One part of a model, recognised and ready to load.
 
     Args: path: a safetensors or GGUF file; a folder with one; or a folder laid out as the published one.

@@ -6,7 +6,7 @@ from pathlib import Path
 from ..config import TransformerConfig
 from ..errors import CheckpointError
 from ..model.latents import LATENT_PX
-from .locate import find
+from .locate import locate_part
 from .recognise import FileReport
 from .tokenizers import Vocabulary, read_vocabulary
 
@@ -71,7 +71,7 @@ def check_tensors(path: Path, kind: str) -> None:
     from .models import check_keys, empty_vae
     from .text_encoders import empty_clip, empty_t5
 
-    report, weights = find(path, kind)
+    report, weights = locate_part(path, kind)
     if kind == "vae":
         check_keys(empty_vae(report), report, weights)
         return

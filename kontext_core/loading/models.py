@@ -18,11 +18,11 @@ from ..model.preview_decoder import PreviewDecoder
 from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..model_spec import FULL
-from ..quant.float8 import FLOAT8
+from ..quant.float8 import FLOAT8_DTYPES
 from ..quant.layer import PackedLinear, PackedWeight, packed_bytes
 from ..quant.schemes import checked, fits, pack
-from .empty_weights import hollow
-from .locate import find
+from .empty_weights import empty_weights
+from .locate import locate_part
 from .report import FileReport
 from .tensors import LazyTensor, Weights, first_few
 
@@ -33,7 +33,7 @@ _Model = TypeVar("_Model", bound=nn.Module)
 
 # Modules whose linears may stay packed, by the beginnings of their names; and those among them that are never quantised
 # when they are loaded: they are small, or computed with once, and much depends on them.
-BLOCKS = ("double_blocks.", "single_blocks.")
+QUANTISED_PREFIXES = ("double_blocks.", "single_blocks.")
 T5_BLOCKS = ("encoder.block.",)
 _HIGH_PRECISION = ("img_mod", "txt_mod", "modulation")
 
@@ -56,11 +56,18 @@ def load_transformer(
     Raises: CheckpointError, which says what the file is, or which keys are missing, unexpected or misshapen.
     """
     checked(quantise)
-    report, weights = find(path, "transformer")
-    with hollow():
+    report, weights = locate_part(path, "transformer")
+    with empty_weights():
         model = Transformer(report.config)
-    return fill(
-        model, report, weights, dtype, device, stays_packed=BLOCKS, quantise=quantise, pack_on=pack_on
+    return fill_model(
+        model,
+        report,
+        weights,
+        dtype,
+        device,
+        stays_packed=QUANTISED_PREFIXES,
+        quantise=quantise,
+        pack_on=pack_on,
     )
 
 
@@ -69,13 +76,13 @@ def load_vae(
     path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> VAE:
     """As `load_transformer`, for the autoencoder."""
-    report, weights = find(path, "vae")
-    return fill(empty_vae(report), report, weights, dtype, device)
+    report, weights = locate_part(path, "vae")
+    return fill_model(empty_vae(report), report, weights, dtype, device)
 
 
 def empty_vae(report: FileReport) -> VAE:
     """An autoencoder without memory."""
-    with hollow():
+    with empty_weights():
         return VAE(report.config)
 
 
@@ -84,13 +91,13 @@ def load_preview(
     path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
 ) -> PreviewDecoder:
     """As `load_vae`, for the small decoder that shows unfinished latents."""
-    report, weights = find(path, "preview")
+    report, weights = locate_part(path, "preview")
     with torch.device("meta"):
         model = PreviewDecoder(report.config)
-    return fill(model, report, weights, dtype, device)
+    return fill_model(model, report, weights, dtype, device)
 
 
-def fill(
+def fill_model(
     model: _Model,
     report: FileReport,
     weights: Weights,
@@ -109,7 +116,7 @@ def fill(
     Args: stays_packed: beginnings of names of linears that may. quantise, pack_on: see `load_transformer`.
     """
     start = time.perf_counter()
-    put_in(model, report, weights, dtype, device, stays_packed, quantise, pack_on)
+    assign_weights(model, report, weights, dtype, device, stays_packed, quantise, pack_on)
     seconds = time.perf_counter() - start
     described = report.describe().replace("\n", "; ")
     packed = packed_bytes(model)
@@ -119,7 +126,7 @@ def fill(
     return model.eval()
 
 
-def put_in(
+def assign_weights(
     model: nn.Module,
     report: FileReport,
     weights: Weights,
@@ -129,7 +136,7 @@ def put_in(
     quantise: str | None,
     pack_on: torch.device | str | None = None,
 ) -> int:
-    """`fill`, without a word. Returns: bytes of weights that are not as they lie in the file, and so take memory."""
+    """`fill_model`, without a word. Returns: bytes of weights that are not as they lie in the file, and so take memory."""
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
     tensors: dict[str, Tensor] = {}
@@ -201,6 +208,6 @@ def own_dtype(weights: Weights) -> torch.dtype:
     """The dtype that holds most of the numbers; bfloat16 in place of what is packed in fewer bits."""
     numbers: Counter[torch.dtype] = Counter()
     for tensor in weights.values():
-        packed = tensor.packed is not None or tensor.dtype in FLOAT8
+        packed = tensor.packed is not None or tensor.dtype in FLOAT8_DTYPES
         numbers[torch.bfloat16 if packed else tensor.dtype] += tensor.numel
     return numbers.most_common(1)[0][0]

@@ -18,9 +18,9 @@ from ..config import KONTEXT_DEV
 from ..errors import CheckpointError
 from ..model.text import TextEncoders
 from ..quant.schemes import checked
-from .empty_weights import hollow
-from .locate import find
-from .models import T5_BLOCKS, fill, own_dtype
+from .empty_weights import empty_weights
+from .locate import locate_part
+from .models import T5_BLOCKS, fill_model, own_dtype
 from .recognise import FileReport
 from .tensors import Weights
 from .tokenizers import FILES as TOKENIZERS
@@ -59,7 +59,7 @@ def load_text_encoders(
         text_length = text_length or _text_length(folder)
     folders = {name: find_tokenizer(name, folder) for name, folder in folders.items()}
     tokenizers = {name: load_tokenizer(name, folder) for name, folder in folders.items()}
-    encoders = {"tokenizer": find(clip_path, "clip"), "tokenizer_2": find(t5_path, "t5")}
+    encoders = {"tokenizer": locate_part(clip_path, "clip"), "tokenizer_2": locate_part(t5_path, "t5")}
     for name, (report, _) in encoders.items():
         if fault := Vocabulary.of(tokenizers[name], folders[name]).misfit(report.config):
             raise CheckpointError(fault)
@@ -71,7 +71,7 @@ def load_text_encoders(
 
 def _text_length(folder: Path) -> int:
     try:
-        return find(folder, "transformer")[0].config.text_length
+        return locate_part(folder, "transformer")[0].config.text_length
     except CheckpointError:
         length = KONTEXT_DEV.text_length
         log.info("no transformer beside the text encoders in %s; prompts are %d tokens", folder, length)
@@ -80,7 +80,7 @@ def _text_length(folder: Path) -> int:
 
 def empty_clip(report: FileReport, weights: Weights) -> tuple[CLIPTextModel, Weights]:
     """A CLIP text encoder without memory, and the weights under its own names. Raises: CheckpointError."""
-    with hollow(), _explained_config(report):
+    with empty_weights(), _explained_config(report):
         model = CLIPTextModel(report.config)
     if not any(key.startswith("text_model.") for key in model.state_dict()):  # transformers 5
         weights = {key.removeprefix("text_model."): tensor for key, tensor in weights.items()}
@@ -89,7 +89,7 @@ def empty_clip(report: FileReport, weights: Weights) -> tuple[CLIPTextModel, Wei
 
 def empty_t5(report: FileReport, weights: Weights) -> tuple[T5EncoderModel, Weights]:
     """The same of T5."""
-    with hollow(), _explained_config(report):
+    with empty_weights(), _explained_config(report):
         model = T5EncoderModel(report.config)
     return model, weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
 
@@ -106,7 +106,7 @@ def _load_clip(
     report: FileReport, weights: Weights, dtype: torch.dtype | None, device: torch.device | str
 ) -> CLIPTextModel:
     model, weights = empty_clip(report, weights)
-    fill(model, report, weights, dtype, device)
+    fill_model(model, report, weights, dtype, device)
     for module in model.modules():  # the one buffer that no file holds
         if "position_ids" in dict(module.named_buffers(recurse=False)):
             module.position_ids = torch.arange(model.config.max_position_embeddings, device=device)[None]
@@ -127,7 +127,9 @@ def _load_t5(
         log.info("T5 is used in bfloat16: it overflows in float16")
         dtype = torch.bfloat16
     model, weights = empty_t5(report, weights)
-    fill(model, report, weights, dtype, device, stays_packed=T5_BLOCKS, quantise=quantise, pack_on=pack_on)
+    fill_model(
+        model, report, weights, dtype, device, stays_packed=T5_BLOCKS, quantise=quantise, pack_on=pack_on
+    )
     model.get_encoder().set_input_embeddings(model.shared)  # one parameter again
     _check_filled(model)
     return model

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..checks.strict_json import parse, parse_object
 from ..errors import CheckpointError
-from ..quant.float8 import FLOAT8, Float8
+from ..quant.float8 import FLOAT8_DTYPES, Float8
 from ..quant.layer import PackedWeight
 from ..quant.tiles import Tiles
 from .foreign import TAKE
@@ -109,7 +109,7 @@ def _lazy(name: str, parts: dict[str, LazyTensor], said: dict[str, Any]) -> Lazy
             f"{name} is packed by torchao, and the header names no part {absent[0]!r} of it"
         )
     stored, scale, zero = parts[_MAIN], parts["scale"], parts.get("zero_point")
-    right = FLOAT8 if said["_type"] == "Float8Tensor" else (torch.int8,)
+    right = FLOAT8_DTYPES if said["_type"] == "Float8Tensor" else (torch.int8,)
     if len(stored.shape) != 2 or 0 in stored.shape or stored.dtype not in right:
         raise CheckpointError(
             f"{name} is stored as {stored.dtype} of shape {stored.shape}; torchao's {said['_type']} of a linear is a matrix of "
@@ -127,7 +127,7 @@ def _lazy(name: str, parts: dict[str, LazyTensor], said: dict[str, Any]) -> Lazy
         shift = None if zero is None else zero.read().view(down, across)
         if shift is not None and not shift.any():
             shift = None
-        if shift is None and stored.dtype in FLOAT8 and across == 1 and down in (1, stored.shape[0]):
+        if shift is None and stored.dtype in FLOAT8_DTYPES and across == 1 and down in (1, stored.shape[0]):
             return Float8(numbers, factor)
         return Tiles(numbers, factor, shift)
 

@@ -19,7 +19,7 @@ from ..model_spec import Lora
 from ..sampling.denoise import Stages
 from .file import LoraFile, open_lora
 from .keys import Names, Target, make_names
-from .layer import Change, LoraLinear, Rows, is_linear, merged
+from .layer import BoundDelta, LoraLinear, Rows, is_linear, merged
 from .norms import NormChange, changed_norm, is_norm, scale_of
 from .report import LoraReport, Matches, match
 
@@ -75,7 +75,7 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
     )
 
 
-def view(module: _Model, replaced: Mapping[str, nn.Module]) -> _Model:
+def replace_modules(module: _Model, replaced: Mapping[str, nn.Module]) -> _Model:
     """The same modules with others in some places; all that is not on the way there is shared.
 
     Args: replaced: by name, as in `named_modules`.
@@ -90,7 +90,7 @@ def view(module: _Model, replaced: Mapping[str, nn.Module]) -> _Model:
     made._modules = dict(module._modules)  # pyright: ignore[reportPrivateUsage]
     for name, below in inside.items():
         child = module.get_submodule(name)
-        made._modules[name] = below[""] if "" in below else view(child, below)  # pyright: ignore[reportPrivateUsage]
+        made._modules[name] = below[""] if "" in below else replace_modules(child, below)  # pyright: ignore[reportPrivateUsage]
     return made
 
 
@@ -140,14 +140,14 @@ def _merged(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
                 "beside them, or load the model with plain weights"
             )
         replaced[layer] = merged(base, changes)
-    return view(model, replaced | _changed_norms(model, norms))
+    return replace_modules(model, replaced | _changed_norms(model, norms))
 
 
 def _beside(part: str, model: _Model, uses: Sequence[_Use]) -> _Model:
     """A view with the others beside the weights; of norms, which are small, in copies."""
     linears, norms = _changes(part, model, [use for use in uses if not use.lora.merged])
     replaced = {layer: LoraLinear(model.get_submodule(layer), own) for layer, own in linears.items()}
-    return view(model, replaced | _changed_norms(model, norms))
+    return replace_modules(model, replaced | _changed_norms(model, norms))
 
 
 def _changed_norms(model: nn.Module, changes: Mapping[str, Sequence[NormChange]]) -> dict[str, nn.Module]:
@@ -157,9 +157,9 @@ def _changed_norms(model: nn.Module, changes: Mapping[str, Sequence[NormChange]]
 @torch.no_grad()
 def _changes(
     part: str, model: nn.Module, uses: Sequence[_Use]
-) -> tuple[dict[str, list[Change]], dict[str, list[NormChange]]]:
+) -> tuple[dict[str, list[BoundDelta]], dict[str, list[NormChange]]]:
     """Of linears and of norms, by layer, in the order of the LoRAs."""
-    linears: dict[str, list[Change]] = {}
+    linears: dict[str, list[BoundDelta]] = {}
     norms: dict[str, list[NormChange]] = {}
     for use in uses:
         for module, hit in use.matches.items():
@@ -177,7 +177,7 @@ def _changes(
 
 def _of_linear(
     use: _Use, module: str, target: Target, layer: nn.Module, where: tuple[torch.dtype, torch.device]
-) -> list[Change]:
+) -> list[BoundDelta]:
     """What a module of a file changes: a weight by factors, its bias, and a weight by a whole difference."""
     width = cast("int", layer.in_features)
     rows = target.rows(width, cast("int", layer.out_features))
@@ -186,13 +186,13 @@ def _of_linear(
     scale = 1.0 if delta is None else use.file.scale(module, delta)
     magnitude = use.file.magnitude(module, (out, width), *where)
     bias = _bias(use.file, module, layer, rows, scale)
-    changes: list[Change] = []
+    changes: list[BoundDelta] = []
     if delta is not None or bias is not None:
         bias = None if bias is None else bias.to(dtype=where[0], device=where[1])
-        changes.append(Change(layer, rows, use.lora.strength, delta, scale, magnitude, bias))
+        changes.append(BoundDelta(layer, rows, use.lora.strength, delta, scale, magnitude, bias))
     difference = use.file.difference(module, (out, width), *where)
     if difference is not None:
-        changes.append(Change(layer, rows, use.lora.strength, difference))
+        changes.append(BoundDelta(layer, rows, use.lora.strength, difference))
     return changes
 
 

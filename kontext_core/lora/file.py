@@ -15,7 +15,7 @@ from ..loading.foreign import packed_as
 from ..loading.tensors import LazyTensor
 from .deltas import Delta, Hadamard, Kronecker, LowRank, WholeDifference
 from .peft_config import CONFIG_FILE, PeftConfig, read_configs
-from .roles import BESIDE, split
+from .roles import BESIDE, split_key
 
 # Roles of a module's tensors, by kind; of LoKr's sides, each is there whole or as a product.
 _HADAMARD = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
@@ -319,7 +319,7 @@ def _open(path: Path) -> LoraFile:
     checkpoint = open_checkpoint(path)
     if form := packed_as(checkpoint.weights):
         raise CheckpointError(f"{path} is no LoRA: it holds weights that are packed as {form}")
-    parts = {key: split(key) for key in checkpoint.weights}
+    parts = {key: split_key(key) for key in checkpoint.weights}
     adapters = _in_order({part.adapter for part in parts.values() if part.role in _OF_ADAPTERS})
     modules: dict[str, dict[str, LazyTensor]] = {}
     unusable: dict[str, str] = {}

@@ -14,7 +14,7 @@ from functools import cache
 from ..config import KONTEXT_DEV
 from ..loading.keys import transformer_rules
 
-PARTS = {"transformer": "transformer", "clip": "CLIP", "t5": "T5"}  # and what they are called
+LORA_PARTS = {"transformer": "transformer", "clip": "CLIP", "t5": "T5"}  # and what they are called
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ class Hit:
     target: Target
 
 
-def find(module: str, names: Names) -> Hit | None:
+def find_target(module: str, names: Names) -> Hit | None:
     """Find where a module belongs; None where its name is no layer's, or its prefix is no whole model's."""
     plain = _WRAPPERS.sub("", module)
     hits = (

@@ -17,7 +17,7 @@ from .deltas import Delta
 Rows = tuple[tuple[int, int], ...]
 
 
-class Change(nn.Module):
+class BoundDelta(nn.Module):
     """A change at its strength, bound to a layer. The delta may belong to several changes, at other strengths.
 
     Args:
@@ -113,7 +113,7 @@ class LoraLinear(nn.Module):
     Args: base: any module that is called like `nn.Linear` and has its attributes. changes: at least one.
     """
 
-    def __init__(self, base: nn.Module, changes: Sequence[Change]) -> None:
+    def __init__(self, base: nn.Module, changes: Sequence[BoundDelta]) -> None:
         super().__init__()
         self.base = base
         self.changes = nn.ModuleList(changes)
@@ -139,12 +139,12 @@ class LoraLinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         plain = cast("Tensor", self.base(x))
         y = plain.clone() if self._keeps_plain else plain
-        for change in cast("list[Change]", self.changes):
+        for change in cast("list[BoundDelta]", self.changes):
             change.add_output(y, x, plain, self.base)
         return y
 
 
-def merged(base: nn.Module, changes: Sequence[Change]) -> nn.Module:
+def merged(base: nn.Module, changes: Sequence[BoundDelta]) -> nn.Module:
     """A linear of its own with changes in its weight and bias, added up in float32. The base stays as it is.
 
     Args:

@@ -10,7 +10,7 @@ from ..errors import CheckpointError, printable
 from ..loading.tensors import first_few
 from .file import LoraFile, open_lora
 from .foreign_models import looks_like, of_depth, of_shapes
-from .keys import PARTS, TITLES, Hit, Names, find, published_names
+from .keys import LORA_PARTS, TITLES, Hit, Names, find_target, published_names
 from .roles import UNUSABLE
 
 Matches = Mapping[str, Hit]
@@ -68,7 +68,7 @@ class LoraReport:
         kinds = ", ".join(f"{count} x {kind}" for kind, count in self.kinds.items())
         low, high = min(self.ranks, default=0), max(self.ranks, default=0)
         rank = f", rank {low}" if low == high else f", ranks {low} to {high}"
-        parts = ", ".join(f"{count} of {PARTS[part]}" for part, count in self.parts.items())
+        parts = ", ".join(f"{count} of {LORA_PARTS[part]}" for part, count in self.parts.items())
         lines = [
             f"{self.path.name}: a LoRA in {' and '.join(self.formats)}, {self.size / 2**20:.2f} MiB",
             f"{kinds}{rank if self.ranks else ''}; modules: {parts}",
@@ -81,7 +81,7 @@ def match(file: LoraFile, names: Names) -> tuple[Matches, LoraReport]:
 
     Raises: CheckpointError if it is for another model, or nothing of it fits.
     """
-    hits = {module: hit for module in file.modules if (hit := find(module, names)) is not None}
+    hits = {module: hit for module in file.modules if (hit := find_target(module, names)) is not None}
     if other := _other(file, hits, names.width):
         raise CheckpointError(f"{file.path} is a LoRA for {other}, and FLUX.1 Kontext cannot use it")
     unusual = {module: hit for module, hit in hits.items() if not hit.usual}
@@ -94,7 +94,9 @@ def match(file: LoraFile, names: Names) -> tuple[Matches, LoraReport]:
     matches, twice = _once(hits)
     _check_control(file, matches)
     published = published_names()
-    known = [module for module in file.modules if module in hits or find(module, published) is not None]
+    known = [
+        module for module in file.modules if module in hits or find_target(module, published) is not None
+    ]
     if not matches or 2 * len(known) < len(file.modules):
         raise CheckpointError(f"{file.path} {_nothing(file, known)}")
     return matches, _report(file, matches, twice)
@@ -149,7 +151,7 @@ def _report(file: LoraFile, matches: Matches, twice: Sequence[str]) -> LoraRepor
         formats=tuple(sorted({hit.title for hit in matches.values()}, key=TITLES.index)),
         kinds=dict(Counter(file.kind(module) for module in matches).most_common()),
         ranks=Counter(rank for module in matches if (rank := file.rank(module)) is not None),
-        parts={part: count for part in PARTS if (count := places[part])},
+        parts={part: count for part in LORA_PARTS if (count := places[part])},
         unmatched=tuple(name for name in file.modules if name not in matches and name not in twice),
         unusable=Counter(UNUSABLE.get(end) or "tensors of an unknown kind" for end in file.unusable.values()),
         notes=tuple(notes),

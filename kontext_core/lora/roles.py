@@ -72,7 +72,7 @@ class Part(NamedTuple):
     end: str
 
 
-def split(key: str) -> Part:
+def split_key(key: str) -> Part:
     """Take a key apart."""
     best = Part(key, "", "", "")
     for end in _UNUSABLE:

@@ -25,7 +25,7 @@ from .tensor_data import move_to, point_to, tensors_of
 _ALIGNMENT = 256  # bytes; what GPU allocations have, and matrix products want
 
 
-class Packet:
+class TransferGroup:
     """Some tensors of a model as one run of bytes that goes to the device at once.
 
     Parameters and buffers are pointed to their places in a copy of it, and home again.
@@ -55,7 +55,7 @@ class Packet:
                     tensor.data.cpu() if _is_dense(tensor) else tensor.data.cpu().contiguous()
                     for tensor in self.tensors
                 ]
-        self.go_home()
+        self.restore()
 
     def send(self, memory: Tensor) -> None:
         """Copy it, or begin to, on the current stream. Args: memory: at least its bytes on the device."""
@@ -69,7 +69,7 @@ class Packet:
         for tensor, view in zip(self.tensors, self._views(memory), strict=True):
             point_to(tensor, view)
 
-    def go_home(self) -> None:
+    def restore(self) -> None:
         for tensor, home in zip(self.tensors, self._homes, strict=True):
             point_to(tensor, home)
 
@@ -85,16 +85,16 @@ class Packet:
 
 
 def _packet(
-    tensors: Sequence[Tensor], device: torch.device, before: Sequence[Packet], staging: Staging | None
-) -> Packet:
+    tensors: Sequence[Tensor], device: torch.device, before: Sequence[TransferGroup], staging: Staging | None
+) -> TransferGroup:
     """That one of the earlier packets which holds the same tensors, or a new one."""
     ids = [id(tensor) for tensor in tensors]
     same = (one for one in before if [id(tensor) for tensor in one.tensors] == ids)
-    return next(same, None) or Packet(tensors, device.type == "cuda", staging)
+    return next(same, None) or TransferGroup(tensors, device.type == "cuda", staging)
 
 
 @dataclass
-class Slot:
+class DeviceBuffer:
     """Device memory for one block.
 
     Args: holds: which lies, or is about to lie, in it. ready, free: CUDA events. read: done once all of it is on its way.
@@ -107,12 +107,12 @@ class Slot:
     read: Future[None] | None = None
 
 
-class Carousel:
+class BlockStreamer:
     """Blocks that are called one after the other, again and again, and visit the device for their call.
 
     Args:
         blocks: in the order of their calls. device: where they compute. without: modules in them that are left alone.
-        before: packets of earlier visits, to go on with. staging: see `Packet`.
+        before: packets of earlier visits, to go on with. staging: see `TransferGroup`.
     """
 
     def __init__(
@@ -120,13 +120,13 @@ class Carousel:
         blocks: Sequence[nn.Module],
         device: torch.device,
         without: type[nn.Module] | None,
-        before: Sequence[Packet] = (),
+        before: Sequence[TransferGroup] = (),
         staging: Staging | None = None,
     ) -> None:
         self.device = device
         gpu = device.type == "cuda"
         self.packets = [_packet(tensors_of(block, without), device, before, staging) for block in blocks]
-        self.slots: list[Slot] = []
+        self.slots: list[DeviceBuffer] = []
         self._reader = None if staging is None else ThreadPoolExecutor(1, "kontext-reader")
         self._stream: Any = torch.cuda.Stream(device) if gpu else None
         self._handles: list[Any] = []
@@ -169,29 +169,29 @@ class Carousel:
 
     def _leave(self, number: int) -> Callable[..., None]:
         def hook(*_: object) -> None:
-            self.packets[number].go_home()
+            self.packets[number].restore()
             slot = self._holding(number)
             if self._stream is not None and slot is not None:
                 slot.free.record(torch.cuda.current_stream(self.device))
 
         return hook
 
-    def _slot(self) -> Slot:
+    def _slot(self) -> DeviceBuffer:
         largest = max(packet.nbytes for packet in self.packets)
         # ComfyUI runs nodes in it, and parameters cannot point to its tensors.
         with torch.inference_mode(False):
             memory = torch.empty(largest, dtype=torch.uint8, device=self.device)
         if self._stream is None:
-            return Slot(memory, None, None)
-        slot = Slot(memory, torch.cuda.Event(), torch.cuda.Event())
+            return DeviceBuffer(memory, None, None)
+        slot = DeviceBuffer(memory, torch.cuda.Event(), torch.cuda.Event())
         # what this memory was before may still be read there, and the copy stream knows nothing of it
         slot.free.record(torch.cuda.current_stream(self.device))
         return slot
 
-    def _holding(self, number: int) -> Slot | None:
+    def _holding(self, number: int) -> DeviceBuffer | None:
         return next((slot for slot in self.slots if slot.holds == number), None)
 
-    def fetch(self, number: int, slot: Slot) -> None:
+    def fetch(self, number: int, slot: DeviceBuffer) -> None:
         """Begin to copy a block to a buffer that no block computes from."""
         slot.holds = None  # should the copy fail
         if self._reader is None:
@@ -200,7 +200,7 @@ class Carousel:
             slot.read = self._reader.submit(self._copy, number, slot)
         slot.holds = number
 
-    def _copy(self, number: int, slot: Slot) -> None:
+    def _copy(self, number: int, slot: DeviceBuffer) -> None:
         with nullcontext() if self._stream is None else torch.cuda.stream(self._stream):
             if self._stream is not None:
                 self._stream.wait_event(slot.free)
@@ -208,7 +208,7 @@ class Carousel:
             if self._stream is not None:
                 slot.ready.record(self._stream)
 
-    def _await(self, slot: Slot) -> None:
+    def _await(self, slot: DeviceBuffer) -> None:
         """Until the reader has read. Raises: what it did."""
         if slot.read is None:
             return
@@ -219,14 +219,14 @@ class Carousel:
         read.result()
 
 
-class Visitor:
+class OnDemandModule:
     """A module that is called once in a while, and is on the device for that call alone."""
 
     def __init__(
         self,
         module: nn.Module,
         device: torch.device,
-        before: Sequence[Packet] = (),
+        before: Sequence[TransferGroup] = (),
         staging: Staging | None = None,
     ) -> None:
         self.device = device
@@ -247,10 +247,10 @@ class Visitor:
         self.packet.point_to(memory)
 
     def _leave(self, *_: object) -> None:
-        self.packet.go_home()
+        self.packet.restore()
 
 
-class Streaming:
+class StreamedTransformer:
     """A transformer of which some weights stay in the host's memory, or in their file.
 
     Args:
@@ -268,7 +268,7 @@ class Streaming:
         *,
         blocks: int,
         modulation: bool = True,
-        before: "Streaming | None" = None,
+        before: "StreamedTransformer | None" = None,
         staging: Staging | None = None,
     ) -> None:
         every = [*transformer.double_blocks, *transformer.single_blocks]
@@ -279,9 +279,9 @@ class Streaming:
         known = [] if before is None else before.packets
         visiting = every[len(every) - blocks :]
         rare = [one for one in transformer.modules() if modulation and isinstance(one, Modulation)]
-        self.visitors = [Visitor(one, device, known, staging) for one in rare]
+        self.visitors = [OnDemandModule(one, device, known, staging) for one in rare]
         without = Modulation if modulation else None
-        self.carousel = Carousel(visiting, device, without, known, staging) if visiting else None
+        self.carousel = BlockStreamer(visiting, device, without, known, staging) if visiting else None
         move_others(transformer, device, self.packets)
 
     @property
@@ -298,21 +298,21 @@ class Streaming:
             one.stop()
 
     @property
-    def packets(self) -> list[Packet]:
+    def packets(self) -> list[TransferGroup]:
         """What visits."""
         return [one.packet for one in self.visitors] + (self.carousel.packets if self.carousel else [])
 
 
 def stream_blocks(
     model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, staging: Staging | None = None
-) -> Carousel:
-    """Have the blocks of any model on the CPU visit the device; the rest of it moves there. Args: as of `Streaming`."""
-    carousel = Carousel(blocks, device, None, staging=staging)
+) -> BlockStreamer:
+    """Have the blocks of any model on the CPU visit the device; the rest of it moves there. Args: as of `StreamedTransformer`."""
+    carousel = BlockStreamer(blocks, device, None, staging=staging)
     move_others(model, device, carousel.packets)
     return carousel
 
 
-def move_others(model: nn.Module, device: torch.device, packets: Sequence[Packet]) -> None:
+def move_others(model: nn.Module, device: torch.device, packets: Sequence[TransferGroup]) -> None:
     """Move to the device what is in no packet."""
     visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
     move_to([tensor for tensor in tensors_of(model) if id(tensor) not in visiting], device)

@@ -13,7 +13,7 @@ from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..sampling.cuda_graph import release_graphs
 from .free_memory import free_bytes
-from .offload_plan import Guests, Residency, Waiting
+from .offload_plan import HostStorage, OffloadedModel, OffloadPlan
 from .tensor_data import move_to, tensors_of
 
 
@@ -34,7 +34,7 @@ class ModelWeights:
         vae: of the model.
         text: of the model.
         device: where the model computes.
-        memory_gib: most that the device is to hold, see `offload_plan.Guests`; None: all weights stay there.
+        memory_gib: most that the device is to hold, see `OffloadedModel`; None: all weights stay there.
         waiting: where weights wait that visit.
         form: in words, how the form of the weights was chosen; "" where it was asked for.
     Raises: TooLittleMemoryError; ValueError if memory_gib is no amount.
@@ -48,21 +48,21 @@ class ModelWeights:
         device: torch.device,
         *,
         memory_gib: float | Literal["least"] | None = None,
-        waiting: Waiting = Waiting(),  # noqa: B008 (it is frozen)
+        waiting: HostStorage = HostStorage(),  # noqa: B008 (it is frozen)
         form: str = "",
     ) -> None:
         self.device = device
         self._transformer, self._vae, self._text = transformer, vae, text
         self._form = form
-        self._guests: Guests | None = None
+        self._guests: OffloadedModel | None = None
         if memory_gib is not None:
-            self._guests = Guests(transformer, vae, text, device, memory_gib, waiting)
+            self._guests = OffloadedModel(transformer, vae, text, device, memory_gib, waiting)
         # what LoRAs have put upon the model, of those that are in use somewhere
         self._views: WeakKeyDictionary[View, list[Tensor]] = WeakKeyDictionary()
         self._own: tuple[object, list[Tensor]] | None = None  # see `staying`
 
     @property
-    def plan(self) -> Residency | None:
+    def plan(self) -> OffloadPlan | None:
         """Which weights visit the device; None where that was not asked, and all of them stay."""
         return self._guests.where if self._guests else None
 

@@ -16,9 +16,9 @@ from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..model_spec import Waits
-from ..quant.layer import unpacking_bytes
+from ..quant.layer import dequantise_bytes
 from ..sampling.cost import PlannedReference, plan
-from .block_streaming import Carousel, Packet, Streaming, move_others, stream_blocks
+from .block_streaming import BlockStreamer, StreamedTransformer, TransferGroup, move_others, stream_blocks
 from .staging import Staging
 from .tensor_data import tensors_of
 
@@ -45,7 +45,7 @@ class Host:
 
 
 @dataclass(frozen=True)
-class Waiting:
+class HostStorage:
     """Where weights wait that visit the device: in the host's memory, or in their mapped files. Args: note: for people."""
 
     in_file: bool = False
@@ -53,7 +53,7 @@ class Waiting:
 
 
 @dataclass(frozen=True)
-class Residency:
+class OffloadPlan:
     """What of a model is where.
 
     Args:
@@ -69,8 +69,8 @@ class Residency:
     resident_bytes: int
     visiting_bytes: int
     working_bytes: int
-    words: bool = False
-    waiting: Waiting = Waiting()
+    t5_offloaded: bool = False
+    waiting: HostStorage = HostStorage()
     pinned_bytes: int = 0
 
     @property
@@ -80,7 +80,7 @@ class Residency:
     @property
     def visitors(self) -> tuple[int, bool, bool]:
         """Greater means that more visit."""
-        return self.blocks, self.modulation, self.words
+        return self.blocks, self.modulation, self.t5_offloaded
 
     def describe(self) -> str:
         """One line for people."""
@@ -91,14 +91,14 @@ class Residency:
             return line
         visitors = [f"{self.blocks} blocks at each step"] if self.blocks else []
         visitors += ["the modulation once an edit"] if self.modulation else []
-        visitors += ["T5 once a prompt"] if self.words else []
+        visitors += ["T5 once a prompt"] if self.t5_offloaded else []
         place = "files" if self.waiting.in_file else "host's memory"
         line = f"{line}; {_gib(self.visiting_bytes)} come from the {place}: {', '.join(visitors)}"
         return f"{line}; {self.waiting.note}" if self.waiting.note else line
 
 
 @dataclass(frozen=True)
-class Beside:
+class OtherWeights:
     """What there is of a model beside its transformer, in bytes.
 
     Args: resident: what stays on the device. words: T5's blocks, which may visit it.
@@ -108,26 +108,26 @@ class Beside:
     words: tuple[int, ...] = ()
 
 
-_NOTHING = Beside()
+_NOTHING = OtherWeights()
 
 
-def beside_of(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> Beside:
+def other_weights(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> OtherWeights:
     """Args: on any device, `meta` too; t5 with transformers' names."""
     words = tuple(_bytes(block) for block in t5_blocks(t5))
-    return Beside(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
+    return OtherWeights(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
 
 
 def t5_blocks(t5: nn.Module) -> list[nn.Module]:
     return list(t5.get_submodule("encoder.block").children())
 
 
-def residency(
+def plan_offload(
     transformer: Transformer,
     budget_bytes: int | None,
     working_bytes: int | None = None,
-    beside: Beside = _NOTHING,
-    least: Residency | None = None,
-) -> Residency:
+    beside: OtherWeights = _NOTHING,
+    least: OffloadPlan | None = None,
+) -> OffloadPlan:
     """The least that must visit, so that an edit stays within the budget.
 
     First goes T5, which is asked once a prompt; then the modulation, a quarter of the published weights, which is asked
@@ -145,11 +145,13 @@ def residency(
     modulations = [_bytes(one) for one in transformer.modules() if isinstance(one, Modulation)]
     sizes = [_bytes(block, without=Modulation) for block in blocks]
     words = sum(beside.words)
-    choices = [Residency(0, False, every + beside.resident + words, 0, working_bytes)]
+    choices = [OffloadPlan(0, False, every + beside.resident + words, 0, working_bytes)]
     room = max(working_bytes, 2 * max(beside.words, default=0))  # T5's visits are over before an edit begins
     if words:
         stay = every + beside.resident
-        choices.append(Residency(0, False, stay, words, room, words=True, pinned_bytes=_pinned(beside.words)))
+        choices.append(
+            OffloadPlan(0, False, stay, words, room, t5_offloaded=True, pinned_bytes=_pinned(beside.words))
+        )
     for visiting in (0, *range(2, len(blocks) + 1)):
         leaving = sizes[len(sizes) - visiting :]
         away = sum(modulations) + sum(leaving)
@@ -158,7 +160,9 @@ def residency(
         stay = every - away + buffers + beside.resident
         pinned = _pinned([*beside.words, *modulations, *leaving])
         choices.append(
-            Residency(visiting, True, stay, away + words, room, words=bool(words), pinned_bytes=pinned)
+            OffloadPlan(
+                visiting, True, stay, away + words, room, t5_offloaded=bool(words), pinned_bytes=pinned
+            )
         )
     if least is not None:
         choices = [one for one in choices if one.visitors >= least.visitors]
@@ -174,7 +178,7 @@ def residency(
     )
 
 
-def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
+def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage:
     """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
     is too small for them, in their files.
 
@@ -182,7 +186,7 @@ def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
     """
     visiting = where.visiting_bytes
     if not visiting:
-        return Waiting()
+        return HostStorage()
     kept = min(made_bytes, visiting)
     made = kept if host.computes else made_bytes  # on a card, all of it goes through the host's memory
     gathered = max(made, visiting if host.computes else max(visiting, where.pinned_bytes))
@@ -201,7 +205,7 @@ def waiting(where: Residency, made_bytes: int, host: Host) -> Waiting:
         advice = "let them wait in the files" if kept < visiting and not in_file else _AS_STORED
         found = f"{_gib(needed)} of weights take the host's memory, which has {_gib(max(0, free))} for them"
         notes.append(f"{found}: {advice}")
-    return Waiting(in_file, "; ".join(notes))
+    return HostStorage(in_file, "; ".join(notes))
 
 
 _AS_STORED = "take weights as stored, in files of the numbers that are computed with"
@@ -219,10 +223,10 @@ def usual_working_bytes(transformer: Transformer) -> int:
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     references = [PlannedReference((height, width))] * 2
     planned = plan(config, (height, width), references, dtype=transformer.dtype)
-    return planned.activation_bytes + unpacking_bytes(transformer, transformer.dtype)
+    return planned.activation_bytes + dequantise_bytes(transformer, transformer.dtype)
 
 
-class Guests:
+class OffloadedModel:
     """A whole model of which some weights visit the device, by the memory that it may take.
 
     Args:
@@ -239,17 +243,17 @@ class Guests:
         text: TextEncoders,
         device: torch.device,
         memory_gib: float | Literal["least"],
-        waiting: Waiting = Waiting(),
+        waiting: HostStorage = HostStorage(),
     ) -> None:
         self.device = device
         self._waiting = waiting
         self._staging = Staging(device) if waiting.in_file else None
         self._transformer, self._text = transformer, text
         self.budget = budget_bytes(memory_gib)
-        self._beside = beside_of(vae, text.clip, text.t5)
+        self._beside = other_weights(vae, text.clip, text.t5)
         self.where = self._planned(self._beside)
-        self._words: Carousel | None = None
-        self._steps: Streaming | None = None
+        self._words: BlockStreamer | None = None
+        self._steps: StreamedTransformer | None = None
         move_others(vae, device, ())
         self._place()
 
@@ -259,7 +263,7 @@ class Guests:
         Args: added_bytes: what came upon the model and stays on the device.
         Raises: TooLittleMemoryError if that is too much whatever visits.
         """
-        more = Beside(self._beside.resident + added_bytes, self._beside.words)
+        more = OtherWeights(self._beside.resident + added_bytes, self._beside.words)
         before, self.where = self.where, self._planned(more, self.where)
         if self.where.visitors > before.visitors:
             self._place()
@@ -272,24 +276,24 @@ class Guests:
             self._steps.release()
 
     @property
-    def packets(self) -> list[Packet]:
+    def packets(self) -> list[TransferGroup]:
         """What visits."""
         found = [] if self._words is None else list(self._words.packets)
         return found + ([] if self._steps is None else self._steps.packets)
 
-    def _planned(self, beside: Beside, least: Residency | None = None) -> Residency:
-        where = residency(
+    def _planned(self, beside: OtherWeights, least: OffloadPlan | None = None) -> OffloadPlan:
+        where = plan_offload(
             self._transformer, self.budget, usual_working_bytes(self._transformer), beside, least
         )
         return replace(where, waiting=self._waiting)
 
     def _place(self) -> None:
         where = self.where
-        if where.words and self._words is None:
+        if where.t5_offloaded and self._words is None:
             self._words = stream_blocks(self._text, t5_blocks(self._text.t5), self.device, self._staging)
         elif self._words is None:
             move_others(self._text, self.device, ())
-        self._steps = Streaming(
+        self._steps = StreamedTransformer(
             self._transformer,
             self.device,
             blocks=where.blocks,
@@ -301,7 +305,7 @@ class Guests:
 
 
 def budget_bytes(memory_gib: float | Literal["least"]) -> int | None:
-    """For `residency`. Raises: ValueError if it is no amount."""
+    """For `plan_offload`. Raises: ValueError if it is no amount."""
     if memory_gib == "least":
         return None
     if not 0 < memory_gib * GIB < math.inf:

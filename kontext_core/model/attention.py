@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..kernels.attention_backends import call, chosen_backend
+from ..kernels.attention_backends import attention_backend_for, call
 
 ADDED_CHANNELS = 8  # behind those of a head where keys have weights; kernels want a multiple of it
 
@@ -97,7 +97,7 @@ def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None
     if weights is not None:
         q, k = _longer(q, weights.query), _longer(k, weights.key)
         v = F.pad(v, (0, ADDED_CHANNELS))
-    out = call(chosen_backend(q, k, q.shape[-1] - dim), q, k, v, dim**-0.5)
+    out = call(attention_backend_for(q, k, q.shape[-1] - dim), q, k, v, dim**-0.5)
     return out[..., :dim].flatten(2)
 
 

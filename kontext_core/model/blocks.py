@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..kernels.dispatch import chosen
-from ..kernels.interface import Kernels, Stream
-from ..kernels.side_stream import both
+from ..kernels.dispatch import kernels_for
+from ..kernels.interface import QKV, Kernels
+from ..kernels.side_stream import run_overlapped
 from ..linear import split_forward
 from .attention import KeyWeights, attention
 
@@ -56,7 +56,7 @@ class Modulation(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.reference.turned`."""
+    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.reference.qk_norm_rope`."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class QKNorm(nn.Module):
         self.query_norm = RMSNorm(dim)
         self.key_norm = RMSNorm(dim)
 
-    def of(self, qkv: Tensor) -> Stream:
+    def with_scales(self, qkv: Tensor) -> QKV:
         """With queries, keys and values (B, L, 3, H, D), not yet normalised, what a stream brings to attention."""
         return qkv, self.query_norm.scale, self.key_norm.scale
 
@@ -84,8 +84,8 @@ class SelfAttention(nn.Module):
         self.norm = QKNorm(dim // num_heads)
         self.proj = nn.Linear(dim, dim)
 
-    def project(self, normed: Tensor) -> Stream:
-        return self.norm.of(self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)))
+    def project(self, normed: Tensor) -> QKV:
+        return self.norm.with_scales(self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)))
 
 
 class DoubleBlock(nn.Module):
@@ -110,18 +110,22 @@ class DoubleBlock(nn.Module):
         weights: KeyWeights | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
-        kernels, n_txt = chosen(img), txt.shape[1]
+        kernels, n_txt = kernels_for(img), txt.shape[1]
         of_img, of_txt = img_mod.unbind(1), txt_mod.unbind(1)
-        img_stream, txt_stream = both(
+        img_stream, txt_stream = run_overlapped(
             img,
-            lambda: _begin(kernels, img, of_img, self.img_attn),
-            lambda: _begin(kernels, txt, of_txt, self.txt_attn),
+            lambda: _project(kernels, img, of_img, self.img_attn),
+            lambda: _project(kernels, txt, of_txt, self.txt_attn),
         )
-        attended = attention(*kernels.turned([txt_stream, img_stream], pe), weights)
-        return both(
+        attended = attention(*kernels.qk_norm_rope([txt_stream, img_stream], pe), weights)
+        return run_overlapped(
             img,
-            lambda: _end(kernels, img, of_img, self.img_attn, self.img_mlp, attended[:, n_txt:]),
-            lambda: _end(kernels, txt, of_txt, self.txt_attn, self.txt_mlp, attended[:, :n_txt]),
+            lambda: _attention_out_and_mlp(
+                kernels, img, of_img, self.img_attn, self.img_mlp, attended[:, n_txt:]
+            ),
+            lambda: _attention_out_and_mlp(
+                kernels, txt, of_txt, self.txt_attn, self.txt_mlp, attended[:, :n_txt]
+            ),
         )
 
 
@@ -149,14 +153,14 @@ class SingleBlock(nn.Module):
 
         Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
         """
-        kernels = chosen(x)
+        kernels = kernels_for(x)
         shift, scale, gate = mod.unbind(1)
         normed = kernels.modulate(x, shift, scale, self.linear1)
         qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, wanted)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
-        q, k, v = kernels.turned([self.norm.of(qkv)], pe)
+        q, k, v = kernels.qk_norm_rope([self.norm.with_scales(qkv)], pe)
         attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
-        out = self.linear2(kernels.beside(attended, mlp, self.linear2))
+        out = self.linear2(kernels.gelu_concat(attended, mlp, self.linear2))
         return kernels.add_gated(x[:, wanted], gate, out)
 
 
@@ -172,15 +176,15 @@ class LastLayer(nn.Module):
 
     def forward(self, x: Tensor, mod: Tensor) -> Tensor:
         shift, scale = mod.unbind(1)
-        return self.linear(chosen(x).modulate(x, shift, scale, self.linear))
+        return self.linear(kernels_for(x).modulate(x, shift, scale, self.linear))
 
 
-def _begin(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> Stream:
+def _project(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> QKV:
     """One stream of a double block up to attention. Args: mod: six of (B, 1, hidden)."""
     return attn.project(kernels.modulate(x, mod[0], mod[1], attn.qkv))
 
 
-def _end(
+def _attention_out_and_mlp(
     kernels: Kernels,
     x: Tensor,
     mod: Sequence[Tensor],
@@ -191,7 +195,7 @@ def _end(
     """One stream of a double block from attention on. Args: mod: six of (B, 1, hidden); attended (B, L, hidden)."""
     _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod
     x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
-    return kernels.add_gated(x, mlp_gate, mlp[2](kernels.activated(mlp[0], normed, mlp[2])))
+    return kernels.add_gated(x, mlp_gate, mlp[2](kernels.linear_gelu(mlp[0], normed, mlp[2])))
 
 
 def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:

@@ -10,7 +10,7 @@ from weakref import ref
 import torch
 from torch import Tensor, nn
 
-from ..kernels.attention_backends import ask_cudnn
+from ..kernels.attention_backends import prepare_compile
 from ..kernels.float8_linear import Float8Linear
 from .attention import KeyWeights
 from .blocks import Modulation
@@ -37,7 +37,7 @@ def compile_blocks(transformer: Transformer, **options: Any) -> None:
         raise ValueError(
             "blocks whose weights visit the device cannot be compiled; allow more memory, or do not compile"
         )
-    ask_cudnn()
+    prepare_compile()
     programs: dict[object, Programs] = {}
     for block in blocks:
         kind = programs.setdefault(_structure(block), Programs(options))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import VAEConfig
-from ..errors import TooLittleMemoryError, check_finite, explained_memory
+from ..errors import TooLittleMemoryError, check_finite, explain_oom
 from .vae import VAE, AttnBlock, Decoder, Encoder, Level, Middle, ResnetBlock
 
 log = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def _with_room(
     at_once = len(x) if x.device.type == "cpu" else whole_at_once(vae.config, *size_px)
     if at_once and (room is None or needed * len(x) <= room):
         try:
-            with explained_memory("the pictures whole", ""):
+            with explain_oom("the pictures whole", ""):
                 return torch.cat([whole(some) for some in x.split(at_once)])
         except TooLittleMemoryError:
             pass

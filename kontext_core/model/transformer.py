@@ -21,7 +21,7 @@ from .rope import rotary_table
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedInputs:
     """What stays constant over an edit: the rotary table, the embedded text and references, weights of their keys."""
 
     pe: Tensor  # (1 or B, L_txt + L_img, head / 2), complex64
@@ -99,11 +99,11 @@ class Transformer(nn.Module):
         img_ids: Tensor,
         references: Tensor,
         weights: KeyWeights | None = None,
-    ) -> Prepared:
+    ) -> PreparedInputs:
         """Everything constant over an edit. Shapes as in `forward`; references (B, L_ref, 64) packed, L_ref may be 0."""
         batch = max(txt_ids.shape[0], img_ids.shape[0])
         ids = torch.cat([txt_ids.expand(batch, -1, -1), img_ids.expand(batch, -1, -1)], dim=1)
-        return Prepared(
+        return PreparedInputs(
             pe=rotary_table(ids, self.config.axes_dim, self.config.theta).to(self.device),
             txt=self.txt_in(txt.to(self.device, self.dtype)),
             references=self.img_in(references.to(self.device, self.dtype)),
@@ -135,13 +135,15 @@ class Transformer(nn.Module):
             last=self.final_layer.modulation(silu_vec),
         )
 
-    def velocity(self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int) -> Tensor:
+    def velocity(
+        self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
+    ) -> Tensor:
         """One evaluation at one step. tokens (B, n_target, 64) of the noisy target. Returns the same shape."""
         x = self.through_blocks(tokens, prepared, modulation, step)
         return self.final_layer(x, modulation.last[step])
 
     def through_blocks(
-        self, tokens: Tensor, prepared: Prepared, modulation: ModulationTable, step: int
+        self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
     ) -> Tensor:
         """`velocity` without the last layer: the target tokens (B, n_target, D) that it reads."""
         pe, weights = prepared.pe, prepared.weights

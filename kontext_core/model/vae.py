@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..config import VAEConfig
-from ..kernels.group_norm import laid_out, normed, swished
+from ..kernels.group_norm import group_norm, group_norm_silu, to_channels_last
 
 
 class VAE(nn.Module):
@@ -33,12 +33,12 @@ class VAE(nn.Module):
         """Image (B, 3, H, W), about [-1, 1] and not clamped, from scaled and shifted latents (B, z_channels, H/8, W/8)."""
         latents = latents.to(self.decoder.conv_in.weight.dtype)
         z = latents / self.config.scale_factor + self.config.shift_factor
-        return self.decoder(laid_out(z)).contiguous()
+        return self.decoder(to_channels_last(z)).contiguous()
 
     def posterior(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and log-variance of the posterior, each (B, z_channels, H/8, W/8), before scale and shift."""
         self.check_size(image)
-        moments = self.encoder(laid_out(image.to(self.encoder.conv_in.weight.dtype))).contiguous()
+        moments = self.encoder(to_channels_last(image.to(self.encoder.conv_in.weight.dtype))).contiguous()
         mean, log_variance = moments.chunk(2, dim=1)
         return mean, log_variance
 
@@ -73,7 +73,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(swished(self.norm_out, self.mid(x)))
+        return self.conv_out(group_norm_silu(self.norm_out, self.mid(x)))
 
 
 class Decoder(nn.Module):
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(swished(self.norm_out, x))
+        return self.conv_out(group_norm_silu(self.norm_out, x))
 
 
 class Level(nn.Module):
@@ -142,8 +142,8 @@ class ResnetBlock(nn.Module):
         self.nin_shortcut = nn.Conv2d(in_channels, out_channels, 1) if in_channels != out_channels else None
 
     def forward(self, x: Tensor) -> Tensor:
-        h = self.conv1(swished(self.norm1, x))
-        h = self.conv2(swished(self.norm2, h))
+        h = self.conv1(group_norm_silu(self.norm1, x))
+        h = self.conv2(group_norm_silu(self.norm2, h))
         return h.add_(x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
@@ -156,7 +156,7 @@ class AttnBlock(nn.Module):
         self.q, self.k, self.v, self.proj_out = (nn.Conv2d(channels, channels, 1) for _ in range(4))
 
     def forward(self, x: Tensor) -> Tensor:
-        h = normed(self.norm, x)
+        h = group_norm(self.norm, x)
         # (B, 1, HW, C).
         q, k, v = (proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)

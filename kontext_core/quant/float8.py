@@ -5,7 +5,7 @@ from torch import Tensor
 
 from .layer import PackedWeight
 
-FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
+FLOAT8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 class Float8(PackedWeight):

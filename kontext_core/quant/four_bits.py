@@ -79,7 +79,7 @@ class FourBits(PackedWeight):
             result[some] = values[: numbers - some.start]
         return result.view(self.shape)
 
-    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+    def dequantise_bytes(self, dtype: torch.dtype) -> int:
         numbers = self.shape[0] * self.shape[1]
         return numbers * dtype.itemsize + _HELD * min(numbers, _AT_ONCE) + numbers // self.block * 8
 

@@ -14,7 +14,7 @@ from .bits import half, planes
 from .layer import PackedWeight
 
 # Type: numbers in a block, bytes of a block.
-BLOCKS: dict[str, tuple[int, int]] = {
+BLOCK_SIZES: dict[str, tuple[int, int]] = {
     "Q4_0": (32, 18), "Q4_1": (32, 20), "Q5_0": (32, 22), "Q5_1": (32, 24), "Q8_0": (32, 34),
     "Q2_K": (256, 84), "Q3_K": (256, 110), "Q4_K": (256, 144), "Q5_K": (256, 176), "Q6_K": (256, 210),
     **iquants.BLOCKS,
@@ -30,7 +30,7 @@ class Blocks(PackedWeight):
     stored: Tensor
 
     def __init__(self, kind: str, stored: Tensor) -> None:
-        numbers, size = BLOCKS[kind]
+        numbers, size = BLOCK_SIZES[kind]
         super().__init__((stored.shape[0], stored.shape[1] // size * numbers))
         self.kind = kind
         self.register_buffer("stored", stored)
@@ -38,7 +38,7 @@ class Blocks(PackedWeight):
     def dequantise(self, dtype: torch.dtype) -> Tensor:
         return dequantise(self.kind, self.stored, dtype).view(self.shape)
 
-    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+    def dequantise_bytes(self, dtype: torch.dtype) -> int:
         numbers = self.shape[0] * self.shape[1]
         return numbers * dtype.itemsize + _HELD * min(numbers, _AT_ONCE)
 
@@ -48,7 +48,7 @@ class Blocks(PackedWeight):
 
 def dequantise(kind: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
     """All numbers of a run of blocks, in one row. Args: kind: one of `BLOCKS`. stored: bytes of any shape."""
-    numbers, size = BLOCKS[kind]
+    numbers, size = BLOCK_SIZES[kind]
     blocks = stored.reshape(-1, size)
     result = torch.empty(blocks.shape[0], numbers, dtype=dtype, device=stored.device)
     step = _AT_ONCE // numbers

@@ -39,8 +39,8 @@ class Integers(PackedWeight):
             numbers += self.lowest.float()[..., None]
         return numbers.view(self.shape).to(dtype)
 
-    def unpacking_bytes(self, dtype: torch.dtype) -> int:
-        return super().unpacking_bytes(dtype) + self.shape[0] * self.shape[1]  # as bytes
+    def dequantise_bytes(self, dtype: torch.dtype) -> int:
+        return super().dequantise_bytes(dtype) + self.shape[0] * self.shape[1]  # as bytes
 
 
 def quantise(weight: Tensor, bits: int, *, symmetric: bool = True) -> Integers:

@@ -25,7 +25,7 @@ class PackedWeight(nn.Module, ABC):
     def dequantise(self, dtype: torch.dtype) -> Tensor:
         """The matrix (rows, columns), where the buffers are; computed in float32, then rounded to `dtype`."""
 
-    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+    def dequantise_bytes(self, dtype: torch.dtype) -> int:
         """Most that `dequantise` holds in between and as its result."""
         return self.shape[0] * self.shape[1] * (torch.float32.itemsize + dtype.itemsize)
 
@@ -37,7 +37,7 @@ class PackedWeight(nn.Module, ABC):
         return self
 
 
-class Whole(PackedWeight):
+class UnquantisedRows(PackedWeight):
     """Rows that are not packed, beside others that are."""
 
     weight: Tensor
@@ -69,9 +69,9 @@ class PackedLinear(nn.Module):
             return pieces[0].dequantise(dtype)
         return torch.cat([piece.dequantise(dtype) for piece in pieces])
 
-    def unpacking_bytes(self, dtype: torch.dtype) -> int:
+    def dequantise_bytes(self, dtype: torch.dtype) -> int:
         """The same of all pieces together."""
-        each = [piece.unpacking_bytes(dtype) for piece in cast("Sequence[PackedWeight]", self.pieces)]
+        each = [piece.dequantise_bytes(dtype) for piece in cast("Sequence[PackedWeight]", self.pieces)]
         whole = self.out_features * self.in_features * dtype.itemsize
         return each[0] if len(each) == 1 else whole + max(whole, *each)
 
@@ -94,10 +94,10 @@ def whole_state_dict(model: nn.Module, dtype: torch.dtype = torch.float32) -> di
     return kept | {f"{name}.weight": layer.dequantise(dtype) for name, layer in layers.items()}
 
 
-def unpacking_bytes(model: nn.Module, dtype: torch.dtype) -> int:
+def dequantise_bytes(model: nn.Module, dtype: torch.dtype) -> int:
     """Most that multiplying out one weight takes for a while; 0 if nothing is packed."""
     layers = (module for module in model.modules() if isinstance(module, PackedLinear))
-    return max((layer.unpacking_bytes(dtype) for layer in layers), default=0)
+    return max((layer.dequantise_bytes(dtype) for layer in layers), default=0)
 
 
 def packed_bytes(model: nn.Module) -> int:

@@ -1,6 +1,6 @@
 """One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
 
-Off unless wished (`kernels.ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The loop asks
+Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The loop asks
 `velocity` and does not know. A graph is for a network whose weights stay where they are.
 Source: pytorch.org, CUDA semantics, CUDA Graphs.
 """
@@ -18,7 +18,7 @@ from torch import Tensor
 from ..kernels.options import compute_options
 from ..model.attention import KeyWeights, is_exchanging
 from ..model.blocks import Modulation
-from ..model.transformer import ModulationTable, Prepared, Transformer
+from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _KEPT = 2  # shapes of one network
 
 
 def velocity(
-    network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+    network: Transformer, tokens: Tensor, prepared: PreparedInputs, table: ModulationTable, step: int
 ) -> Tensor:
     """`Transformer.velocity`, from a graph where that is wished and can be."""
     if not (tokens.is_cuda and compute_options().graph) or is_exchanging():
@@ -47,7 +47,7 @@ class Step:
     """A step on tensors of its own, which are filled before it is replayed."""
 
     tokens: Tensor
-    prepared: Prepared
+    prepared: PreparedInputs
     row: ModulationTable
     result: Tensor
     replay: Callable[[], None]
@@ -58,7 +58,7 @@ class Recording:
     """Args: weights: where they lay. shown: the edit that was asked last. step: None where it cannot be recorded."""
 
     weights: tuple[int, ...]
-    shown: Prepared
+    shown: PreparedInputs
     step: Step | None
 
 
@@ -73,7 +73,12 @@ class StepGraph:
         self._recordings: dict[object, Recording] = {}
 
     def velocity(
-        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+        self,
+        network: Transformer,
+        tokens: Tensor,
+        prepared: PreparedInputs,
+        table: ModulationTable,
+        step: int,
     ) -> Tensor:
         recording = self._recording(network, tokens, prepared, table, step)
         recorded = recording.step
@@ -93,7 +98,12 @@ class StepGraph:
         self._recordings.clear()
 
     def _recording(
-        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+        self,
+        network: Transformer,
+        tokens: Tensor,
+        prepared: PreparedInputs,
+        table: ModulationTable,
+        step: int,
     ) -> Recording:
         """That of this shape, made where there is none, or where other weights were recorded: an edit moves none."""
         shape = _shape(tokens, prepared, table)
@@ -114,12 +124,17 @@ class StepGraph:
     @torch.inference_mode(False)
     @torch.no_grad()
     def _recorded(
-        self, network: Transformer, tokens: Tensor, prepared: Prepared, table: ModulationTable, step: int
+        self,
+        network: Transformer,
+        tokens: Tensor,
+        prepared: PreparedInputs,
+        table: ModulationTable,
+        step: int,
     ) -> Step | None:
         """None where there is no room, or something in the step cannot be recorded; then it runs as it is."""
         try:
             own, weights = tokens.clone(), prepared.weights
-            kept = Prepared(
+            kept = PreparedInputs(
                 prepared.pe.clone(),
                 prepared.txt.clone(),
                 prepared.references.clone(),
@@ -176,12 +191,12 @@ def _weights(network: Transformer) -> list[Tensor]:
     return [one for one in (*network.parameters(), *network.buffers()) if id(one) not in beside]
 
 
-def _shape(tokens: Tensor, prepared: Prepared, table: ModulationTable) -> object:
+def _shape(tokens: Tensor, prepared: PreparedInputs, table: ModulationTable) -> object:
     parts = [tokens, *_tensors(prepared), table.last[0]]
     return (compute_options(), prepared.weights is None, *((one.shape, one.dtype) for one in parts))
 
 
-def _tensors(prepared: Prepared) -> list[Tensor]:
+def _tensors(prepared: PreparedInputs) -> list[Tensor]:
     weights = prepared.weights
     keys = [] if weights is None else [weights.query, weights.key]
     return [prepared.pe, prepared.txt, prepared.references, *keys]

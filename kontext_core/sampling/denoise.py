@@ -16,12 +16,12 @@ from ..kernels.options import compute_options
 from ..model.attention import key_weights
 from ..model.latents import pack, unpack
 from ..model.positions import target_ids, text_ids
-from ..model.transformer import ModulationTable, Prepared, Transformer
+from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 from .cuda_graph import velocity as one_step
 from .inputs import Callback, SampleInputs, Text, check_inputs, check_text
-from .references import Reference, place
+from .references import EncodedReference, reference_tokens
 from .solvers import Velocity, find_solver
-from .step_cache import Question, chosen
+from .step_cache import StepInputs, parse_step_cache
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ def denoise(
     sigmas: Sequence[float],
     *,
     guidance: float = 2.5,
-    references: Sequence[Reference] = (),
+    references: Sequence[EncodedReference] = (),
     layout: Layout = "offset",
     cfg_scale: float = 1.0,
     negative: Text | None = None,
@@ -106,7 +106,7 @@ def denoise_with(
     noise, negative, start, mask = inputs.noise, inputs.negative, inputs.start, inputs.mask
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     config, device = stages[0][1].config, stages[0][1].device
-    skipping = None if settings.approximate is None else chosen(settings.approximate)
+    skipping = None if settings.approximate is None else parse_step_cache(settings.approximate)
     if skipping is not None and compute_options().graph:
         log.warning(
             "approximate looks into each step, which a recorded one does not allow: no graph is taken"
@@ -128,7 +128,7 @@ def denoise_with(
     )
 
     target_size = (height // 2, width // 2)
-    placed = place(inputs.references, target_size, settings.layout or "offset")
+    placed = reference_tokens(inputs.references, target_size, settings.layout or "offset")
     ref_tokens = [tokens.to(device).expand(batch, -1, -1) for tokens in placed.tokens]
     img_ids = torch.cat([target_ids(*target_size), *placed.ids], dim=1)
     joined = torch.cat(ref_tokens, dim=1) if ref_tokens else noise_tokens[:, :0]
@@ -140,7 +140,7 @@ def denoise_with(
         scale = torch.full((batch,), settings.guidance, device=device)
         n_free = states.shape[1] + noise_tokens.shape[1]
         weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
-        asked: dict[int, tuple[Transformer, Prepared, _Modulation, int]] = {}
+        asked: dict[int, tuple[Transformer, PreparedInputs, _Modulation, int]] = {}
         for network in dict.fromkeys(networks):
             steps = [step for step, one in enumerate(networks) if one is network]
             times = torch.tensor([levels[step] for step in steps], device=device)[:, None]
@@ -155,7 +155,7 @@ def denoise_with(
             table, row = modulation.at(row)
             if shortcut is None:
                 return one_step(network, tokens, prepared, table, row).float()
-            return shortcut(Question(network, tokens, prepared, table, row, step, len(levels) - 1)).float()
+            return shortcut(StepInputs(network, tokens, prepared, table, row, step, len(levels) - 1)).float()
 
         return ask
 

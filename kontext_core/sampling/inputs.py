@@ -7,7 +7,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from ..edit_settings import ALLOWED, EditSettings
-from .references import Reference, ReferenceLatents
+from .references import EncodedReference, ReferenceLatents
 
 Callback = Callable[[int, int, Tensor], None]  # (step, steps, predicted clean latents)
 Text = tuple[Tensor, Tensor]  # (txt (B, L, ctx), pooled (B, vec))
@@ -29,7 +29,7 @@ class SampleInputs:
 
     noise: Tensor
     text: Text
-    references: Sequence[Reference] = ()
+    references: Sequence[EncodedReference] = ()
     negative: Text | None = None
     start: Tensor | None = None
     mask: Tensor | None = None

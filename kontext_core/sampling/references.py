@@ -61,7 +61,7 @@ class ReferenceLatents:
         return self.size[0] * self.size[1] if self.region is None else int(self.region.sum())
 
 
-Reference = Tensor | ReferenceLatents
+EncodedReference = Tensor | ReferenceLatents
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,7 @@ class Placed:
         return tuple(one.shape[1] for one in self.tokens)
 
 
-def place(references: Sequence[Reference], target: HeightWidth, layout: Layout) -> Placed:
+def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth, layout: Layout) -> Placed:
     """Tokens and ids of references, in order.
 
     One of strength 0 is left out before the others are laid out, as if it had never been given. A region does not

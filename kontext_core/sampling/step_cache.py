@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..model.transformer import ModulationTable, Prepared, Transformer
+from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 
 # Polynomials by the model's width, highest power first: from the change of the first block's modulated input to that of
 # the output.
@@ -24,7 +24,7 @@ COEFFICIENTS: dict[int, tuple[float, ...]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
+class StepInputs:
     """The arguments of one `Transformer.velocity`, and where the loop stands.
 
     Args: tokens (B, n_target, 64), float32. row: of the table, at `step` of `steps`.
@@ -32,7 +32,7 @@ class Question:
 
     network: Transformer
     tokens: Tensor
-    prepared: Prepared
+    prepared: PreparedInputs
     modulation: ModulationTable
     row: int
     step: int
@@ -45,7 +45,7 @@ class Question:
 
 
 # From questions in the order of the loop to velocities (B, n_target, 64). It remembers what it needs of the ones before.
-Shortcut = Callable[[Question], Tensor]
+CachedStep = Callable[[StepInputs], Tensor]
 
 
 @dataclass(frozen=True)
@@ -55,14 +55,14 @@ class Method:
     Args: begin: from its number, for one prompt's edit. what: the number means, for people. usual, least, most: of it.
     """
 
-    begin: Callable[[float], Shortcut]
+    begin: Callable[[float], CachedStep]
     what: str
     usual: float
     least: float
     most: float
 
 
-def chosen(text: str) -> Callable[[], Shortcut]:
+def parse_step_cache(text: str) -> Callable[[], CachedStep]:
     """Args: text: a name of `METHODS`, or NAME:NUMBER. Raises: ValueError if it is neither."""
     name, colon, number = text.partition(":")
     if name not in METHODS:
@@ -79,7 +79,7 @@ def chosen(text: str) -> Callable[[], Shortcut]:
     return lambda: method.begin(amount)
 
 
-def teacache(threshold: float) -> Shortcut:
+def teacache(threshold: float) -> CachedStep:
     """All blocks are skipped until the changes of what enters the first one, rescaled, add up to the threshold.
 
     Raises: ValueError about a network of whose output nothing is known.
@@ -89,7 +89,7 @@ def teacache(threshold: float) -> Shortcut:
     residual: Tensor | None = None  # what all blocks added at the last step that ran them
     total = 0.0
 
-    def ask(question: Question) -> Tensor:
+    def ask(question: StepInputs) -> Tensor:
         nonlocal before, residual, total
         network, modulation, row = question.network, question.modulation, question.row
         target = network.img_in(question.tokens.to(network.dtype))
@@ -109,7 +109,7 @@ def teacache(threshold: float) -> Shortcut:
     return ask
 
 
-def modulated_input(question: Question, target: Tensor) -> Tensor:
+def modulated_input(question: StepInputs, target: Tensor) -> Tensor:
     """What enters the first block's projections, (B, L_img, D). Args: target (B, n_target, D) embedded."""
     img = torch.cat([target, question.prepared.references], dim=1)
     shift, scale = question.modulation.img[0][question.row].unbind(1)[:2]

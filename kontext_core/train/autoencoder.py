@@ -18,7 +18,7 @@ from ..world.single import random_scene
 from .config import AutoencoderTraining
 from .objective import autoencoder_loss
 from .optimizer import Muon, split_parameters
-from .run import Run
+from .run import TrainingRun
 
 
 def train_autoencoder(
@@ -45,7 +45,7 @@ def train_autoencoder(
         Muon(matrices, lr=training.lr_muon),
         torch.optim.AdamW(others, lr=training.lr_adam, weight_decay=0.0),
     ]
-    run = Run(
+    run = TrainingRun(
         folder,
         vae,
         optimizers,
@@ -74,7 +74,7 @@ def train_autoencoder(
             anchor=start,
         )
         norm = run.update(loss, image.shape[0])
-        run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.rate)
+        run.record(loss=loss.item(), psnr=-10 * torch.log10(mse).item(), grad=norm, rate=run.lr_scale)
     vae.load_state_dict(run.average.tensors)
     return vae.eval() if start is not None else normalised(vae, device)
 

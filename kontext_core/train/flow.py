@@ -23,7 +23,7 @@ from .config import FlowTraining
 from .data import Batch, Pool
 from .objective import interpolate, training_times
 from .optimizer import Muon, split_parameters
-from .run import Run
+from .run import TrainingRun
 
 
 class FlowModel(nn.Module):
@@ -72,7 +72,7 @@ def train_flow(
     matrices, scales, others = split_parameters(transformer)
     others += model.alignment.parameters()
     small = [{"params": others}, {"params": scales, "lr": training.lr_adam * training.scales_rate}]
-    run = Run(
+    run = TrainingRun(
         folder,
         model,
         [
@@ -108,7 +108,7 @@ def train_flow(
             aligned=aligned.item(),
             known=known,
             grad=norm,
-            rate=run.rate,
+            rate=run.lr_scale,
         )
         if measure is not None:
             with torch.compiler.set_stance("force_eager"):  # a few pictures are not worth compiling for

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ..disk import append, make_folder
-from .state import STATE_FILE, Average, load_state, save_state
+from .state import EMA, STATE_FILE, load_state, save_state
 
 CHECKPOINT_SECONDS = 45.0
 LOG_EVERY = 20  # steps
@@ -35,7 +35,7 @@ def keep_freed_memory() -> None:
         mallopt(_M_TOP_PAD, 2**28)
 
 
-class Run:
+class TrainingRun:
     """One training run in one folder.
 
     Args:
@@ -56,7 +56,7 @@ class Run:
     ) -> None:
         self.folder, self.module, self.optimizers = folder, module, optimizers
         self.minutes, self.warmup_steps, self.cooldown = minutes, warmup_steps, cooldown
-        self.average = Average(module, average_decay)
+        self.average = EMA(module, average_decay)
         self.step = self.samples = 0
         self.elapsed = 0.0  # seconds of training, over every restart
         self._probed = 0.0
@@ -77,7 +77,7 @@ class Run:
         return min(self.elapsed / (self.minutes * 60), 1.0)
 
     @property
-    def rate(self) -> float:
+    def lr_scale(self) -> float:
         """Factor of the learning rates: linear warm-up, constant, linear cool-down to 0."""
         warm = min((self.step + 1) / self.warmup_steps, 1.0)
         return warm * min((1.0 - self.progress) / self.cooldown, 1.0) if self.cooldown else warm
@@ -89,7 +89,7 @@ class Run:
             started = time.monotonic()
             for optimizer, rates in zip(self.optimizers, self.base_rates, strict=True):
                 for group, base in zip(optimizer.param_groups, rates, strict=True):
-                    group["lr"] = base * self.rate
+                    group["lr"] = base * self.lr_scale
             yield self.step
             self.step += 1
             now = time.monotonic()

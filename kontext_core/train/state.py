@@ -14,7 +14,7 @@ from ..disk import whole
 STATE_FILE = "state.safetensors"
 
 
-class Average:
+class EMA:
     """Exponential moving average of a module's parameters; short memory at first, so that the start is forgotten."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
@@ -37,7 +37,7 @@ class Average:
 def save_state(
     path: Path,
     module: nn.Module,
-    average: Average,
+    average: EMA,
     optimizers: list[torch.optim.Optimizer],
     progress: dict[str, Any],
 ) -> None:
@@ -58,7 +58,7 @@ def save_state(
 
 
 def load_state(
-    path: Path, module: nn.Module, average: Average, optimizers: list[torch.optim.Optimizer]
+    path: Path, module: nn.Module, average: EMA, optimizers: list[torch.optim.Optimizer]
 ) -> dict[str, Any]:
     """Go on from `save_state`'s file. Returns the progress that was stored."""
     progress = read_progress(path)

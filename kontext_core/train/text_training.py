@@ -18,7 +18,7 @@ from ..world import KINDS, sample
 from ..world.meaning import CLAUSE_SLOTS, CLAUSES, SENTENCE_SLOTS, SLOT_SIZES, slot_numbers
 from .config import TextTraining
 from .optimizer import Muon
-from .run import Run
+from .run import TrainingRun
 
 _INSIDE = re.compile(r"\.(block|layers)\.")
 
@@ -59,7 +59,7 @@ def train_text(text: TextEncoders, training: TextTraining, folder: Path, device:
     torch.manual_seed(training.seed)
     model = TextModel(text).to(device).train()
     matrices, groups = split_text_parameters(model, training)
-    run = Run(
+    run = TrainingRun(
         folder,
         model,
         [
@@ -84,7 +84,7 @@ def train_text(text: TextEncoders, training: TextTraining, folder: Path, device:
             t5=all_right(by_t5, answers),
             clip=all_right(by_clip, answers),
             grad=norm,
-            rate=run.rate,
+            rate=run.lr_scale,
         )
     model.load_state_dict(run.average.tensors)
     return text.eval()

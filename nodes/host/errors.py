@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
 
-from ...kontext_core.errors import CheckpointError, TooLittleMemoryError, explained_memory
+from ...kontext_core.errors import CheckpointError, TooLittleMemoryError, explain_oom
 from ..border import checked
 
 _Result = TypeVar("_Result")
@@ -34,7 +34,7 @@ def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
         given = dict(zip(names, args, strict=False)) | inputs
 
         def attempt() -> _Result:
-            with explained_memory("what came into this node", "hand on smaller pictures, or fewer at once"):
+            with explain_oom("what came into this node", "hand on smaller pictures, or fewer at once"):
                 return execute(cls, **checked(cls, given))
 
         try:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from kontext_core.quant.gguf import BLOCKS
+from kontext_core.quant.gguf import BLOCK_SIZES
 
 # Where in a block its float16 numbers are.
 _HALVES = {
@@ -17,7 +17,7 @@ _HALVES = {
 def random_rows(kind: str, rows: int, blocks: int, *, scale: float = 1.0, seed: int = 0) -> Tensor:
     """Bytes (rows, blocks * size): any bits, but finite factors of the given size."""
     generator = torch.Generator().manual_seed(seed)
-    size = BLOCKS[kind][1]
+    size = BLOCK_SIZES[kind][1]
     stored = torch.randint(0, 256, (rows * blocks, size), dtype=torch.uint8, generator=generator)
     for place in _HALVES.get(kind, ()):
         factors = torch.randn(rows * blocks, 1, generator=generator) * scale

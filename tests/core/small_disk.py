@@ -27,7 +27,7 @@ from kontext_core.model.transformer import Transformer
 from kontext_core.model.vae import VAE
 from kontext_core.remote.run import write_new
 from kontext_core.train.config import TINY_TRANSFORMER, TINY_VAE
-from kontext_core.train.run import Run
+from kontext_core.train.run import TrainingRun
 
 DISK_MIB = 16
 SMALLEST = 4096  # bytes that such a disk gives out at once
@@ -66,9 +66,9 @@ def batch_line(folder: Path, number: int) -> None:
         store.failed("a", "no" * SMALLEST, {"key": str(number)})
 
 
-def run(folder: Path, number: int) -> Run:
+def run(folder: Path, number: int) -> TrainingRun:
     torch.manual_seed(number)
-    return Run(folder, nn.Linear(8, 8), [], minutes=1, warmup_steps=1, cooldown=0, average_decay=0.9)
+    return TrainingRun(folder, nn.Linear(8, 8), [], minutes=1, warmup_steps=1, cooldown=0, average_decay=0.9)
 
 
 def training_state(folder: Path, number: int) -> None:

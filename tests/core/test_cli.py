@@ -18,6 +18,8 @@ from kontext_core.cli import main
 from kontext_core.cli.examples import BATCH_LINE
 from kontext_core.cli.options import file_and_strength
 from kontext_core.errors import CheckpointError
+from kontext_core.loading.locate import TINY_FOLDER
+from kontext_core.model_spec import ModelSpec
 from kontext_core.pipeline import Pipeline
 from tools.paths import ROOT
 
@@ -100,7 +102,7 @@ def test_interrupt_ends_quietly(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.Pipeline, "load", stop)
+    monkeypatch.setattr(pipeline.Pipeline, "from_spec", stop)
     assert main(["edit", PICTURE, "x"]) == 130
     assert capsys.readouterr().err == "stopped\n"
 
@@ -176,11 +178,11 @@ def test_edit_within_a_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_where_weights_wait_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[object] = []
 
-    def load(*_: object, **options: object) -> None:
-        seen.append(options["waits"])
+    def load(spec: ModelSpec) -> None:
+        seen.append(spec.waits)
         raise CheckpointError("enough")
 
-    monkeypatch.setattr(Pipeline, "load", load)
+    monkeypatch.setattr(Pipeline, "from_spec", load)
     for more in ([], ["--waits", "file"]):
         assert main(["edit", PICTURE, "x", *more]) == 1
     assert seen == ["auto", "file"]
@@ -233,9 +235,9 @@ def test_score_writes_what_it_measured_and_how(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_info_says_what_the_tiny_model_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", str(pipeline.TINY / "ae.safetensors")]) == 0
+    assert main(["info", str(TINY_FOLDER / "ae.safetensors")]) == 0
     assert "autoencoder" in capsys.readouterr().out
-    assert main(["info", str(pipeline.TINY / "flux1-kontext-dev.safetensors"), "--layers"]) == 0
+    assert main(["info", str(TINY_FOLDER / "flux1-kontext-dev.safetensors"), "--layers"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert "double_blocks.*.img_attn.qkv.weight: 2 x bfloat16" in said
     assert any(line.startswith("training = ") for line in said)

@@ -16,10 +16,11 @@ from kontext_core import cli
 from kontext_core.cli import main, output
 from kontext_core.cli.interrupts import EXIT, Interrupts, importing
 from kontext_core.cli.output import ClosedOutputError, Output, put
-from kontext_core.pipeline import TINY, Pipeline
+from kontext_core.loading.locate import TINY_FOLDER
+from kontext_core.pipeline import Pipeline
 from tools.paths import ROOT
 
-VAE = str(TINY / "ae.safetensors")
+VAE = str(TINY_FOLDER / "ae.safetensors")
 PICTURE = str(ROOT / "workflows" / "single_edit.jpg")
 KONTEXT = (sys.executable, "-m", "kontext_core.cli")
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from kontext_core.cli import main, system
-from kontext_core.pipeline import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from tools.paths import ROOT
 
 PERSON, MACHINE = "quillfeather", "burrowhost"  # neither is a part of any version or card
@@ -227,7 +227,7 @@ def test_the_version_of_another_project_is_not_ours(tmp_path: Path, monkeypatch:
 
 
 def test_files_come_after_it(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["info", "--system", str(TINY / "ae.safetensors")]) == 0
+    assert main(["info", "--system", str(TINY_FOLDER / "ae.safetensors")]) == 0
     output = capsys.readouterr().out
     assert output.index("Python: ") < output.index("autoencoder")
 

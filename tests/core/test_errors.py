@@ -3,7 +3,7 @@ import re
 import pytest
 import torch
 
-from kontext_core.errors import CheckpointError, TooLittleMemoryError, explained_memory
+from kontext_core.errors import CheckpointError, TooLittleMemoryError, explain_oom
 
 SENTENCE = "there is too little memory for an edit; use fewer references"
 
@@ -27,20 +27,20 @@ CUBLAS = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(hand
 def test_every_kind_becomes_one_sentence(error: Exception) -> None:
     with (
         pytest.raises(TooLittleMemoryError, match=f"^{re.escape(SENTENCE)}$") as caught,
-        explained_memory("an edit", "use fewer references"),
+        explain_oom("an edit", "use fewer references"),
     ):
         raise error
     assert caught.value.__cause__ is error
 
 
 def test_real_lack_of_memory() -> None:
-    with pytest.raises(TooLittleMemoryError), explained_memory("too much", "ask for less"):
+    with pytest.raises(TooLittleMemoryError), explain_oom("too much", "ask for less"):
         torch.empty(2**50)
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes do not fit"), ValueError("no"), KeyboardInterrupt()])
 def test_other_errors_pass(error: BaseException) -> None:
-    with pytest.raises(type(error)) as caught, explained_memory("an edit", "use fewer references"):
+    with pytest.raises(type(error)) as caught, explain_oom("an edit", "use fewer references"):
         raise error
     assert caught.value is error
 
@@ -48,8 +48,8 @@ def test_other_errors_pass(error: BaseException) -> None:
 def test_the_innermost_attempt_is_named() -> None:
     with (
         pytest.raises(TooLittleMemoryError, match="for decoding; use a smaller picture"),
-        explained_memory("an edit", "use fewer references"),
-        explained_memory("decoding", "use a smaller picture"),
+        explain_oom("an edit", "use fewer references"),
+        explain_oom("decoding", "use a smaller picture"),
     ):
         raise torch.OutOfMemoryError
 

@@ -16,7 +16,7 @@ from benchmarks.written import write
 from kontext_core.loading import load_transformer
 from kontext_core.lora import Lora
 from kontext_core.memory.model_weights import ModelWeights
-from kontext_core.memory.offload_plan import Waiting
+from kontext_core.memory.offload_plan import HostStorage
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear
@@ -72,7 +72,7 @@ def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
     visits = dice.random() < 0.5
     text = copy.deepcopy(pipeline.text) if visits else pipeline.text
     parts = load_transformer(path, dtype=torch.float32), pipeline.vae, text
-    cpu, waiting = torch.device("cpu"), Waiting(in_file=True)
+    cpu, waiting = torch.device("cpu"), HostStorage(in_file=True)
     weights = ModelWeights(*parts, cpu, memory_gib="least", waiting=waiting) if visits else None
     return Pipeline(*parts, weights=weights)
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import CheckpointError
-from kontext_core.loading.empty_weights import hollow
+from kontext_core.loading.empty_weights import empty_weights
 from kontext_core.loading.tensors import LazyTensor
 from kontext_core.lora.file import LoraFile
 from kontext_core.lora.keys import published_names
@@ -76,7 +76,7 @@ def modules_of(model: nn.Module, prefix: str, *, attention: bool) -> dict[str, d
 @pytest.mark.parametrize("name", MODELS)
 def test_they_are_refused_by_what_they_are_for(name: str) -> None:
     options, title = MODELS[name]
-    with hollow():
+    with empty_weights():
         model = getattr(diffusers, name)(**options)
     for attention in (False, True):
         for prefix in PREFIXES:
@@ -95,7 +95,7 @@ def test_they_are_refused_by_what_they_are_for(name: str) -> None:
 @pytest.mark.parametrize("prefix", PREFIXES)
 def test_those_for_flux_itself_are_taken_whole(prefix: str, attention: bool) -> None:
     """In diffusers' names and in the published ones, at the published sizes."""
-    with hollow():
+    with empty_weights():
         theirs = diffusers.FluxTransformer2DModel(guidance_embeds=True)
         ours = Transformer(KONTEXT_DEV)
     for model in (theirs, ours) if not attention else (theirs,):

@@ -13,7 +13,7 @@ import torch
 from PIL import ImageFont
 
 from kontext_core.images import lettering
-from kontext_core.images.marks import KINDS, Mark, draw_marks, parse_marks
+from kontext_core.images.marks import MARK_KINDS, Mark, draw_marks, parse_marks
 from tools.paths import ROOT
 
 from .modules import call
@@ -82,7 +82,7 @@ def test_marks_keep_five_digits_and_stay_legal() -> None:
     thin = {**ELLIPSE, "colour": "#000000", "width": 1e-9, "text": ""}
     text = call(CUE, "return module.writeMarks([mark])", mark=thin)
     assert parse_marks(text)[0].width == 1e-5
-    assert call(CUE, "return module.KINDS") == list(KINDS)
+    assert call(CUE, "return module.KINDS") == list(MARK_KINDS)
 
 
 @pytest.mark.parametrize(

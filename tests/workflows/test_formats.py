@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.written import FORMS, write
 from kontext_core.loading import load_transformer
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.loading.save import TRANSFORMER_FILE
 from kontext_core.model.transformer import Transformer
 from kontext_core.remote.client import Client
@@ -52,7 +52,7 @@ def client(base: Path) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def transformer() -> Transformer:
-    return load_transformer(TINY, dtype=torch.float32)
+    return load_transformer(TINY_FOLDER, dtype=torch.float32)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def transformer() -> Transformer:
 )
 def test_the_edit_is_right(base: Path, client: Client, transformer: Transformer, form: str) -> None:
     folder = base / "models" / "diffusers" / form
-    shutil.copytree(TINY, folder, ignore=shutil.ignore_patterns(TRANSFORMER_FILE))
+    shutil.copytree(TINY_FOLDER, folder, ignore=shutil.ignore_patterns(TRANSFORMER_FILE))
     write(form, transformer, folder / "transformer")
     prompt = to_api_form(read_workflow(ROOT / "workflows" / "single_edit.json"), client.object_info())
     loader = next(id for id, node in prompt.items() if node["class_type"] == "KontextLoadModel")

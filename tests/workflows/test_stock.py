@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.remote.client import Client, ExecutionFailed, Json, Result
 from kontext_core.world import examples
 from tools.paths import ROOT
@@ -169,10 +169,12 @@ def test_a_model_that_comfyui_saved_is_the_same(client: Client, server: Server) 
     saved = node("ModelSave", model=["stock", 0], filename_prefix="diffusion_models/saved")
     client.run({"stock": node("LoadTinyStock"), "save": saved})
     folder = server.base / "models" / "diffusion_models" / "again"
-    shutil.copytree(TINY, folder)
+    shutil.copytree(TINY_FOLDER, folder)
     [saved_file] = (server.base / "output" / "diffusion_models").glob("saved*.safetensors")
     name = "flux1-kontext-dev.safetensors"
-    with safe_open(TINY / name, "pt") as own:  # a model of this size cannot be told from its shapes alone
+    with safe_open(
+        TINY_FOLDER / name, "pt"
+    ) as own:  # a model of this size cannot be told from its shapes alone
         save_file(load_file(saved_file), folder / name, own.metadata())
     inputs: Json = {"prompt": ["words", 0], "references": ["reference", 0]}
     prompt = graph(

@@ -19,7 +19,7 @@ from kontext_core.batch.edits import read_edits
 from kontext_core.batch.store import RESULTS
 from kontext_core.batch.work import WorkerModel
 from kontext_core.cli import main
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model_spec import ModelSpec
 from tests.core.batch.conftest import Pretended
 
@@ -57,7 +57,7 @@ def lora(tmp_path: Path) -> Path:
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     """A model folder of one's own."""
-    return Path(shutil.copytree(TINY, tmp_path / "model"))
+    return Path(shutil.copytree(TINY_FOLDER, tmp_path / "model"))
 
 
 def rewrite(file: Path, data: bytes) -> None:

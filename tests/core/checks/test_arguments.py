@@ -87,6 +87,6 @@ def test_settings_of_an_edit_have_their_own_ranges(name: str, low: int, high: in
 
 
 def test_the_name_of_the_tiny_model_is_that_of_its_folder() -> None:
-    from kontext_core.loading.locate import TINY
+    from kontext_core.loading.locate import TINY_FOLDER
 
-    assert TINY.name == config.TINY
+    assert TINY_FOLDER.name == config.TINY

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from kontext_core.distributed.ranks import Ranks, joined
-from kontext_core.distributed.sequence_parallel import Leader, Spread
+from kontext_core.distributed.sequence_parallel import Leader, SequenceParallelTransformer
 from kontext_core.model.transformer import Transformer
 from tests.core.conftest import SMALL
 
@@ -51,7 +51,7 @@ class Group:
 
     ranks: Ranks
     leader: Leader
-    spread: Spread
+    spread: SequenceParallelTransformer
     others: subprocess.Popen[bytes]
 
 
@@ -70,8 +70,8 @@ def make_group(
             stack.callback(others.wait)
             stack.callback(others.kill)
             ranks = stack.enter_context(joined(0, count, CPU, init_method=meet, timeout_s=timeout_s))
-            ranks.meet()
+            ranks.barrier()
             leader = Leader(ranks)
-            return Group(ranks, leader, Spread(transformer, ranks, 0, leader), others)
+            return Group(ranks, leader, SequenceParallelTransformer(transformer, ranks, 0, leader), others)
 
         yield make

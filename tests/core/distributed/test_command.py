@@ -18,7 +18,7 @@ from kontext_core.cli import main
 from kontext_core.cli.edit import add_edit
 from kontext_core.distributed import command, launch, sequence_parallel
 from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _undivided
-from kontext_core.distributed.launch import Place, run_ranks
+from kontext_core.distributed.launch import RankAddress, run_ranks
 from kontext_core.distributed.ranks import LOST
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.model_spec import Lora, ModelSpec
@@ -134,7 +134,7 @@ def test_every_process_loads_onto_its_own_card(rank: int, monkeypatch: pytest.Mo
     monkeypatch.setattr(command, "_ranks", lambda _: nullcontext(ranks))
     monkeypatch.setattr(command, "_check", lambda _: None)
     monkeypatch.setattr(command, "_networks", lambda model, device: loaded.append(model.device))
-    monkeypatch.setattr(sequence_parallel, "follow", lambda *_: None)
+    monkeypatch.setattr(sequence_parallel, "worker_loop", lambda *_: None)
     options = argparse.Namespace(joined="0:2:x")
     command.spread_over(options, ModelSpec(), lambda _, model, __: loaded.append(model.device))
     assert loaded == ["cuda:5"]
@@ -148,15 +148,15 @@ def test_the_form_of_weights_reaches_every_process(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_reason_that_finds_no_room_hides_none(tmp_path: Path) -> None:
-    Place(0, 1, tmp_path / "gone").fail("why")
-    Place(0, 1, tmp_path).fail("caf\udce9")
-    assert Place(0, 1, tmp_path).fault.read_text(encoding="utf-8") == "caf?"
+    RankAddress(0, 1, tmp_path / "gone").fail("why")
+    RankAddress(0, 1, tmp_path).fail("caf\udce9")
+    assert RankAddress(0, 1, tmp_path).fault.read_text(encoding="utf-8") == "caf?"
 
 
 def test_an_interrupt_while_they_start_ends_those_that_run(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(place: Place, arguments: object, heard: bool) -> "subprocess.Popen[bytes]":
+    def start(place: RankAddress, arguments: object, heard: bool) -> "subprocess.Popen[bytes]":
         if started:
             raise KeyboardInterrupt
         started.append(subprocess.Popen([sys.executable, "-S", "-c", "import time; " + WAIT]))
@@ -175,7 +175,7 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list["subprocess.P
     started: list[subprocess.Popen[bytes]] = []
 
     def given(*codes: str) -> list["subprocess.Popen[bytes]"]:
-        def start(place: Place, arguments: object, heard: bool) -> "subprocess.Popen[bytes]":
+        def start(place: RankAddress, arguments: object, heard: bool) -> "subprocess.Popen[bytes]":
             head = f"import os, sys, time; fault = {str(place.fault)!r}; "
             started.append(subprocess.Popen([sys.executable, "-S", "-c", head + codes[place.rank]]))
             return started[-1]
@@ -224,5 +224,5 @@ def test_all_end_well(scripts: Callable[..., list["subprocess.Popen[bytes]"]]) -
 
 
 def test_a_place_as_text(tmp_path: Path) -> None:
-    place = Place(1, 3, tmp_path / "a:b")
-    assert Place.parse(str(place)) == place
+    place = RankAddress(1, 3, tmp_path / "a:b")
+    assert RankAddress.parse(str(place)) == place

@@ -17,7 +17,7 @@ from triton.runtime import interpreter
 
 from kontext_core.kernels import dispatch, group_norm, reference, triton_blocks, triton_group_norm
 from kontext_core.kernels.float8_linear import Float8Linear
-from kontext_core.kernels.float8_rows import Rows
+from kontext_core.kernels.float8_rows import Float8Rows
 from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.positions import text_ids
 from kontext_core.model.transformer import Transformer
@@ -105,13 +105,13 @@ def test_what_is_no_number_is_seen() -> None:
     x[0, 1, 3] = torch.nan
     zero = torch.zeros(1, 1, 32, dtype=torch.float16)
     assert triton_blocks.add_gated(x, zero, x).isnan().sum() == 1
-    assert triton_blocks.packed(x).stored.float().isnan().nonzero().tolist() == [[0, 1, 3]]
+    assert triton_blocks.quantise_rows(x).stored.float().isnan().nonzero().tolist() == [[0, 1, 3]]
 
 
 @pytest.mark.parametrize("shape", [(32,), (5, 32), (2, 3, 4, 32)])
 def test_packed_rows_of_any_number_of_dimensions(shape: tuple[int, ...]) -> None:
     x = draw(torch.Generator().manual_seed(0), torch.float32, *shape)
-    rows, expected = triton_blocks.packed(x), reference.packed(x)
+    rows, expected = triton_blocks.quantise_rows(x), reference.quantise_rows(x)
     assert torch.equal(rows.stored.float(), expected.stored.float())
     torch.testing.assert_close(rows.factors, expected.factors)
 
@@ -138,7 +138,7 @@ def test_turned(
             (part.clone() if part.is_contiguous() else part, *scales[2 * i : 2 * i + 2])
             for i, part in enumerate(qkv.split(sizes, 1))
         ]
-        return form.turned(streams, pe)
+        return form.qk_norm_rope(streams, pe)
 
     kept = buffer.clone()
     compared(operation, qkv, *scales)
@@ -155,7 +155,7 @@ def test_beside(dtype: torch.dtype, front: int, back: int) -> None:
     rows = 1 if front > 1000 else 7
     both = 4 * draw(generator, dtype, 2, rows, front + back + 3)
     attended, mlp = both[..., :front].contiguous(), both[..., front + 3 :]  # behind qkv in linear1's buffer
-    compared(lambda form, *given: form.beside(*given), attended, mlp)
+    compared(lambda form, *given: form.gelu_concat(*given), attended, mlp)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -178,14 +178,14 @@ def test_float8_rows(dtype: torch.dtype, width: int) -> None:
             triton_blocks.add_gated_modulated(x, gate, update, shift, scale, reader)[1],
             reference.modulate(added, shift.double(), scale.double()),
         ),
-        (triton_blocks.beside(x, update, wider), reference.beside(x.double(), update.double())),
-        (triton_blocks.activated(same, update, reader), reference.activated(same, update.double())),
-        (triton_blocks.packed(x), x.double()),
+        (triton_blocks.gelu_concat(x, update, wider), reference.gelu_concat(x.double(), update.double())),
+        (triton_blocks.linear_gelu(same, update, reader), reference.linear_gelu(same, update.double())),
+        (triton_blocks.quantise_rows(x), x.double()),
     ]
     for rows, exact in found:
-        assert isinstance(rows, Rows)
+        assert isinstance(rows, Float8Rows)
         assert rows.dtype == dtype
-        expected = reference.packed(exact)
+        expected = reference.quantise_rows(exact)
         torch.testing.assert_close(rows.factors, expected.factors, rtol=4e-3, atol=1e-9)
         rounding = relative_error(expected.stored.float() * expected.factors, exact.float())
         assert relative_error(rows.stored.float() * rows.factors, exact.float()) < 1.02 * rounding
@@ -217,7 +217,7 @@ def test_group_norm_and_swish(dtype: torch.dtype, swish: bool, shape: tuple[int,
         exact, rounded = torch.nn.functional.silu(exact), torch.nn.functional.silu(rounded)
     for given in (x, x.contiguous(memory_format=torch.channels_last)):
         kept = given.clone()
-        found = triton_group_norm.normed(norm, given, swish)
+        found = triton_group_norm.group_norm(norm, given, swish)
         assert found.is_contiguous(memory_format=torch.channels_last)
         assert torch.equal(given, kept)
         as_exact(found, rounded, exact)
@@ -289,9 +289,9 @@ def test_the_whole_model_in_float8() -> None:
 
 def test_training_keeps_the_plain_form() -> None:
     with use_compute_options(FUSED):
-        assert dispatch.chosen(torch.zeros(1)) is triton_blocks
+        assert dispatch.kernels_for(torch.zeros(1)) is triton_blocks
         with torch.enable_grad():
-            assert dispatch.chosen(torch.zeros(1)) is reference
+            assert dispatch.kernels_for(torch.zeros(1)) is reference
 
 
 def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -299,9 +299,9 @@ def test_a_wrong_kernel_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     dispatch.runs_fused.cache_clear()
     assert dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()
-    monkeypatch.setattr(triton_blocks, "beside", lambda *_: reference.beside(*_) * 1.1)
+    monkeypatch.setattr(triton_blocks, "gelu_concat", lambda *_: reference.gelu_concat(*_) * 1.1)
     assert not dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()
-    monkeypatch.setattr(triton_blocks, "beside", lambda *_: 1 / 0)
+    monkeypatch.setattr(triton_blocks, "gelu_concat", lambda *_: 1 / 0)
     assert not dispatch.runs_fused(device)
     dispatch.runs_fused.cache_clear()

@@ -82,15 +82,15 @@ def test_what_cudnn_is_trusted_with(
     # compiled blocks cannot ask for a version, and are told before
     monkeypatch.setattr(attention_backends, "_compiled_for", 99999)
     monkeypatch.setattr(attention_backends, "_version_of_cudnn", lambda: version)
-    attention_backends.ask_cudnn()
+    attention_backends.prepare_compile()
     q, k = (_on_a_card(length, head_dim) for length in (n_queries, n_keys))
     with monkeypatch.context() as compiling:
         compiling.setattr(torch.compiler, "is_compiling", lambda: True)
-        assert attention_backends.chosen_backend(q, k) == ("cudnn" if fits else "flash2")
+        assert attention_backends.attention_backend_for(q, k) == ("cudnn" if fits else "flash2")
     with torch.no_grad():
         asked: list[bool] = []
         monkeypatch.setattr(attention_backends, "_chosen", lambda *given: asked.append(given[-1]) or "torch")
-        attention_backends.chosen_backend(q, k)
+        attention_backends.attention_backend_for(q, k)
     assert asked == [fits]
 
 
@@ -145,8 +145,8 @@ def test_weighted_keys_are_attended_exactly(
         expected = attention.attention(q, k, v, weights)
         used.clear()
         with use_compute_options(ComputeOptions(attention=wish)):
-            assert attention_backends.chosen_backend(_on_a_card(12, 128)) == alone
-            assert attention_backends.chosen_backend(_on_a_card(12, 136), None, 8) == weighted
+            assert attention_backends.attention_backend_for(_on_a_card(12, 128)) == alone
+            assert attention_backends.attention_backend_for(_on_a_card(12, 136), None, 8) == weighted
             found = [attention.attention(q, k, v, weights) for _ in range(2)]
     assert used == [weighted if wish != "auto" else "torch"] * 2
     assert torch.equal(found[0], expected)
@@ -274,4 +274,4 @@ def test_the_kernel_that_runs() -> None:
         torch.cuda.synchronize()
     names = " ".join(event.key.lower() for event in recorded.key_averages())
     expected = {"cudnn": "cudnn", "flash2": "flash", "flash3": "flash", "flash4": "flash", "torch": ""}
-    assert expected[attention_backends.chosen_backend(q)] in names, names
+    assert expected[attention_backends.attention_backend_for(q)] in names, names

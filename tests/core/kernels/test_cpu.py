@@ -21,8 +21,8 @@ def test_queries_and_keys_beside_other_numbers(width: int, assert_close: Callabl
     qkv = torch.randn(2, 5, width)[..., : 3 * 2 * 8].unflatten(-1, (3, 2, 8))
     pe = torch.polar(torch.ones(1, 5, 4), torch.randn(1, 5, 4))
     scales = torch.rand(8), torch.rand(8)
-    expected = reference.turned([(qkv.clone(), *scales)], pe)
-    for one, other in zip(cpu.turned([(qkv, *scales)], pe), expected, strict=True):
+    expected = reference.qk_norm_rope([(qkv.clone(), *scales)], pe)
+    for one, other in zip(cpu.qk_norm_rope([(qkv, *scales)], pe), expected, strict=True):
         assert_close(one, other, 1e-6)
 
 
@@ -34,9 +34,9 @@ def test_gelu() -> None:
 
 def test_only_where_they_fit() -> None:
     x = torch.zeros(1)
-    assert dispatch.chosen(x) is reference  # gradients
+    assert dispatch.kernels_for(x) is reference  # gradients
     with torch.no_grad():
-        assert dispatch.chosen(x) is cpu
-        assert dispatch.chosen(x.bfloat16()) is reference
+        assert dispatch.kernels_for(x) is cpu
+        assert dispatch.kernels_for(x.bfloat16()) is reference
         with use_compute_options(ComputeOptions(kernels="plain")):
-            assert dispatch.chosen(x) is reference
+            assert dispatch.kernels_for(x) is reference

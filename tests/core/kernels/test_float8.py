@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.kernels.float8_linear import Float8Linear
-from kontext_core.kernels.float8_rows import FLOAT8, card_product, pack_rows, product
+from kontext_core.kernels.float8_rows import E4M3, card_product, pack_rows, product
 from kontext_core.model.optimise import multiply_in_float8
 from kontext_core.model.transformer import Transformer
 from kontext_core.quant import float8, integers
-from kontext_core.quant.layer import PackedLinear, Whole
+from kontext_core.quant.layer import PackedLinear, UnquantisedRows
 from tests.conftest import relative_error
 from tests.core.conftest import SMALL, built
 
@@ -27,11 +27,11 @@ def _no_gradients() -> object:
 
 def test_rows_by_hand() -> None:
     rows = pack_rows(torch.tensor([[448.0, 17.0, -0.001], [0.0, 0.0, 0.0], [-0.5, 0.25, 0.1]]))
-    assert rows.stored.dtype == FLOAT8
+    assert rows.stored.dtype == E4M3
     assert rows.factors[[0, 2]].flatten().tolist() == pytest.approx([1.0, 0.5 / 448])
     expected = [[448.0, 16.0, -0.001953125], [0, 0, 0], [-448.0, 224.0, 88.0]]  # 17 lies between 16 and 18
     assert rows.stored.float().tolist() == expected
-    assert rows.unpacked().isfinite().all()
+    assert rows.dequantised().isfinite().all()
 
 
 @pytest.mark.parametrize("bias", [False, True])
@@ -56,7 +56,7 @@ def test_numbers_that_are_stored_so_are_kept() -> None:
     pieces = [
         float8.quantise(matrix[:16], by_row=True),
         float8.quantise(matrix[16:32], by_row=False),
-        float8.Float8(matrix[32:].to(FLOAT8)),
+        float8.Float8(matrix[32:].to(E4M3)),
     ]
     packed = PackedLinear(pieces, nn.Parameter(torch.randn(48)))
     linear = Float8Linear.of(packed)
@@ -73,7 +73,9 @@ def test_numbers_that_are_stored_so_are_kept() -> None:
         nn.Linear(16, 24),
         nn.LayerNorm(16),
         PackedLinear([integers.quantise(torch.randn(16, 64), 8)]),
-        PackedLinear([Whole(torch.randn(16, 16)), float8.quantise(torch.randn(16, 16), by_row=True)]),
+        PackedLinear(
+            [UnquantisedRows(torch.randn(16, 16)), float8.quantise(torch.randn(16, 16), by_row=True)]
+        ),
         PackedLinear([float8.Float8(torch.randn(16, 16).to(torch.float8_e5m2))]),
     ],
 )
@@ -96,7 +98,7 @@ def test_a_model_with_all_its_products_in_float8(inputs: Callable[..., dict[str,
     assert all("mod" in name for name in left if "blocks" in name)
     assert 0.001 < relative_error(run(model, inputs), exact) < 0.1
     half = model.to(torch.bfloat16)
-    assert {one.stored.dtype for one in half.modules() if isinstance(one, float8.Float8)} == {FLOAT8}
+    assert {one.stored.dtype for one in half.modules() if isinstance(one, float8.Float8)} == {E4M3}
     assert relative_error(run(half, inputs), exact) < 0.1
 
 
@@ -107,7 +109,7 @@ def test_on_the_card_at_hand(dtype: torch.dtype) -> None:
     from kontext_core.kernels import triton_blocks
 
     x = torch.randn(2, 130, 3072, device="cuda", dtype=dtype)
-    rows, expected = triton_blocks.packed(x), pack_rows(x)
+    rows, expected = triton_blocks.quantise_rows(x), pack_rows(x)
     torch.testing.assert_close(rows.factors, expected.factors)
     assert (rows.stored.float() == expected.stored.float()).float().mean() > 0.999
     linear = Float8Linear.of(nn.Linear(3072, 256).to("cuda", dtype))

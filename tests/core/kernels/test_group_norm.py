@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from kontext_core.kernels.group_norm import by_rows, laid_out, normed, swished
+from kontext_core.kernels.group_norm import group_norm, group_norm_by_rows, group_norm_silu, to_channels_last
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -17,14 +17,14 @@ def test_as_exact_at_every_size(height: int, width: int, dtype: torch.dtype) -> 
     norm.weight.uniform_(0.5, 2, generator=generator)
     norm.bias.normal_(generator=generator)
     norm = norm.to(dtype)
-    x = laid_out((torch.randn(2, 8, height, width, generator=generator) + 0.7).to(dtype))
+    x = to_channels_last((torch.randn(2, 8, height, width, generator=generator) + 0.7).to(dtype))
     expected = F.group_norm(x.double().contiguous(), 4, norm.weight.double(), norm.bias.double(), 1e-6)
-    found = normed(norm, x)
+    found = group_norm(norm, x)
     assert found.dtype == dtype
     assert found.is_contiguous(memory_format=torch.channels_last)
     bound = 1e-5 if dtype == torch.float32 else 0.04
     assert (found - expected).abs().max() < bound
-    assert (swished(norm, x) - F.silu(expected)).abs().max() < bound
+    assert (group_norm_silu(norm, x) - F.silu(expected)).abs().max() < bound
 
 
 @pytest.mark.parametrize("mean", [0.0, 3.0, 9.0, 11.0, 100.0, -1000.0, 10_000.0])
@@ -39,7 +39,7 @@ def test_as_exact_at_every_mean(mean: float) -> None:
         expected = F.group_norm(x.double(), 8, norm.weight.double(), norm.bias.double(), 1e-6)
         errors = [
             (found.double() - expected).norm() / expected.norm()
-            for found in (by_rows(norm, laid_out(x)), norm(x))
+            for found in (group_norm_by_rows(norm, to_channels_last(x)), norm(x))
         ]
         assert errors[0] < max(1.1 * errors[1], 4e-7)
 
@@ -48,10 +48,10 @@ def test_as_exact_at_every_mean(mean: float) -> None:
 def test_pictures_of_one_colour_and_what_is_no_number() -> None:
     norm = nn.GroupNorm(2, 4, eps=1e-6)
     for colour in (0.0, 1.0, 3e4, -1e7):
-        found = by_rows(norm, laid_out(torch.full((1, 4, 130, 130), colour)))
+        found = group_norm_by_rows(norm, to_channels_last(torch.full((1, 4, 130, 130), colour)))
         assert found.isfinite().all()
         assert found.abs().max() < 0.01
     x = torch.randn(1, 4, 130, 130)
     x[0, 0, 5, 5] = torch.nan
-    assert by_rows(norm, laid_out(x))[0, :2].isnan().all()
-    assert by_rows(norm, laid_out(x))[0, 2:].isfinite().all()
+    assert group_norm_by_rows(norm, to_channels_last(x))[0, :2].isnan().all()
+    assert group_norm_by_rows(norm, to_channels_last(x))[0, 2:].isfinite().all()

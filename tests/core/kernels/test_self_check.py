@@ -9,10 +9,18 @@ import torch
 from torch import Tensor
 
 from kontext_core.kernels import dispatch, group_norm, reference, self_check
-from kontext_core.kernels.float8_rows import Float8Reader, Rows
+from kontext_core.kernels.float8_rows import Float8Reader, Float8Rows
 
 CPU = torch.device("cpu")
-NAMES = ("modulate", "add_gated", "add_gated_modulated", "turned", "beside", "activated", "packed")
+NAMES = (
+    "modulate",
+    "add_gated",
+    "add_gated_modulated",
+    "qk_norm_rope",
+    "gelu_concat",
+    "linear_gelu",
+    "quantise_rows",
+)
 SMALL = self_check.SIZES[:1]
 
 
@@ -25,7 +33,9 @@ def scaled(result: Any) -> Any:
     if isinstance(result, tuple):
         return tuple(scaled(one) for one in result)
     return (
-        Rows(result.stored, result.factors * 1.1, result.dtype) if isinstance(result, Rows) else result * 1.1
+        Float8Rows(result.stored, result.factors * 1.1, result.dtype)
+        if isinstance(result, Float8Rows)
+        else result * 1.1
     )
 
 
@@ -44,7 +54,7 @@ def test_the_finite_range_of_float16() -> None:
     assert self_check.difference(wrong, CPU, torch.bfloat16, SMALL) == 0
 
 
-@pytest.mark.parametrize("name", ["modulate", "add_gated_modulated", "beside", "activated"])
+@pytest.mark.parametrize("name", ["modulate", "add_gated_modulated", "gelu_concat", "linear_gelu"])
 def test_what_is_handed_to_readers_in_float8(name: str) -> None:
     """Wrong for them alone: then the form is not used, but on cards that know no such numbers."""
     function = getattr(reference, name)
@@ -70,7 +80,7 @@ def test_the_published_widths_are_tried() -> None:
     """Rows longer than a program's piece, and as many as one token and an odd number of them."""
     assert {(size.heads * size.dim, size.mlp) for size in self_check.SIZES[1:]} == {(3072, 12288)}
     assert [size.tokens for size in self_check.SIZES[1:]] == [1, 46]
-    whole = reference.beside
+    whole = reference.gelu_concat
 
     def wrong(attended: Tensor, mlp: Tensor, reader: Any = None) -> Tensor:
         result = whole(attended, mlp, reader).clone()

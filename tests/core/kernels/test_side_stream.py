@@ -31,8 +31,11 @@ def test_streams_are_joined_whatever_happens(fails: str, monkeypatch: pytest.Mon
     with use_compute_options(ComputeOptions(side_stream=True)):
         if fails:
             with pytest.raises(ValueError, match=fails):
-                side_stream.both(x, lambda: work("first"), lambda: work("second"))
+                side_stream.run_overlapped(x, lambda: work("first"), lambda: work("second"))
         else:
-            assert side_stream.both(x, lambda: work("first"), lambda: work("second")) == ("first", "second")
+            assert side_stream.run_overlapped(x, lambda: work("first"), lambda: work("second")) == (
+                "first",
+                "second",
+            )
     assert said[:2] == ["side waits", "second"]
     assert said[-1] == "main waits"

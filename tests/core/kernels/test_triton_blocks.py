@@ -55,7 +55,7 @@ def test_they_compile_for_cards(tmp_path: Path) -> None:
 
 @torch.no_grad()
 def test_on_a_cpu_it_is_torch_alone() -> None:
-    chosen = cast("Any", dispatch.chosen(torch.zeros(1)))
+    chosen = cast("Any", dispatch.kernels_for(torch.zeros(1)))
     assert not chosen.__name__.endswith("fused")
     code = "import sys, torch; from kontext_core.kernels import dispatch; dispatch.chosen(torch.zeros(1)); "
     code += "print('kontext_core.kernels.triton_blocks' in sys.modules)"  # torch for a GPU may import Triton itself
@@ -64,7 +64,7 @@ def test_on_a_cpu_it_is_torch_alone() -> None:
     )
     assert answer.stdout == "False\n"
     with use_compute_options(ComputeOptions(kernels="plain")):
-        assert dispatch.chosen(torch.zeros(1)) is reference
+        assert dispatch.kernels_for(torch.zeros(1)) is reference
 
 
 @torch.no_grad()

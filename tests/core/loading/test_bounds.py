@@ -13,7 +13,7 @@ from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, save_model
 from kontext_core.loading.checkpoint import open_checkpoint
 from kontext_core.loading.keys import MOST_LAYERS, count
-from kontext_core.loading.locate import find
+from kontext_core.loading.locate import locate_part
 from kontext_core.loading.tensors import MOST_TENSORS
 from kontext_core.lora import inspect_lora
 from kontext_core.model.text import TextEncoders
@@ -54,7 +54,7 @@ def test_layers_are_counted_before_one_is_made(tmp_path: Path, kind: str, layers
     said = rf"it has more than 1,024 layers {layers.partition('{')[0]}\*, and no model here has as many"
     assert inspect(path).kind == kind
     with pytest.raises(CheckpointError, match=rf"deep\.safetensors cannot be used as .*: {said}"):
-        find(path, kind)
+        locate_part(path, kind)
 
 
 def test_layers_are_counted_up_to_the_first_that_is_missing() -> None:

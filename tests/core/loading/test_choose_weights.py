@@ -13,16 +13,17 @@ from transformers import T5Config, T5EncoderModel
 
 from kontext_core.config import FLUX_VAE, KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
-from kontext_core.loading import choose_weights
-from kontext_core.loading.choose_weights import BY_ERROR, Found, fit
-from kontext_core.loading.locate import find
+from kontext_core.loading import choose_weights as choosing
+from kontext_core.loading.choose_weights import BY_ERROR, Found, choose_weights
+from kontext_core.loading.load_parts import PART_KINDS
+from kontext_core.loading.locate import locate_part
 from kontext_core.loading.recognise import FileReport
 from kontext_core.loading.tensors import LazyTensor
-from kontext_core.memory.offload_plan import GIB, beside_of, residency
+from kontext_core.memory.offload_plan import GIB, other_weights, plan_offload
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.transformer import Transformer
 from kontext_core.model_spec import AUTO
-from kontext_core.pipeline import KINDS, Pipeline
+from kontext_core.pipeline import Pipeline
 
 FORMATS = Path(__file__).parents[3] / "benchmarks" / "results" / "formats.json"
 T5_XXL = T5Config(
@@ -49,7 +50,7 @@ def found(kind: str, model: nn.Module, config: object) -> Found:
 def remembered() -> Iterator[None]:
     """Outlines of the published sizes are made once for each form."""
     made: dict[str | None, Any] = {}
-    outlined = choose_weights.outlined
+    outlined = choosing.outlined
 
     def once(parts: dict[str, Found], dtype: torch.dtype, form: str | None) -> Any:
         if parts["transformer"][0].config is not KONTEXT_DEV:
@@ -59,7 +60,7 @@ def remembered() -> Iterator[None]:
         return made[form]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(choose_weights, "outlined", once)
+        patch.setattr(choosing, "outlined", once)
         yield
 
 
@@ -94,7 +95,7 @@ def published() -> dict[str, Found]:
 def test_the_form_with_the_least_error_whose_blocks_stay(
     published: dict[str, Found], gib: float, form: str | None, visitors: str
 ) -> None:
-    made = fit(published, torch.bfloat16, AUTO, gib)
+    made = choose_weights(published, torch.bfloat16, AUTO, gib)
     assert made.quantise == form
     assert made.where.needed_bytes <= gib * GIB
     expected = {
@@ -102,32 +103,32 @@ def test_the_form_with_the_least_error_whose_blocks_stay(
         "no blocks": made.where.blocks == 0 and made.where.modulation,
     }
     assert expected.get(visitors, made.where.visiting_bytes == 0)
-    assert made.chosen.startswith(f"weights {form or 'as stored'}, ")
-    assert "\n" not in made.chosen
+    assert made.reason.startswith(f"weights {form or 'as stored'}, ")
+    assert "\n" not in made.reason
     better = BY_ERROR[: BY_ERROR.index(form)]
     for other in better:
         try:
-            assert fit(published, torch.bfloat16, other, gib).where.blocks > 0
+            assert choose_weights(published, torch.bfloat16, other, gib).where.blocks > 0
         except TooLittleMemoryError:
             continue
 
 
 def test_sizes_of_the_published_weights(published: dict[str, Found]) -> None:
     """By hand: 11.9 and 4.76 billion parameters; without modulation 16.1 GiB, in 8 bits with scales 8.3, in 4 bits 4.3."""
-    whole = fit(published, torch.bfloat16, None, 200).where.resident_bytes / GIB
+    whole = choose_weights(published, torch.bfloat16, None, 200).where.resident_bytes / GIB
     assert whole == pytest.approx(22.17 + 8.87 + 0.39, abs=0.1)
     for form, bits in ((None, 16), ("int8", 8.25), ("fp8", 8), ("nf4", 4.25)):
-        where = fit(published, torch.bfloat16, form, 24).where
+        where = choose_weights(published, torch.bfloat16, form, 24).where
         blocks = 16.1 * bits / 16
         rest = 0.25 + 0.39 + 0.2  # T5's embedding, autoencoder and CLIP, embedders
-        if where.words and where.modulation:
+        if where.t5_offloaded and where.modulation:
             assert where.resident_bytes / GIB == pytest.approx(blocks + rest, abs=0.3), form
 
 
 def test_too_little_even_for_the_fewest_bits(published: dict[str, Found]) -> None:
     with pytest.raises(TooLittleMemoryError, match="allow it more"):
-        fit(published, torch.bfloat16, AUTO, 1)
-    assert fit(published, torch.bfloat16, AUTO, "least").quantise == "nf4"
+        choose_weights(published, torch.bfloat16, AUTO, 1)
+    assert choose_weights(published, torch.bfloat16, AUTO, "least").quantise == "nf4"
 
 
 def test_the_order_is_that_of_measured_errors() -> None:
@@ -141,10 +142,10 @@ def test_the_order_is_that_of_measured_errors() -> None:
 def test_what_is_planned_is_what_is_loaded(quantise: str | None) -> None:
     loaded = Pipeline.load("tiny", device="cpu", quantise=quantise)
     root = Path(__file__).parents[3] / "kontext_core" / "tiny"
-    parts = {kind: find(root, kind) for kind in KINDS.values()}
-    planned = fit(parts, torch.float32, quantise, 64).where
-    beside = beside_of(loaded.vae, loaded.text.clip, loaded.text.t5)
-    real = residency(loaded.transformer, 64 * GIB, beside=beside)
+    parts = {kind: locate_part(root, kind) for kind in PART_KINDS.values()}
+    planned = choose_weights(parts, torch.float32, quantise, 64).where
+    beside = other_weights(loaded.vae, loaded.text.clip, loaded.text.t5)
+    real = plan_offload(loaded.transformer, 64 * GIB, beside=beside)
     assert planned.working_bytes == real.working_bytes
     assert planned.resident_bytes == pytest.approx(real.resident_bytes, rel=1e-4)  # CLIP counts positions
 

@@ -13,7 +13,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from kontext_core.errors import CheckpointError
 from kontext_core.loading import load_transformer, load_vae
-from kontext_core.loading.locate import find
+from kontext_core.loading.locate import locate_part
 from kontext_core.model.transformer import Transformer
 from kontext_core.model.vae import VAE
 from kontext_core.quant.layer import whole_state_dict
@@ -71,7 +71,7 @@ def test_norms_as_comfyui_saves_them(transformer, config, write, prefix: str):
     }
     path = write("saved_00001_.safetensors", tensors, config)
     _same_weights(load_transformer(path), transformer.state_dict())
-    report, _ = find(path, "transformer")
+    report, _ = locate_part(path, "transformer")
     assert report.format == "published names, norms as in ComfyUI 0.14"
 
 
@@ -256,7 +256,7 @@ def test_all_parts_with_text_encoders_in_one_file(transformer, vae: VAE, text_en
     tensors = {prefixes[part] + key: one for part, own in wanted.items() for key, one in own.items()}
     path = write("all.safetensors", tensors, config=config)
     for part, own in wanted.items():
-        report, weights = find(path, part)
+        report, weights = locate_part(path, part)
         assert report.notes[0] == "the file packs several models: transformer, vae, clip, t5"
         kept = {key: one for key, one in own.items() if not key.endswith("position_ids")}
         assert weights.keys() == kept.keys()

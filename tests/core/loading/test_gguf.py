@@ -18,7 +18,7 @@ from kontext_core.errors import CheckpointError
 from kontext_core.loading import inspect, load_text_encoders, load_transformer, save_model
 from kontext_core.loading.checkpoint import open_checkpoint
 from kontext_core.model.transformer import Transformer
-from kontext_core.quant.gguf import BLOCKS
+from kontext_core.quant.gguf import BLOCK_SIZES
 from kontext_core.quant.layer import PackedLinear, packed_bytes, whole_state_dict
 from tests.core.loading.conftest import randomise
 from tests.core.packed_blocks import random_rows
@@ -103,7 +103,7 @@ def test_a_transformer(
     report = inspect(path)
     assert report.format == "published names, GGUF"
     assert kind in report.dtypes
-    assert (packed_bytes(loaded) > 0) == (kind in BLOCKS)
+    assert (packed_bytes(loaded) > 0) == (kind in BLOCK_SIZES)
     assert packed_bytes(load_transformer(path, quantise="full")) == 0
 
 
@@ -133,13 +133,13 @@ WIDE = TransformerConfig(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [kind for kind in BLOCKS if kind.endswith("_K")])
+@pytest.mark.parametrize("kind", [kind for kind in BLOCK_SIZES if kind.endswith("_K")])
 def test_k_quants_of_layers_that_are_wide_enough(
     write_gguf: Write, velocity: Any, assert_close: Any, kind: str
 ) -> None:
     torch.manual_seed(0)
     model = Transformer(WIDE).eval()
-    numbers, size = BLOCKS[kind]
+    numbers, size = BLOCK_SIZES[kind]
     stored, expected = {}, {}
     for number, (key, tensor) in enumerate(model.state_dict().items()):
         stored[key] = expected[key] = tensor
@@ -249,7 +249,7 @@ def test_without_the_gguf_package(write_gguf: Write, monkeypatch: pytest.MonkeyP
         open_checkpoint(tables)
 
 
-SMALL = [kind for kind in BLOCKS if not kind.startswith("Q")]
+SMALL = [kind for kind in BLOCK_SIZES if not kind.startswith("Q")]
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -259,7 +259,7 @@ def test_i_quants_and_their_like_stay_packed(
     """With the very numbers that the gguf package makes of them, at the size that they have in the file."""
     torch.manual_seed(0)
     model = Transformer(WIDE).eval()
-    numbers, _ = BLOCKS[kind]
+    numbers, _ = BLOCK_SIZES[kind]
     stored, expected = {}, {}
     for number, (key, tensor) in enumerate(model.state_dict().items()):
         stored[key] = expected[key] = tensor

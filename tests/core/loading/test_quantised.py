@@ -72,9 +72,9 @@ def test_only_one_tensor_is_there_in_high_precision(
     most = 0
 
     def find(path: Path, part: str) -> Any:
-        from kontext_core.loading.locate import find
+        from kontext_core.loading.locate import locate_part
 
-        report, weights = find(path, part)
+        report, weights = locate_part(path, part)
 
         def counted(tensor: LazyTensor) -> Tensor:
             nonlocal most
@@ -93,7 +93,7 @@ def test_only_one_tensor_is_there_in_high_precision(
             for key in block
         }
 
-    monkeypatch.setattr(models, "find", find)
+    monkeypatch.setattr(models, "locate_part", find)
     load_transformer(file, quantise="int8")
     assert most == 1
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from kontext_core.lora import Lora
-from kontext_core.lora.attach import view
+from kontext_core.lora.attach import replace_modules
 from kontext_core.lora.layer import LoraLinear
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.model.latents import noise
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
@@ -169,7 +169,9 @@ class Packed(nn.Module):
 def test_on_packed_weights(
     transformer: Transformer, inputs: Inputs, write: Write, assert_close: Close, dora: bool
 ) -> None:
-    packed = view(transformer, {"single_blocks.1.linear1": Packed(transformer.single_blocks[1].linear1)})
+    packed = replace_modules(
+        transformer, {"single_blocks.1.linear1": Packed(transformer.single_blocks[1].linear1)}
+    )
     weight = packed.single_blocks[1].linear1.dequantise(torch.float32)
     tensors = tensors_of(LINEAR1)
     delta = product(tensors, LINEAR1)
@@ -199,7 +201,7 @@ def test_on_weights_that_visit_the_device(
     expected = viewed(make_transformer(), lora)(**inputs(), n_target=6)
     model = make_transformer()
     before = viewed(model, lora)
-    streaming = Streaming(model, torch.device("cpu"), blocks=2)
+    streaming = StreamedTransformer(model, torch.device("cpu"), blocks=2)
     for one in (before, viewed(model, lora)):
         assert torch.equal(one(**inputs(), n_target=6), expected)
     assert streaming.carousel is not None

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kontext_core.errors import CheckpointError
 from kontext_core.lora import Lora
-from kontext_core.lora.attach import view
+from kontext_core.lora.attach import replace_modules
 from kontext_core.lora.layer import LoraLinear
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
@@ -126,7 +126,7 @@ def packed_view(transformer: Transformer, layer: str, scheme: str) -> tuple[Tran
     packed = PackedLinear([pack(linear.weight.detach(), scheme)], linear.bias)
     plain = copy.deepcopy(transformer)
     plain.get_submodule(layer).weight.data = packed.dequantise(torch.float32)
-    return view(transformer, {layer: packed}), plain
+    return replace_modules(transformer, {layer: packed}), plain
 
 
 @pytest.mark.parametrize("scheme", ["nf4", "int8", "fp8"])

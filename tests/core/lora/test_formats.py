@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kontext_core.lora import Lora, inspect_lora
 from kontext_core.lora.keys import FORMATS, make_names, published_names
-from kontext_core.lora.roles import split
+from kontext_core.lora.roles import split_key
 from kontext_core.model.transformer import Transformer
 
 from .conftest import Tensors, attached, changed, drawn, low_rank, product, viewed
@@ -285,5 +285,5 @@ def test_names_of_t5(prefix: str) -> None:
     ],
 )
 def test_keys_are_a_module_and_a_role(key: str, module: str, role: str) -> None:
-    part = split(key)
+    part = split_key(key)
     assert (part.module, part.role) == (module, role)

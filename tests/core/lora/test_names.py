@@ -9,7 +9,7 @@ from torch import Tensor
 
 from kontext_core.errors import CheckpointError
 from kontext_core.lora import Lora, inspect_lora
-from kontext_core.lora.keys import find, make_names
+from kontext_core.lora.keys import find_target, make_names
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 
@@ -140,9 +140,9 @@ def test_what_only_looks_like_a_name(write: Write, module: str, reason: str) -> 
 def test_single_blocks_are_no_double_blocks() -> None:
     """A model with more double blocks than single ones."""
     names = make_names(6, 2, D, (), ())
-    assert find("lora_unet_single_transformer_blocks_5_attn_to_q", names) is None
-    assert find("transformer.single_transformer_blocks.5.attn.to_q", names) is None
-    hit = find("lora_unet_single_transformer_blocks_1_attn_to_q", names)
+    assert find_target("lora_unet_single_transformer_blocks_5_attn_to_q", names) is None
+    assert find_target("transformer.single_transformer_blocks.5.attn.to_q", names) is None
+    hit = find_target("lora_unet_single_transformer_blocks_1_attn_to_q", names)
     assert hit is not None
     assert hit.target.layer == "single_blocks.1.linear1"
 

@@ -16,8 +16,8 @@ from kontext_core.config import KONTEXT_DEV
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
 from kontext_core.memory import block_streaming as streaming
-from kontext_core.memory.block_streaming import Slot, Streaming
-from kontext_core.memory.offload_plan import GIB, residency, usual_working_bytes
+from kontext_core.memory.block_streaming import DeviceBuffer, StreamedTransformer
+from kontext_core.memory.offload_plan import GIB, plan_offload, usual_working_bytes
 from kontext_core.memory.staging import Staging
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.blocks import Modulation
@@ -50,7 +50,7 @@ def run(transformer: Transformer) -> Tensor:
 @pytest.mark.parametrize("blocks", [0, 1, 2, 3, 5])
 def test_the_same_to_the_last_bit(transformer: Transformer, blocks: int, modulation: bool) -> None:
     wanted, before = run(transformer), copy.deepcopy(transformer.state_dict())
-    streaming = Streaming(transformer, CPU, blocks=blocks, modulation=modulation)
+    streaming = StreamedTransformer(transformer, CPU, blocks=blocks, modulation=modulation)
     assert torch.equal(run(transformer), wanted)
     assert torch.equal(run(transformer), wanted), "a second edit"
     streaming.release()
@@ -63,13 +63,13 @@ def test_the_same_to_the_last_bit(transformer: Transformer, blocks: int, modulat
 
 def test_blocks_compute_from_the_buffers(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block is copied once a step, the next while one computes, and its weights lie in a buffer then."""
-    streaming = Streaming(transformer, CPU, blocks=5)
+    streaming = StreamedTransformer(transformer, CPU, blocks=5)
     carousel = streaming.carousel
     assert carousel is not None
     fetched: list[int] = []
     fetch = carousel.fetch
 
-    def watched(number: int, slot: Slot) -> None:
+    def watched(number: int, slot: DeviceBuffer) -> None:
         fetched.append(number)
         fetch(number, slot)
 
@@ -97,9 +97,9 @@ def test_what_visits_is_accounted_for(transformer: Transformer) -> None:
         if isinstance(one, Modulation)
         for tensor in one.parameters()
     )
-    lone = Streaming(copy.deepcopy(transformer), CPU, blocks=2, modulation=False)
+    lone = StreamedTransformer(copy.deepcopy(transformer), CPU, blocks=2, modulation=False)
     assert sum(sizes[1:]) <= lone.streamed_bytes <= sum(sizes[1:]) + 2 * 256 * 16
-    rare = Streaming(transformer, CPU, blocks=0, modulation=True)
+    rare = StreamedTransformer(transformer, CPU, blocks=0, modulation=True)
     assert modulation <= rare.streamed_bytes <= modulation + 7 * 2 * 256
     assert rare.carousel is None
 
@@ -108,7 +108,7 @@ def test_a_block_that_fails_leaves_the_model_usable(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted = run(transformer)
-    Streaming(transformer, CPU, blocks=5)
+    StreamedTransformer(transformer, CPU, blocks=5)
     block = transformer.single_blocks[1]
 
     def fail(*_: object, **__: object) -> None:
@@ -125,7 +125,7 @@ def test_in_inference_mode(transformer: Transformer) -> None:
     """ComfyUI runs nodes in it; what is made there must be of use outside too."""
     wanted = run(transformer)
     with torch.inference_mode():
-        Streaming(transformer, CPU, blocks=4)
+        StreamedTransformer(transformer, CPU, blocks=4)
         assert torch.equal(run(transformer), wanted)
     assert torch.equal(run(transformer), wanted)
     assert not any(tensor.is_inference() for tensor in transformer.parameters())
@@ -133,7 +133,7 @@ def test_in_inference_mode(transformer: Transformer) -> None:
 
 def test_so_many_blocks_there_are_not(transformer: Transformer) -> None:
     with pytest.raises(ValueError, match="6 blocks cannot be streamed: the model has 5"):
-        Streaming(transformer, CPU, blocks=6)
+        StreamedTransformer(transformer, CPU, blocks=6)
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +146,7 @@ def published() -> Transformer:
 @pytest.mark.parametrize("gib", [4, 6, 8, 12, 16, 24, 80])
 def test_the_least_that_must_visit_does(published: Transformer, gib: int) -> None:
     """Weights of 22.2 GiB, 16.1 without modulation: by hand, for two references of 1024 x 1024 px."""
-    found = residency(published, gib * GIB)
+    found = plan_offload(published, gib * GIB)
     assert found.needed_bytes <= gib * GIB
     assert (found.blocks, found.modulation) == (0, False) or found.modulation
     if gib == 80:
@@ -163,14 +163,14 @@ def test_the_least_that_must_visit_does(published: Transformer, gib: int) -> Non
 
 
 def test_more_room_means_fewer_visits(published: Transformer) -> None:
-    blocks = [residency(published, gib * GIB).blocks for gib in (4, 6, 8, 12, 16)]
+    blocks = [plan_offload(published, gib * GIB).blocks for gib in (4, 6, 8, 12, 16)]
     assert blocks == sorted(blocks, reverse=True)
     assert len(set(blocks)) == 5
 
 
 def test_too_small_a_budget_is_explained(published: Transformer) -> None:
     with pytest.raises(TooLittleMemoryError, match=r"an edit needs \d\.\d GiB even when all blocks visit"):
-        residency(published, GIB)
+        plan_offload(published, GIB)
 
 
 def test_a_whole_model_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,7 @@ def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
     view = loaded.with_loras([Lora(file, 0.5)])
     wanted = [run(loaded.transformer), run(view.transformer)]
     assert not torch.equal(*wanted)
-    streaming = Streaming(loaded.transformer, CPU, blocks=6)
+    streaming = StreamedTransformer(loaded.transformer, CPU, blocks=6)
     after = loaded.with_loras([Lora(file, 0.5)])
     found = [run(one.transformer) for one in (loaded, view, after)]
     for picture, right in zip(found, [*wanted, wanted[1]], strict=True):
@@ -259,7 +259,7 @@ def test_copies_wait_for_what_the_memory_was_before(
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: main)
     monkeypatch.setattr(torch.cuda, "stream", lambda *_: nullcontext())
-    carousel = Streaming(transformer, CPU, blocks=5).carousel
+    carousel = StreamedTransformer(transformer, CPU, blocks=5).carousel
     assert carousel is not None
     carousel._stream = Stream("copies")
     run(transformer)
@@ -275,7 +275,7 @@ def test_copies_wait_for_what_the_memory_was_before(
 
 def test_a_copy_that_fails_claims_no_block(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies in its buffer then is neither the block that was there nor the one that was to come."""
-    carousel = Streaming(transformer, CPU, blocks=5).carousel
+    carousel = StreamedTransformer(transformer, CPU, blocks=5).carousel
     assert carousel is not None
     slots = carousel.slots = [carousel._slot() for _ in range(2)]
     carousel.fetch(0, slots[0])
@@ -297,7 +297,7 @@ def test_a_reader_that_fails_claims_no_block(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where another thread reads, that is known when somebody waits for the block."""
-    carousel = Streaming(transformer, CPU, blocks=5, staging=Staging(CPU)).carousel
+    carousel = StreamedTransformer(transformer, CPU, blocks=5, staging=Staging(CPU)).carousel
     assert carousel is not None
     slot = carousel._slot()
     carousel.slots = [slot]
@@ -321,7 +321,7 @@ def test_a_buffer_is_given_back_when_nothing_is_on_its_way_to_it(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither from the disk nor from the host's memory: streams in the place of real ones."""
-    carousel = Streaming(transformer, CPU, blocks=3).carousel
+    carousel = StreamedTransformer(transformer, CPU, blocks=3).carousel
     assert carousel is not None
     said: list[str] = []
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from kontext_core.config import KONTEXT_DEV
-from kontext_core.memory.block_streaming import Streaming
-from kontext_core.memory.offload_plan import GIB, residency
+from kontext_core.memory.block_streaming import StreamedTransformer
+from kontext_core.memory.offload_plan import GIB, plan_offload
 from kontext_core.memory.staging import Staging
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.latents import noise
@@ -44,11 +44,13 @@ def test_an_edit_stays_within(published: Transformer, fraction: None, gib: int, 
     whole = torch.cuda.get_device_properties(CARD).total_memory
     if whole < gib * GIB:
         pytest.skip(f"the card has {whole / GIB:.1f} GiB")
-    where = residency(published, gib * GIB)
+    where = plan_offload(published, gib * GIB)
     torch.cuda.set_per_process_memory_fraction(gib * GIB / whole, CARD)
     torch.cuda.reset_peak_memory_stats(CARD)
     staging = Staging(CARD) if from_file else None
-    streaming = Streaming(published, CARD, blocks=where.blocks, modulation=where.modulation, staging=staging)
+    streaming = StreamedTransformer(
+        published, CARD, blocks=where.blocks, modulation=where.modulation, staging=staging
+    )
     words = torch.zeros(1, 512, KONTEXT_DEV.context_in_dim), torch.zeros(1, KONTEXT_DEV.vec_in_dim)
     references = [torch.zeros(1, 16, 128, 128)] * 2
     try:

@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from kontext_core.errors import TooLittleMemoryError
 from kontext_core.lora import Lora
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.memory.offload_plan import (
     GIB,
-    Beside,
-    Residency,
-    beside_of,
+    OffloadPlan,
+    OtherWeights,
     budget_bytes,
-    residency,
+    other_weights,
+    plan_offload,
     usual_working_bytes,
 )
 from kontext_core.memory.tensor_data import tensors_of
@@ -71,10 +71,12 @@ def made(pipeline: Pipeline) -> Tensor:
 
 def gib_at(pipeline: Pipeline, blocks: int) -> float:
     """The most of memory with which so many blocks visit."""
-    beside = beside_of(pipeline.vae, pipeline.text.clip, pipeline.text.t5)
-    whole = residency(pipeline.transformer, 10**10, beside=beside).needed_bytes
+    beside = other_weights(pipeline.vae, pipeline.text.clip, pipeline.text.t5)
+    whole = plan_offload(pipeline.transformer, 10**10, beside=beside).needed_bytes
     budgets = (whole * (200 - number) // 200 for number in range(200))
-    found = (one for one in budgets if residency(pipeline.transformer, one, beside=beside).blocks >= blocks)
+    found = (
+        one for one in budgets if plan_offload(pipeline.transformer, one, beside=beside).blocks >= blocks
+    )
     return next(found) / GIB
 
 
@@ -86,12 +88,12 @@ def test_t5_leaves_first_then_the_modulation_then_blocks(
     make_transformer: Callable[..., Transformer],
 ) -> None:
     transformer = make_transformer(depth=2, depth_single_blocks=4)
-    beside = Beside(resident=1000, words=(5000,) * 20)
-    whole = residency(transformer, 10**9, working_bytes=0, beside=beside).needed_bytes
+    beside = OtherWeights(resident=1000, words=(5000,) * 20)
+    whole = plan_offload(transformer, 10**9, working_bytes=0, beside=beside).needed_bytes
     budget, seen = whole, []
     while True:
         try:
-            found = residency(transformer, budget, working_bytes=0, beside=beside)
+            found = plan_offload(transformer, budget, working_bytes=0, beside=beside)
         except TooLittleMemoryError:
             break
         assert found.needed_bytes <= budget
@@ -101,9 +103,9 @@ def test_t5_leaves_first_then_the_modulation_then_blocks(
     assert seen[:3] == [(0, False, False), (0, False, True), (0, True, True)]
     assert [blocks for blocks, *_ in seen[3:]] == sorted({blocks for blocks, *_ in seen[3:]})
     assert all(modulation and words for _, modulation, words in seen[3:])
-    least = residency(transformer, None, working_bytes=0, beside=beside)
+    least = plan_offload(transformer, None, working_bytes=0, beside=beside)
     assert least.needed_bytes <= budget + whole // 100
-    kept = residency(transformer, whole, working_bytes=0, beside=beside, least=least)
+    kept = plan_offload(transformer, whole, working_bytes=0, beside=beside, least=least)
     assert kept.visitors == least.visitors, "who visits goes on doing so"
 
 
@@ -124,18 +126,18 @@ def test_the_plan_counts_what_visits_take(resident: Pipeline) -> None:
         leaving = sizes[len(sizes) - count :]
         buffers = max(2 * max(leaving, default=0), max(rare))
         assert where.resident_bytes == every - sum(rare) - sum(leaving) + buffers
-    carousel = Streaming(copy.deepcopy(transformer), CPU, blocks=2).carousel
+    carousel = StreamedTransformer(copy.deepcopy(transformer), CPU, blocks=2).carousel
     assert carousel is not None
     slots = [carousel._slot() for _ in range(2)]
     aligned = 256 * len(tensors_of(blocks[-1]))
     assert sum(slot.memory.nbytes for slot in slots) <= 2 * max(sizes[-2:]) + 2 * aligned
 
 
-def plans_of(transformer: Transformer, every: int) -> Iterator[Residency]:
+def plans_of(transformer: Transformer, every: int) -> Iterator[OffloadPlan]:
     """From all resident to all visiting."""
     for percent in range(100, 0, -1):
         try:
-            yield residency(transformer, int(1.05 * every * percent / 100), working_bytes=0)
+            yield plan_offload(transformer, int(1.05 * every * percent / 100), working_bytes=0)
         except TooLittleMemoryError:
             return
 
@@ -161,7 +163,7 @@ def test_loras_upon_guests_are_those_upon_residents(
     whole = Pipeline.load("tiny", device="cpu", quantise=quantise)
     guest = Pipeline.load("tiny", device="cpu", quantise=quantise, memory_gib=gib_at(whole, 2))
     assert guest.residency is not None
-    assert guest.residency.words
+    assert guest.residency.t5_offloaded
     before = guest.residency.blocks
     assert before > 0
     loras = [Lora(lora, 0.7), Lora(lora, -0.3, start=0.5)]
@@ -237,23 +239,23 @@ def test_t5_s_visits_are_over_before_an_edit_begins(resident: Pipeline) -> None:
     """So the room to work is the greater of both."""
     transformer = resident.transformer
     for words, room in (((100,) * 3, 5000), ((4000,) * 3, 8000)):
-        where = residency(
+        where = plan_offload(
             transformer,
             10**12,
             5000,
-            Beside(0, words),
-            least=replace(residency(transformer, 10**12), words=True),
+            OtherWeights(0, words),
+            least=replace(plan_offload(transformer, 10**12), words=True),
         )
-        assert where.words
+        assert where.t5_offloaded
         assert where.working_bytes == room
 
 
 def test_streaming_goes_on_with_its_packets(make_transformer: Callable[..., Transformer]) -> None:
     """Weights that are in the host's memory already are not copied there again."""
     transformer = make_transformer(depth=2, depth_single_blocks=3)
-    first = Streaming(transformer, CPU, blocks=2)
+    first = StreamedTransformer(transformer, CPU, blocks=2)
     packets = {packet.host.data_ptr() for packet in first.packets}
-    more = Streaming(transformer, CPU, blocks=4, before=first)
+    more = StreamedTransformer(transformer, CPU, blocks=4, before=first)
     assert packets < {packet.host.data_ptr() for packet in more.packets}
     assert len(more.packets) == len(first.packets) + 2
     assert all(len(block._forward_pre_hooks) == 1 for block in transformer.single_blocks)
@@ -280,7 +282,7 @@ def test_auto_on_cuda_is_what_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_words_alone(resident: Pipeline) -> None:
-    where = residency(resident.transformer, None, beside=Beside(0, (10,)))
+    where = plan_offload(resident.transformer, None, beside=OtherWeights(0, (10,)))
     assert replace(where, blocks=0, modulation=False).describe().endswith(": T5 once a prompt")
 
 

@@ -15,9 +15,9 @@ from benchmarks.written import write
 from kontext_core.config import KONTEXT_DEV
 from kontext_core.loading import load_parts, load_transformer
 from kontext_core.lora import Lora
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.memory.free_memory import free_host_bytes
-from kontext_core.memory.offload_plan import GIB, Host, Residency, residency, waiting
+from kontext_core.memory.offload_plan import GIB, Host, OffloadPlan, host_storage, plan_offload
 from kontext_core.memory.staging import Staging
 from kontext_core.memory.tensor_data import tensors_of
 from kontext_core.model.transformer import Transformer
@@ -50,9 +50,9 @@ def test_the_same_from_the_file_to_the_last_bit(load: Callable[[str], Transforme
     transformer = load(form)
     wanted, before = run(transformer), addresses(transformer)
     staging = Staging(CPU, PIECE)
-    few = Streaming(transformer, CPU, blocks=2, staging=staging)
+    few = StreamedTransformer(transformer, CPU, blocks=2, staging=staging)
     assert torch.equal(run(transformer), wanted)
-    streaming = Streaming(transformer, CPU, blocks=4, before=few, staging=staging)
+    streaming = StreamedTransformer(transformer, CPU, blocks=4, before=few, staging=staging)
     assert torch.equal(run(transformer), wanted)
     assert addresses(transformer) == before, "weights stay where they were loaded, in the file"
     assert all(packet.host is None for packet in streaming.packets)
@@ -69,7 +69,7 @@ def test_the_next_block_is_read_by_another_thread(
     """The modulation is read where it is asked, blocks by the reader, each once a step and one ahead."""
     transformer = load("bfloat16")
     staging = Staging(CPU)
-    streaming = Streaming(transformer, CPU, blocks=4, staging=staging)
+    streaming = StreamedTransformer(transformer, CPU, blocks=4, staging=staging)
     assert streaming.carousel is not None
     numbers = {id(packet): number for number, packet in enumerate(streaming.carousel.packets)}
     readers: list[tuple[bool, int]] = []
@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_is_told_to_who_asks(
     transformer = load("bfloat16")
     wanted = run(transformer)
     staging = Staging(CPU)
-    streaming = Streaming(transformer, CPU, blocks=4, modulation=False, staging=staging)
+    streaming = StreamedTransformer(transformer, CPU, blocks=4, modulation=False, staging=staging)
     carousel = streaming.carousel
     assert carousel is not None
 
@@ -135,8 +135,8 @@ def made(pipeline: Pipeline) -> Tensor:
     return pipeline.edit(WORDS, [picture()], steps=1).image
 
 
-def visiting(gib: float) -> Residency:
-    return Residency(10, True, 4 * GIB, int(gib * GIB), GIB)
+def visiting(gib: float) -> OffloadPlan:
+    return OffloadPlan(10, True, 4 * GIB, int(gib * GIB), GIB)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def visiting(gib: float) -> Residency:
 def test_where_12_gib_wait(free: int | None, made: int, waits: Any, in_file: bool, note: str) -> None:
     """2 GiB of the host's memory are left to others."""
     host = Host(None if free is None else free * GIB, waits=waits)
-    found = waiting(visiting(12), made * GIB, host)
+    found = host_storage(visiting(12), made * GIB, host)
     assert found.in_file == in_file
     assert re.search(note, found.note) if note else not found.note
     line = replace(visiting(12), waiting=found).describe()
@@ -167,19 +167,19 @@ def test_where_12_gib_wait(free: int | None, made: int, waits: Any, in_file: boo
 
 
 def test_a_host_that_computes_holds_what_stays_too() -> None:
-    assert not waiting(visiting(12), 0, Host(15 * GIB)).in_file
-    assert waiting(visiting(12), 0, Host(15 * GIB, computes=True)).in_file
-    assert not waiting(visiting(0), 0, Host(0, waits="file")).in_file, "nobody visits"
+    assert not host_storage(visiting(12), 0, Host(15 * GIB)).in_file
+    assert host_storage(visiting(12), 0, Host(15 * GIB, computes=True)).in_file
+    assert not host_storage(visiting(0), 0, Host(0, waits="file")).in_file, "nobody visits"
 
 
 def test_the_published_weights_beside_little_memory() -> None:
     """bfloat16 on a card of 8 GiB: 14 GiB or more visit, for which 16 GiB of the host are too little and 32 are not."""
     with torch.device("meta"):
         published = Transformer(KONTEXT_DEV).to(torch.bfloat16)
-    where = residency(published, 8 * GIB)
+    where = plan_offload(published, 8 * GIB)
     assert 14 < where.visiting_bytes / GIB < 22
-    assert [waiting(where, 0, Host(gib * GIB)).in_file for gib in (8, 16, 32)] == [True, True, False]
-    every = residency(published, None)
+    assert [host_storage(where, 0, Host(gib * GIB)).in_file for gib in (8, 16, 32)] == [True, True, False]
+    every = plan_offload(published, None)
     gathered = 19 * 2**29 + 38 * (2**28 + 2**27 + 2**26)  # pieces of 453, 227, 113 and 57 MB, rounded up
     assert (every.blocks, every.pinned_bytes) == (57, gathered)
     largest = max(sum(tensor.nbytes for tensor in tensors_of(block)) for block in published.double_blocks)
@@ -197,7 +197,7 @@ def test_a_whole_model_from_its_files(small_host: None, tmp_path: Path) -> None:
     guest = Pipeline.load("tiny", device="cpu", dtype=torch.bfloat16, memory_gib="least")
     where = guest.residency
     assert where is not None
-    assert where.words
+    assert where.t5_offloaded
     assert where.waiting.in_file
     assert "come from the files: " in guest.describe_memory()
     assert guest.weights._guests is not None

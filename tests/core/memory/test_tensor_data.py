@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kontext_core.loading import load_parts, load_text_encoders, load_transformer, load_vae
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.lora import Lora
 from kontext_core.memory.block_streaming import move_others
 from kontext_core.memory.tensor_data import own_mode, tensors_of
@@ -61,7 +61,7 @@ def test_the_same_bits_in_all_modes(how: str, tmp_path: Path, monkeypatch: pytes
 def test_parts_by_themselves(tmp_path: Path) -> None:
     """And what LoRAs, float8 and a CPU's order make of them; training goes on where a user loaded."""
     with torch.inference_mode():
-        parts = load_transformer(TINY), load_vae(TINY), load_text_encoders(TINY)
+        parts = load_transformer(TINY_FOLDER), load_vae(TINY_FOLDER), load_text_encoders(TINY_FOLDER)
         model = Pipeline(*parts)
         view = model.with_loras(
             [Lora(lora_file(model, 8, tmp_path), merged=True), Lora(tmp_path / "some.safetensors")]

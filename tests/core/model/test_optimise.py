@@ -16,7 +16,7 @@ from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.options import compute_options, use_compute_options
 from kontext_core.loading import load_parts
 from kontext_core.lora import Lora
-from kontext_core.memory.block_streaming import Streaming
+from kontext_core.memory.block_streaming import StreamedTransformer
 from kontext_core.memory.tensor_data import lay_out_for_cpu
 from kontext_core.model import optimise
 from kontext_core.model.attention import exchanging
@@ -25,7 +25,7 @@ from kontext_core.model.optimise import compile_blocks, multiply_in_float8
 from kontext_core.model.transformer import Transformer
 from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
-from kontext_core.quant.layer import PackedLinear, Whole
+from kontext_core.quant.layer import PackedLinear, UnquantisedRows
 from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.inputs import SampleInputs
 from kontext_core.sampling.references import ReferenceLatents
@@ -125,7 +125,7 @@ def test_blocks_of_other_weights_share_no_program_and_die_with_the_model() -> No
     """A packed one among plain ones, one with a hook; and a compiled model is freed when nobody holds it."""
     model, counted = built(lambda: Transformer(replace(SMALL, depth=1, depth_single_blocks=4))), Counted()
     linear = model.single_blocks[1].linear1
-    model.single_blocks[1].linear1 = PackedLinear([Whole(linear.weight.detach())], linear.bias)
+    model.single_blocks[1].linear1 = PackedLinear([UnquantisedRows(linear.weight.detach())], linear.bias)
     seen: list[Tensor] = []
     model.single_blocks[2].register_forward_hook(lambda *given: seen.append(given[2]))
     compile_blocks(model, backend=counted)
@@ -155,7 +155,7 @@ def test_a_lora_on_compiled_blocks_acts(tmp_path: Path) -> None:
 
 def test_blocks_that_visit_are_not_compiled() -> None:
     model = built(lambda: Transformer(SMALL))
-    Streaming(model, torch.device("cpu"), blocks=2)
+    StreamedTransformer(model, torch.device("cpu"), blocks=2)
     with pytest.raises(ValueError, match="cannot be compiled; allow more memory, or do not compile"):
         compile_blocks(model)
 

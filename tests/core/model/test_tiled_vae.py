@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kontext_core.config import FLUX_VAE
 from kontext_core.loading import load_vae
-from kontext_core.loading.locate import TINY
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model import tiled_vae
 from kontext_core.model.tiled_vae import (
     decode_in_tiles,
@@ -39,7 +39,7 @@ def test_tiles_give_the_same_numbers(
 
 def test_no_seam_is_seen_in_a_trained_picture() -> None:
     """Far below 1/255, in bfloat16 as near to the whole as that is to float32."""
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     latents = torch.randn(1, 16, 24, 40, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         whole = vae.decode(latents)
@@ -54,7 +54,7 @@ def test_no_seam_is_seen_in_a_trained_picture() -> None:
 @pytest.mark.parametrize(("height", "width"), [(4096, 32), (32, 4096)])
 def test_the_longest_sides_in_the_usual_tiles(height: int, width: int) -> None:
     """Eight tiles, and a norm's mean over all of them: a tenth of 1/255 of what a picture spans, at most. More: benchmarks.vae_tiles."""
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     latents = torch.randn(1, 16, height // 8, width // 8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         picture = vae.decode(latents)
@@ -70,7 +70,7 @@ def test_sides_must_be_multiples_of_8(vae: VAE, height: int, width: int) -> None
 
 def test_memory_decides_before_it_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """A system whose memory is short kills a program rather than refuse it."""
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     latents = torch.randn(2, 16, 8, 96, generator=torch.Generator().manual_seed(3))
     needed = work_bytes(vae, 64, 768)
     assert needed == 5 * 16 * 64 * 768 * 4, "the first level's 16 channels, in and out"
@@ -112,7 +112,7 @@ def test_more_numbers_than_kernels_of_a_card_index_are_taken_apart(monkeypatch: 
         1,
         0,
     ]
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     calls: list[tuple[str, int]] = []
 
     def whole(x: Tensor) -> Tensor:
@@ -151,7 +151,7 @@ def test_memory_of_an_attempt_is_given_back_before_tiles(
     message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All that it had made is gone by then: an error that is still handled would hold it."""
-    vae = load_vae(TINY, dtype=torch.float32)
+    vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     made: list[weakref.ref[Tensor]] = []
     emptied: list[bool] = []
 

@@ -9,7 +9,7 @@ from kontext_core.kernels import float8_linear, float8_rows, reference
 from kontext_core.kernels.float8_linear import Float8Linear
 from kontext_core.kernels.reference import add_gated
 from kontext_core.model.transformer import Transformer
-from kontext_core.quant.layer import PackedLinear, Whole
+from kontext_core.quant.layer import PackedLinear, UnquantisedRows
 
 Inputs = Callable[..., dict[str, Tensor]]
 N_TARGET = 6
@@ -197,14 +197,14 @@ def test_gradients_reach_every_parameter(
 def _of_linear1(kind: str, linear: nn.Linear) -> nn.Module:
     if kind == "swapped":
         return Swapped(linear)
-    if kind == "packed":
-        return PackedLinear([Whole(linear.weight.detach())], linear.bias)
+    if kind == "quantise_rows":
+        return PackedLinear([UnquantisedRows(linear.weight.detach())], linear.bias)
     made = Float8Linear.of(linear)
     assert made is not None
     return made
 
 
-@pytest.mark.parametrize("kind", ["swapped", "packed", "float8"])
+@pytest.mark.parametrize("kind", ["swapped", "quantise_rows", "float8"])
 @pytest.mark.parametrize("batch", [1, 2])
 def test_the_last_block_asks_what_is_in_a_linears_place_once(
     make_transformer: Callable[..., Transformer],
@@ -225,13 +225,13 @@ def test_the_last_block_asks_what_is_in_a_linears_place_once(
         monkeypatch.setattr(owner, name, lambda *given: asked.append(name) or whole(*given))
 
     counted(Swapped, "forward")
-    counted(Whole, "dequantise")
+    counted(UnquantisedRows, "dequantise")
     counted(float8_rows, "pack_rows")
     monkeypatch.setattr(reference, "pack_rows", float8_rows.pack_rows)
     expected = model(**inputs(batch))[:, :N_TARGET]
     asked.clear()
     result = model(**inputs(batch), n_target=N_TARGET)
-    assert asked == [{"swapped": "forward", "packed": "dequantise", "float8": "pack_rows"}[kind]]
+    assert asked == [{"swapped": "forward", "quantise_rows": "dequantise", "float8": "pack_rows"}[kind]]
     assert_close(result, expected, 1e-5)
 
 
@@ -244,7 +244,7 @@ def test_in_float8_the_last_block_multiplies_what_is_read(
     block.linear1 = Float8Linear.of(block.linear1)
     seen: list[tuple[int, int]] = []
 
-    def watched(rows: float8_rows.Rows, weight: Tensor, *given: Any) -> Tensor:
+    def watched(rows: float8_rows.Float8Rows, weight: Tensor, *given: Any) -> Tensor:
         seen.append((rows.stored.shape[1], weight.shape[0]))
         return product(rows, weight, *given)
 

@@ -15,7 +15,7 @@ from torch.utils._pytree import tree_leaves
 from kontext_core.quant import gguf as blocks
 
 
-@pytest.mark.parametrize("kind", blocks.BLOCKS)
+@pytest.mark.parametrize("kind", blocks.BLOCK_SIZES)
 def test_numbers_are_those_of_the_gguf_package(kind: str, random_blocks: Callable[..., Tensor]) -> None:
     stored = random_blocks(kind, 24, 7)
     expected = gguf.dequantize(stored.numpy(), gguf.GGMLQuantizationType[kind])
@@ -26,7 +26,7 @@ def test_numbers_are_those_of_the_gguf_package(kind: str, random_blocks: Callabl
 
 
 def test_sizes_are_those_of_the_gguf_package() -> None:
-    for kind, sizes in blocks.BLOCKS.items():
+    for kind, sizes in blocks.BLOCK_SIZES.items():
         assert gguf.GGML_QUANT_SIZES[gguf.GGMLQuantizationType[kind]] == sizes
 
 
@@ -59,11 +59,11 @@ class _Live(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("kind", blocks.BLOCKS)
+@pytest.mark.parametrize("kind", blocks.BLOCK_SIZES)
 def test_what_is_held_in_between_is_counted(kind: str, random_blocks: Callable[..., Tensor]) -> None:
-    stored = random_blocks(kind, 32, 4096 // blocks.BLOCKS[kind][0])
+    stored = random_blocks(kind, 32, 4096 // blocks.BLOCK_SIZES[kind][0])
     packed = blocks.Blocks(kind, stored)
     whole = packed.dequantise(torch.float32)  # tables are made once
     with _Live() as live:
         packed.dequantise(torch.bfloat16)
-    assert whole.nbytes // 2 < live.peak <= packed.unpacking_bytes(torch.bfloat16)
+    assert whole.nbytes // 2 < live.peak <= packed.dequantise_bytes(torch.bfloat16)

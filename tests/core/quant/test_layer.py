@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kontext_core.quant.layer import PackedLinear, Whole, packed_bytes, whole_state_dict
+from kontext_core.quant.layer import PackedLinear, UnquantisedRows, packed_bytes, whole_state_dict
 from kontext_core.quant.schemes import SCHEMES, pack
 
 
@@ -22,7 +22,7 @@ def test_it_is_the_linear_of_its_weight(weight: Tensor, scheme: str, dtype: torc
 
 
 def test_pieces_are_rows_one_below_the_other(weight: Tensor) -> None:
-    pieces = [pack(weight[:16], "int8"), Whole(weight[16:32].bfloat16()), pack(weight[32:], "nf4")]
+    pieces = [pack(weight[:16], "int8"), UnquantisedRows(weight[16:32].bfloat16()), pack(weight[32:], "nf4")]
     layer = PackedLinear(pieces)
     assert layer.bias is None
     assert layer.out_features == 48

@@ -18,7 +18,7 @@ from kontext_core.model.positions import HeightWidth, layout_ids, target_ids, te
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling.cost import PlannedReference, activation_bytes, picture_size, plan, step_flop
-from kontext_core.sampling.references import ReferenceLatents, place
+from kontext_core.sampling.references import ReferenceLatents, reference_tokens
 from kontext_core.train.config import TINY_TRANSFORMER
 
 SQUARE = (64, 64)  # 1024 x 1024 px
@@ -31,7 +31,7 @@ def test_pictures_stand_where_the_sampler_puts_them(latents: Callable[..., Tenso
     given = [
         ReferenceLatents(latents(4, 6)),
         ReferenceLatents(latents(6, 6), strength=0.0),
-        ReferenceLatents(latents(2, 8), place=(3, 1, 5)),
+        ReferenceLatents(latents(2, 8), reference_tokens=(3, 1, 5)),
         ReferenceLatents(latents(8, 4), strength=0.5, region=mask),
         ReferenceLatents(latents(4, 4)),
     ]
@@ -46,7 +46,7 @@ def test_pictures_stand_where_the_sampler_puts_them(latents: Callable[..., Tenso
         ],
         layout,
     )
-    placed = place(given, (5, 7), layout)
+    placed = reference_tokens(given, (5, 7), layout)
     shown = [one for one in planned.references if one is not None]
     assert planned.references[1] is None
     assert tuple(one.n_tokens for one in shown) == placed.lengths

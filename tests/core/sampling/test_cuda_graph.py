@@ -12,12 +12,12 @@ from kontext_core.kernels.options import use_compute_options
 from kontext_core.model.attention import key_weights
 from kontext_core.model.blocks import Modulation
 from kontext_core.model.positions import target_ids, text_ids
-from kontext_core.model.transformer import ModulationTable, Prepared, Transformer
+from kontext_core.model.transformer import ModulationTable, PreparedInputs, Transformer
 from kontext_core.model_spec import ComputeOptions
 from kontext_core.sampling import cuda_graph
 from kontext_core.sampling.cuda_graph import StepGraph
 
-Edit = tuple[Tensor, Prepared, ModulationTable]
+Edit = tuple[Tensor, PreparedInputs, ModulationTable]
 
 
 class Recorder:

@@ -8,14 +8,14 @@ from kontext_core.model.latents import pack
 from kontext_core.model.positions import layout_ids, reference_ids
 from kontext_core.model.transformer import Transformer
 from kontext_core.sampling.denoise import denoise
-from kontext_core.sampling.references import ReferenceLatents, place, region_tokens
+from kontext_core.sampling.references import ReferenceLatents, reference_tokens, region_tokens
 
 Latents = Callable[..., Tensor]
 
 
 def test_plain_latents_stand_where_the_layout_puts_them(latents: Latents) -> None:
     given = [latents(4, 6), latents(2, 2, seed=1)]
-    placed = place(given, (3, 3), "offset")
+    placed = reference_tokens(given, (3, 3), "offset")
     assert all(
         torch.equal(*pair) for pair in zip(placed.ids, layout_ids((3, 3), [(2, 3), (1, 1)]), strict=True)
     )
@@ -69,17 +69,17 @@ def test_the_effect_grows_with_the_strength(
 def test_a_region_rides_alone_and_in_its_place(latents: Latents) -> None:
     reference = latents(4, 6)
     region = torch.tensor([[False, True, False], [False, True, True]])
-    placed = place([ReferenceLatents(reference, region=region), latents(2, 2)], (2, 2), "offset")
+    placed = reference_tokens([ReferenceLatents(reference, region=region), latents(2, 2)], (2, 2), "offset")
     assert placed.lengths == (3, 1)
     assert placed.ids[0][0].tolist() == [[1, 0, 1], [1, 1, 1], [1, 1, 2]]
     assert torch.equal(placed.tokens[0], pack(reference)[:, [1, 4, 5]])
-    whole = place([reference, latents(2, 2)], (2, 2), "offset")
+    whole = reference_tokens([reference, latents(2, 2)], (2, 2), "offset")
     assert torch.equal(placed.ids[1], whole.ids[1]), "its neighbours do not move"
 
 
 def test_a_place_of_its_own(latents: Latents) -> None:
-    own = ReferenceLatents(latents(4, 6), place=(3, 5, 7))
-    placed = place([own, latents(2, 2)], (2, 2), "index")
+    own = ReferenceLatents(latents(4, 6), reference_tokens=(3, 5, 7))
+    placed = reference_tokens([own, latents(2, 2)], (2, 2), "index")
     assert torch.equal(placed.ids[0], reference_ids(2, 3, 3, 5, 7))
     assert placed.ids[1][0, 0].tolist() == [1, 0, 0], "the others are laid out as if it were not there"
 

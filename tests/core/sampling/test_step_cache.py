@@ -14,7 +14,7 @@ from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.references import ReferenceLatents
 from kontext_core.sampling.schedule import sigmas
 from kontext_core.sampling.solvers import SOLVERS
-from kontext_core.sampling.step_cache import METHODS, chosen
+from kontext_core.sampling.step_cache import METHODS, parse_step_cache
 
 STEPS = 8
 SIZE = (4, 6)  # of the latents: 2 x 3 tokens
@@ -121,10 +121,10 @@ def test_batch_of_equal_pictures_equals_one(
 def test_numbers_of_a_way(name: str) -> None:
     method = METHODS[name]
     for number in ("", f":{method.least}", f":{method.most}"):
-        chosen(f"{name}{number}")
+        parse_step_cache(f"{name}{number}")
     for number in ("much", "", "nan", "-1", "1e9"):
         with pytest.raises(ValueError, match=rf"the number behind {name} is the {method.what}, from "):
-            chosen(f"{name}:{number}")
+            parse_step_cache(f"{name}:{number}")
 
 
 def test_the_usual_number(run: Run) -> None:

@@ -158,7 +158,7 @@ def test_training_compiles_as_edits_do(
 ) -> None:
     """By the same function, which asks for the version of cuDNN first, and trains to the same weights."""
     asked: list[str] = []
-    monkeypatch.setattr(optimise, "ask_cudnn", lambda: asked.append("cudnn"))
+    monkeypatch.setattr(optimise, "prepare_compile", lambda: asked.append("cudnn"))
     monkeypatch.setattr(
         flow,
         "compile_blocks",

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kontext_core.train import run as run_module
 from kontext_core.train import state as state_module
 from kontext_core.train.optimizer import Muon
-from kontext_core.train.run import LOG_EVERY, Run
-from kontext_core.train.state import Average, load_state
+from kontext_core.train.run import LOG_EVERY, TrainingRun
+from kontext_core.train.state import EMA, load_state
 
 
 class Toy(nn.Module):
@@ -27,14 +27,14 @@ class Toy(nn.Module):
         self.register_buffer("count", torch.tensor(0))
 
 
-def start(folder: Path, seed: int = 0, **options: Any) -> Run:
+def start(folder: Path, seed: int = 0, **options: Any) -> TrainingRun:
     toy = Toy(seed)
     optimizers = [Muon([toy.matrix], lr=0.01, weight_decay=0.1), torch.optim.AdamW([toy.vector], lr=0.01)]
     given = {"minutes": 1000.0, "warmup_steps": 4, "cooldown": 0.0, "average_decay": 0.9} | options
-    return Run(folder, toy, optimizers, **given)
+    return TrainingRun(folder, toy, optimizers, **given)
 
 
-def advance(run: Run, steps: int) -> None:
+def advance(run: TrainingRun, steps: int) -> None:
     """So many steps, each on data that only its number decides; then it ends as a kill does, without saving."""
     toy, last = run.module, run.step + steps
     for step in run.steps():
@@ -46,7 +46,7 @@ def advance(run: Run, steps: int) -> None:
         run.update(loss, samples=8)
 
 
-def weights(run: Run) -> dict[str, Tensor]:
+def weights(run: TrainingRun) -> dict[str, Tensor]:
     averages = {f"average.{name}": tensor for name, tensor in run.average.tensors.items()}
     return {name: tensor.clone() for name, tensor in {**run.module.state_dict(), **averages}.items()}
 
@@ -109,7 +109,7 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
     run.elapsed = 12.5
     run.save()
     toy = Toy(5)
-    average = Average(toy, 0.9)
+    average = EMA(toy, 0.9)
     optimizers = [Muon([toy.matrix], lr=0.5), torch.optim.AdamW([toy.vector], lr=0.5)]
     progress = load_state(run.state_path, toy, average, optimizers)
     assert progress == {"step": 3, "samples": 24, "elapsed": 12.5}
@@ -121,7 +121,7 @@ def test_what_is_stored_comes_back(tmp_path: Path) -> None:
 
 def test_average_forgets_its_start_and_copies_counters() -> None:
     toy = Toy(0)
-    average = Average(toy, 0.99)
+    average = EMA(toy, 0.99)
     with torch.no_grad():
         toy.vector.fill_(1.0)
         toy.count.fill_(7)

@@ -13,12 +13,13 @@ from torch import nn
 
 from kontext_core.eval.score import run, score_kind
 from kontext_core.loading import load_vae, save_model
+from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model.transformer import Transformer
-from kontext_core.pipeline import TINY, Pipeline
+from kontext_core.pipeline import Pipeline
 from kontext_core.sampling.references import ReferenceLatents
 from kontext_core.train.autoencoder import pictures, reconstruction_psnr
 from kontext_core.train.config import REFINING, FlowTraining
-from kontext_core.train.state import STATE_FILE, Average, save_state
+from kontext_core.train.state import EMA, STATE_FILE, save_state
 from kontext_core.train.tiny import recorded_training, train_tiny, training_record
 from kontext_core.world import draw, sample
 from tools.paths import ROOT
@@ -32,7 +33,7 @@ def tiny() -> Pipeline:
 
 
 def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
-    assert reconstruction_psnr(load_vae(TINY, dtype=torch.float32), count=64) > 36.0
+    assert reconstruction_psnr(load_vae(TINY_FOLDER, dtype=torch.float32), count=64) > 36.0
 
 
 @pytest.mark.parametrize("kind", ["recolour", "remove", "add", "background", "move", "text_to_image"])
@@ -76,7 +77,7 @@ def test_weights_know_what_training_they_have_behind_them(
     """What the weights had that a run began from counts too."""
     module = nn.Linear(1, 1)
     progress = {"samples": 300, "step": 10, "elapsed": 130.0}
-    save_state(tmp_path / STATE_FILE, module, Average(module, 0.9), [], progress)
+    save_state(tmp_path / STATE_FILE, module, EMA(module, 0.9), [], progress)
     first = training_record(tmp_path, seed=3)
     assert first == {"samples": 300, "steps": 10, "minutes": 2, "seeds": [3]}
     save_model(tmp_path / "model", transformer=make_transformer(), training=first)
@@ -94,12 +95,12 @@ def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
         tmp_path,
         autoencoder=replace(REFINING, minutes=moment, batch_size=8),
         flow=FlowTraining(minutes=moment, tokens_per_step=320, pool=4),
-        start=TINY,
+        start=TINY_FOLDER,
     )
-    before, after = recorded_training(TINY), recorded_training(made)
+    before, after = recorded_training(TINY_FOLDER), recorded_training(made)
     assert after["seeds"] == [*before["seeds"], len(before["seeds"])]
     assert after["samples"] > before["samples"]
-    old, new = (load_vae(folder, dtype=torch.float32) for folder in (TINY, made))
+    old, new = (load_vae(folder, dtype=torch.float32) for folder in (TINY_FOLDER, made))
     assert any(not torch.equal(a, b) for a, b in zip(old.parameters(), new.parameters(), strict=True))
     image = pictures(random.Random(0), 4) * 2 - 1
     torch.testing.assert_close(new.encode(image), old.encode(image), rtol=0, atol=0.5)
