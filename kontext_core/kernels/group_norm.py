@@ -33,12 +33,12 @@ def to_channels_last(x: Tensor) -> Tensor:
 
 def group_norm(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """The group norm of a picture (B, C, H, W)."""
-    return _kernel().normed(norm, x, False) if _fuses(x, norm) else _unfused(norm, x)
+    return _kernel().group_norm(norm, x, False) if _fuses(x, norm) else _unfused(norm, x)
 
 
 def group_norm_silu(norm: nn.GroupNorm, x: Tensor) -> Tensor:
     """x sigmoid(x) of its group norm."""
-    return _kernel().normed(norm, x, True) if _fuses(x, norm) else F.silu(_unfused(norm, x), inplace=True)
+    return _kernel().group_norm(norm, x, True) if _fuses(x, norm) else F.silu(_unfused(norm, x), inplace=True)
 
 
 def group_norm_by_rows(norm: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -78,7 +78,7 @@ def difference(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> flo
     x = (3 + torch.randn(2, 128, 9, 13, generator=generator)).to(device, dtype)
     with torch.no_grad():
         expected = F.silu(norm(x)).float()
-        error = float((_kernel().normed(norm, x, True).float() - expected).norm() / expected.norm())
+        error = float((_kernel().group_norm(norm, x, True).float() - expected).norm() / expected.norm())
     return error if error == error else float("inf")
 
 

@@ -87,8 +87,8 @@ def test_the_published_widths_are_tried() -> None:
         result[..., 8192:] *= 1.1  # what lies in the third piece and behind
         return result
 
-    assert self_check.difference(form(beside=wrong), CPU, torch.bfloat16, self_check.SIZES[1:2]) > 0.01
-    assert self_check.difference(form(beside=wrong), CPU, torch.bfloat16, SMALL) == 0
+    assert self_check.difference(form(gelu_concat=wrong), CPU, torch.bfloat16, self_check.SIZES[1:2]) > 0.01
+    assert self_check.difference(form(gelu_concat=wrong), CPU, torch.bfloat16, SMALL) == 0
 
 
 def test_numbers_are_tried_apart(monkeypatch: pytest.MonkeyPatch) -> None:
