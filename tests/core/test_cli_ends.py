@@ -112,7 +112,7 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     def load(*_: object, **__: object) -> None:
         raise KeyError("odd")
 
-    monkeypatch.setattr(Pipeline, "load", load)
+    monkeypatch.setattr(Pipeline, "from_spec", load)
     assert main(["edit", PICTURE, "x"]) == 1
     said = capsys.readouterr().err
     assert said.startswith("kontext: KeyError: 'odd' (a fault of this program, in test_cli_ends.py, line ")
@@ -139,7 +139,7 @@ def swallow(error: Exception | None) -> Callable[..., None]:
 def test_an_interrupt_that_a_library_turns_into_another_error(
     error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(Pipeline, "load", swallow(error))
+    monkeypatch.setattr(Pipeline, "from_spec", swallow(error))
     assert main(["edit", PICTURE, "x"]) == EXIT == 130
     assert capsys.readouterr().err == "stopped\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

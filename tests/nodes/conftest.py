@@ -119,9 +119,9 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
 def tiny(part: Callable[[str], Any], random_model: Path) -> Iterator[Path]:
     """The random model stands in for the tiny one that comes along."""
     folders = part("kontext_core.loading.locate")
-    own, folders.TINY = folders.TINY, random_model
+    own, folders.TINY_FOLDER = folders.TINY_FOLDER, random_model
     yield random_model
-    folders.TINY = own
+    folders.TINY_FOLDER = own
 
 
 @pytest.fixture(scope="session")

@@ -108,17 +108,17 @@ def test_place_travels_with_a_latent_until_its_size_changes(
     part: Callable[[str], Any], convert: Any, flux_vae: Any
 ) -> None:
     place = part("kontext_core.images.fitting").Placement((32, 48), 4, 0, 24, 48, (12, 24))
-    latent = convert.to_latent(torch.zeros(1, 16, 4, 6), flux_vae, convert.Frame.of(place))
+    latent = convert.to_latent(torch.zeros(1, 16, 4, 6), flux_vae, convert.CropFrame.of(place))
     assert convert.from_latent(latent, flux_vae)[1].place == place
     latent["samples"] = torch.zeros(1, 16, 8, 8)
-    assert convert.from_latent(latent, flux_vae)[1] == convert.Frame()
+    assert convert.from_latent(latent, flux_vae)[1] == convert.CropFrame()
 
 
 def test_frame_of_a_full_canvas_cuts_nothing(part: Callable[[str], Any], convert: Any) -> None:
     placement = part("kontext_core.images.fitting").Placement
-    assert convert.Frame.of(placement((32, 48), 0, 0, 32, 48, (16, 24))) == convert.Frame()
-    assert convert.Frame.of(placement((32, 48), 0, -8, 32, 64, (16, 32))) == convert.Frame()
-    assert convert.Frame.of(None) == convert.Frame()
+    assert convert.CropFrame.of(placement((32, 48), 0, 0, 32, 48, (16, 24))) == convert.CropFrame()
+    assert convert.CropFrame.of(placement((32, 48), 0, -8, 32, 64, (16, 32))) == convert.CropFrame()
+    assert convert.CropFrame.of(None) == convert.CropFrame()
 
 
 @pytest.mark.parametrize("shape", [(32, 48), (1, 32, 48), (3, 32, 48), (1, 1, 32, 48)])

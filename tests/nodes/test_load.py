@@ -119,7 +119,7 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     larger = {key: value.double() for key, value in load_file(own).items()}
     save_file(larger, folder / f"{USUAL[choice]}other.safetensors", about)  # a name that only begins alike
     shutil.copy(own, folder / f"{USUAL[choice].upper()}-small.safetensors")
-    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]]
+    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]]
     assert taken.name == f"{USUAL[choice].upper()}-small.safetensors"
     assert said_of_auto(run) == [
         f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too, "
@@ -129,9 +129,9 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     assert said_of_auto(run, **{choice: own.name}) == []
 
     (folder / "sub").mkdir()
-    shutil.copy(own, folder / "sub" / files.PARTS[choice][-1])
-    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]]
-    assert taken == folder / "sub" / files.PARTS[choice][-1], "the one with just the usual name comes first"
+    shutil.copy(own, folder / "sub" / files.FILE_INPUTS[choice][-1])
+    taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]]
+    assert taken == folder / "sub" / files.FILE_INPUTS[choice][-1], "the one with just the usual name comes first"
     (folder / "link.safetensors").symlink_to(taken)
     [note] = said_of_auto(run)
     assert note.startswith(
@@ -178,7 +178,7 @@ def test_what_auto_would_take_loads(
         about = file.metadata()
     unusable = folder / f"{USUAL[choice]}.safetensors"
     save_file(change(load_file(own)), unusable, about)
-    assert files.select("mine.safetensors", **{choice: "auto"}).parts[files.PARTS[choice][0]] == own
+    assert files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]] == own
     assert said_of_auto(run) == []
     with pytest.raises(ValueError, match=unusable.name) as alone:
         run("KontextLoadModel", model="mine.safetensors", **{choice: unusable.name})
@@ -283,7 +283,7 @@ def test_missing_part_names_folder_and_file(
 def test_tiny_model_that_is_not_there(
     run: Callable[..., Any], part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(part("kontext_core.loading.locate"), "TINY", tmp_path / "nowhere")
+    monkeypatch.setattr(part("kontext_core.loading.locate"), "TINY_FOLDER", tmp_path / "nowhere")
     with pytest.raises(
         ValueError, match=r"there is no file or folder .*nowhere, where the transformer should be"
     ):
@@ -411,7 +411,7 @@ def test_every_scheme_of_the_core_can_be_chosen(part: Callable[[str], Any]) -> N
 def test_help_names_every_form(part: Callable[[str], Any], node_list: list[Any]) -> None:
     page = (ROOT / "web" / "docs" / "KontextLoadModel.md").read_text(encoding="utf-8")
     formats = page.partition("## Formats")[2].partition("## Output")[0]
-    kinds = part("kontext_core.quant.gguf").BLOCKS
+    kinds = part("kontext_core.quant.gguf").BLOCK_SIZES
     named = [
         *kinds,
         "F32",

@@ -29,8 +29,8 @@ def card(run: Callable[..., Any], tiny: Path, management: Any, monkeypatch: pyte
     monkeypatch.setattr(model, "_patcher", None)
     management.current_loaded_models.clear()
     model.went = []
-    monkeypatch.setattr(model, "leave", lambda: model.went.append("away"))
-    model.place()
+    monkeypatch.setattr(model, "to_host", lambda: model.went.append("away"))
+    model.ensure_loaded()
     yield model
     management.current_loaded_models.clear()
 

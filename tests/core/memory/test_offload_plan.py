@@ -244,7 +244,7 @@ def test_t5_s_visits_are_over_before_an_edit_begins(resident: Pipeline) -> None:
             10**12,
             5000,
             OtherWeights(0, words),
-            least=replace(plan_offload(transformer, 10**12), words=True),
+            least=replace(plan_offload(transformer, 10**12), t5_offloaded=True),
         )
         assert where.t5_offloaded
         assert where.working_bytes == room

@@ -31,7 +31,7 @@ def test_pictures_stand_where_the_sampler_puts_them(latents: Callable[..., Tenso
     given = [
         ReferenceLatents(latents(4, 6)),
         ReferenceLatents(latents(6, 6), strength=0.0),
-        ReferenceLatents(latents(2, 8), reference_tokens=(3, 1, 5)),
+        ReferenceLatents(latents(2, 8), place=(3, 1, 5)),
         ReferenceLatents(latents(8, 4), strength=0.5, region=mask),
         ReferenceLatents(latents(4, 4)),
     ]

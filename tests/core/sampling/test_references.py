@@ -78,7 +78,7 @@ def test_a_region_rides_alone_and_in_its_place(latents: Latents) -> None:
 
 
 def test_a_place_of_its_own(latents: Latents) -> None:
-    own = ReferenceLatents(latents(4, 6), reference_tokens=(3, 5, 7))
+    own = ReferenceLatents(latents(4, 6), place=(3, 5, 7))
     placed = reference_tokens([own, latents(2, 2)], (2, 2), "index")
     assert torch.equal(placed.ids[0], reference_ids(2, 3, 3, 5, 7))
     assert placed.ids[1][0, 0].tolist() == [1, 0, 0], "the others are laid out as if it were not there"
