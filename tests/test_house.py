@@ -99,3 +99,17 @@ def test_parameters_are_few() -> None:
 def test_the_rules_see_files() -> None:
     """Else all of them would hold."""
     assert all(len(list(sources(folder))) > 10 for folder in FOLDERS)
+
+
+def test_the_map_names_what_is_there() -> None:
+    """Each path, module and name that ARCHITECTURE.md gives in backticks or in its table of the flow."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 120
+    sources_of_all = "\n".join(source for _, source in sources(*FOLDERS, "tests"))
+    paths = set(re.findall(r"[\w/.]+\.(?:py|js|md)\b|\b\w+/(?:\w+/)*(?!\w)", text))
+    assert len(paths) > 60
+    starts = ("", "kontext_core", "nodes", "tests")
+    absent = {path for path in paths if not any((ROOT / start / path).exists() for start in starts)}
+    assert absent == set()
+    names = {name for name in re.findall(r"`(\w+)`", text) if not (ROOT / name).exists()}
+    assert {name for name in names if not re.search(rf"\b{name}\b", sources_of_all)} == set()

@@ -57,7 +57,9 @@ def test_they_compile_for_cards(tmp_path: Path) -> None:
 def test_on_a_cpu_it_is_torch_alone() -> None:
     chosen = cast("Any", dispatch.kernels_for(torch.zeros(1)))
     assert not chosen.__name__.endswith("fused")
-    code = "import sys, torch; from kontext_core.kernels import dispatch; dispatch.kernels_for(torch.zeros(1)); "
+    code = (
+        "import sys, torch; from kontext_core.kernels import dispatch; dispatch.kernels_for(torch.zeros(1)); "
+    )
     code += "print('kontext_core.kernels.triton_blocks' in sys.modules)"  # torch for a GPU may import Triton itself
     answer = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
