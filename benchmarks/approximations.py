@@ -2,11 +2,12 @@
 
     python -m benchmarks.approximations [--count 24] [--steps 20] [--model tiny] [--ways first_block,region]
 
-Single edits of scenes that the scores use, each with the exact picture and, in the same run and one after the other, with
-TeaCache, which is shipped (`kontext_core.sampling.step_cache`), with the ways of `benchmarks.approximate`, which are not, each at
-several numbers, and with fewer steps in place of any of them. For each: how many edits are right, the PSNR to the exact
-picture, how many multiplications of the blocks are left out (counted), and how many times as fast the denoising is
-(processor time, one thread). Printed, and written to benchmarks/results/approximations.json and approximations.png.
+Single edits of scenes that the scores use, each with the exact picture and, in the same run and one after the
+other, with TeaCache, which is shipped (`kontext_core.sampling.step_cache`), with the ways of
+`benchmarks.approximate`, which are not, each at several numbers, and with fewer steps in place of any of
+them. For each: how many edits are right, the PSNR to the exact picture, how many multiplications of the
+blocks are left out (counted), and how many times as fast the denoising is (processor time, one thread).
+Printed, and written to benchmarks/results/approximations.json and approximations.png.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
     python -m benchmarks.block_errors
 
-One double and one single block of 3072 with random weights (normal, scaled by the fan-in) in every scheme in which weights
-can be packed, and in those of GGUF that the gguf package can write. The linears of one block at a time are packed, its
-modulation is not. For each: relative L2 error of the block's output against float32, and of what the block adds to its
-input. Printed, and written to benchmarks/results/block_errors.json after each format.
+One double and one single block of 3072 with random weights (normal, scaled by the fan-in) in every scheme in
+which weights can be packed, and in those of GGUF that the gguf package can write. The linears of one block at
+a time are packed, its modulation is not. For each: relative L2 error of the block's output against float32,
+and of what the block adds to its input. Printed, and written to benchmarks/results/block_errors.json after
+each format.
 """
 
 import json

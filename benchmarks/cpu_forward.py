@@ -2,10 +2,11 @@
 
     python -m benchmarks.cpu_forward [--rounds 200] [--threads 1]
 
-A small configuration (2 double and 4 single blocks, width 128, 144 tokens), float32, random weights, no gradients. Ours and
-diffusers' run in turns, so that both meet the same machine; the fastest of all rounds counts. With one thread it is the
-thread's own time, which other programs disturb least. Times are of this machine and say nothing by themselves; ratios do.
-They are printed, and written to benchmarks/results/cpu_forward.json.
+A small configuration (2 double and 4 single blocks, width 128, 144 tokens), float32, random weights, no
+gradients. Ours and diffusers' run in turns, so that both meet the same machine; the fastest of all rounds
+counts. With one thread it is the thread's own time, which other programs disturb least. Times are of this
+machine and say nothing by themselves; ratios do. They are printed, and written to
+benchmarks/results/cpu_forward.json.
 """
 
 import argparse
@@ -35,8 +36,8 @@ PICTURE_PX = 128
 def transformer_contestants(folder: Path) -> dict[str, Callable[[], Tensor]]:
     """One evaluation each, of the same weights on the same tokens.
 
-    "forward" is all of it in one call; "step" is what each step of the sampling loop costs, which in diffusers is the
-    same call, and here leaves out what stays constant over an edit.
+    "forward" is all of it in one call; "step" is what each step of the sampling loop costs, which in
+    diffusers is the same call, and here leaves out what stays constant over an edit.
     """
     theirs = FluxTransformer2DModel(
         num_layers=2,

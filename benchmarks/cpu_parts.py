@@ -2,10 +2,10 @@
 
     python -m benchmarks.cpu_parts [--rounds 400]
 
-One thread, its own time, the fastest of all rounds, forms in turns: products with weights as stored and laid out inputs first
-(`tensor_data.lay_out_for_cpu`), GELU and attention in several forms, the group norm of large pictures by torch and by rows with
-its error (largest, against float64), and how many times its largest layer an autoencoder takes beside its weights.
-Printed, and written to benchmarks/results/cpu_parts.json.
+One thread, its own time, the fastest of all rounds, forms in turns: products with weights as stored and laid
+out inputs first (`tensor_data.lay_out_for_cpu`), GELU and attention in several forms, the group norm of large
+pictures by torch and by rows with its error (largest, against float64), and how many times its largest layer
+an autoencoder takes beside its weights. Printed, and written to benchmarks/results/cpu_parts.json.
 """
 
 import argparse

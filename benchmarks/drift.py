@@ -2,10 +2,11 @@
 
     python -m benchmarks.drift [--count 24] [--turns 5] [--model tiny]
 
-Chains on scenes never trained on, once for each way to make their turns: plain, the first picture riding along
-(`anchor`), slow changes of colour taken back (`align`), one noise for all turns in place of fresh noise, and pictures
-carried in place of latents. For each: the share of chains right up to each turn, with its interval, and the PSNR of the cells that no turn
-was to change, after the last one. Printed, and written to benchmarks/results/tiny/drift.json and drift.png.
+Chains on scenes never trained on, once for each way to make their turns: plain, the first picture riding
+along (`anchor`), slow changes of colour taken back (`align`), one noise for all turns in place of fresh
+noise, and pictures carried in place of latents. For each: the share of chains right up to each turn, with its
+interval, and the PSNR of the cells that no turn was to change, after the last one. Printed, and written to
+benchmarks/results/tiny/drift.json and drift.png.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.few_steps [--count 50] [--model tiny] [--kinds recolour,remove,add,background]
 
-Success rate of each kind of edit at 4, 8, 12, 20 and 28 steps, with its interval, on scenes never trained on, printed, and written to
-benchmarks/results/tiny/few_steps.json and few_steps.png.
+Success rate of each kind of edit at 4, 8, 12, 20 and 28 steps, with its interval, on scenes never trained on,
+printed, and written to benchmarks/results/tiny/few_steps.json and few_steps.png.
 """
 
 import argparse

@@ -2,10 +2,11 @@
 
     python -m benchmarks.float8_products
 
-The tiny model's transformer with `optimise.multiply_in_float8`, on a CPU: rows of numbers and of weights are rounded as on a
-card, sums are float32. Each block is given what it is given in float32; of its result and of what it adds to its input the
-relative L2 error counts, for a double block that of the image's tokens. Beside it bfloat16 as it is, and float8 that only
-stores the weights. Printed, and written to benchmarks/results/float8_products.json.
+The tiny model's transformer with `optimise.multiply_in_float8`, on a CPU: rows of numbers and of weights are
+rounded as on a card, sums are float32. Each block is given what it is given in float32; of its result and of
+what it adds to its input the relative L2 error counts, for a double block that of the image's tokens. Beside
+it bfloat16 as it is, and float8 that only stores the weights. Printed, and written to
+benchmarks/results/float8_products.json.
 """
 
 import argparse

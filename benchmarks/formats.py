@@ -2,11 +2,12 @@
 
     python -m benchmarks.formats [--count 8]
 
-The tiny model's transformer is written in every format (benchmarks/written.py) and loaded, and packed on loading in every
-scheme. For each, against float32: relative L2 error of all weights of the blocks and of the worst of them, of the
-velocity at one step, PSNR of the pictures of `count` edits that come out right in float32, and how many still do. For the
-K-quants, which the gguf package cannot write: the largest difference from its own numbers on random blocks. Printed,
-and written to benchmarks/results/formats.json and formats.png.
+The tiny model's transformer is written in every format (benchmarks/written.py) and loaded, and packed on
+loading in every scheme. For each, against float32: relative L2 error of all weights of the blocks and of the
+worst of them, of the velocity at one step, PSNR of the pictures of `count` edits that come out right in
+float32, and how many still do. For the K-quants, which the gguf package cannot write: the largest difference
+from its own numbers on random blocks. Printed, and written to benchmarks/results/formats.json and
+formats.png.
 """
 
 import argparse

@@ -2,11 +2,12 @@
 
     python -m benchmarks.load_time [--rounds 3] [--singles 8] [--no-packed] [--output load_time.json]
 
-A file of random bfloat16 weights (one double block of the published width and some single ones, 3.1 GB with 8) is loaded in
-turn by `load_transformer` and by `safetensors.torch.load_file`, each in a process of its own, which then copies every number
-once, so that what is only mapped is paid for; and once by `load_transformer` with weights packed, unless told not to. Ratios of CPU times and of
-times by the clock to load_file's in the same round, and peaks of memory over the file's size, mapped pages of the file with
-them. Printed, and written to benchmarks/results/.
+A file of random bfloat16 weights (one double block of the published width and some single ones, 3.1 GB with
+8) is loaded in turn by `load_transformer` and by `safetensors.torch.load_file`, each in a process of its own,
+which then copies every number once, so that what is only mapped is paid for; and once by `load_transformer`
+with weights packed, unless told not to. Ratios of CPU times and of times by the clock to load_file's in the
+same round, and peaks of memory over the file's size, mapped pages of the file with them. Printed, and written
+to benchmarks/results/.
 """
 
 import argparse
@@ -49,7 +50,11 @@ ONCE = ("load_transformer, fp8",)  # in the last round alone
 
 
 def ratio(times: dict[str, list[float]], way: str) -> float:
-    """The median over the rounds. Args: times: by way, those of `ONCE` from the last round alone."""
+    """The median over the rounds.
+
+    Args:
+        times: by way, those of `ONCE` from the last round alone.
+    """
     others = times[next(iter(WAYS))][-len(times[way]) :]
     return statistics.median(mine / other for mine, other in zip(times[way], others, strict=True))
 

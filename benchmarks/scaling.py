@@ -2,9 +2,9 @@
 
     python -m benchmarks.scaling [--configuration middle] [--sides 256 384 512] [--rounds 5] [--cuda]
 
-One step with no, one, two and four references, at each side in pixels, random weights, in turns. Times and work are
-relative to the least of them; the work is blocks (4 (2 + r) D^2 N + 4 N^2 D), see `speed.cases.step_flop`. Printed, and
-written to benchmarks/results/scaling.json and scaling.png.
+One step with no, one, two and four references, at each side in pixels, random weights, in turns. Times and
+work are relative to the least of them; the work is blocks (4 (2 + r) D^2 N + 4 N^2 D), see
+`speed.cases.step_flop`. Printed, and written to benchmarks/results/scaling.json and scaling.png.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """How an edit over several devices scales, on paper: `python -m benchmarks.sharing [--step-ms MS --link-gbs GB]`.
 
-Counted: what each device receives and computes at a step of the published model. Given: what one device was measured to
-take for a step of that work, and how fast an all-gather between the devices was measured to be; without them the last
-column stays empty. The formulas are explained in benchmarks/many_gpus.md.
+Counted: what each device receives and computes at a step of the published model. Given: what one device was
+measured to take for a step of that work, and how fast an all-gather between the devices was measured to be;
+without them the last column stays empty. The formulas are explained in benchmarks/many_gpus.md.
 """
 
 import argparse
@@ -18,7 +18,8 @@ WORK = {"text to image": 0, "edit, 1 reference": 1, "edit, 2 references": 2}  # 
 def received_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2) -> float:
     """Most that a device receives at a step: keys and values of the others' tokens in each block, then velocities.
 
-    Args: size: bytes of a number; 2 is bfloat16. Velocities are rounded up to the same.
+    Args:
+        size: bytes of a number; 2 is bfloat16. Velocities are rounded up to the same.
     """
     blocks = config.depth + config.depth_single_blocks
     longest = max(shares.lengths)

@@ -2,11 +2,12 @@
 
     python -m benchmarks.small_host [--blocks 20] [--width 1536]
 
-Single blocks of random bfloat16 weights in one file visit the device, which here is the CPU, at each step. For each way, in a
-process of its own: the largest amount of memory that belongs to the process alone (RssAnon; pages of the mapped file are the
-system's, which may drop them), over what it was before the model was loaded, less the two blocks' places that would be on
-the device. As bytes, and over the bytes that visit. Also the time of a step, over that of weights in memory. Printed, and
-written to benchmarks/results/small_host.json.
+Single blocks of random bfloat16 weights in one file visit the device, which here is the CPU, at each step.
+For each way, in a process of its own: the largest amount of memory that belongs to the process alone
+(RssAnon; pages of the mapped file are the system's, which may drop them), over what it was before the model
+was loaded, less the two blocks' places that would be on the device. As bytes, and over the bytes that visit.
+Also the time of a step, over that of weights in memory. Printed, and written to
+benchmarks/results/small_host.json.
 """
 
 import argparse

@@ -2,11 +2,13 @@
 
     python -m benchmarks.start_up [--rounds 3]
 
-A fresh Python each time, with what ComfyUI has loaded before it comes to custom nodes (torch, numpy, PIL, aiohttp, its
-own node API) loaded too; then the pack by its path, its entry point, its list of nodes and every node's schema, as ComfyUI
-asks for them. In seconds of the process's own time, the fastest of all rounds; and what of the heavy modules came along,
-which must be none. Then the same of each package of the core alone: what its `__init__` costs a program that has torch.
-Aims: ComfyUI waits less than 0.3 s, and no package takes 2 s. Printed, and written to benchmarks/results/start_up.json.
+A fresh Python each time, with what ComfyUI has loaded before it comes to custom nodes (torch, numpy, PIL,
+aiohttp, its own node API) loaded too; then the pack by its path, its entry point, its list of nodes and every
+node's schema, as ComfyUI asks for them. In seconds of the process's own time, the fastest of all rounds; and
+what of the heavy modules came along, which must be none. Then the same of each package of the core alone:
+what its `__init__` costs a program that has torch.
+Aims: ComfyUI waits less than 0.3 s, and no package takes 2 s. Printed, and written to
+    benchmarks/results/start_up.json.
 """
 
 import argparse
@@ -80,7 +82,10 @@ for package in packages:
 
 
 def register(base: Path) -> dict[str, Any]:
-    """The pack registered in a fresh Python beside a real ComfyUI's modules. Args: base: an empty folder for ComfyUI.
+    """The pack registered in a fresh Python beside a real ComfyUI's modules.
+
+    Args:
+        base: an empty folder for ComfyUI.
 
     Returns: process_seconds, nodes, heavy (of `HEAVY`, those that came along), core (our modules that did).
     """

@@ -2,9 +2,10 @@
 
     python -m benchmarks.strength [--count 24] [--model tiny]
 
-Whole edits with two references, of which the second is given at strengths from 0 to 2: how far the result is from that
-without it (root mean square over R, G, B and pixels, in steps of an 8-bit picture, mean over the scenes), and how many are
-right. Printed, and written to benchmarks/results/tiny/strength.json and strength.png.
+Whole edits with two references, of which the second is given at strengths from 0 to 2: how far the result is
+from that without it (root mean square over R, G, B and pixels, in steps of an 8-bit picture, mean over the
+scenes), and how many are right. Printed, and written to benchmarks/results/tiny/strength.json and
+strength.png.
 """
 
 import argparse

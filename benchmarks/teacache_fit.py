@@ -2,9 +2,10 @@
 
     python -m benchmarks.teacache_fit [--count 24] [--steps 28] [--model tiny]
 
-Prints the coefficients, highest power first, that say how much the target's tokens behind all blocks change from one step
-to the next, given how much the first block's modulated input does (relative mean absolute changes, over whole edits of
-scenes that the scores do not use), and how well they do. For `kontext_core/sampling/step_cache.py`.
+Prints the coefficients, highest power first, that say how much the target's tokens behind all blocks change
+from one step to the next, given how much the first block's modulated input does (relative mean absolute
+changes, over whole edits of scenes that the scores do not use), and how well they do. For
+`kontext_core/sampling/step_cache.py`.
 """
 
 import argparse

@@ -3,9 +3,9 @@
     python -m benchmarks.trace --cuda [--contestant ours]     on a CUDA card, the published model, 1024 px, one reference
     python -m benchmarks.trace                                on one thread of the CPU, the configuration "middle"
 
-One step under PyTorch's profiler, after two that warm up, random weights: each kernel with its share of the device's time
-and how often it runs, and the shares of products, attention, fused kernels, copies and the rest. Printed, and written to
-benchmarks/results/trace.json, or trace_cuda.json.
+One step under PyTorch's profiler, after two that warm up, random weights: each kernel with its share of the
+device's time and how often it runs, and the shares of products, attention, fused kernels, copies and the
+rest. Printed, and written to benchmarks/results/trace.json, or trace_cuda.json.
 """
 
 import argparse
@@ -27,7 +27,8 @@ from .speed.contestants import MODES, PEERS, UnavailableError, step_of
 from .speed.models import question, random_transformer
 
 RESULTS = Path(__file__).parent / "results"
-# What a kernel is for, by its name; the first that is found counts. On a CPU the names are PyTorch's operations.
+# What a kernel is for, by its name; the first that is found counts. On a CPU the names are PyTorch's
+# operations.
 KINDS = {
     "attention": r"flash|fmha|sdpa|attention|softmax",
     "fused kernels": r"_(row|turn|beside)_kernel|^triton_",

@@ -3,8 +3,9 @@
     python -m benchmarks.training_study                                   draws what is on record
     python -m benchmarks.training_study runs/mine --changed "a lower rate" --scores benchmarks/results/tiny
 
-The second form adds a run of `kontext train` first: its scores.csv, the samples in its weights, and the scores.json that
-`kontext score` wrote of them. On record: benchmarks/results/training/runs.json; plot: training_study.png beside it.
+The second form adds a run of `kontext train` first: its scores.csv, the samples in its weights, and the
+scores.json that `kontext score` wrote of them. On record: benchmarks/results/training/runs.json; plot:
+training_study.png beside it.
 """
 
 import argparse

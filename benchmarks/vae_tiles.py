@@ -2,9 +2,9 @@
 
     python -m benchmarks.vae_tiles [--sizes 1024x1024 4096x128 128x4096]
 
-The tiny model's autoencoder in float32, width x height: random latents decoded both ways, and the picture encoded both ways. The
-largest difference of a picture as a part of what it spans (1/255 is a step of 8 bits), of latents as it is. Printed, and
-written to benchmarks/results/vae_tiles.json. 4096x4096 whole takes 6 GB.
+The tiny model's autoencoder in float32, width x height: random latents decoded both ways, and the picture
+encoded both ways. The largest difference of a picture as a part of what it spans (1/255 is a step of 8 bits),
+of latents as it is. Printed, and written to benchmarks/results/vae_tiles.json. 4096x4096 whole takes 6 GB.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """The tiny model's transformer in every format that published files come in, by writers that share nothing with the readers.
 
-GGUF is written by the gguf package, the rest from what is documented of each: see kontext_core/loading and packed.
+GGUF is written by the gguf package, the rest from what is documented of each: see kontext_core/loading and
+packed.
 """
 
 import json
@@ -18,7 +19,8 @@ from kontext_core.model.transformer import Transformer
 GGUF = ("F32", "F16", "BF16", "Q8_0", "Q5_1", "Q5_0", "Q4_1", "Q4_0")  # what the gguf package can write
 _Tensors = Mapping[str, Tensor]
 
-# The quantiles of the normal distribution that NF4 is made of, and the half steps of FP4; bitsandbytes' order.
+# The quantiles of the normal distribution that NF4 is made of, and the half steps of FP4; bitsandbytes'
+# order.
 _NF4 = (
     -1.0, -0.6961928, -0.52507305, -0.39491749, -0.28444138, -0.18477343, -0.09105004, 0.0, 0.0795803, 0.1609302,
     0.24611230, 0.33791524, 0.44070983, 0.562617, 0.72295684, 1.0,

@@ -1,7 +1,7 @@
 """FLUX.1 Kontext in plain PyTorch. Nothing here knows of ComfyUI.
 
-The names below are what other code may hold on to. They are imported when they are asked for, so that a program which
-only starts up pays for nothing.
+The names below are what other code may hold on to. They are imported when they are asked for, so that a
+program which only starts up pays for nothing.
 """
 
 from typing import TYPE_CHECKING

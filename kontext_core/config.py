@@ -33,11 +33,14 @@ class TransformerConfig(_FromDict):
     """Sizes of the transformer, and what belongs to a set of weights but does not show in its shapes.
 
     Args:
-        in_channels, out_channels: numbers in one image token (16 latent channels x 2 x 2).
-        vec_in_dim: width of CLIP's pooled vector. context_in_dim: width of T5's states.
+        in_channels: numbers in one image token (16 latent channels x 2 x 2).
+        out_channels: likewise.
+        vec_in_dim: width of CLIP's pooled vector.
+        context_in_dim: width of T5's states.
         axes_dim: rotary dimensions for (index, row, column); they add up to one head's width.
         guidance_embed: whether the distilled guidance scale is an input.
-        text_length: T5 tokens the model was trained with. preferred_sizes: (height, width) in pixels.
+        text_length: T5 tokens the model was trained with.
+        preferred_sizes: (height, width) in pixels.
         layout: where references stand by default, one of `LAYOUTS`.
     Source: flux model.py, FluxParams.
     """
@@ -92,8 +95,10 @@ class VAEConfig(_FromDict):
     """Sizes of the autoencoder.
 
     Args:
-        ch: channels of the first level; ch_mult: factor of each level, one halving between two.
-        scale_factor, shift_factor: latents are scale_factor * (z - shift_factor).
+        ch: channels of the first level.
+        ch_mult: factor of each level, one halving between two.
+        scale_factor: latents are scale_factor * (z - shift_factor).
+        shift_factor: likewise.
         norm_groups: groups of every GroupNorm (32 in all published weights).
     Source: flux autoencoder.py, AutoEncoderParams.
     """
@@ -132,7 +137,8 @@ KONTEXT_DEV = TransformerConfig(
     guidance_embed=True,
 )
 
-# The tiny model that comes along. theta 100, because 10,000 leaves almost no angle between the few positions of a small picture.
+# The tiny model that comes along. theta 100, because 10,000 leaves almost no angle between the few positions
+# of a small picture.
 TINY_TRANSFORMER = TransformerConfig(
     in_channels=64,
     out_channels=64,

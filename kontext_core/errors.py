@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN; and where a tensor that
-# the memory would hold has more numbers than a kernel can index, which is mended in the same way.
+# What torch says where it has no error of its own for it: Windows and MPS, Linux, cuBLAS, oneDNN; and where a
+# tensor that the memory would hold has more numbers than a kernel can index, which is mended in the same way.
 _SIGNS = (
     "not enough memory",
     "out of memory",
@@ -46,7 +46,8 @@ def printable(text: str) -> str:
 class CheckpointError(ValueError):
     """A file of weights cannot be used. The message names the file, what it holds, and what to do, in one line.
 
-    Args: message: names out of the file may hold anything; what cannot be printed is escaped.
+    Args:
+        message: names out of the file may hold anything; what cannot be printed is escaped.
     """
 
     def __init__(self, message: str) -> None:
@@ -61,7 +62,9 @@ class TooLittleMemoryError(RuntimeError):
 def explain_oom(attempt: str, advice: str) -> Generator[None]:
     """Turn an out-of-memory error of torch, on any device, into one sentence.
 
-    Args: attempt: what is being done, "an edit of 1024 x 1024 px". advice: what the user can lower.
+    Args:
+        attempt: what is being done, "an edit of 1024 x 1024 px".
+        advice: what the user can lower.
     Raises: TooLittleMemoryError.
     """
     try:

@@ -30,10 +30,11 @@ class Lora:
 
     Args:
         strength: 1 is as it was trained; 0 leaves it out and costs nothing.
-        start, end: the share of the steps in between which it acts upon the transformer, in [0, 1]. The words are read
-            once, so its part for the text encoders, if there is one, acts all the time.
-        merged: whether it is added into copies of the weights that it changes, which takes their memory again and no
-            time at each step, in place of running beside them.
+        start: the share of the steps in between which it acts upon the transformer, in [0, 1]. The words are
+            read once, so its part for the text encoders, if there is one, acts all the time.
+        end: likewise.
+        merged: whether it is added into copies of the weights that it changes, which takes their memory again
+            and no time at each step, in place of running beside them.
     Raises: ValueError.
     """
 
@@ -101,13 +102,14 @@ class ModelSpec:
     """A model as it is to be loaded and run; the keywords of `Pipeline.load`.
 
     Args:
-        model: "tiny", which comes along; a folder laid out as the published one; or a path for each of `MODEL_PARTS`.
+        model: "tiny", which comes along; a folder laid out as the published one; or a path for each of
+            `MODEL_PARTS`.
         device: "cpu", "cuda", "cuda:1", "mps"; None: the GPU where there is one.
         dtype: to compute with, one of `DTYPES`; None: bfloat16 on a GPU and float32 on a CPU.
-        quantise: how the large matrices of transformer and T5 stay in memory: None: as they are stored; or one of
-            `WEIGHT_FORMS`.
-        memory_gib: most that the device is to hold, in GiB above 0; "least" is as little as can be, "auto" what is
-            free on a CUDA device; None: all weights stay on the device.
+        quantise: how the large matrices of transformer and T5 stay in memory: None: as they are stored; or
+            one of `WEIGHT_FORMS`.
+        memory_gib: most that the device is to hold, in GiB above 0; "least" is as little as can be, "auto"
+            what is free on a CUDA device; None: all weights stay on the device.
         waits: where weights wait that visit the device, one of `WAITS`.
         compile: whether blocks are compiled at their first calls.
         float8: whether blocks multiply in float8, which changes the picture a little.

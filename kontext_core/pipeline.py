@@ -38,7 +38,8 @@ _QUICK = 5_000_000  # parameters of a decoder that is no burden at every step
 class Pipeline(Editor):
     """A transformer, an autoencoder and the text encoders, on one device.
 
-    Threads may share it: one computes at a time, and the others wait for the end of its edit or for its next callback.
+    Threads may share it: one computes at a time, and the others wait for the end of its edit or for its next
+    callback.
 
     Args:
         transformer: of the model, as the other parts where it computes.
@@ -124,7 +125,8 @@ class Pipeline(Editor):
     def with_loras(self, loras: Sequence[Lora]) -> Self:
         """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
 
-        Raises: CheckpointError in one sentence about a file that cannot be used; ValueError; TooLittleMemoryError.
+        Raises: CheckpointError in one sentence about a file that cannot be used; ValueError;
+        TooLittleMemoryError.
         """
         bare = self.without_loras()
         view = copy.copy(bare)  # what was encoded by the same autoencoder is shared too

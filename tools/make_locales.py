@@ -1,8 +1,8 @@
 """`python -m tools.make_locales`: writes locales/ from the nodes' schemas and the translations in tools/locales.
 
-English is what the schemas say. A translation is a table from the English sentence; a sentence that was changed is
-missing there, which this says and a test holds. What is set in a node has a name in each language; names of sockets stay
-as they are: messages tell which of them to connect.
+English is what the schemas say. A translation is a table from the English sentence; a sentence that was
+changed is missing there, which this says and a test holds. What is set in a node has a name in each language;
+names of sockets stay as they are: messages tell which of them to connect.
 """
 
 from __future__ import annotations
@@ -39,7 +39,11 @@ class WidgetName(str):
 
 
 def english(nodes: list[Any]) -> dict[str, Texts]:
-    """The contents of ComfyUI's locale files by name, in English. Args: nodes: the pack's node classes."""
+    """The contents of ComfyUI's locale files by name, in English.
+
+    Args:
+        nodes: the pack's node classes.
+    """
     return {
         "main.json": {
             "dataTypes": DATA_TYPES,
@@ -98,7 +102,8 @@ def translated(
 ) -> Any:
     """The same with every sentence in another language; what the table lacks goes into `missing`.
 
-    Args: slots: the texts are those of a node's inputs and outputs; of sockets the names stay.
+    Args:
+        slots: the texts are those of a node's inputs and outputs; of sockets the names stay.
     """
     if isinstance(texts, dict):
         inside = slots or key in ("inputs", "outputs")

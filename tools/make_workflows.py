@@ -1,6 +1,7 @@
 """`python -m tools.make_workflows`: writes workflows/*.json as the page saves them, and their thumbnails.
 
-The graphs are built in the real page from the descriptions in workflow_graphs.py, so that the files are what an artist's would be.
+The graphs are built in the real page from the descriptions in workflow_graphs.py, so that the files are what
+an artist's would be.
 """
 
 from __future__ import annotations

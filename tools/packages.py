@@ -90,7 +90,8 @@ def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:
 def install_into(target: Path, requirements: Path, *, python: Path | str, what: str, log: Path) -> str:
     """Install packages into a folder of their own where they are not there yet to the end; says which.
 
-    Args: requirements: every package that is wanted, with its version; what they need is not looked for.
+    Args:
+        requirements: every package that is wanted, with its version; what they need is not looked for.
     """
     stamp, wanted = target / "installed.txt", requirements.read_text(encoding="utf-8")
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:

@@ -1,8 +1,8 @@
 """`python -m tools.pick_seeds`: finds seeds with which the tiny model does every example right.
 
-Each turn is tried with the first seeds there are, on the result of the best seed of the turn before. The best seed is
-the one whose worst grid cell is nearest to the truth. Then the numbers go into kontext_core/world/examples.py, and
-`python -m tools.make_workflows` writes them into the workflows.
+Each turn is tried with the first seeds there are, on the result of the best seed of the turn before. The best
+seed is the one whose worst grid cell is nearest to the truth. Then the numbers go into
+kontext_core/world/examples.py, and `python -m tools.make_workflows` writes them into the workflows.
 """
 
 from __future__ import annotations

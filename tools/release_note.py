@@ -1,6 +1,7 @@
 """`python -m tools.release_note`: what CHANGELOG.md says of the version in pyproject.toml.
 
-Standard library only. `--tag v1.2.3` refuses a tag of another version, so that nothing is released under a wrong name.
+Standard library only. `--tag v1.2.3` refuses a tag of another version, so that nothing is released under a
+wrong name.
 """
 
 from __future__ import annotations

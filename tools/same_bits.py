@@ -1,6 +1,7 @@
 """`python -m tools.same_bits`: a digest of each thing that the tiny model gives at fixed seeds.
 
-Two checkouts on one machine whose code means the same print the same lines, whatever was moved or renamed between them.
+Two checkouts on one machine whose code means the same print the same lines, whatever was moved or renamed
+between them.
 """
 
 import argparse
@@ -131,7 +132,11 @@ def with_a_lora(folder: Path) -> Iterator[Case]:
 
 
 def cases(folder: Path) -> Iterator[Case]:
-    """Every case, by its name. Args: folder: for files that come and go."""
+    """Every case, by its name.
+
+    Args:
+        folder: for files that come and go.
+    """
     groups: tuple[Callable[[], Iterator[Case]], ...] = (
         in_every_form,
         options_of_an_edit,

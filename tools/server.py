@@ -35,10 +35,10 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Server:
     """A running ComfyUI, as a context manager.
 
-    Args: base, the folder for its models, input, output and user files (None: a temporary one, removed at the end);
-    packs, the custom nodes to load by folder name; port (None: a free one); front_end, the static folder of another
-    front end than the one that this ComfyUI was released with; options, further words of its command line; timeout,
-    seconds until it must answer.
+    Args: base, the folder for its models, input, output and user files (None: a temporary one, removed at the
+    end); packs, the custom nodes to load by folder name; port (None: a free one); front_end, the static
+    folder of another front end than the one that this ComfyUI was released with; options, further words of
+    its command line; timeout, seconds until it must answer.
     Raises: ToolError if the port is taken, or ComfyUI does not come up (with the end of its log).
     """
 

@@ -1,7 +1,7 @@
 """`python3 -m tools.setup_env`: the virtual environment, ComfyUI and, for tests, Chromium, biome and tsc.
 
-Standard library only. Every step looks first at what is there, so a second run takes no time and an interrupted
-one continues.
+Standard library only. Every step looks first at what is there, so a second run takes no time and an
+interrupted one continues.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """`python -m tools.web_checks`: biome and tsc over web/js, with the node of the virtual environment.
 
-tools/web says which versions and what they look for. npm puts them into .venv/web, for every `.js` below web/ is loaded
-by ComfyUI's page. Standard library only, since the set-up installs them too.
+tools/web says which versions and what they look for. npm puts them into .venv/web, for every `.js` below web/
+is loaded by ComfyUI's page. Standard library only, since the set-up installs them too.
 """
 
 from __future__ import annotations

@@ -17,7 +17,9 @@ __all__ = ["added"]
 def added(before: Tensor, levels: Sequence[float]) -> Generator[None]:
     """Within it, "first_block", "region" and "references" can be chosen beside what is shipped.
 
-    Args: before: latents (1, 16, h, w) of the reference that an edit begins from, of the target's size. levels: its sigmas.
+    Args:
+        before: latents (1, 16, h, w) of the reference that an edit begins from, of the target's size.
+        levels: its sigmas.
     """
     region = Region(before, levels)
     tried = {

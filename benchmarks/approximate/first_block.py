@@ -39,7 +39,11 @@ def first_block(threshold: float) -> CachedStep:
 
 
 def _first(question: StepInputs, embedded: Tensor) -> tuple[Tensor, Tensor]:
-    """img (B, L_img, D) and txt (B, L_txt, D) behind the first block. Args: embedded (B, n_target, D)."""
+    """img (B, L_img, D) and txt (B, L_txt, D) behind the first block.
+
+    Args:
+        embedded: (B, n_target, D).
+    """
     prepared, modulation, row = question.prepared, question.modulation, question.row
     img = torch.cat([embedded, prepared.references], dim=1)
     block = question.network.double_blocks[0]

@@ -23,8 +23,11 @@ Kept = list[tuple[Tensor, Tensor]]  # keys and values (B, n, H, D) of some token
 class Standing:
     """Tokens that stand still, among all of the sequence.
 
-    Args: network: whose keys and values were kept. moving, standing: places in the sequence, (n,) each; text comes first
-        among the moving ones, and no reference does.
+    Args:
+        network: whose keys and values were kept.
+        moving: places in the sequence, (n,) each; text comes first among the moving ones, and no reference
+            does.
+        standing: likewise.
     """
 
     network: Transformer
@@ -61,8 +64,8 @@ def keeping(question: StepInputs, start: int) -> tuple[Tensor, Kept]:
 def references(every: float) -> CachedStep:
     """References are computed every so many times that the network is asked; between, they show what they did then.
 
-    Not exact for Kontext, whose references are modulated by the noise level and look at the target. Where they do neither
-    (arXiv:2411.15098) it is.
+    Not exact for Kontext, whose references are modulated by the noise level and look at the target. Where
+    they do neither (arXiv:2411.15098) it is.
     """
     last: Standing | None = None
     since = 0
@@ -85,11 +88,14 @@ def references(every: float) -> CachedStep:
 class Region:
     """Where the result comes to look as the picture before does, tokens stand still and keep their velocity.
 
-    The first quarter of the steps is whole, then every fifth step and the last one, and each looks anew. A token changes
-    where the clean picture that such a step aims at is further than the tolerance from the one before (root mean square
-    over 64 numbers, whose deviation is about 1), and so do its neighbours; in a batch, where it does in any picture.
+    The first quarter of the steps is whole, then every fifth step and the last one, and each looks anew. A
+    token changes where the clean picture that such a step aims at is further than the tolerance from the one
+    before (root mean square over 64 numbers, whose deviation is about 1), and so do its neighbours; in a
+    batch, where it does in any picture.
 
-    Args: before: latents (1, 16, h, w), of the target's size. levels: noise levels of the edit.
+    Args:
+        before: latents (1, 16, h, w), of the target's size.
+        levels: noise levels of the edit.
     Source: arXiv:2510.25590, which compares directions.
     """
 
@@ -123,7 +129,11 @@ class Region:
         return ask
 
     def changed(self, clean: Tensor, tolerance: float) -> Tensor:
-        """(n_target,) of bool. Args: clean: (B, n_target, 64)."""
+        """(n_target,) of bool.
+
+        Args:
+            clean: (B, n_target, 64).
+        """
         height, width = (side // 2 for side in self.before.shape[-2:])
         far = (clean - pack(self.before)).square().mean(-1).sqrt().amax(0) > tolerance
         return F.max_pool2d(far.float().view(1, 1, height, width), 3, 1, 1).flatten() > 0

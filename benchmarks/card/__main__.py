@@ -4,13 +4,14 @@
     python -m benchmarks.card --anew        from the beginning
     python -m benchmarks.card --rehearse    the same on a CPU, small, so that nothing but the numbers can be a surprise
 
-Sections: tests (those with the marker gpu, a verdict each), exactness (fused kernels beside plain torch, against float32),
-step (no, one and two references: ours exact, compiled, as a graph and with fp8, diffusers, ComfyUI, and this card's floor),
-memory (peaks of bf16, fp8, int4, and within 24, 16, 12 and 8 GiB), edit (text, autoencoder, whole edits). Random weights of
-the published sizes are made on the card. Each section runs in a process of its own, which is killed at its limit; each row is
-written at once to benchmarks/results/card.json. ComfyUI's module is taken from COMFYUI_PATH, from .cache/comfyui in this
-checkout (which git ignores; its folder comfy is enough), or from the cache of tools.comfyui; a peer that is missing is a row
-that says so. It ends with a table beside what is aimed at.
+Sections: tests (those with the marker gpu, a verdict each), exactness (fused kernels beside plain torch,
+against float32), step (no, one and two references: ours exact, compiled, as a graph and with fp8, diffusers,
+ComfyUI, and this card's floor), memory (peaks of bf16, fp8, int4, and within 24, 16, 12 and 8 GiB), edit
+(text, autoencoder, whole edits). Random weights of the published sizes are made on the card. Each section
+runs in a process of its own, which is killed at its limit; each row is written at once to
+benchmarks/results/card.json. ComfyUI's module is taken from COMFYUI_PATH, from .cache/comfyui in this
+checkout (which git ignores; its folder comfy is enough), or from the cache of tools.comfyui; a peer that is
+missing is a row that says so. It ends with a table beside what is aimed at.
 """
 
 import argparse

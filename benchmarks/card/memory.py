@@ -92,7 +92,11 @@ def _packed(context: Context, model: Transformer, scheme: str, asked: Question, 
 def _measured(
     context: Context, model: Transformer, asked: Question, side: int, beside: int = 0
 ) -> dict[str, Any]:
-    """Peak while denoising, and seconds of a step. Args: beside: bytes on the card that are not this model's."""
+    """Peak while denoising, and seconds of a step.
+
+    Args:
+        beside: bytes on the card that are not this model's.
+    """
     given = noise(1, side // 8, side // 8, 0), asked.txt, asked.pooled, sigmas(STEPS, asked.tokens.shape[1])
 
     def work() -> Tensor:

@@ -5,12 +5,13 @@
     python -m benchmarks.speed               on a CUDA card, 512, 1024 and 2048 px: about two hours on an H100
     python -m benchmarks.speed --cpu         on one thread, the sizes "tiny" and "middle"; ratios only
 
-Random weights, the same memory in ours and in diffusers', but for what `Pipeline.load` lays out anew on a CPU. The kernel
-floor is every product and every attention of a step looped alone; "error" is the relative L2 distance of one velocity to
-that of diffusers in float32, and a mode that is to be exact is so with at most 1.05 times the error of diffusers in bfloat16
-(in float32: 1e-5), and gives the same bits when asked twice. "first" is what the first step of a case took beyond a usual
-one: compiling, looking for kernels. All contestants take turns in one process. Printed, and written after each case to
-speed*.json, at the end to speed*.png, in benchmarks/results.
+Random weights, the same memory in ours and in diffusers', but for what `Pipeline.load` lays out anew on a
+CPU. The kernel floor is every product and every attention of a step looped alone; "error" is the relative L2
+distance of one velocity to that of diffusers in float32, and a mode that is to be exact is so with at most
+1.05 times the error of diffusers in bfloat16 (in float32: 1e-5), and gives the same bits when asked twice.
+"first" is what the first step of a case took beyond a usual
+one: compiling, looking for kernels. All contestants take turns in one process. Printed, and written after
+each case to speed*.json, at the end to speed*.png, in benchmarks/results.
 """
 
 import argparse

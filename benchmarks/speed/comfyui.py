@@ -1,7 +1,8 @@
 """ComfyUI's own FLUX module beside ours, on the same memory: what users would run instead.
 
-Its tree is looked for in COMFYUI_PATH, in `.cache/comfyui` of this checkout, which git ignores and which can travel to a
-machine without a network (the folder `comfy` of the tree is enough), and in the cache of `tools.comfyui`.
+Its tree is looked for in COMFYUI_PATH, in `.cache/comfyui` of this checkout, which git ignores and which can
+travel to a machine without a network (the folder `comfy` of the tree is enough), and in the cache of
+`tools.comfyui`.
 """
 
 import logging

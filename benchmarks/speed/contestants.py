@@ -34,7 +34,8 @@ class Contestant:
     Args:
         exact: whether it is to give what plain PyTorch gives, up to rounding.
         make: its model, from ours; it may hold the same memory. Raises: UnavailableError.
-        scope: what its steps run within. denoise: options of the loop, for ways that are not within one step.
+        scope: what its steps run within.
+        denoise: options of the loop, for ways that are not within one step.
         slow: left out of a short run, because it compiles for minutes.
     """
 

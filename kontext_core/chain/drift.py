@@ -13,8 +13,8 @@ _MARGIN = 2  # latent pixels around what was edited that count as edited
 def align_to(latents: Tensor, first: Tensor, *, radius: float = RADIUS, changed: float = CHANGED) -> Tensor:
     """Latents with the slow part of their difference from `first` taken away, outside of what was edited.
 
-    The low frequencies of the difference are found from unedited places alone (normalised convolution), and taken away
-    there; edited places, and a picture that was edited all over, stay as they are.
+    The low frequencies of the difference are found from unedited places alone (normalised convolution), and
+    taken away there; edited places, and a picture that was edited all over, stay as they are.
 
     Args:
         latents, first: (B or 1, 16, h, w) of one size: the result, and the picture that the chain began with.

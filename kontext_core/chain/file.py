@@ -1,7 +1,7 @@
 """A chain in one PNG: the last picture, and in its text how it came to be.
 
-The lineage is JSON in an iTXt chunk. Earlier turns are in it as thumbnails; with their latents, which lie in a
-safetensors file of the same name beside the picture, a loaded chain goes on bit by bit where it was saved.
+The lineage is JSON in an iTXt chunk. Earlier turns are in it as thumbnails; with their latents, which lie in
+a safetensors file of the same name beside the picture, a loaded chain goes on bit by bit where it was saved.
 """
 
 import secrets
@@ -24,7 +24,8 @@ def save_chain(
 ) -> None:
     """Write the last picture and the lineage; with `latents` also those of all turns, beside it.
 
-    Each file is complete or, when writing fails, what it was before; two that do not belong together are refused.
+    Each file is complete or, when writing fails, what it was before; two that do not belong together are
+    refused.
 
     Args:
         texts: what else the PNG is to say of itself, by keyword.

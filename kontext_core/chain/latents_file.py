@@ -53,7 +53,12 @@ def check_latents(shapes: Mapping[str, tuple[int, ...]], count: int, number_byte
 
 
 def write_latents(latents: Mapping[str, Tensor], path: Path, id: str, image: Tensor) -> None:
-    """Write latents by the turn's number. Args: id: of the chain. image: of its last turn."""
+    """Write latents by the turn's number.
+
+    Args:
+        id: of the chain.
+        image: of its last turn.
+    """
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in latents.items()}
     save_file(tensors, path, {"format": "pt", KEY: id, PICTURE: _digest(image)})
 
@@ -62,7 +67,9 @@ def read_latents(path: Path, id: object, image: Tensor, count: int) -> dict[str,
     """Latents by the turn's number; none where there is no such file.
 
     Args:
-        id: of the chain. image: of its last turn. count: of its turns.
+        id: of the chain.
+        image: of its last turn.
+        count: of its turns.
     Raises: ValueError in one sentence if the file is damaged, or belongs to another chain or picture.
     """
     if not path.is_file():

@@ -22,7 +22,11 @@ _GRACE_S = (
 
 @dataclass(frozen=True)
 class RankAddress:
-    """Where a process stands among those of an edit. Args: folder: where they meet, and where it says why it fails."""
+    """Where a process stands among those of an edit.
+
+    Args:
+        folder: where they meet, and where it says why it fails.
+    """
 
     rank: int
     count: int
@@ -54,7 +58,8 @@ class RankAddress:
 def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) -> None:
     """Run `kontext` with these arguments in `count` processes, each told its place by the option `--joined`.
 
-    Args: verbose: whether ranks other than 0 are heard too.
+    Args:
+        verbose: whether ranks other than 0 are heard too.
     Raises: RuntimeError with the reason of the first that failed, when all have ended.
     """
     with tempfile.TemporaryDirectory(prefix="kontext-") as name:

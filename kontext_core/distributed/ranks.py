@@ -34,8 +34,11 @@ class LostRankError(RuntimeError):
 class Ranks:
     """This process among those that share an edit.
 
-    Args: rank: 0 leads, the others follow. device: that of this rank. data, control: the groups that tensors and messages
-        go over.
+    Args:
+        rank: 0 leads, the others follow.
+        device: that of this rank.
+        data: the groups that tensors and messages go over.
+        control: likewise.
     """
 
     rank: int
@@ -106,7 +109,10 @@ class Ranks:
 def joined(
     rank: int, count: int, device: torch.device, *, init_method: str = "env://", timeout_s: float = TIMEOUT_S
 ) -> Generator[Ranks]:
-    """Meet the other processes. Args: init_method: where, see torch.distributed; "env://" is what torchrun sets.
+    """Meet the other processes.
+
+    Args:
+        init_method: where, see torch.distributed; "env://" is what torchrun sets.
 
     Raises: LostRankError if one does not come in time, ends, or falls silent in the middle of a step.
     """
@@ -118,7 +124,8 @@ def joined(
             backend, init_method=init_method, rank=rank, world_size=count, timeout=_ARRIVAL
         )
         data = dist.new_group(backend=backend, timeout=timedelta(seconds=timeout_s))
-        # Rank 0 hands its messages over at once, or is told that nobody takes them; the others wait for the next one.
+        # Rank 0 hands its messages over at once, or is told that nobody takes them; the others wait for the
+        # next one.
         limit = timedelta(seconds=timeout_s) if rank == 0 else _PATIENCE
         control = dist.new_group(backend="gloo", timeout=limit)
     try:

@@ -1,11 +1,12 @@
 """A transformer whose tokens are shared out over several devices, each of which holds all weights.
 
-Every device runs the model's own code on its share of text, target and references. The one thing that a token wants of
-the others is their keys and values: they are gathered once a block, where `attention` asks for them. So the number of
-devices need not divide heads or tokens, and what is computed is the same but for the order of a sum.
+Every device runs the model's own code on its share of text, target and references. The one thing that a token
+wants of the others is their keys and values: they are gathered once a block, where `attention` asks for them.
+So the number of devices need not divide heads or tokens, and what is computed is the same but for the order
+of a sum.
 
-Rank 0 runs the edit, with text encoders, autoencoder, noise and loop, and does not see that others help: what it asks
-of the network is told to them. They follow, and hold a transformer alone.
+Rank 0 runs the edit, with text encoders, autoencoder, noise and loop, and does not see that others help: what
+it asks of the network is told to them. They follow, and hold a transformer alone.
 Source: arXiv:2105.13120 (sequence parallelism), keys and values gathered in place of sent around.
 """
 
@@ -74,7 +75,9 @@ class Leader:
 class SequenceParallelTransformer(Transformer):
     """The same modules as those of a transformer, computing for this rank's tokens, with the others' keys and values.
 
-    Args: number: of this network among those of the model. leader: on rank 0 only.
+    Args:
+        number: of this network among those of the model.
+        leader: on rank 0 only.
     """
 
     def __init__(self, transformer: Transformer, ranks: Ranks, number: int, leader: Leader | None) -> None:
@@ -198,7 +201,11 @@ def sequence_parallel(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline
 
 @torch.no_grad()
 def worker_loop(networks: Sequence[Transformer], ranks: Ranks) -> None:
-    """Compute what rank 0 asks, until it has nothing more to ask. Args: networks: as rank 0 has them, in order."""
+    """Compute what rank 0 asks, until it has nothing more to ask.
+
+    Args:
+        networks: as rank 0 has them, in order.
+    """
     ranks.barrier()
     spreads = [
         SequenceParallelTransformer(network, ranks, number, None) for number, network in enumerate(networks)

@@ -1,7 +1,7 @@
 """Which tokens of the sequence each rank has.
 
-Text, target and references are each cut into runs of as equal length as can be, so that all ranks have as much to do in
-every block, in the last one too, where only the target is wanted.
+Text, target and references are each cut into runs of as equal length as can be, so that all ranks have as
+much to do in every block, in the last one too, where only the target is wanted.
 """
 
 from collections.abc import Sequence

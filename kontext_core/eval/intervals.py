@@ -10,7 +10,8 @@ def wilson(right: int, count: int) -> tuple[float, float]:
     """The interval that holds the true rate behind `right` of `count` tries, 95 times in 100.
 
     Raises: ValueError unless 0 <= right <= count and count > 0.
-    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927).
+    Source: E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22
+    (1927).
     """
     if not 0 <= right <= count or count < 1:
         raise ValueError(f"{right} of {count} is no rate")

@@ -26,7 +26,9 @@ _Item = TypeVar("_Item")
 class Outcome:
     """Outputs and truths of one kind, (N, 3, H, W) in [0, 1], and which outputs are right (N,).
 
-    Args: kept: which truths are still right when they have been through the autoencoder (N,): what no edit can beat.
+    Args:
+        kept: which truths are still right when they have been through the autoencoder (N,): what no edit can
+            beat.
     """
 
     samples: list[Sample]
@@ -105,7 +107,8 @@ def score_chains(
 ) -> ChainOutcome:
     """Chains of edits, each turn on the last one's result.
 
-    Args: carry_latents: hand latents from turn to turn; else cross the autoencoder between turns.
+    Args:
+        carry_latents: hand latents from turn to turn; else cross the autoencoder between turns.
     """
     chains = [sample_chain(random.Random(f"chain/{SEED}/{i}"), turns) for i in range(count)]
     still_right = torch.ones(count, dtype=torch.bool)

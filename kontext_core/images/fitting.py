@@ -48,7 +48,8 @@ def canvas_size(
 ) -> Size:
     """The size that a picture gets: the nearest of the preferred ones, or with "none" its own, rounded up.
 
-    Args: most_tokens: what would have more is scaled down to so many; None: no limit.
+    Args:
+        most_tokens: what would have more is scaled down to so many; None: no limit.
     """
     size = _rounded_up(height_px, width_px) if fit == "none" else nearest_size(height_px, width_px, sizes)
     return size if most_tokens is None else budget_size(*size, most_tokens)
@@ -75,9 +76,11 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
     """Bring a picture to a size. A picture that has it already is returned as it is.
 
     Args:
-        image: (B, H, W, 3) in [0, 1]. size: (height, width) in multiples of 16 px; None means its own, rounded up.
+        image: (B, H, W, 3) in [0, 1].
+        size: (height, width) in multiples of 16 px; None means its own, rounded up.
         fit: "crop" fills the canvas and cuts what is over; "pad" shows all of it, edges repeated around;
-            "stretch" changes its shape; "none" keeps every pixel, padded to multiples of 16 px and never scaled.
+            "stretch" changes its shape; "none" keeps every pixel, padded to multiples of 16 px and never
+            scaled.
     Returns: the canvas (B, height, width, 3), and where the picture lies on it.
     Raises: ValueError if the fit is unknown or the picture unusable.
     """
@@ -110,7 +113,9 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
 def undo_fit(image: Tensor, place: Placement) -> Tensor:
     """Cut the picture out of the canvas again; what was cropped away is not invented.
 
-    Args: image (B, H, W, 3) of the canvas's size. Returns: for "pad" and "none" the picture's own area; else all.
+    Args:
+        image: (B, H, W, 3) of the canvas's size. Returns: for "pad" and "none" the picture's own area; else
+            all.
     """
     if image.shape[1:3] != place.canvas:
         raise ValueError(

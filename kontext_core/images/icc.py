@@ -91,7 +91,8 @@ def light_of_greys(data: bytes, values: Grey) -> Grey:
     """The light of greys by the tone curve of somebody's profile, of greys or of colours, at full precision.
 
     Args:
-        data: of the profile. values: in [0, 1].
+        data: of the profile.
+        values: in [0, 1].
     Raises: ValueError if it has none, or is damaged.
     """
     if len(data) < 132:

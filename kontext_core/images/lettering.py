@@ -24,7 +24,10 @@ _FREE = 4  # an em of that many units a pixel undoes the rounding of widths to p
 def text_cover(text: str, left: float, top: float, size: float, *, height: int, width: int) -> Tensor:
     """How much of each pixel a text covers: (height, width) in [0, 1].
 
-    Args: left, top: of its upper left corner in px; size: of the font in px.
+    Args:
+        left: of its upper left corner in px.
+        top: likewise.
+        size: of the font in px.
     """
     cover = torch.zeros(height, width)
     for row, line in enumerate(text.split("\n")):

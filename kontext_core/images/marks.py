@@ -1,7 +1,7 @@
 """Marks drawn upon a picture for the model to see: the paper's "visual cues". Stored as vectors, drawn at any size.
 
-Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and a text's
-height are fractions of the shorter side. So a mark means the same on every size of a picture.
+Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and
+a text's height are fractions of the shorter side. So a mark means the same on every size of a picture.
 Source: arXiv:2506.15742 section 5, prompting with visual cues.
 """
 
@@ -37,8 +37,11 @@ class Mark:
     """One mark.
 
     Args:
-        kind: one of `KINDS`. points: two corners of an ellipse's or a box's bounds; an arrow's start and tip; a line's
-            points; the upper left corner of a text. colour: "#rrggbb". width: of the stroke; of a text its height.
+        kind: one of `KINDS`.
+        points: two corners of an ellipse's or a box's bounds; an arrow's start and tip; a line's points; the
+            upper left corner of a text.
+        colour: "#rrggbb".
+        width: of the stroke; of a text its height.
     """
 
     kind: str
@@ -101,7 +104,11 @@ def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
 
 
 def draw_on_canvas(canvas: Tensor, marks: tuple[Mark, ...], place: Placement | None) -> Tensor:
-    """A canvas (B, H, W, 3) with the marks upon the picture that lies on it. Args: place: None: the picture is all of it."""
+    """A canvas (B, H, W, 3) with the marks upon the picture that lies on it.
+
+    Args:
+        place: None: the picture is all of it.
+    """
     if place is None:
         return draw_marks(canvas, marks)
     drawn = canvas.clone()

@@ -45,8 +45,8 @@ def single_mask(mask: Tensor) -> Tensor:
 def sampler_mask(mask: Tensor, feather_px: float = 0) -> Tensor:
     """Where the sampler may change latents so that the model can do what the mask allows.
 
-    Half a token that is kept ruins the other half, so whole tokens change: all that the mask touches and those within
-    the feather around them, at least one. What changes beside the mask goes with `keep_outside`.
+    Half a token that is kept ruins the other half, so whole tokens change: all that the mask touches and
+    those within the feather around them, at least one. What changes beside the mask goes with `keep_outside`.
 
     Args:
         mask: (H, W) in [0, 1] over a canvas of multiples of 16 px.
@@ -108,7 +108,12 @@ def dilated(values: Tensor, reach: int) -> Tensor:
 
 
 def gaussian(values: Tensor, deviation: float, *, edges: str) -> Tensor:
-    """(B, C, H, W) blurred. Args: deviation: in pixels. edges: what lies beyond them, a mode of `F.pad`."""
+    """(B, C, H, W) blurred.
+
+    Args:
+        deviation: in pixels.
+        edges: what lies beyond them, a mode of `F.pad`.
+    """
     reach = max(round(3 * deviation), 1)
     channels = values.shape[1]
     weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=values.device) / deviation).square())

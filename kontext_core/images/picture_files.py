@@ -74,7 +74,8 @@ def from_file(path: Path) -> Tensor:
 def from_bytes(data: bytes, name: str) -> Tensor:
     """The same of a picture file's bytes.
 
-    Args: name: what a fault calls it.
+    Args:
+        name: what a fault calls it.
     """
     if not is_png(data):
         return _read(BytesIO(data), name, {})
@@ -121,7 +122,8 @@ def write_png(
 ) -> None:
     """Write a picture as PNG that says that its colours are sRGB.
 
-    Args: texts: what else it says of itself.
+    Args:
+        texts: what else it says of itself.
     """
     picture.save(file, "PNG", icc_profile=srgb_profile(), pnginfo=texts)
 

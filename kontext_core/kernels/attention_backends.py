@@ -1,6 +1,7 @@
 """What computes attention: the one place that chooses it, by card, packages, dtype, a head's width and wishes.
 
-Source: torch.nn.attention, sdpa_kernel; Dao-AILab/flash-attention (FlashAttention 3 and 4); arXiv:2410.02367 (SageAttention).
+Source: torch.nn.attention, sdpa_kernel; Dao-AILab/flash-attention (FlashAttention 3 and 4); arXiv:2410.02367
+(SageAttention).
 """
 
 import logging
@@ -21,8 +22,9 @@ log = logging.getLogger(__name__)
 
 Capability = tuple[int, int]  # of a CUDA card
 
-# cuDNN before it reads beyond its inputs where queries or keys are no whole tiles, and knows no heads wider than 128.
-# Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp, check_cudnn_tensor_shapes.
+# cuDNN before it reads beyond its inputs where queries or keys are no whole tiles, and knows no heads wider
+# than 128. Source: pytorch/pytorch, pull requests 167101 and 171627; sdp_utils.cpp,
+# check_cudnn_tensor_shapes.
 _TILE, _ANY_LENGTH, _ANY_WIDTH = 128, 91501, 92201
 _compiled_for = _ANY_WIDTH  # the version that `prepare_compile` found
 
@@ -32,7 +34,8 @@ class Backend:
     """What a backend can do.
 
     Args:
-        fits: whether it knows a card and a head's width. package: module that must be importable; None: torch's own.
+        fits: whether it knows a card and a head's width.
+        package: module that must be importable; None: torch's own.
         exact: whether it is attention to the last rounding; what is not is taken only where it is asked for.
     """
 
@@ -79,8 +82,11 @@ def choose(
 ) -> str:
     """The name of one of `BACKENDS`.
 
-    Args: card: None is no CUDA card. installed: packages that can be imported. wish: such a name, or "auto". cudnn:
-        whether it may be taken unasked, see `cudnn_fits`.
+    Args:
+        card: None is no CUDA card.
+        installed: packages that can be imported.
+        wish: such a name, or "auto".
+        cudnn: whether it may be taken unasked, see `cudnn_fits`.
     Raises: ValueError if what is wished is not known, or cannot be had here.
     """
     if wish != "auto" and wish not in BACKENDS:
@@ -108,8 +114,8 @@ def choose(
 def attention_backend_for(q: Tensor, k: Tensor | None = None, added: int = 0) -> str:
     """Choose a backend. Where gradients are wanted, or blocks compiled, it is torch's own.
 
-    Where keys have weights, a wish counts only for what is exact and knows heads with their channels: what is coarse would
-    not see the weights, and they are part of the picture.
+    Where keys have weights, a wish counts only for what is exact and knows heads with their channels: what is
+    coarse would not see the weights, and they are part of the picture.
 
     Args:
         q: queries (B, L_q, H, D).

@@ -14,7 +14,8 @@ from .float8_rows import E4M3, Float8Reader, Float8Rows, card_product, pack_rows
 class Float8Linear(PackedLinear, Float8Reader):
     """A packed linear of one piece, whose numbers are multiplied as they are stored.
 
-    Args: weight: float8_e4m3fn, with one factor a row. Both widths are multiples of 16.
+    Args:
+        weight: float8_e4m3fn, with one factor a row. Both widths are multiples of 16.
     """
 
     def __init__(self, weight: Float8, bias: nn.Parameter | None) -> None:

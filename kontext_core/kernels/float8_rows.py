@@ -1,7 +1,8 @@
 """Rows of numbers in float8 with a factor for each, and products of such rows.
 
-Each row of the input and each row of the weight has a factor of its own, number = factor * float8; the factors are put
-on the product's sums. Source: arXiv:2209.05433 (the format e4m3); torch._scaled_mm, its row-wise scales.
+Each row of the input and each row of the weight has a factor of its own, number = factor * float8; the
+factors are put on the product's sums. Source: arXiv:2209.05433 (the format e4m3); torch._scaled_mm, its
+row-wise scales.
 """
 
 from dataclasses import dataclass
@@ -21,7 +22,12 @@ class Float8Reader(nn.Module):
 
 @dataclass(frozen=True)
 class Float8Rows:
-    """Numbers in float8 with a factor for each row. Args: stored (..., C), float8; factors (..., 1), float32; dtype."""
+    """Numbers in float8 with a factor for each row.
+
+    Args:
+        stored: (..., C), float8.
+        factors: (..., 1), float32; dtype.
+    """
 
     stored: Tensor
     factors: Tensor
@@ -41,7 +47,11 @@ def pack_rows(x: Tensor) -> Float8Rows:
 def product(rows: Float8Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
     """What `Float8Linear` computes, in float32 and by the book.
 
-    Args: rows (..., in); weight (out, in), float8; factors (out, 1); bias (out,).
+    Args:
+        rows: (..., in).
+        weight: (out, in), float8.
+        factors: (out, 1).
+        bias: (out,).
     """
     sums = F.linear(rows.stored.float(), weight.float()) * rows.factors * factors.squeeze(-1)
     return (sums if bias is None else sums + bias.float()).to(rows.dtype)

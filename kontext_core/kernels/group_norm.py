@@ -1,7 +1,7 @@
 """What stands between the autoencoder's convolutions, and how its pictures lie: the one place that chooses.
 
-Convolutions want the channels of a position side by side. On CUDA torch's own group norm would turn them back each time
-(pytorch, group_norm.cpp), so they lie so where the fused kernel runs, and on a CPU.
+Convolutions want the channels of a position side by side. On CUDA torch's own group norm would turn them back
+each time (pytorch, group_norm.cpp), so they lie so where the fused kernel runs, and on a CPU.
 """
 
 import logging
@@ -18,8 +18,9 @@ from .options import compute_options
 
 log = logging.getLogger(__name__)
 
-# Positions from which on a CPU's group norm is our own. Torch's adds each channel up in one float32 number where channels
-# lie side by side: its error is 0.0002 of a deviation at 512 px, 0.12 at 4096 px (benchmarks.cpu_parts).
+# Positions from which on a CPU's group norm is our own. Torch's adds each channel up in one float32 number
+# where channels lie side by side: its error is 0.0002 of a deviation at 512 px, 0.12 at 4096 px
+# (benchmarks.cpu_parts).
 _MANY = 2**14
 _FAR = 100.0  # mean^2 over variance, from which a mean is taken from a picture before it is squared
 

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from .float8_rows import Float8Rows
 
-# What one stream brings to attention: qkv (B, L, 3, H, D), and the scales (D,) of its queries' and keys' RMS norm.
+# What one stream brings to attention: qkv (B, L, 3, H, D), and the scales (D,) of its queries' and keys' RMS
+# norm.
 QKV = tuple[Tensor, Tensor, Tensor]
 
 

@@ -1,7 +1,8 @@
 """What stands between the matrix products of a block, in plain torch: the definition that `fused` is held to.
 
-B batch, L tokens, H heads, D channels of a head, C the model's width. Vectors of modulation are (B or 1, 1, C).
-`reader` is the linear that reads a result. Here it is of no account; `fused` packs what it hands to a `Float8Linear`.
+B batch, L tokens, H heads, D channels of a head, C the model's width. Vectors of modulation are (B or 1, 1,
+C). `reader` is the linear that reads a result. Here it is of no account; `fused` packs what it hands to a
+`Float8Linear`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,11 @@ from .interface import QKV
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """(1 + scale) * LayerNorm(x) + shift. Args: x (B, L, C)."""
+    """(1 + scale) * LayerNorm(x) + shift.
+
+    Args:
+        x: (B, L, C).
+    """
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=1e-6), 1 + scale)
 
 
@@ -36,7 +41,9 @@ def add_gated_modulated(
 def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Queries and keys, normalised and turned to their places, and values; of all streams, one after the other.
 
-    Args: streams: their qkv is not read again by anybody, and may be written over. pe: see `rope.rotary_table`.
+    Args:
+        streams: their qkv is not read again by anybody, and may be written over.
+        pe: see `rope.rotary_table`.
     Returns: three of (B, L, H, D).
     """
     normed = [
@@ -67,7 +74,9 @@ def quantise_rows(x: Tensor) -> Float8Rows:
 def rotate(x: Tensor, table: Tensor) -> Tensor:
     """Turn interleaved pairs of channels by the table's angles, in float32.
 
-    Args: x (B, L, ..., D); table (B or 1, L, D / 2), see `rotary_table`.
+    Args:
+        x: (B, L, ..., D).
+        table: (B or 1, L, D / 2), see `rotary_table`.
     Returns: x's shape and dtype.
     """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))

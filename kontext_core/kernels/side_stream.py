@@ -16,7 +16,11 @@ Second = TypeVar("Second")
 def run_overlapped(
     x: Tensor, first: Callable[[], First], second: Callable[[], Second]
 ) -> tuple[First, Second]:
-    """What both return. Args: x: says the device. second: the smaller one; what it reads must outlive the call.
+    """What both return.
+
+    Args:
+        x: says the device.
+        second: the smaller one; what it reads must outlive the call.
 
     At its end each stream has waited for the other, so that memory which one frees the other may take.
     """

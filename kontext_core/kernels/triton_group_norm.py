@@ -1,7 +1,8 @@
 """Group norm and swish of pictures whose channels lie side by side, in Triton kernels that read twice and write once.
 
-A program has some positions with all their channels. Mean and variance are made of those of each program's positions, so
-that nothing large is subtracted from anything large. No gradients. Source: pictures.py; doi:10.1080/00031305.1983.10483115.
+A program has some positions with all their channels. Mean and variance are made of those of each program's
+positions, so that nothing large is subtracted from anything large. No gradients. Source: pictures.py;
+doi:10.1080/00031305.1983.10483115.
 """
 # pyright: basic
 
@@ -64,7 +65,11 @@ def fits(norm: nn.GroupNorm) -> bool:
 
 
 def group_norm(norm: nn.GroupNorm, x: Tensor, swish: bool) -> Tensor:
-    """See `group_norm.group_norm`. Args: x (B, C, H, W). Returns: the same, channels side by side."""
+    """See `group_norm.group_norm`.
+
+    Args:
+        x: (B, C, H, W). Returns: the same, channels side by side.
+    """
     x = x.contiguous(memory_format=torch.channels_last)
     batch, channels, height, width = x.shape
     groups, positions = norm.num_groups, height * width

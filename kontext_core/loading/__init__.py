@@ -1,6 +1,7 @@
 """Files of weights: what they are, how they become models, how models are saved. Safetensors and GGUF only.
 
-Names are imported when they are asked for: to look into a file's header, transformers' models need not be there.
+Names are imported when they are asked for: to look into a file's header, transformers' models need not be
+there.
 """
 
 from typing import TYPE_CHECKING

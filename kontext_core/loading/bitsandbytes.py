@@ -1,8 +1,8 @@
 """Weights in 4 bits as bitsandbytes packs and diffusers, transformers and others save them.
 
-Beside `<name>` with two numbers a byte lie `<name>.absmax` (a factor of each block), `<name>.quant_map` (the 16 numbers)
-and JSON in `<name>.quant_state.bitsandbytes__nf4`: shape, block size, and how the factors are packed themselves, with
-`<name>.nested_absmax` and `<name>.nested_quant_map`.
+Beside `<name>` with two numbers a byte lie `<name>.absmax` (a factor of each block), `<name>.quant_map` (the
+16 numbers) and JSON in `<name>.quant_state.bitsandbytes__nf4`: shape, block size, and how the factors are
+packed themselves, with `<name>.nested_absmax` and `<name>.nested_quant_map`.
 Source: bitsandbytes functional.py, QuantState.as_dict.
 """
 

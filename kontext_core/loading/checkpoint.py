@@ -1,7 +1,7 @@
 """Files of weights as dictionaries of tensors that are read when they are wanted. Nothing is ever unpickled.
 
-A checkpoint is one file, safetensors or GGUF, or a folder of transformers or diffusers: one file, or shards with an index.
-Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
+A checkpoint is one file, safetensors or GGUF, or a folder of transformers or diffusers: one file, or shards
+with an index. Source of the format: huggingface/safetensors README (8 bytes of header length, JSON, data).
 """
 
 import math
@@ -30,8 +30,8 @@ class Checkpoint:
 
     Args:
         metadata: the safetensors header's strings.
-        config: the JSON that says what shapes cannot: `config` in the header, or config.json beside the files;
-            empty where there is none.
+        config: the JSON that says what shapes cannot: `config` in the header, or config.json beside the
+            files; empty where there is none.
         config_fault: why `config` in the header cannot be used, "" if it can; of a LoRA it may be anything.
     """
 

@@ -27,8 +27,8 @@ from .report import FileReport
 from .tensors import Weights
 
 AUTO = "auto"
-# By what each does to the velocity, the least first; None is as stored. int4 takes nf4's memory at a greater error.
-# Source: benchmarks/results/formats.json.
+# By what each does to the velocity, the least first; None is as stored. int4 takes nf4's memory at a greater
+# error. Source: benchmarks/results/formats.json.
 BY_ERROR = (None, "int8", "fp8", "nf4")
 
 Found = tuple[FileReport, Weights]
@@ -39,8 +39,9 @@ Memory = float | Literal["least"]
 class WeightChoice:
     """How a model is to be loaded.
 
-    Args: quantise: as for `load_transformer`. where: what will be where. chosen: in words, how it came to that; "" where
-        it was asked for.
+    Args:
+        quantise: as for `load_transformer`.
+        where: what will be where. chosen: in words, how it came to that; "" where it was asked for.
     """
 
     quantise: str | None
@@ -58,10 +59,12 @@ def choose_weights(
     """Plan a model within a device's memory.
 
     Args:
-        parts: "transformer", "vae", "clip" and "t5", each as `locate_part` gives it. dtype: to compute with.
-        quantise: as for `load_transformer`; "auto" takes the form with the least error whose blocks all stay on the
-            device, and where none does, the one of the fewest bits, whose blocks visit.
-        memory: GiB, or "least" for as little as can be. host: where weights wait that visit the device.
+        parts: "transformer", "vae", "clip" and "t5", each as `locate_part` gives it.
+        dtype: to compute with.
+        quantise: as for `load_transformer`; "auto" takes the form with the least error whose blocks all stay
+            on the device, and where none does, the one of the fewest bits, whose blocks visit.
+        memory: GiB, or "least" for as little as can be.
+        host: where weights wait that visit the device.
     Raises: TooLittleMemoryError if it is too little whatever visits; ValueError if it is no amount.
     """
     budget = budget_bytes(memory)

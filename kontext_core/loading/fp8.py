@@ -36,7 +36,8 @@ _FORMATS = ("float8_e4m3fn", "float8_e5m2")
 def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     """Weights without their factors, which are multiplied in as each is read; or it stays packed with them.
 
-    Args: metadata: the header's strings.
+    Args:
+        metadata: the header's strings.
     Returns: the weights, and the name of the form they were stored in ("" without factors).
     Raises: CheckpointError for a form that is not known, and for a weight or a factor without the other.
     """

@@ -1,6 +1,7 @@
 """A GGUF file's header, read and looked over before anything is done by what it says.
 
-Source of the format: ggml-org/ggml docs/gguf.md. Magic, version, counts, key-value pairs, tensors, padding, data.
+Source of the format: ggml-org/ggml docs/gguf.md. Magic, version, counts, key-value pairs, tensors, padding,
+data.
 """
 
 import math
@@ -51,7 +52,12 @@ _ALIGNMENT = 32
 
 
 class Stored(NamedTuple):
-    """A tensor. Args: start, end: bytes from the beginning of the data."""
+    """A tensor.
+
+    Args:
+        start: bytes from the beginning of the data.
+        end: likewise.
+    """
 
     name: str
     kind: str

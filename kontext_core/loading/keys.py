@@ -1,7 +1,8 @@
 """Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoders, ComfyUI's
 of norms, llama.cpp's of T5.
 
-Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of both.
+Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of
+both.
 """
 
 from collections.abc import Iterable, Iterator
@@ -179,7 +180,8 @@ def preview_rules() -> list[Rule]:
 def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:
     """Weights under the published names. What no rule knows keeps its name: strict loading will report it.
 
-    Raises: CheckpointError if only some of the parameters that make up a published one are there, or it is there as well.
+    Raises: CheckpointError if only some of the parameters that make up a published one are there, or it is
+    there as well.
     """
     left = dict(weights)
     renamed: Weights = {}
@@ -197,9 +199,13 @@ def rename(weights: Weights, rules: Iterable[Rule]) -> Weights:
 
 
 def count(weights: Weights, pattern: str) -> int:
-    """How many of pattern.format(0), pattern.format(1), ... begin some key. Args: pattern: ends in "{}.".
+    """How many of pattern.format(0), pattern.format(1), ... begin some key.
 
-    Raises: CheckpointError if there are more than any model has; each would take memory before its tensors are looked at.
+    Args:
+        pattern: ends in "{}.".
+
+    Raises: CheckpointError if there are more than any model has; each would take memory before its tensors
+    are looked at.
     """
     start = pattern.removesuffix("{}.")
     parts = [key[len(start) :].partition(".") for key in weights if key.startswith(start)]

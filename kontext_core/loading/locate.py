@@ -32,7 +32,8 @@ _FOLDERS = {
 def locate_part(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     """One part of a model, recognised and ready to load.
 
-    Args: path: a safetensors or GGUF file; a folder with one; or a folder laid out as the published one.
+    Args:
+        path: a safetensors or GGUF file; a folder with one; or a folder laid out as the published one.
         part: "transformer", "vae", "clip", "t5" or "preview".
     Raises: CheckpointError if it is not there, or is something else, or cannot be used.
     """

@@ -1,6 +1,7 @@
 """The transformer and the autoencoder from their files.
 
-Weights are made outside of inference mode, whatever mode loads them: those that are made in it can be used nowhere else.
+Weights are made outside of inference mode, whatever mode loads them: those that are made in it can be used
+nowhere else.
 """
 
 import logging
@@ -31,8 +32,8 @@ log = logging.getLogger(__name__)
 _Model = TypeVar("_Model", bound=nn.Module)
 
 
-# Modules whose linears may stay packed, by the beginnings of their names; and those among them that are never quantised
-# when they are loaded: they are small, or computed with once, and much depends on them.
+# Modules whose linears may stay packed, by the beginnings of their names; and those among them that are never
+# quantised when they are loaded: they are small, or computed with once, and much depends on them.
 QUANTISED_PREFIXES = ("double_blocks.", "single_blocks.")
 T5_BLOCKS = ("encoder.block.",)
 _HIGH_PRECISION = ("img_mod", "txt_mod", "modulation")
@@ -50,8 +51,8 @@ def load_transformer(
     """Args:
         path: a safetensors or GGUF file, or a folder laid out as the published one.
         dtype: to compute with. None is the file's own; bfloat16 where it is packed in fewer bits.
-        quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out; one of
-            `quant.schemes.SCHEMES` packs them.
+        quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out;
+            one of `quant.schemes.SCHEMES` packs them.
         pack_on: where that is computed, if not on `device`.
     Raises: CheckpointError, which says what the file is, or which keys are missing, unexpected or misshapen.
     """
@@ -110,10 +111,13 @@ def fill_model(
 ) -> _Model:
     """Load weights into a model that was built on the `meta` device, all keys or none; log what was loaded.
 
-    Where neither dtype nor device changes, the parameters stay memory-mapped. One tensor at a time is read, so that the
-    whole model never is there in higher precision than it is to have.
+    Where neither dtype nor device changes, the parameters stay memory-mapped. One tensor at a time is read,
+    so that the whole model never is there in higher precision than it is to have.
 
-    Args: stays_packed: beginnings of names of linears that may. quantise, pack_on: see `load_transformer`.
+    Args:
+        stays_packed: beginnings of names of linears that may.
+        quantise: see `load_transformer`.
+        pack_on: likewise.
     """
     start = time.perf_counter()
     assign_weights(model, report, weights, dtype, device, stays_packed, quantise, pack_on)

@@ -95,7 +95,8 @@ def inspect(path: str | Path) -> FileReport:
 def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileReport, Weights]:
     """What a checkpoint is, and its weights under the published names, ready to compute with.
 
-    Args: part: of a file that holds several models, the one to look at.
+    Args:
+        part: of a file that holds several models, the one to look at.
     Raises: CheckpointError if what it says of its own configuration cannot be read.
     """
     parts = _parts(checkpoint.weights)

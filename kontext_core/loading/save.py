@@ -52,7 +52,8 @@ def save_model(
 ) -> None:
     """Write the given parts, packed weights multiplied out. Each file is complete or, when writing fails, what it was before.
 
-    Args: training: how the transformer came to be, kept as JSON in its file's header.
+    Args:
+        training: how the transformer came to be, kept as JSON in its file's header.
     Raises: OSError in one sentence if it cannot be written.
     """
     folder = Path(folder)

@@ -25,9 +25,12 @@ class LazyTensor:
     """A tensor that is known by shape and dtype, and read from its file on `read()`.
 
     Args:
-        dtype: that of what `read` gives. packed: makes the pieces, by rows, in which a matrix can stay as it is stored;
-        None where it is stored plainly. stored: what its type in the file is called, "" where that is the dtype's name.
-        mapped: whether what `read` gives lies in the file and takes no memory; of packed pieces that is so always.
+        dtype: that of what `read` gives.
+        packed: makes the pieces, by rows, in which a matrix can stay as it is stored; None where it is stored
+            plainly.
+        stored: what its type in the file is called, "" where that is the dtype's name.
+        mapped: whether what `read` gives lies in the file and takes no memory; of packed pieces that is so
+            always.
     """
 
     shape: tuple[int, ...]

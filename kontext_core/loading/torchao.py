@@ -1,10 +1,12 @@
 """Weights in 8 bits as torchao flattens them for safetensors, and diffusers and transformers save them (torchao 0.16 on).
 
 In place of `<layer>.weight` lie its parts, `<layer>._weight_qdata`, `<layer>._weight_scale` and perhaps
-`<layer>._weight_zero_point`. The header has JSON under `<layer>.weight`, {"_type": class, "_data": {"block_size": ...},
-"_tensor_data_names": [part, ...]}, and the list of all names under `tensor_names`. A factor belongs to a tile of
-`block_size` numbers: weight = scale * (qdata - zero_point). How inputs are rounded for 8-bit products is left out.
-Source: pytorch/ao torchao/prototype/safetensors (flatten_tensor_state_dict), quantization/quantize_/workflows.
+`<layer>._weight_zero_point`. The header has JSON under `<layer>.weight`, {"_type": class, "_data":
+{"block_size": ...}, "_tensor_data_names": [part, ...]}, and the list of all names under `tensor_names`. A
+factor belongs to a tile of `block_size` numbers: weight = scale * (qdata - zero_point). How inputs are
+rounded for 8-bit products is left out.
+Source: pytorch/ao torchao/prototype/safetensors (flatten_tensor_state_dict),
+quantization/quantize_/workflows.
 """
 
 from typing import Any
@@ -37,7 +39,8 @@ def names(weights: Weights) -> set[str]:
 def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     """Weights without their parts; each can be read, or stay packed.
 
-    Args: metadata: the header's strings.
+    Args:
+        metadata: the header's strings.
     Returns: the weights, and what the form is called ("" where there is none).
     Raises: CheckpointError where something is missing, does not fit, or is of a class that is not known.
     """

@@ -1,6 +1,7 @@
 """LoRAs: files of all communities upon the layers of the model, whose weights stay as they are.
 
-`with_loras` makes a view of a model; `inspect_lora` says what a file is without one. Names are imported when they are asked
+`with_loras` makes a view of a model; `inspect_lora` says what a file is without one. Names are imported when
+they are asked
 for: to look into a file, transformers' models need not be there.
 """
 

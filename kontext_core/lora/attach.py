@@ -1,7 +1,8 @@
 """LoRAs upon a model: the same modules again with some linears in others' places, and all weights shared.
 
-Nothing of the model is changed, so it may have other LoRAs in another view at the same time, and taking one off is
-going on with the model itself. Those that are merged come first, and the others run beside what they make of the weights.
+Nothing of the model is changed, so it may have other LoRAs in another view at the same time, and taking one
+off is going on with the model itself. Those that are merged come first, and the others run beside what they
+make of the weights.
 """
 
 import copy
@@ -32,7 +33,10 @@ _Model = TypeVar("_Model", bound=nn.Module)
 class Attached:
     """A model with LoRAs upon it.
 
-    Args: stages: see `denoise.Stages`. reports: in the order of the LoRAs. files: kept, so that others find them open.
+    Args:
+        stages: see `denoise.Stages`.
+        reports: in the order of the LoRAs.
+        files: kept, so that others find them open.
     """
 
     stages: Stages
@@ -50,8 +54,8 @@ class Attached:
 def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lora]) -> Attached:
     """A view of a model with LoRAs upon it, in order. What a file cannot give is logged as a warning.
 
-    Raises: CheckpointError in one sentence about a file that cannot be used; ValueError if weights that are packed are
-        to be merged.
+    Raises: CheckpointError in one sentence about a file that cannot be used; ValueError if weights that are
+        packed are to be merged.
     """
     names = _names(transformer, text)
     files = tuple(open_lora(lora.path) for lora in loras)
@@ -78,7 +82,8 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
 def replace_modules(module: _Model, replaced: Mapping[str, nn.Module]) -> _Model:
     """The same modules with others in some places; all that is not on the way there is shared.
 
-    Args: replaced: by name, as in `named_modules`.
+    Args:
+        replaced: by name, as in `named_modules`.
     """
     if not replaced:
         return module

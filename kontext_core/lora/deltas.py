@@ -25,7 +25,11 @@ class Delta(nn.Module):
 
 
 class LowRank(Delta):
-    """up down. Args: down (R, in), up (out, R). Source: arXiv:2106.09685."""
+    """up down.
+
+    Args:
+        down: (R, in), up (out, R). Source: arXiv:2106.09685.
+    """
 
     kind = "LoRA"
     down: Tensor
@@ -50,7 +54,8 @@ class LowRank(Delta):
 class Kronecker(Delta):
     """left (x) right, each a matrix or a product of two.
 
-    Args: left (o1, i1), right (o2, i2) with o1 o2 = out, i1 i2 = in; or pairs (o, R), (R, i).
+    Args:
+        left: (o1, i1), right (o2, i2) with o1 o2 = out, i1 i2 = in; or pairs (o, R), (R, i).
     Source: arXiv:2309.14859, LoKr; LyCORIS modules/lokr.py.
     """
 
@@ -95,7 +100,11 @@ class Kronecker(Delta):
 class Hadamard(Delta):
     """(w1_a w1_b) * (w2_a w2_b), entry by entry, which has to be built at each call.
 
-    Args: w1_a, w2_a (out, R); w1_b, w2_b (R, in). Source: arXiv:2108.06098; LyCORIS modules/loha.py.
+    Args:
+        w1_a: (out, R).
+        w2_a: likewise.
+        w1_b: (R, in). Source: arXiv:2108.06098; LyCORIS modules/loha.py.
+        w2_b: likewise.
     """
 
     kind = "LoHa"
@@ -121,7 +130,11 @@ class Hadamard(Delta):
 
 
 class WholeDifference(Delta):
-    """A change that is stored as it is. Args: change (out, in). Source: ComfyUI comfy/lora.py, `.diff`."""
+    """A change that is stored as it is.
+
+    Args:
+        change: (out, in). Source: ComfyUI comfy/lora.py, `.diff`.
+    """
 
     kind = "whole difference"
     change: Tensor

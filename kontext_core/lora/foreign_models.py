@@ -10,7 +10,8 @@ from .keys import Target
 Tensors = Mapping[str, LazyTensor]
 Modules = Mapping[str, Tensors]
 
-# Width of the text that a UNet's cross-attention reads. Source: cross_attention_dim of the published config.json files.
+# Width of the text that a UNet's cross-attention reads. Source: cross_attention_dim of the published
+# config.json files.
 _UNETS = {768: "Stable Diffusion 1", 1024: "Stable Diffusion 2", 2048: "SDXL"}
 _UNET = re.compile(r"(?:down|up|mid|input|output|middle)_blocks?[._]")
 _CROSS_ATTENTION = re.compile(r"attn2[._]to_[kv]$")

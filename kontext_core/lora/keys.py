@@ -22,8 +22,10 @@ class Target:
     """Where a module of a file belongs.
 
     Args:
-        part: one of `PARTS`. layer: the linear's own name in it.
-        pieces: (first, last + 1) of the linear's q, k, v and MLP where the file has them apart; None is all of it.
+        part: one of `PARTS`.
+        layer: the linear's own name in it.
+        pieces: (first, last + 1) of the linear's q, k, v and MLP where the file has them apart; None is all
+            of it.
         swap_halves: as of `loading.keys.Rule`.
     """
 

@@ -1,7 +1,8 @@
 """A linear with changes beside it: y = W x + strength * scale * (change x). W is never touched, and may be packed.
 
-DoRA gives the changed weight a norm of its own: W' = m (W + scale * change) / |W + scale * change|, by rows or, in files
-of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's does: (1 - s) W + s W'.
+DoRA gives the changed weight a norm of its own: W' = m (W + scale * change) / |W + scale * change|, by rows
+or, in files of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's does: (1 - s) W + s
+W'.
 Source: arXiv:2402.09353, eq. 5.
 """
 
@@ -72,7 +73,12 @@ class BoundDelta(nn.Module):
             begin += stop - start
 
     def add_output(self, y: Tensor, x: Tensor, plain: Tensor, layer: nn.Module) -> None:
-        """Add to the layer's output. Args: y: changed in place. plain: what the layer alone makes of x."""
+        """Add to the layer's output.
+
+        Args:
+            y: changed in place.
+            plain: what the layer alone makes of x.
+        """
         if self.bias is not None:
             self._add(y, self.bias, self.strength, -1)
         if self.delta is None:
@@ -91,7 +97,12 @@ class BoundDelta(nn.Module):
         self._add(y, update, self.strength, -1)
 
     def add_weight(self, merged: Tensor, weight: Tensor) -> None:
-        """Add to a weight. Args: merged (out, in), float32, changed in place. weight: what it was without any change."""
+        """Add to a weight.
+
+        Args:
+            merged: (out, in), float32, changed in place.
+            weight: what it was without any change.
+        """
         if self.delta is None:
             return
         delta = self.scale * self.delta.dense()
@@ -102,7 +113,11 @@ class BoundDelta(nn.Module):
         self._add(merged, delta, self.strength, 0)
 
     def add_bias(self, merged: Tensor) -> None:
-        """Add to a bias. Args: merged (out,), float32, changed in place."""
+        """Add to a bias.
+
+        Args:
+            merged: (out,), float32, changed in place.
+        """
         if self.bias is not None:
             self._add(merged, self.bias.float(), self.strength, 0)
 
@@ -110,7 +125,9 @@ class BoundDelta(nn.Module):
 class LoraLinear(nn.Module):
     """In the place of a linear, with its attributes.
 
-    Args: base: any module that is called like `nn.Linear` and has its attributes. changes: at least one.
+    Args:
+        base: any module that is called like `nn.Linear` and has its attributes.
+        changes: at least one.
     """
 
     def __init__(self, base: nn.Module, changes: Sequence[BoundDelta]) -> None:

@@ -23,8 +23,12 @@ class LoraReport:
     """What a file is and what of it is used.
 
     Args:
-        formats: how its names are written. kinds, ranks, parts: how many modules of each.
-        unmatched: modules that no layer is there for. unusable: how many tensors of each kind that is of no use here.
+        formats: how its names are written.
+        kinds: how many modules of each.
+        ranks: likewise.
+        parts: likewise.
+        unmatched: modules that no layer is there for.
+        unusable: how many tensors of each kind that is of no use here.
         adapters: names of all adapters in the file, the one first that is used.
     """
 

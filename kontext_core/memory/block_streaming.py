@@ -1,11 +1,12 @@
 """Models whose weights visit the device in turn, because all of them do not fit it.
 
-Blocks take turns in two buffers on the device: while one computes, the next is copied beside it, from pinned memory on
-a stream of its own where the device is a GPU. Modulation is asked once an edit, for all steps, so its weights come for
-that call alone. What is computed is the same to the last bit, and the model's code does not know.
+Blocks take turns in two buffers on the device: while one computes, the next is copied beside it, from pinned
+memory on a stream of its own where the device is a GPU. Modulation is asked once an edit, for all steps, so
+its weights come for that call alone. What is computed is the same to the last bit, and the model's code does
+not know.
 
-Where the host's memory is small too, weights wait in their file instead: they stay mapped, and a thread reads the next
-block through the small buffers of `staging` while one computes.
+Where the host's memory is small too, weights wait in their file instead: they stay mapped, and a thread reads
+the next block through the small buffers of `staging` while one computes.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -31,8 +32,9 @@ class TransferGroup:
     Parameters and buffers are pointed to their places in a copy of it, and home again.
 
     Args:
-        pinned: whether the host's memory for them is. staging: None gathers them in one piece of that memory, so that one
-            copy moves them all; with it they stay where they are, and go through it.
+        pinned: whether the host's memory for them is.
+        staging: None gathers them in one piece of that memory, so that one copy moves them all; with it they
+            stay where they are, and go through it.
     """
 
     def __init__(self, tensors: Iterable[Tensor], pinned: bool, staging: Staging | None = None) -> None:
@@ -58,7 +60,11 @@ class TransferGroup:
         self.restore()
 
     def send(self, memory: Tensor) -> None:
-        """Copy it, or begin to, on the current stream. Args: memory: at least its bytes on the device."""
+        """Copy it, or begin to, on the current stream.
+
+        Args:
+            memory: at least its bytes on the device.
+        """
         if self.host is not None:
             memory[: self.nbytes].copy_(self.host, non_blocking=True)
         elif self.staging is not None:
@@ -97,7 +103,11 @@ def _packet(
 class DeviceBuffer:
     """Device memory for one block.
 
-    Args: holds: which lies, or is about to lie, in it. ready, free: CUDA events. read: done once all of it is on its way.
+    Args:
+        holds: which lies, or is about to lie, in it.
+        ready: CUDA events.
+        free: likewise.
+        read: done once all of it is on its way.
     """
 
     memory: Tensor
@@ -111,8 +121,11 @@ class BlockStreamer:
     """Blocks that are called one after the other, again and again, and visit the device for their call.
 
     Args:
-        blocks: in the order of their calls. device: where they compute. without: modules in them that are left alone.
-        before: packets of earlier visits, to go on with. staging: see `TransferGroup`.
+        blocks: in the order of their calls.
+        device: where they compute.
+        without: modules in them that are left alone.
+        before: packets of earlier visits, to go on with.
+        staging: see `TransferGroup`.
     """
 
     def __init__(
@@ -255,9 +268,11 @@ class StreamedTransformer:
 
     Args:
         transformer: what does not visit is moved to the device.
-        blocks: how many of the blocks visit, the last ones. modulation: whether its weights visit.
-        before: what streamed it until now, which stops. staging: weights that visit stay where they are, such as in a
-            mapped file, and go through it; None gathers them in the host's memory.
+        blocks: how many of the blocks visit, the last ones.
+        modulation: whether its weights visit.
+        before: what streamed it until now, which stops.
+        staging: weights that visit stay where they are, such as in a mapped file, and go through it; None
+            gathers them in the host's memory.
     Raises: ValueError if there are not so many blocks.
     """
 

@@ -11,8 +11,8 @@ _GROUP = Path("/sys/fs/cgroup")
 def free_host_bytes(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None:
     """What can still be taken without swapping, the system's copies of files counted as free; None if nothing says so.
 
-    On Linux it is no more than the control group leaves, as of a container; elsewhere psutil is asked where it is
-    installed, as it is beside ComfyUI.
+    On Linux it is no more than the control group leaves, as of a container; elsewhere psutil is asked where
+    it is installed, as it is beside ComfyUI.
     Source: proc(5), MemAvailable; kernel.org, admin-guide/cgroup-v2.
     """
     found = [one for one in (_of_system(meminfo), _of_group(group)) if one is not None]

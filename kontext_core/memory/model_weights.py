@@ -30,7 +30,8 @@ class ModelWeights:
     """The weights of a model, on their way between host and device.
 
     Args:
-        transformer: on the CPU where weights are to visit the device, else on the device; so are the other parts.
+        transformer: on the CPU where weights are to visit the device, else on the device; so are the other
+            parts.
         vae: of the model.
         text: of the model.
         device: where the model computes.

@@ -34,9 +34,10 @@ class Host:
     """The computer around the device.
 
     Args:
-        free_bytes: of its memory; None if that is not known. computes: whether it is itself the device, so that what stays
-            there takes of it too. waits: where weights are to wait that visit the device, "memory" or "file"; "auto" is in
-            memory if they fit there.
+        free_bytes: of its memory; None if that is not known.
+        computes: whether it is itself the device, so that what stays there takes of it too.
+        waits: where weights are to wait that visit the device, "memory" or "file"; "auto" is in memory if
+            they fit there.
     """
 
     free_bytes: int | None = None
@@ -46,7 +47,11 @@ class Host:
 
 @dataclass(frozen=True)
 class HostStorage:
-    """Where weights wait that visit the device: in the host's memory, or in their mapped files. Args: note: for people."""
+    """Where weights wait that visit the device: in the host's memory, or in their mapped files.
+
+    Args:
+        note: for people.
+    """
 
     in_file: bool = False
     note: str = ""
@@ -57,10 +62,12 @@ class OffloadPlan:
     """What of a model is where.
 
     Args:
-        blocks: how many of the transformer's last blocks visit the device. modulation, words: whether its weights, and
-            T5's blocks, do.
-        resident_bytes: weights on the device, with the buffers that visitors take. visiting_bytes: weights on the host.
-        working_bytes: what an edit needs beside them. waiting: where those wait that visit.
+        blocks: how many of the transformer's last blocks visit the device. modulation, words: whether its
+            weights, and T5's blocks, do.
+        resident_bytes: weights on the device, with the buffers that visitors take.
+        visiting_bytes: weights on the host.
+        working_bytes: what an edit needs beside them.
+        waiting: where those wait that visit.
         pinned_bytes: what they take of the host's memory when they are gathered there for a GPU.
     """
 
@@ -101,7 +108,9 @@ class OffloadPlan:
 class OtherWeights:
     """What there is of a model beside its transformer, in bytes.
 
-    Args: resident: what stays on the device. words: T5's blocks, which may visit it.
+    Args:
+        resident: what stays on the device.
+        words: T5's blocks, which may visit it.
     """
 
     resident: int = 0
@@ -130,12 +139,14 @@ def plan_offload(
 ) -> OffloadPlan:
     """The least that must visit, so that an edit stays within the budget.
 
-    First goes T5, which is asked once a prompt; then the modulation, a quarter of the published weights, which is asked
-    once an edit; then as many blocks as it takes, which cost a copy at each step.
+    First goes T5, which is asked once a prompt; then the modulation, a quarter of the published weights,
+    which is asked once an edit; then as many blocks as it takes, which cost a copy at each step.
 
     Args:
-        transformer: on any device, `meta` too. budget_bytes: None asks for the least that is possible.
-        working_bytes: None is that of `usual_working_bytes`. least: what visits in it does so here too.
+        transformer: on any device, `meta` too.
+        budget_bytes: None asks for the least that is possible.
+        working_bytes: None is that of `usual_working_bytes`.
+        least: what visits in it does so here too.
     Raises: TooLittleMemoryError if the budget is too small even with all blocks visiting.
     """
     if working_bytes is None:
@@ -182,7 +193,9 @@ def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage
     """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
     is too small for them, in their files.
 
-    Args: made_bytes: of the model, what its files have in another form than it is to have, and so takes memory anyway.
+    Args:
+        made_bytes: of the model, what its files have in another form than it is to have, and so takes memory
+            anyway.
     """
     visiting = where.visiting_bytes
     if not visiting:
@@ -231,7 +244,8 @@ class OffloadedModel:
 
     Args:
         all parts on the CPU, or on the device already where nothing is to visit.
-        memory_gib: most that the device is to hold, weights and work together; "least" is as little as can be.
+        memory_gib: most that the device is to hold, weights and work together; "least" is as little as can
+            be.
         waiting: where those wait that visit.
     Raises: TooLittleMemoryError if that is too little whatever visits; ValueError if it is no amount.
     """
@@ -260,7 +274,8 @@ class OffloadedModel:
     def make_room(self, added_bytes: int) -> None:
         """Have more weights visit, if they must. Who visits goes on doing so.
 
-        Args: added_bytes: what came upon the model and stays on the device.
+        Args:
+            added_bytes: what came upon the model and stays on the device.
         Raises: TooLittleMemoryError if that is too much whatever visits.
         """
         more = OtherWeights(self._beside.resident + added_bytes, self._beside.words)

@@ -1,7 +1,7 @@
 """Weights that wait in their file, on their way to a device: through two small buffers, a piece at a time.
 
-While one piece is copied to the device, the next is read into the other buffer. Only these buffers take memory of the
-host; the pages of a mapped file are the system's to keep or to drop.
+While one piece is copied to the device, the next is read into the other buffer. Only these buffers take
+memory of the host; the pages of a mapped file are the system's to keep or to drop.
 """
 
 import threading
@@ -17,7 +17,8 @@ PIECE = 64 << 20  # bytes
 class Staging:
     """Two buffers, pinned where the device is a GPU, which are taken at the first use and kept.
 
-    Args: piece: bytes of each.
+    Args:
+        piece: bytes of each.
     """
 
     def __init__(self, device: torch.device, piece: int = PIECE) -> None:
@@ -30,7 +31,9 @@ class Staging:
     def send(self, parts: Iterable[tuple[int, Tensor]], memory: Tensor) -> None:
         """Copy bytes to places in a device's memory, on the current stream. When it returns all is read.
 
-        Args: parts: (place, bytes (n,)), on the CPU. memory: bytes on the device.
+        Args:
+            parts: (place, bytes (n,)), on the CPU.
+            memory: bytes on the device.
         """
         with self._lock:
             if not self.buffers:

@@ -1,7 +1,7 @@
 """The one place that points parameters and buffers to other memory.
 
-Their identity, names and shapes stay, so that modules and hooks go on with them. What was kept of their numbers
-elsewhere, as in a CUDA graph, is out of date afterwards.
+Their identity, names and shapes stay, so that modules and hooks go on with them. What was kept of their
+numbers elsewhere, as in a CUDA graph, is out of date afterwards.
 """
 
 from collections.abc import Callable, Iterable
@@ -44,9 +44,9 @@ def move_to(tensors: Iterable[Tensor], device: torch.device) -> None:
 def lay_out_for_cpu(model: nn.Module) -> int:
     """Let the weights of small linears lie in memory as a CPU's products read them, inputs first: the same numbers.
 
-    With up to some hundred tokens such a product is 1.07 to 1.45 times as fast (benchmarks.cpu_parts): no weight
-    is transposed first. Shapes and names stay; only strides change, so that what saves weights has to make them
-    contiguous.
+    With up to some hundred tokens such a product is 1.07 to 1.45 times as fast (benchmarks.cpu_parts): no
+    weight is transposed first. Shapes and names stay; only strides change, so that what saves weights has to
+    make them contiguous.
 
     Returns: how many there are now: none in another dtype than float32, or off the CPU.
     """

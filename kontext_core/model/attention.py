@@ -43,10 +43,12 @@ def is_exchanging() -> bool:
 class KeyWeights:
     """Weights on some keys, as channels that are put behind those of queries and keys.
 
-    A weight w means as if the key stood there w times: log w more in its logit. A product of two more channels adds
-    that in any attention kernel, in one call and without a mask.
+    A weight w means as if the key stood there w times: log w more in its logit. A product of two more
+    channels adds that in any attention kernel, in one call and without a mask.
 
-    Args: query, key: (1, L, 1, 8), float32.
+    Args:
+        query: (1, L, 1, 8), float32.
+        key: likewise.
     """
 
     query: Tensor
@@ -66,7 +68,10 @@ def key_weights(
 ) -> KeyWeights | None:
     """Weights of the references' keys for the tokens before them. The references themselves see all keys alike.
 
-    Args: n_free: tokens of text and target. lengths, weights (above 0): of each reference.
+    Args:
+        n_free: tokens of text and target.
+        lengths: (above 0): of each reference.
+        weights: likewise.
     Returns: None where every weight is 1, which costs nothing.
     """
     if all(weight == 1.0 for weight in weights):
@@ -87,7 +92,10 @@ def key_weights(
 def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None) -> Tensor:
     """Full softmax attention, without mask.
 
-    Args: q (B, L_q, H, D); k, v (B, L, H, D), of one dtype. weights of the keys, for these queries.
+    Args:
+        q: (B, L_q, H, D).
+        k: (B, L, H, D), of one dtype. weights of the keys, for these queries.
+        v: likewise.
     Returns: (B, L_q, H * D), heads side by side.
     """
     dim = q.shape[-1]

@@ -22,7 +22,8 @@ def timestep_embedding(
 ) -> Tensor:
     """Sinusoidal embedding [cos, sin] of 1000 t, computed in float32.
 
-    Args: t (...) in [0, 1] (or a guidance scale). Returns: (..., dim), float32.
+    Args:
+        t: (...) in [0, 1] (or a guidance scale). Returns: (..., dim), float32.
     """
     exponents = (
         -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
@@ -180,7 +181,11 @@ class LastLayer(nn.Module):
 
 
 def _project(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> QKV:
-    """One stream of a double block up to attention. Args: mod: six of (B, 1, hidden)."""
+    """One stream of a double block up to attention.
+
+    Args:
+        mod: six of (B, 1, hidden).
+    """
     return attn.project(kernels.modulate(x, mod[0], mod[1], attn.qkv))
 
 
@@ -192,7 +197,12 @@ def _attention_out_and_mlp(
     mlp: nn.Sequential,
     attended: Tensor,
 ) -> Tensor:
-    """One stream of a double block from attention on. Args: mod: six of (B, 1, hidden); attended (B, L, hidden)."""
+    """One stream of a double block from attention on.
+
+    Args:
+        mod: six of (B, 1, hidden).
+        attended: (B, L, hidden).
+    """
     _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod
     x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
     return kernels.add_gated(x, mlp_gate, mlp[2](kernels.linear_gelu(mlp[0], normed, mlp[2])))

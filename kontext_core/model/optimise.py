@@ -48,8 +48,9 @@ def compile_blocks(transformer: Transformer, **options: Any) -> None:
 class Programs:
     """Compiled calls of blocks that are built alike.
 
-    The first few shapes have a program each, which is the fastest; all others share one for any shape. Torch counts the
-    programs of a function and, beyond some, runs it as it is: so each here is compiled from a function of its own.
+    The first few shapes have a program each, which is the fastest; all others share one for any shape. Torch
+    counts the programs of a function and, beyond some, runs it as it is: so each here is compiled from a
+    function of its own.
 
     Args:
         options: of `torch.compile`.
@@ -117,7 +118,8 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
     """Put a `Float8Linear` in the place of the blocks' linears that can be one, but for the modulation's.
 
     What is stored in float8 keeps its numbers; what is stored otherwise packed stays as it is.
-    Args: device: where it computes; None is where it is.
+    Args:
+        device: where it computes; None is where it is.
     Returns: how many there are now.
     Raises: ValueError if the card has no float8 products, or PyTorch none for it; then nothing is changed.
     """

@@ -26,7 +26,8 @@ def reference_ids(
 ) -> Tensor:
     """Position ids of one reference image.
 
-    Args: height, width in tokens; index is the virtual time step, 0 being the target's plane; offsets in tokens.
+    Args: height, width in tokens; index is the virtual time step, 0 being the target's plane; offsets in
+        tokens.
     Returns: (1, height * width, 3), float32 (bfloat16 is exact only to 256).
     Raises: ValueError if a size is below 1 or a place below 0.
     Source: arXiv:2506.15742 section 3, "3D RoPE": (i, h, w); flux sampling.py, prepare_kontext.
@@ -49,9 +50,11 @@ def layout_ids(
     """Position ids of every reference, by layout.
 
     Args:
-        target: (height, width) of the target, in tokens. references: the same of each reference, in order.
-        layout: "index" gives reference i the plane i. "offset" puts all on plane 1, side by side or below each
-            other, whichever keeps the whole smaller. "diagonal" puts all on plane 0, beyond the target's corner.
+        target: (height, width) of the target, in tokens.
+        references: the same of each reference, in order.
+        layout: "index" gives reference i the plane i. "offset" puts all on plane 1, side by side or below
+            each other, whichever keeps the whole smaller. "diagonal" puts all on plane 0, beyond the target's
+            corner.
     Returns: one (1, n_tokens, 3) float32 tensor for each reference.
     Raises: ValueError if the layout is unknown.
     Source: arXiv:2506.15742 (index); diffusers and ComfyUI (offset); arXiv:2504.02160 (diagonal).

@@ -24,7 +24,10 @@ class TextEncoders(nn.Module):
     """T5 and CLIP with their tokenizers.
 
     Args:
-        t5, clip: the encoders. t5_tokenizer, clip_tokenizer: their fast tokenizers (transformers).
+        t5: the encoders.
+        clip: likewise.
+        t5_tokenizer: their fast tokenizers (transformers).
+        clip_tokenizer: likewise.
         text_length: T5 tokens that every prompt is padded or cut to; the transformer was trained with it.
     """
 
@@ -67,7 +70,8 @@ class TextEncoders(nn.Module):
     def embed(self, t5_ids: Tensor, clip_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiable. No attention mask: the transformer was trained on states that saw the padding.
 
-        Args: t5_ids (B, L), clip_ids (B, clip_length), on any device.
+        Args:
+            t5_ids: (B, L), clip_ids (B, clip_length), on any device.
         Returns: txt (B, L, T5 width); pooled (B, CLIP width), CLIP's output at the end token, not projected.
         Raises: ValueError if T5 is in float16, where its activations overflow.
         """

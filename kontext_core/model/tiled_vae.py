@@ -1,9 +1,10 @@
 """The autoencoder in tiles: the same numbers up to rounding, where a picture whole would not fit the memory.
 
-Tiles that are decoded alone show seams, because a GroupNorm sees the whole picture. So here each step runs over all
-tiles before the next begins: a norm's mean and variance are summed over the picture, and a convolution reads each tile
-with the border that it needs. Between steps the picture lies in the CPU's memory; the device holds one tile at a time,
-and at an eighth of the size the one attention, its queries a few at a time.
+Tiles that are decoded alone show seams, because a GroupNorm sees the whole picture. So here each step runs
+over all tiles before the next begins: a norm's mean and variance are summed over the picture, and a
+convolution reads each tile with the border that it needs. Between steps the picture lies in the CPU's memory;
+the device holds one tile at a time, and at an eighth of the size the one attention, its queries a few at a
+time.
 """
 
 import gc
@@ -31,7 +32,11 @@ _Pointwise = Callable[[Tensor], Tensor]
 
 
 def encode_with_room(vae: VAE, image: Tensor, room: int | None = None) -> Tensor:
-    """`VAE.encode`; where the memory is too little for that, in tiles. Args: room: see `decode_with_room`."""
+    """`VAE.encode`; where the memory is too little for that, in tiles.
+
+    Args:
+        room: see `decode_with_room`.
+    """
     size = image.shape[-2], image.shape[-1]
     return _with_room(vae, vae.encode, lambda one: encode_in_tiles(vae, one), image, size, room)
 
@@ -39,7 +44,8 @@ def encode_with_room(vae: VAE, image: Tensor, room: int | None = None) -> Tensor
 def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tensor:
     """`VAE.decode`; where the memory is too little for that, in tiles.
 
-    Args: room: bytes that are left for it; None where nobody knows, and an attempt tells.
+    Args:
+        room: bytes that are left for it; None where nobody knows, and an attempt tells.
     Raises: ValueError if numbers of the result are not finite, and those of the latents are.
     """
     size = 8 * latents.shape[-2], 8 * latents.shape[-1]
@@ -65,7 +71,12 @@ def largest_layer(config: VAEConfig, height_px: int, width_px: int) -> int:
 
 @torch.no_grad()
 def encode_in_tiles(vae: VAE, image: Tensor, tile: int = TILE) -> Tensor:
-    """As `VAE.encode`; the result is on the CPU. Args: image (B, 3, H, W); tile: positions a side, even."""
+    """As `VAE.encode`; the result is on the CPU.
+
+    Args:
+        image: (B, 3, H, W).
+        tile: positions a side, even.
+    """
     vae.check_size(image)
     mean = _Tiles(vae.encoder.conv_in.weight, tile).encode(vae.encoder, image).chunk(2, dim=1)[0]
     return vae.config.scale_factor * (mean - vae.config.shift_factor)
@@ -73,7 +84,12 @@ def encode_in_tiles(vae: VAE, image: Tensor, tile: int = TILE) -> Tensor:
 
 @torch.no_grad()
 def decode_in_tiles(vae: VAE, latents: Tensor, tile: int = TILE) -> Tensor:
-    """As `VAE.decode`; the result is on the CPU. Args: latents (B, z_channels, H/8, W/8); tile: positions a side, even."""
+    """As `VAE.decode`; the result is on the CPU.
+
+    Args:
+        latents: (B, z_channels, H/8, W/8).
+        tile: positions a side, even.
+    """
     latents = latents.cpu() / vae.config.scale_factor + vae.config.shift_factor
     return _Tiles(vae.decoder.conv_in.weight, tile).decode(vae.decoder, latents)
 
@@ -170,7 +186,11 @@ class _Tiles:
         scale: int = 1,
         plus: Tensor | None = None,
     ) -> Tensor:
-        """A convolution of `before(x)`, plus another picture. Args: scale: by how much `before` enlarges."""
+        """A convolution of `before(x)`, plus another picture.
+
+        Args:
+            scale: by how much `before` enlarges.
+        """
         stride = conv.stride[0]
         border = conv.kernel_size[0] // 2
         first = 0 if stride == 2 else border  # the down-sampling pads right and bottom only

@@ -80,9 +80,13 @@ class Transformer(nn.Module):
         """Velocity (noise minus data) of the target tokens.
 
         Args:
-            img (B, L_img, 64) packed [target | references]; img_ids (B or 1, L_img, 3).
-            txt (B, L_txt, context_in_dim) T5 states; txt_ids (B or 1, L_txt, 3). pooled (B, vec_in_dim) CLIP vector.
-            timesteps (B,) in [0, 1], equal to sigma. guidance (B,), needed where the model has it as an input.
+            img: (B, L_img, 64) packed [target | references].
+            img_ids: (B or 1, L_img, 3).
+            txt: (B, L_txt, context_in_dim) T5 states.
+            txt_ids: (B or 1, L_txt, 3).
+            pooled: (B, vec_in_dim) CLIP vector.
+            timesteps: (B,) in [0, 1], equal to sigma.
+            guidance: (B,), needed where the model has it as an input.
             n_target: how many image tokens are the target; None means all.
         Returns: (B, n_target, 64).
         Raises: ValueError if guidance is missing.
@@ -115,7 +119,10 @@ class Transformer(nn.Module):
     ) -> ModulationTable:
         """All modulation vectors of all steps at once. They depend on nothing but time, guidance and pooled text.
 
-        Args: timesteps (S, B), or (S, 1) for a batch in step. pooled (B, vec_in_dim). guidance (B,).
+        Args:
+            timesteps: (S, B), or (S, 1) for a batch in step.
+            pooled: (B, vec_in_dim).
+            guidance: (B,).
         Raises: ValueError if the model wants guidance and there is none.
         """
         vec = self.time_in(timestep_embedding(timesteps)) + self.vector_in(pooled)

@@ -23,7 +23,8 @@ class VAE(nn.Module):
     def encode(self, image: Tensor) -> Tensor:
         """Latents of an image: the mode of the posterior, so that edits are repeatable.
 
-        Args: image (B, 3, H, W) in [-1, 1], H and W multiples of 8.
+        Args:
+            image: (B, 3, H, W) in [-1, 1], H and W multiples of 8.
         Returns: (B, z_channels, H/8, W/8), scaled and shifted, in the weights' dtype.
         """
         mean, _ = self.posterior(image)
@@ -186,7 +187,8 @@ class Upsample(nn.Module):
 def _doubling(weight: Tensor) -> Tensor:
     """(C_out, C_in, 3, 3) of a convolution behind nearest x2 to (C_in, C_out, 4, 4) of a transposed one that does both.
 
-    Of each 3 x 3 taps some read the same number twice: their sums are 2 x 2, four ninths of the multiplications.
+    Of each 3 x 3 taps some read the same number twice: their sums are 2 x 2, four ninths of the
+    multiplications.
     """
     weight = weight.flip(-1, -2).transpose(0, 1)
     rows = F.pad(weight, (0, 0, 0, 1)) + F.pad(weight, (0, 0, 1, 0))

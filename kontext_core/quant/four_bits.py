@@ -1,8 +1,10 @@
 """Weights as indices of 4 bits into a table of 16 numbers, in blocks with a factor each: bitsandbytes' NF4 and FP4.
 
-The matrix is read as one row, its blocks do not care where a row of it ends. Of a byte the upper half comes first.
-The factors may be packed themselves: 8-bit indices into a table of 256, blocks with a factor each, and one offset.
-Source: bitsandbytes functional.py (QuantState); arXiv:2305.14314, section 3 and appendix E (the table of NF4).
+The matrix is read as one row, its blocks do not care where a row of it ends. Of a byte the upper half comes
+first. The factors may be packed themselves: 8-bit indices into a table of 256, blocks with a factor each, and
+one offset.
+Source: bitsandbytes functional.py (QuantState); arXiv:2305.14314, section 3 and appendix E (the table of
+NF4).
 """
 
 from dataclasses import dataclass
@@ -25,7 +27,13 @@ _HELD = 17  # bytes in between for each of them
 
 @dataclass(frozen=True)
 class PackedFactors:
-    """How the factors of blocks are packed. Args: table (256,); factors (blocks,); block: factors in one; offset."""
+    """How the factors of blocks are packed.
+
+    Args:
+        table: (256,).
+        factors: (blocks,).
+        block: factors in one; offset.
+    """
 
     table: Tensor
     factors: Tensor

@@ -1,6 +1,7 @@
 """Blocks of GGUF files, multiplied out in plain torch on whatever device they are.
 
-A row is cut into blocks of 32 or 256 numbers; a block holds small integers, and what to scale and shift them by.
+A row is cut into blocks of 32 or 256 numbers; a block holds small integers, and what to scale and shift them
+by.
 Source: ggml-org/ggml ggml-common.h (layouts of block_q4_0 ... block_q6_K) and docs/gguf.md. N blocks.
 """
 
@@ -47,7 +48,12 @@ class Blocks(PackedWeight):
 
 
 def dequantise(kind: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
-    """All numbers of a run of blocks, in one row. Args: kind: one of `BLOCKS`. stored: bytes of any shape."""
+    """All numbers of a run of blocks, in one row.
+
+    Args:
+        kind: one of `BLOCKS`.
+        stored: bytes of any shape.
+    """
     numbers, size = BLOCK_SIZES[kind]
     blocks = stored.reshape(-1, size)
     result = torch.empty(blocks.shape[0], numbers, dtype=dtype, device=stored.device)
@@ -115,8 +121,8 @@ def _q6_k(blocks: Tensor) -> Tensor:
 def _scaled_and_shifted(blocks: Tensor, q: Tensor) -> Tensor:
     """Q4_K and Q5_K: 8 groups of 32 (N, 8, 32), scales and minimums of 6 bits each, packed in 12 bytes.
 
-    Bytes 0 to 3 and 4 to 7: low 6 bits are scales and minimums of groups 0 to 3; the upper 2 are the upper bits of
-    those of groups 4 to 7, whose lower 4 bits are bytes 8 to 11: scale, then minimum.
+    Bytes 0 to 3 and 4 to 7: low 6 bits are scales and minimums of groups 0 to 3; the upper 2 are the upper
+    bits of those of groups 4 to 7, whose lower 4 bits are bytes 8 to 11: scale, then minimum.
     """
     scales, minimums, low = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scale = torch.cat([scales & 63, low & 15 | scales >> 6 << 4], dim=1).float()

@@ -14,7 +14,8 @@ from ..linear import multiply_split
 class PackedWeight(nn.Module, ABC):
     """Some rows of a matrix in a packed form. Its buffers move with the model and keep their dtype.
 
-    Args: shape: (rows, columns) of the matrix.
+    Args:
+        shape: (rows, columns) of the matrix.
     """
 
     def __init__(self, shape: tuple[int, int]) -> None:
@@ -87,7 +88,11 @@ class PackedLinear(nn.Module):
 
 
 def whole_state_dict(model: nn.Module, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    """The state dict that the model would have if nothing in it were packed. Args: dtype: of what was."""
+    """The state dict that the model would have if nothing in it were packed.
+
+    Args:
+        dtype: of what was.
+    """
     layers = {name: module for name, module in model.named_modules() if isinstance(module, PackedLinear)}
     packed = tuple(f"{name}.pieces." for name in layers)
     kept = {key: tensor for key, tensor in model.state_dict().items() if not key.startswith(packed)}

@@ -209,7 +209,8 @@ class Client:
     def cancel(self, prompt_id: str) -> None:
         """Take one graph off the queue, or stop it where it runs; others go on.
 
-        ComfyUI 0.26 and later do it in one step. Before, a graph that ends between the two is left alone as well.
+        ComfyUI 0.26 and later do it in one step. Before, a graph that ends between the two is left alone as
+        well.
         """
         job = urllib.parse.quote(prompt_id, safe="")
         if b"cancelled" in self._request(f"/api/jobs/{job}/cancel", {}, accept=(404, 405)):

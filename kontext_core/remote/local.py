@@ -29,7 +29,8 @@ _LOG_LINES = 12
 def started(folder: Path, python: Path | None = None, timeout: float = 300) -> Generator[str]:
     """Start the ComfyUI in a folder, with all that is installed there, and end it afterwards.
 
-    Args: python: the interpreter to start it with; None is the one of its own environment, else this one.
+    Args:
+        python: the interpreter to start it with; None is the one of its own environment, else this one.
     Yields: its address.
     Raises: RemoteError if the folder holds none, or it does not come up, with the end of its log.
     """

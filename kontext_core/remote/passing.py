@@ -1,7 +1,7 @@
 """What comes behind a turn that is muted or bypassed goes on with what came before it.
 
-It is wired as web/js/lib/passing.js wires it. ComfyUI's page passes on what has the same type alone, and behind a
-muted node nothing.
+It is wired as web/js/lib/passing.js wires it. ComfyUI's page passes on what has the same type alone, and
+behind a muted node nothing.
 """
 
 from collections.abc import Callable, Mapping

@@ -64,8 +64,9 @@ def check_nodes(prompt: Json, object_info: Json) -> None:
 def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = None) -> Json:
     """What the page would queue for this workflow.
 
-    Args: object_info: what the server says of its nodes (/object_info). rng: chooses among {one|or another} in
-        texts, where the page would choose anew each time.
+    Args:
+        object_info: what the server says of its nodes (/object_info).
+        rng: chooses among {one|or another} in texts, where the page would choose anew each time.
     Returns: {node id: {"class_type", "inputs", "_meta"}}.
     Raises: ValueError if the server lacks nodes, or the workflow has subgraphs, which only the page can
         unfold; WorkflowError if it is damaged.

@@ -1,6 +1,7 @@
 """What an edit costs before it is made: where its pictures stand, how many tokens they have, arithmetic and memory.
 
-Nothing here needs a model or a picture, only sizes. Places are those that the sampler uses, by the same functions.
+Nothing here needs a model or a picture, only sizes. Places are those that the sampler uses, by the same
+functions.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,9 @@ class PlannedReference:
     """A reference that is not there yet.
 
     Args:
-        size: (height, width) in tokens. strength: in [0, 2]; 0 leaves it out. place: of its corner, None by the layout.
+        size: (height, width) in tokens.
+        strength: in [0, 2]; 0 leaves it out.
+        place: of its corner, None by the layout.
         n_region: how many of its tokens ride along; None: all.
     """
 
@@ -33,7 +36,11 @@ class PlannedReference:
 
 @dataclass(frozen=True)
 class PlannedPicture:
-    """Where one picture stands. Args: corner (index, row, column), size (height, width) and n_tokens, in tokens."""
+    """Where one picture stands.
+
+    Args:
+        corner: (index, row, column), size (height, width) and n_tokens, in tokens.
+    """
 
     corner: Place
     size: HeightWidth
@@ -46,8 +53,10 @@ class Plan:
 
     Args:
         references: in the order they were given, None for one that is left out.
-        step_flop, bare_step_flop: floating-point operations of a step, and of one without any reference.
-        activation_bytes: most that a step holds beside the weights, with attention that keeps no table of all pairs.
+        step_flop: floating-point operations of a step, and of one without any reference.
+        bare_step_flop: likewise.
+        activation_bytes: most that a step holds beside the weights, with attention that keeps no table of all
+            pairs.
     """
 
     target: PlannedPicture
@@ -109,10 +118,12 @@ def plan(
 def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weighted: bool = False) -> float:
     """Floating-point operations of one step for one picture, embedders and last layer left out (below one in a thousand).
 
-    With a width D and an MLP of 4 D, a block of either kind costs 24 D^2 N in its linears and 4 N^2 D in attention. The
-    last block computes keys and values of all tokens and the rest for the target alone.
+    With a width D and an MLP of 4 D, a block of either kind costs 24 D^2 N in its linears and 4 N^2 D in
+    attention. The last block computes keys and values of all tokens and the rest for the target alone.
 
-    Args: n_tokens: of text, target and references. weighted: whether a reference's keys have a weight.
+    Args:
+        n_tokens: of text, target and references.
+        weighted: whether a reference's keys have a weight.
     """
     width, mlp = config.hidden_size, config.mlp_hidden_dim
     attended = width + ADDED_CHANNELS * config.num_heads if weighted else width
@@ -129,10 +140,11 @@ def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weight
 def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dtype: torch.dtype) -> int:
     """Most that one step holds beside the weights, for one picture; the modulation vectors of all steps not counted.
 
-    The peak is in a single block, before its second linear: the tokens in both forms (2), normed (1), queries, keys,
-    values and MLP as they come out of the first linear (3 + m), queries and keys turned (2), attention's result (1),
-    the MLP after its activation (m) and both side by side (1 + m), m being the MLP's width in widths of the model. All
-    through the step lie the embedded text and references, and the rotary table.
+    The peak is in a single block, before its second linear: the tokens in both forms (2), normed (1),
+    queries, keys, values and MLP as they come out of the first linear (3 + m), queries and keys turned (2),
+    attention's result (1), the MLP after its activation (m) and both side by side (1 + m), m being the MLP's
+    width in widths of the model. All through the step lie the embedded text and references, and the rotary
+    table.
     """
     width, mlp = config.hidden_size, config.mlp_hidden_dim
     in_block = n_tokens * (10 * width + 3 * mlp)

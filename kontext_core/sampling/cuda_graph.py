@@ -1,7 +1,7 @@
 """One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
 
-Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The loop asks
-`velocity` and does not know. A graph is for a network whose weights stay where they are.
+Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The
+loop asks `velocity` and does not know. A graph is for a network whose weights stay where they are.
 Source: pytorch.org, CUDA semantics, CUDA Graphs.
 """
 
@@ -65,7 +65,9 @@ class Recording:
 class StepGraph:
     """The recorded steps of one network, by shape; the latest few are kept, as long as its weights lie where they lay.
 
-    Args: record: runs a function once as it is to be replayed, and returns its result, and what computes that anew.
+    Args:
+        record: runs a function once as it is to be replayed, and returns its result, and what computes that
+            anew.
     """
 
     def __init__(self, record: Record | None = None) -> None:
@@ -156,8 +158,8 @@ class StepGraph:
 def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
     """Run it twice to warm up on a stream beside, of the current device, and record it there.
 
-    Where recording fails, all is as it was before: torch itself would stay on that stream, refuse random numbers, and keep
-    its allocator from giving memory back.
+    Where recording fails, all is as it was before: torch itself would stay on that stream, refuse random
+    numbers, and keep its allocator from giving memory back.
     """
     main, beside, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
     beside.wait_stream(main)

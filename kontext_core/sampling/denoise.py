@@ -1,6 +1,7 @@
 """The sampling loop: steps along the velocity, references in the image stream.
 
-Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's dtype.
+Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's
+dtype.
 """
 
 import logging
@@ -56,18 +57,22 @@ def denoise(
 
     Args:
         transformer: the network, or several that take turns.
-        noise: (B, 16, h, w) from `latents.noise`. txt, pooled: the prompt's, see `TextEncoders.encode`.
+        noise: (B, 16, h, w) from `latents.noise`.
+        txt: the prompt's, see `TextEncoders.encode`.
+        pooled: likewise.
         sigmas: falling noise levels, see `schedule.sigmas`.
         guidance: the distilled scale, an input of the network; ignored where the model has none.
-        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`; as `ReferenceLatents` where one has
-            a strength, a region or a place of its own.
+        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`; as `ReferenceLatents`
+            where one has a strength, a region or a place of its own.
         cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
-        start: latents (1 or B, 16, h, w) to begin from. strength: the share of the steps that is run, in [0, 1];
-            above 0 it is at least one step.
+        start: latents (1 or B, 16, h, w) to begin from.
+        strength: the share of the steps that is run, in [0, 1]; above 0 it is at least one step.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
         solver: one of `solvers.SOLVERS`; "euler" is the paper's.
-        approximate: a way of `step_cache.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not exact.
-        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the loop.
+        approximate: a way of `step_cache.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not
+            exact.
+        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the
+            loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
     Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
     """
@@ -233,7 +238,8 @@ def descend(
     Args:
         velocity: see `solvers.Velocity`; asked at levels[i]. noise, start, keep, result: of one shape.
         start: what is noised to levels[0] and begun from; None is pure noise.
-        keep: in [0, 1]; where it is 1, `start` is kept. callback: as in `denoise`.
+        keep: in [0, 1]; where it is 1, `start` is kept.
+        callback: as in `denoise`.
     Raises: ValueError if there is no such solver.
     """
     solve = find_solver(solver)

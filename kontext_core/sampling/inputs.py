@@ -20,8 +20,8 @@ class SampleInputs:
     Args:
         noise: (B, 16, h, w), see `latents.noise`.
         text: the prompt's states and vector, see `TextEncoders.encode`.
-        references: latents (1 or B, 16, h_i, w_i) of any sizes; as `ReferenceLatents` where one has a strength, a
-            region or a place of its own.
+        references: latents (1 or B, 16, h_i, w_i) of any sizes; as `ReferenceLatents` where one has a
+            strength, a region or a place of its own.
         negative: the states and vector of the negative prompt, which a cfg_scale other than 1 needs.
         start: latents (1 or B, 16, h, w) to begin from.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.

@@ -17,8 +17,10 @@ class ReferenceLatents:
 
     Args:
         latents: (1 or B, 16, h, w), even sides.
-        strength: weight of its keys for target and text, in [0, 2]; 0 leaves it out, 1 is the model as it was trained.
-        region: (h / 2, w / 2) of bool; only the tokens where it is true ride along, each at its own place. None: all.
+        strength: weight of its keys for target and text, in [0, 2]; 0 leaves it out, 1 is the model as it was
+            trained.
+        region: (h / 2, w / 2) of bool; only the tokens where it is true ride along, each at its own place.
+            None: all.
         place: (index, row, column) of its corner, in tokens, in place of the one that the layout gives.
         image: (1, H, W, 3) in [0, 1], what it shows; only for those who keep a record.
     Raises: ValueError if one of them is not possible.
@@ -68,7 +70,8 @@ EncodedReference = Tensor | ReferenceLatents
 class Placed:
     """References side by side, as the sequence holds them.
 
-    Args: tokens (1 or B, L, 64) and ids (1, L, 3) of each reference; strengths, one each.
+    Args:
+        tokens: (1 or B, L, 64) and ids (1, L, 3) of each reference; strengths, one each.
     """
 
     tokens: tuple[Tensor, ...]
@@ -84,8 +87,9 @@ class Placed:
 def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth, layout: Layout) -> Placed:
     """Tokens and ids of references, in order.
 
-    One of strength 0 is left out before the others are laid out, as if it had never been given. A region does not
-    move its tokens: the layout sees the whole picture. One with a place of its own takes no room from the others.
+    One of strength 0 is left out before the others are laid out, as if it had never been given. A region does
+    not move its tokens: the layout sees the whole picture. One with a place of its own takes no room from the
+    others.
     """
     given = [one if isinstance(one, ReferenceLatents) else ReferenceLatents(one) for one in references]
     shown = [one for one in given if one.strength > 0]
@@ -108,7 +112,9 @@ def corners_of(
 ) -> list[Place]:
     """Where each reference's first token stands: at its own place, else where the layout puts it among those without.
 
-    Args: references: (size in tokens, its own place or None) of each. target: (height, width) in tokens.
+    Args:
+        references: (size in tokens, its own place or None) of each.
+        target: (height, width) in tokens.
     """
     by_layout = iter(layout_corners(target, [size for size, own in references if own is None], layout))
     return [next(by_layout) if own is None else own for _, own in references]

@@ -11,8 +11,8 @@ from torch import Tensor
 
 # velocity(tokens, i): the network's answer at sigmas[i].
 Velocity = Callable[[Tensor, int], Tensor]
-# after(step, tokens, clean): called with each step's result and the clean picture it aims at; returns the tokens to
-# go on with.
+# after(step, tokens, clean): called with each step's result and the clean picture it aims at; returns the
+# tokens to go on with.
 After = Callable[[int, Tensor, Tensor], Tensor]
 Solver = Callable[[Velocity, Tensor, Sequence[float], After], Tensor]
 
@@ -39,8 +39,8 @@ def heun(velocity: Velocity, tokens: Tensor, sigmas: Sequence[float], after: Aft
 def dpmpp_2m(velocity: Velocity, tokens: Tensor, sigmas: Sequence[float], after: After) -> Tensor:
     """One evaluation a step, second order by the step before. Source: arXiv:2211.01095, algorithm 2.
 
-    With lambda = log((1 - sigma) / sigma). From pure noise, where lambda has no end, and into clean data a step is of
-    first order, which is Euler's.
+    With lambda = log((1 - sigma) / sigma). From pure noise, where lambda has no end, and into clean data a
+    step is of first order, which is Euler's.
     """
     before: tuple[float, Tensor] | None = None  # lambda and clean picture of the last step
     for step, (sigma, sigma_next) in enumerate(pairwise(sigmas)):

@@ -1,7 +1,7 @@
 """Work that changes little is skipped: faster, and not the exact picture. Off unless chosen by name.
 
-A way is a function of one number that a person writes behind its name: "teacache" or "teacache:0.12". Others that were
-tried are in `benchmarks/approximate`, with what they cost.
+A way is a function of one number that a person writes behind its name: "teacache" or "teacache:0.12". Others
+that were tried are in `benchmarks/approximate`, with what they cost.
 """
 
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 
-# Polynomials by the model's width, highest power first: from the change of the first block's modulated input to that of
-# the output.
+# Polynomials by the model's width, highest power first: from the change of the first block's modulated input
+# to that of the output.
 COEFFICIENTS: dict[int, tuple[float, ...]] = {
     # FLUX.1 Kontext. Source: welltop-cn/ComfyUI-TeaCache, nodes.py, "flux-kontext".
     3072: (-1.04655119e03, 3.12563399e02, -1.69500694e01, 4.10995971e-01, 3.74537863e-02),
@@ -27,7 +27,9 @@ COEFFICIENTS: dict[int, tuple[float, ...]] = {
 class StepInputs:
     """The arguments of one `Transformer.velocity`, and where the loop stands.
 
-    Args: tokens (B, n_target, 64), float32. row: of the table, at `step` of `steps`.
+    Args:
+        tokens: (B, n_target, 64), float32.
+        row: of the table, at `step` of `steps`.
     """
 
     network: Transformer
@@ -44,7 +46,8 @@ class StepInputs:
         return self.step in (0, self.steps - 1)
 
 
-# From questions in the order of the loop to velocities (B, n_target, 64). It remembers what it needs of the ones before.
+# From questions in the order of the loop to velocities (B, n_target, 64). It remembers what it needs of the
+# ones before.
 CachedStep = Callable[[StepInputs], Tensor]
 
 
@@ -52,7 +55,12 @@ CachedStep = Callable[[StepInputs], Tensor]
 class Method:
     """One way to skip work.
 
-    Args: begin: from its number, for one prompt's edit. what: the number means, for people. usual, least, most: of it.
+    Args:
+        begin: from its number, for one prompt's edit.
+        what: the number means, for people.
+        usual: of it.
+        least: likewise.
+        most: likewise.
     """
 
     begin: Callable[[float], CachedStep]
@@ -110,7 +118,11 @@ def teacache(threshold: float) -> CachedStep:
 
 
 def modulated_input(question: StepInputs, target: Tensor) -> Tensor:
-    """What enters the first block's projections, (B, L_img, D). Args: target (B, n_target, D) embedded."""
+    """What enters the first block's projections, (B, L_img, D).
+
+    Args:
+        target: (B, n_target, D) embedded.
+    """
     img = torch.cat([target, question.prepared.references], dim=1)
     shift, scale = question.modulation.img[0][question.row].unbind(1)[:2]
     return (1 + scale) * F.layer_norm(img, img.shape[-1:], eps=1e-6) + shift

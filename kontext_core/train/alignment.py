@@ -1,10 +1,12 @@
 """A second loss while the flow learns: what its middle layers must know about the pictures.
 
-Linear heads read, off the image tokens, what stands in a token's cell: of a reference in its own picture, early;
-of target and first reference in the picture that is asked for, half-way. Classes tell sooner what an instruction
-means than the velocity of a few tokens does. The heads are thrown away afterwards, and the model never knows of them.
+Linear heads read, off the image tokens, what stands in a token's cell: of a reference in its own picture,
+early; of target and first reference in the picture that is asked for, half-way. Classes tell sooner what an
+instruction means than the velocity of a few tokens does. The heads are thrown away afterwards, and the model
+never knows of them.
 
-Source: arXiv:2410.06940 (REPA) aligns middle layers with a pretrained encoder; here the world's own labels serve.
+Source: arXiv:2410.06940 (REPA) aligns middle layers with a pretrained encoder; here the world's own labels
+serve.
 """
 
 from typing import Any, cast

@@ -31,9 +31,10 @@ def train_autoencoder(
 ) -> VAE:
     """Train from scratch, or go on with the run in `folder`.
 
-    Args: start: an autoencoder to make better, on whole pictures; its latents stay close to what they are.
-    Returns: the averaged weights. From scratch, scale and shift are set so that latents of the world have mean 0
-        and variance 1.
+    Args:
+        start: an autoencoder to make better, on whole pictures; its latents stay close to what they are.
+    Returns: the averaged weights. From scratch, scale and shift are set so that latents of the world have
+        mean 0 and variance 1.
     """
     torch.manual_seed(training.seed)
     start = start and start.to(device)
@@ -82,8 +83,8 @@ def train_autoencoder(
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
     """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from.
 
-    Every other one may have fewer, and has any style, palette and time of day: most scenes are plain, and the rest must
-    look right too.
+    Every other one may have fewer, and has any style, palette and time of day: most scenes are plain, and the
+    rest must look right too.
     """
     scenes = [random_scene(rng, 1 if i % 2 else 6, 13) for i in range(count)]
     looks = {"style": STYLES, "palette": PALETTES, "time": TIMES}
@@ -94,7 +95,9 @@ def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Ten
 
 def odd_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
     """Pictures (B, 3, 128, 128) in [0, 1] that an autoencoder remembers last: one to five things, or a crowd, in any
-    style, at any time of day, two in five of them grey. Large plain areas in rare colours show its errors most."""
+    style, at any time of day, two in five of them grey. Large plain areas in rare colours show its errors
+    most.
+    """
     scenes = []
     for i in range(count):
         fewest, most = (1, 5) if i % 2 else (2, 13)

@@ -7,8 +7,8 @@ from types import MappingProxyType
 from ..config import TINY_TRANSFORMER as TINY_TRANSFORMER
 from ..config import Layout, VAEConfig
 
-# Few channels where the picture is large, because that is where a CPU spends its time; eight groups, because a
-# group of one channel would forget how bright a flat picture is.
+# Few channels where the picture is large, because that is where a CPU spends its time; eight groups, because
+# a group of one channel would forget how bright a flat picture is.
 TINY_VAE = VAEConfig(
     resolution=128,
     in_channels=3,
@@ -61,7 +61,8 @@ class AutoencoderTraining:
     seed: int = 0
 
 
-# What makes an autoencoder better that is there already: small steps, its decoder forgiving small errors of latents.
+# What makes an autoencoder better that is there already: small steps, its decoder forgiving small errors of
+# latents.
 REFINING = AutoencoderTraining(
     minutes=60.0,
     batch_size=32,
@@ -100,16 +101,18 @@ class FlowTraining:
     Args:
         minutes: of training in all.
         tokens_per_step: decides the batch.
-        scales_rate: learning rate of the scales of queries and keys relative to lr_adam. They decide how sharply a
-            token can look at its own place in a reference, and have far to go.
+        scales_rate: learning rate of the scales of queries and keys relative to lr_adam. They decide how
+            sharply a token can look at its own place in a reference, and have far to go.
         change_weight: see `change_weights`.
         alignment: weight of the second loss at first, falling to almost nothing; see `Alignment`.
-        extra_mu, noisy_share: added to the paper's mu for a share of the samples, which falls to `noisy_share_end`. What
-            an instruction means, and copying from a reference, is learnt where the noise hides everything else; the
-            paper's own distribution hardly visits such times in a small picture.
+        extra_mu: added to the paper's mu for a share of the samples, which falls to `noisy_share_end`. What
+            an instruction means, and copying from a reference, is learnt where the noise hides everything
+            else; the paper's own distribution hardly visits such times in a small picture.
+        noisy_share: likewise.
         reuse: how often a drawn scene is noised.
         seed: of scenes, noise and times. None takes a new one for each run that the weights have behind them.
-        compile: `torch.compile` of the blocks, a minute or more at the start for each of the first shapes of batches.
+        compile: `torch.compile` of the blocks, a minute or more at the start for each of the first shapes of
+            batches.
     """
 
     minutes: float = 90.0

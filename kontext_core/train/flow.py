@@ -1,6 +1,7 @@
 """Training of the flow: the transformer, on latents and words of a fixed autoencoder and fixed text encoders.
 
-Source: arXiv:2506.15742 eq. 4: the network predicts noise minus data, from noisy target, clean references and text.
+Source: arXiv:2506.15742 eq. 4: the network predicts noise minus data, from noisy target, clean references and
+text.
 """
 
 import random
@@ -60,7 +61,8 @@ def train_flow(
 ) -> FlowModel:
     """Train these weights, or go on with the run in `folder`. The autoencoder stays what it is.
 
-    Args: measure: called now and then with the averaged weights; what it returns goes into scores.csv.
+    Args:
+        measure: called now and then with the averaged weights; what it returns goes into scores.csv.
     Returns: the averaged weights.
     """
     seed = training.seed or 0

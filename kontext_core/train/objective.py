@@ -7,7 +7,8 @@ from torch.nn import functional as F
 from ..model.vae import VAE
 from ..sampling.schedule import shift_mu
 
-# Weights of the autoencoder's terms, found on a prototype: sharp edges want L1, flat colours MSE; KL only bounds the scale.
+# Weights of the autoencoder's terms, found on a prototype: sharp edges want L1, flat colours MSE; KL only
+# bounds the scale.
 MSE_WEIGHT = 2.0
 KL_WEIGHT = 1e-5
 
@@ -17,7 +18,8 @@ def logit_normal(count: int, mu: float | Tensor, generator: torch.Generator | No
 
     Each time alone is distributed as in the paper; drawing them apart takes noise out of a batch's gradient.
 
-    Args: mu: one for all, or (count,).
+    Args:
+        mu: one for all, or (count,).
     Returns: (count,), float32, on the CPU.
     Source: arXiv:2506.15742 appendix A.1.
     """
@@ -41,7 +43,8 @@ def training_times(
 ) -> Tensor:
     """Times for a batch, their mu by the number of target tokens.
 
-    Args: extra_mu: added for a random `share` of them; it means more noise.
+    Args:
+        extra_mu: added for a random `share` of them; it means more noise.
     Source: arXiv:2506.15742 appendix A.2, A.3.
     """
     mu = shift_mu(n_target_tokens)
@@ -67,7 +70,8 @@ def autoencoder_loss(
         latent_noise: largest standard deviation of noise on the latents, as the transformer sees them; every
             picture gets its own, mostly little. Teaches the decoder to forgive a sampler's small errors.
         worst_weight: of `worst_patches`, for what a mean over the picture hardly sees.
-        anchor: an autoencoder whose latents these are to stay close to, so that a transformer still knows them.
+        anchor: an autoencoder whose latents these are to stay close to, so that a transformer still knows
+            them.
     Returns: the loss to minimise, and the mean squared error of images in [0, 1], for the log.
     """
     mean, log_variance = vae.posterior(image)
@@ -92,7 +96,8 @@ def autoencoder_loss(
 def worst_patches(difference: Tensor) -> Tensor:
     """Fourth-power mean over patches of 8 x 8 px of their root mean square, so that the worst count most.
 
-    Args: difference (B, 3, H, W), of pictures in [0, 1]. Returns: its mean over the pictures.
+    Args:
+        difference: (B, 3, H, W), of pictures in [0, 1]. Returns: its mean over the pictures.
     """
     squares = F.avg_pool2d(difference.square().mean(1, keepdim=True), 8)
     return squares.square().mean(dim=(1, 2, 3)).add(1e-12).pow(0.25).mean()

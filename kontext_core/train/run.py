@@ -40,7 +40,8 @@ class TrainingRun:
 
     Args:
         folder: holds state.safetensors and log.csv; a run found there is resumed.
-        minutes: training time in all, over every restart. cooldown: last part of it, in which the rate falls to 0.
+        minutes: training time in all, over every restart.
+        cooldown: last part of it, in which the rate falls to 0.
     """
 
     def __init__(

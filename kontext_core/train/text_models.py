@@ -27,7 +27,8 @@ def tiny_text_models(
 ) -> TextEncoders:
     """T5 (v1.1's form) and CLIP, initialised from torch's global random state, under a million parameters.
 
-    Args: tokenizers: a folder that holds `tokenizer` and `tokenizer_2`, as `train_tokenizers` writes it.
+    Args:
+        tokenizers: a folder that holds `tokenizer` and `tokenizer_2`, as `train_tokenizers` writes it.
     """
     t5_tokenizer = T5TokenizerFast.from_pretrained(tokenizers / "tokenizer_2")
     clip_tokenizer = CLIPTokenizerFast.from_pretrained(tokenizers / "tokenizer")

@@ -1,7 +1,7 @@
 """Text encoders learn the language before the flow does, as the published T5 and CLIP did.
 
-Small readers ask them what a sentence names: CLIP's pooled vector must hold all of it, T5's states must hold each
-clause where one look finds it. The readers are then thrown away.
+Small readers ask them what a sentence names: CLIP's pooled vector must hold all of it, T5's states must hold
+each clause where one look finds it. The readers are then thrown away.
 """
 
 import random
@@ -95,7 +95,8 @@ def split_text_parameters(
 ) -> tuple[list[Tensor], list[dict[str, Any]]]:
     """The encoders' matrices for Muon; groups for AdamW, of which the tables of places learn faster.
 
-    Where a word stands is what both encoders learn last: a bias or a position has far to go from where it starts.
+    Where a word stands is what both encoders learn last: a bias or a position has far to go from where it
+    starts.
     """
     matrices: list[Tensor] = []
     places: list[Tensor] = []

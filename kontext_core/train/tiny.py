@@ -44,8 +44,9 @@ def train_tiny(
     """Train the tiny model, or go on with what is in `folder`.
 
     Args:
-        autoencoder, words: what the autoencoder and the text encoders learn with; None leaves those of `start` as they
-            are.
+        autoencoder: what the autoencoder and the text encoders learn with; None leaves those of `start` as
+            they are.
+        words: likewise.
         start: a model folder to begin from; None begins from nothing.
         measure: success rates of what there is so far, for the log and the plot.
     Returns: the model folder, laid out as the published one, in bfloat16.

@@ -41,7 +41,8 @@ _SPELLING_SCORE = -20.0  # log-probability of a character; words score higher, s
 def train_tokenizers(sentences: Iterable[str], folder: Path) -> None:
     """Write `tokenizer_2` (T5, sentencepiece) and `tokenizer` (CLIP, byte-level BPE) into a folder.
 
-    Args: sentences: a sample of what users are expected to write; every word in it becomes one token.
+    Args:
+        sentences: a sample of what users are expected to write; every word in it becomes one token.
     """
     lines = [" ".join(sentence.lower().split()) for sentence in sentences]
     _write_t5(lines, folder / "tokenizer_2")

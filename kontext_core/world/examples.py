@@ -43,7 +43,8 @@ PICTURES: dict[str, Scene] = {
     "two hearts": _HEARTS,
     "inked things": _INKED,
 }
-# A chain that comes along: the edits of the example "three_turn_edit", made by `python -m tools.example_chain`.
+# A chain that comes along: the edits of the example "three_turn_edit", made by `python -m
+# tools.example_chain`.
 CHAIN_FILE = Path(__file__).with_name("example_chain.png")
 
 
@@ -51,9 +52,13 @@ CHAIN_FILE = Path(__file__).with_name("example_chain.png")
 class Example:
     """Names of `PICTURES`, then for each turn the instruction, its seed and the right result.
 
-    Args: starts: for each turn the turn it goes on from, 0 being the picture; a chain has (0, 1, 2, ...), a branch not.
-        one_seed: whether all turns must share a seed. only_last: whether the workflow puts out the last picture alone.
-        marks: JSON of `cues`, drawn upon the picture. mask: the box (left, top, width, height) in pixels that may change.
+    Args:
+        starts: for each turn the turn it goes on from, 0 being the picture; a chain has (0, 1, 2, ...), a
+            branch not.
+        one_seed: whether all turns must share a seed.
+        only_last: whether the workflow puts out the last picture alone.
+        marks: JSON of `cues`, drawn upon the picture.
+        mask: the box (left, top, width, height) in pixels that may change.
         before: edits that a file which comes along has already.
     """
 

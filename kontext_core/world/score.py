@@ -1,9 +1,9 @@
 """Right or wrong: how far a picture is from the true one, cell by cell.
 
-A person calls two pictures the same when every spot of them looks the same, though an edge be a little soft or
-a pixel off. So a cell's error is that of its worst patch of 8 x 8 px, and it has two parts. Both pictures seen
-through a blur of 1 px, at the best shift of up to 1 px: a soft edge passes, a wrong shape does not. And the plain
-difference where the true picture is even: noise and ghosts there are never smoothed away.
+A person calls two pictures the same when every spot of them looks the same, though an edge be a little soft
+or a pixel off. So a cell's error is that of its worst patch of 8 x 8 px, and it has two parts. Both pictures
+seen through a blur of 1 px, at the best shift of up to 1 px: a soft edge passes, a wrong shape does not. And
+the plain difference where the true picture is even: noise and ghosts there are never smoothed away.
 """
 
 import torch
@@ -26,7 +26,9 @@ _BLUR = (1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16)  # binomial, 1 px standard devi
 def cell_errors(output: Tensor, truth: Tensor) -> Tensor:
     """Error of each grid cell: root mean square over R, G, B and the pixels of its worst patch.
 
-    Args: output, truth (B, 3, H, W) in [0, 1], H and W multiples of 32.
+    Args:
+        output: (B, 3, H, W) in [0, 1], H and W multiples of 32.
+        truth: likewise.
     Returns: (B, H / 32, W / 32), float32.
     """
     output, truth = output.float(), truth.float()
@@ -50,7 +52,9 @@ def right(output: Tensor, truth: Tensor, tolerance: float = TOLERANCE) -> Tensor
 def psnr(output: Tensor, truth: Tensor, mask: Tensor | None = None) -> Tensor:
     """Peak signal-to-noise ratio in dB, of all pixels or of the cells where mask is true.
 
-    Args: output, truth (B, 3, H, W) in [0, 1]; mask bool, (rows, columns) or (B, rows, columns) in cells.
+    Args:
+        output: (B, 3, H, W) in [0, 1]; mask bool, (rows, columns) or (B, rows, columns) in cells.
+        truth: likewise.
     Returns: (B,), float32; nan where the mask is empty.
     """
     error = avg_pool2d((output.float() - truth.float()).square().mean(1, keepdim=True), CELL_PX)[:, 0]

@@ -24,8 +24,8 @@ from .scenes import (
     shown,
 )
 
-# How a scene may look at the start of an edit (palette, time). Grey pictures hide the colours that are asked for
-# by name, so grey is only ever a result.
+# How a scene may look at the start of an edit (palette, time). Grey pictures hide the colours that are asked
+# for by name, so grey is only ever a result.
 PLAIN = ("normal", "day")
 LOOKS = (("warm", "day"), ("cold", "day"), ("normal", "night"))
 MAX_THINGS = 4

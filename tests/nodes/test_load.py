@@ -131,7 +131,9 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     (folder / "sub").mkdir()
     shutil.copy(own, folder / "sub" / files.FILE_INPUTS[choice][-1])
     taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]]
-    assert taken == folder / "sub" / files.FILE_INPUTS[choice][-1], "the one with just the usual name comes first"
+    assert taken == folder / "sub" / files.FILE_INPUTS[choice][-1], (
+        "the one with just the usual name comes first"
+    )
     (folder / "link.safetensors").symlink_to(taken)
     [note] = said_of_auto(run)
     assert note.startswith(

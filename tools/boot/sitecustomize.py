@@ -1,7 +1,8 @@
 """Runs before anything else in the ComfyUI process that `tools.server` starts: this folder is on its PYTHONPATH.
 
 1. ComfyUI ends with the process that started it, however that one ended: their pipe breaks.
-2. ComfyUI cannot start without torchvision, and newer ones not without torchaudio; stand-ins take their places.
+2. ComfyUI cannot start without torchvision, and newer ones not without torchaudio; stand-ins take their
+places.
 """
 
 import os

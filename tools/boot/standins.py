@@ -1,7 +1,7 @@
 """Stand-ins for torchvision and torchaudio, of which some CPU builds of torch have none that fit.
 
-ComfyUI imports them at its start, each version other names of them. So a stand-in has every name, and raises when one of
-them is called.
+ComfyUI imports them at its start, each version other names of them. So a stand-in has every name, and raises
+when one of them is called.
 """
 
 import sys
