@@ -66,7 +66,12 @@ def compare(first: Tensor, second: Tensor) -> Comparison:
 
 
 def _note(own: Size, size: Size) -> str:
-    """Args: own: (height, width) of the second picture. size: of the first."""
+    """Say that the second picture was brought to the size of the first.
+
+    Args:
+        own: (height, width) of the second picture.
+        size: of the first.
+    """
     alike = abs(own[0] * size[1] - own[1] * size[0]) <= max(*own, *size) / 2  # as far as whole pixels can be
     way = "scaled" if alike else "stretched"
     return (

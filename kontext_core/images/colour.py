@@ -179,7 +179,12 @@ def _of_cicp(data: bytes) -> Colours | None:
 
 
 def _of_gamma(gamma: float | None, chromaticity: tuple[float, ...] | None) -> Colours | None:
-    """Args: gamma: of the file, 1 / 2.2 for sRGB. chromaticity: x and y of white, red, green and blue."""
+    """Colours of a PNG that gives numbers in place of a profile.
+
+    Args:
+        gamma: of the file, 1 / 2.2 for sRGB.
+        chromaticity: x and y of white, red, green and blue.
+    """
     curve = SRGB_CURVE
     if gamma is not None:
         if not 0.1 <= gamma <= 10:

@@ -157,7 +157,11 @@ def _to_tensor(picture: Image.Image, name: str) -> Tensor:
 
 
 def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
-    """Args: more: what is to be known of it besides what Pillow reads."""
+    """Read an open file.
+
+    Args:
+        more: what is to be known of it besides what Pillow reads.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of Pillow, about tags and sizes; none is about what is seen

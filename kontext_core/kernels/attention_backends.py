@@ -165,7 +165,13 @@ def prepare_compile() -> None:
 
 
 def call(backend: str, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-    """Args: q (B, L_q, H, D); k, v (B, L, H, D); scale of the products. Returns: (B, L_q, H, D)."""
+    """Compute attention with a backend.
+
+    Args:
+        q: (B, L_q, H, D).
+        k: (B, L, H, D); scale of the products. Returns: (B, L_q, H, D).
+        v: likewise.
+    """
     if backend in ("flash3", "flash4"):
         out = _function(backend)(q, k, v, softmax_scale=scale)
         return out[0] if isinstance(out, tuple) else out  # some versions return the sums of exponentials too

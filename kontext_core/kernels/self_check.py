@@ -15,12 +15,14 @@ _COARSE = 5.0  # so much further apart may rows in float8 be, where a rounding b
 
 @dataclass(frozen=True)
 class Size:
-    """Args:
-    batch: of samples.
-    tokens: of the image; some more of text stand before them.
-    heads: of attention.
-    dim: channels of a head.
-    mlp: width of the MLP.
+    """Numbers of a trial.
+
+    Args:
+        batch: of samples.
+        tokens: of the image; some more of text stand before them.
+        heads: of attention.
+        dim: channels of a head.
+        mlp: width of the MLP.
     """
 
     batch: int

@@ -38,7 +38,11 @@ def shape_of(weights: Weights, key: str, axes: int) -> tuple[int, ...]:
 
 
 def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerConfig:
-    """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
+    """Infer the sizes from the shapes; what they do not show is taken from what the file declares.
+
+    Args:
+        said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes.
+    """
     hidden, in_channels = shape_of(weights, "img_in.weight", 2)
     head_dim = shape_of(weights, "double_blocks.0.img_attn.norm.query_norm.scale", 1)[0]
     guidance = "guidance_in.in_layer.weight" in weights
@@ -70,7 +74,11 @@ def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerCon
 
 
 def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
-    """Args: said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes."""
+    """Infer the sizes from the shapes; what they do not show is taken from what the file declares.
+
+    Args:
+        said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes.
+    """
     ch, in_channels = shape_of(weights, "encoder.conv_in.weight", 4)[:2]
     levels = count(weights, "encoder.down.{}.")
     sizes = {

@@ -162,7 +162,12 @@ def vae_rules(levels: int, num_res_blocks: int) -> list[Rule]:
 
 
 def t5_rules(layers: int, *, gated: bool) -> list[Rule]:
-    """Args: gated: whether the feed-forward has a gate, as T5 1.1; the first T5 has one matrix `wi` in place of two."""
+    """Name the layers of T5.
+
+    Args:
+        gated: whether the feed-forward has a gate, as T5 1.1; the first T5 has one matrix `wi` in place of
+            two.
+    """
     rows = [("shared", "token_embd"), ("encoder.final_layer_norm", "enc.output_norm")]
     for i in range(layers):
         for name, source in _T5_BLOCK:

@@ -48,7 +48,9 @@ def load_transformer(
     quantise: str | None = None,
     pack_on: torch.device | str | None = None,
 ) -> Transformer:
-    """Args:
+    """Load a transformer.
+
+    Args:
         path: a safetensors or GGUF file, or a folder laid out as the published one.
         dtype: to compute with. None is the file's own; bfloat16 where it is packed in fewer bits.
         quantise: None leaves the weights of the blocks packed as they are stored, "full" multiplies them out;

@@ -39,7 +39,9 @@ def load_text_encoders(
     quantise: str | None = None,
     pack_on: torch.device | str | None = None,
 ) -> TextEncoders:
-    """Args:
+    """Load CLIP-L and T5 with their tokenizers.
+
+    Args:
         path: a folder laid out as the published one, or a mapping from "text_encoder", "text_encoder_2",
             "tokenizer" and "tokenizer_2" to files or folders; tokenizers are folders.
         dtype: None is the files' own. T5 takes bfloat16 in place of float16.

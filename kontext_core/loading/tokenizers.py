@@ -90,7 +90,11 @@ class Vocabulary:
 
 
 def is_tokenizer(name: str, folder: Path) -> bool:
-    """Args: name: "tokenizer" or "tokenizer_2"."""
+    """Tell whether a folder holds a tokenizer.
+
+    Args:
+        name: "tokenizer" or "tokenizer_2".
+    """
     return any(all((folder / file).is_file() for file in files) for files in FILES[name][1])
 
 

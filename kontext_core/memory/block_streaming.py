@@ -71,7 +71,11 @@ class TransferGroup:
             self.staging.send(self._parts(), memory)
 
     def point_to(self, memory: Tensor) -> None:
-        """Args: memory: bytes that hold, or will hold, what `send` copies."""
+        """Point the tensors to device memory.
+
+        Args:
+            memory: bytes that hold, or will hold, what `send` copies.
+        """
         for tensor, view in zip(self.tensors, self._views(memory), strict=True):
             point_to(tensor, view)
 

@@ -62,8 +62,9 @@ class OffloadPlan:
     """What of a model is where.
 
     Args:
-        blocks: how many of the transformer's last blocks visit the device. modulation, words: whether its
-            weights, and T5's blocks, do.
+        blocks: how many of the transformer's last blocks visit the device.
+        modulation: whether its weights do.
+        t5_offloaded: whether T5's blocks do.
         resident_bytes: weights on the device, with the buffers that visitors take.
         visiting_bytes: weights on the host.
         working_bytes: what an edit needs beside them.
@@ -121,7 +122,9 @@ _NOTHING = OtherWeights()
 
 
 def other_weights(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> OtherWeights:
-    """Args: on any device, `meta` too; t5 with transformers' names."""
+    """Add up what is beside the transformer.
+
+    Args: on any device, `meta` too; t5 with transformers' names."""
     words = tuple(_bytes(block) for block in t5_blocks(t5))
     return OtherWeights(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
 

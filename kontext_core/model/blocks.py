@@ -110,7 +110,16 @@ class DoubleBlock(nn.Module):
         txt_mod: Tensor,
         weights: KeyWeights | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Args: img (B, L_img, hidden); txt (B, L_txt, hidden); pe for [txt | img]; *_mod (B, 6, 1, hidden)."""
+        """Attend over both streams together, and pass each through its own MLP.
+
+        Args:
+            img: (B, L_img, hidden).
+            txt: (B, L_txt, hidden).
+            pe: for [txt | img].
+            img_mod: (B, 6, 1, hidden): shift, scale and gate of attention, then of the MLP.
+            txt_mod: likewise.
+            weights: of keys, where references have a strength; see `KeyWeights`.
+        """
         kernels, n_txt = kernels_for(img), txt.shape[1]
         of_img, of_txt = img_mod.unbind(1), txt_mod.unbind(1)
         img_stream, txt_stream = run_overlapped(
@@ -150,7 +159,14 @@ class SingleBlock(nn.Module):
         weights: KeyWeights | None = None,
         wanted: slice = slice(None),
     ) -> Tensor:
-        """Args: x (B, L, hidden); mod (B, 3, 1, hidden); wanted: the tokens whose output is read by anybody.
+        """Attend and pass through the MLP side by side.
+
+        Args:
+            x: (B, L, hidden).
+            pe: for x.
+            mod: (B, 3, 1, hidden): shift, scale, gate.
+            weights: of keys, where references have a strength; see `KeyWeights`.
+            wanted: the tokens whose output is read by anybody.
 
         Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
         """

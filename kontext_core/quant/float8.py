@@ -9,7 +9,12 @@ FLOAT8_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 
 
 class Float8(PackedWeight):
-    """Args: stored (rows, columns), one of `FLOAT8`. factor: one number, one a row, or None for a plain cast."""
+    """Numbers of 8 bits with a factor.
+
+    Args:
+        stored: (rows, columns), one of `FLOAT8_DTYPES`.
+        factor: one number, one a row, or None for a plain cast.
+    """
 
     stored: Tensor
     factor: Tensor | None

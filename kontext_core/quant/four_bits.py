@@ -42,9 +42,13 @@ class PackedFactors:
 
 
 class FourBits(PackedWeight):
-    """Args:
-    stored: (rows * columns / 2,) bytes. table (16,). block: numbers in a block.
-    factors: (blocks,), float, or 8-bit indices where `packed` says what of.
+    """Numbers of four bits that stand for entries of a table, with a factor for each block.
+
+    Args:
+        stored: (rows * columns / 2,) bytes.
+        table: (16,).
+        block: numbers in a block.
+        factors: (blocks,), float, or 8-bit indices where `packed` says what of.
     """
 
     stored: Tensor

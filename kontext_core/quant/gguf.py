@@ -26,7 +26,12 @@ _HELD = 15  # bytes in between for each of them
 
 
 class Blocks(PackedWeight):
-    """Args: kind: one of `BLOCKS`. stored: bytes (rows, bytes of a row)."""
+    """Blocks of a GGUF file as they are stored.
+
+    Args:
+        kind: one of `BLOCK_SIZES`.
+        stored: bytes (rows, bytes of a row).
+    """
 
     stored: Tensor
 
@@ -51,7 +56,7 @@ def dequantise(kind: str, stored: Tensor, dtype: torch.dtype) -> Tensor:
     """All numbers of a run of blocks, in one row.
 
     Args:
-        kind: one of `BLOCKS`.
+        kind: one of `BLOCK_SIZES`.
         stored: bytes of any shape.
     """
     numbers, size = BLOCK_SIZES[kind]

@@ -9,10 +9,13 @@ GROUP = 64  # numbers
 
 
 class Integers(PackedWeight):
-    """Args:
-    stored: (rows, columns) int8, or (rows, columns / 2) bytes of two 4-bit integers, the lower half first.
-    scale: (rows, groups). lowest: (rows, groups) for integers from 0; None: they are signed, of 4 bits from 0
-        to 15 for -8 to 7.
+    """Integers of 8 or 4 bits with a scale for each group of a row.
+
+    Args:
+        stored: (rows, columns) int8, or (rows, columns / 2) bytes of two 4-bit integers, the lower half
+            first.
+        scale: (rows, groups).
+        lowest: (rows, groups) for integers from 0; None: they are signed, of 4 bits from 0 to 15 for -8 to 7.
     """
 
     stored: Tensor
@@ -44,7 +47,12 @@ class Integers(PackedWeight):
 
 
 def quantise(weight: Tensor, bits: int, *, symmetric: bool = True) -> Integers:
-    """Args: weight (rows, columns), whole groups in a row. bits: 8 or 4. symmetric: 0 stays 0.
+    """Round a weight to integers.
+
+    Args:
+        weight: (rows, columns), whole groups in a row.
+        bits: 8 or 4.
+        symmetric: 0 stays 0.
 
     Scales are rounded to float16 before they are used, so that what rounding them does is made good by the
     integers.

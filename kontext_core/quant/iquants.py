@@ -66,7 +66,12 @@ def _signs(stored: Tensor) -> Tensor:
 
 
 def _scaled(scale: Tensor, numbers: Tensor) -> Tensor:
-    """Args: scale (N, groups). numbers (N, ...), as many in each group."""
+    """Multiply numbers by the scales of their groups.
+
+    Args:
+        scale: (N, groups).
+        numbers: (N, ...), as many in each group.
+    """
     return (scale[..., None] * numbers.reshape(*scale.shape, -1)).flatten(1)
 
 

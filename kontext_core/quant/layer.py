@@ -52,7 +52,12 @@ class UnquantisedRows(PackedWeight):
 
 
 class PackedLinear(nn.Module):
-    """Args: pieces: the weight, from the first row to the last. bias: (rows,) or None."""
+    """A linear whose weight is multiplied out at each call.
+
+    Args:
+        pieces: the weight, from the first row to the last.
+        bias: (rows,) or None.
+    """
 
     weight = None  # transformers' T5 looks whether it is a tensor
 

@@ -43,5 +43,10 @@ def fits(shape: tuple[int, ...]) -> bool:
 
 
 def pack(weight: Tensor, scheme: str) -> PackedWeight:
-    """Args: weight (rows, columns) that `fits`. scheme: one of `SCHEMES`."""
+    """Pack a weight.
+
+    Args:
+        weight: (rows, columns) that `fits`.
+        scheme: one of `SCHEMES`.
+    """
     return _QUANTISE[scheme](weight)

@@ -7,10 +7,12 @@ from .layer import PackedWeight
 
 
 class Tiles(PackedWeight):
-    """Args:
-    stored: (rows, columns), int8 or 8-bit floats.
-    factor: (rows of tiles, columns of tiles); tiles are as large as that makes them. zero: the same, or None
-        for 0.
+    """Numbers of 8 bits with a factor for each tile of the matrix.
+
+    Args:
+        stored: (rows, columns), int8 or 8-bit floats.
+        factor: (rows of tiles, columns of tiles); tiles are as large as that makes them.
+        zero: the same, or None for 0.
     """
 
     stored: Tensor

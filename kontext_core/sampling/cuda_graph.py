@@ -55,7 +55,13 @@ class Step:
 
 @dataclass
 class Recording:
-    """Args: weights: where they lay. shown: the edit that was asked last. step: None where it cannot be recorded."""
+    """A recorded step of one shape.
+
+    Args:
+        weights: where they lay.
+        shown: the edit that was asked last.
+        step: None where it cannot be recorded.
+    """
 
     weights: tuple[int, ...]
     shown: PreparedInputs

@@ -71,7 +71,11 @@ class Method:
 
 
 def parse_step_cache(text: str) -> Callable[[], CachedStep]:
-    """Args: text: a name of `METHODS`, or NAME:NUMBER. Raises: ValueError if it is neither."""
+    """Read which way of skipping is meant.
+
+    Args:
+        text: a name of `METHODS`, or NAME:NUMBER. Raises: ValueError if it is neither.
+    """
     name, colon, number = text.partition(":")
     if name not in METHODS:
         raise ValueError(f"there is no way {name!r} to skip work; choose one of {', '.join(METHODS)}")

@@ -45,7 +45,9 @@ MIX: Mapping[str, float] = MappingProxyType(
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderTraining:
-    """Args: minutes of training in all; crop_px the side of the pieces it learns from until the last fifth;
+    """How long and on what the autoencoder is trained.
+
+    Args: minutes of training in all; crop_px the side of the pieces it learns from until the last fifth;
     latent_noise and worst_weight see `autoencoder_loss`."""
 
     minutes: float = 15.0
@@ -77,8 +79,12 @@ REFINING = AutoencoderTraining(
 
 @dataclass(frozen=True, kw_only=True)
 class TextTraining:
-    """Args: minutes of training in all; batch_size in sentences; places_rate the rate of position tables relative to
-    lr_adam; mix how often a kind's sentences are drawn, 1 unless given: long ones are hard to hold."""
+    """How long and on what the text encoders are trained.
+
+    Args: minutes of training in all; batch_size in sentences; places_rate the rate of position tables
+    relative to lr_adam; mix how often a kind's sentences are drawn, 1 unless given: long ones are hard to
+    hold.
+    """
 
     minutes: float = 6.0
     batch_size: int = 64
