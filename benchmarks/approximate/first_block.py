@@ -62,4 +62,4 @@ def _others(question: StepInputs, img: Tensor, txt: Tensor) -> Tensor:
     target = slice(txt.shape[1], txt.shape[1] + question.tokens.shape[1])
     for block, mod in zip(network.single_blocks[:-1], modulation.single[:-1], strict=True):
         x = block(x, pe, mod[row], weights)
-    return network.single_blocks[-1](x, pe, modulation.single[-1][row], weights, wanted=target)
+    return network.single_blocks[-1](x, pe, modulation.single[-1][row], weights, output_tokens=target)

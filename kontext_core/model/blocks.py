@@ -157,7 +157,7 @@ class SingleBlock(nn.Module):
         pe: Tensor,
         mod: Tensor,
         weights: KeyWeights | None = None,
-        wanted: slice = slice(None),
+        output_tokens: slice = slice(None),
     ) -> Tensor:
         """Attend and pass through the MLP side by side.
 
@@ -166,19 +166,19 @@ class SingleBlock(nn.Module):
             pe: for x.
             mod: (B, 3, 1, hidden): shift, scale, gate.
             weights: of keys, where references have a strength; see `KeyWeights`.
-            wanted: the tokens whose output is read by anybody.
+            output_tokens: those whose output is read by anybody.
 
-        Returns: (B, wanted tokens, hidden). Tokens that are not wanted only give keys and values.
+        Returns: (B, output tokens, hidden). The others only give keys and values.
         """
         kernels = kernels_for(x)
         shift, scale, gate = mod.unbind(1)
         normed = kernels.modulate(x, shift, scale, self.linear1)
-        qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, wanted)
+        qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, output_tokens)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         q, k, v = kernels.qk_norm_rope([self.norm.with_scales(qkv)], pe)
-        attended = attention(q[:, wanted], k, v, weights and weights.narrow(wanted))
+        attended = attention(q[:, output_tokens], k, v, weights and weights.narrow(output_tokens))
         out = self.linear2(kernels.gelu_concat(attended, mlp, self.linear2))
-        return kernels.add_gated(x[:, wanted], gate, out)
+        return kernels.add_gated(x[:, output_tokens], gate, out)
 
 
 class LastLayer(nn.Module):

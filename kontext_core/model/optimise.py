@@ -61,12 +61,17 @@ class Programs:
         self._by_shape: dict[object, dict[object, Callable[..., Any]]] = {}
         self._for_any_shape: dict[object, Callable[..., Any]] = {}
 
-    def __call__(self, block: ref[nn.Module], *inputs: Any, wanted: slice | None = None) -> Any:
-        start, stop = (None, None) if wanted is None else (wanted.start, wanted.stop)
+    def __call__(self, block: ref[nn.Module], *inputs: Any, output_tokens: slice | None = None) -> Any:
+        start, stop = (None, None) if output_tokens is None else (output_tokens.start, output_tokens.stop)
         module = block()
         assert module is not None
         kinds, shapes = zip(*(_kind_and_shape(value) for value in inputs), strict=True)
-        modes = torch.is_grad_enabled(), torch.is_inference_mode_enabled(), module.training, wanted is None
+        modes = (
+            torch.is_grad_enabled(),
+            torch.is_inference_mode_enabled(),
+            module.training,
+            output_tokens is None,
+        )
         program = self._program((modes, kinds), (shapes, start, stop))
         return program(module, start, stop, *inputs)
 
@@ -91,7 +96,7 @@ def _call(block: nn.Module, start: int | None, stop: int | None, *inputs: Any) -
     """What is compiled: a block with its hooks. Torch takes numbers of any size, but not slices."""
     if start is None:
         return block._call_impl(*inputs)  # pyright: ignore[reportPrivateUsage]
-    return block._call_impl(*inputs, wanted=slice(start, stop))  # pyright: ignore[reportPrivateUsage]
+    return block._call_impl(*inputs, output_tokens=slice(start, stop))  # pyright: ignore[reportPrivateUsage]
 
 
 def _kind_and_shape(value: Tensor | KeyWeights | None) -> tuple[object, object]:

@@ -162,4 +162,4 @@ class Transformer(nn.Module):
         target = slice(txt.shape[1], txt.shape[1] + tokens.shape[1])
         for block, mod in zip(self.single_blocks[:-1], modulation.single[:-1], strict=True):
             x = block(x, pe, mod[step], weights)
-        return self.single_blocks[-1](x, pe, modulation.single[-1][step], weights, wanted=target)
+        return self.single_blocks[-1](x, pe, modulation.single[-1][step], weights, output_tokens=target)
