@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
-from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.images.masks import canvas_mask, sampler_mask
 from ..kontext_core.model.latents import size_px
 from . import convert, inputs
@@ -33,7 +32,7 @@ class KontextEdit(io.ComfyNode):
             display_name="Kontext Edit",
             category=CATEGORY,
             search_aliases=["edit image", "image to image", "inpaint", "instruct", "flux kontext"],
-            advanced=("layout", "feather", "approximate", "approximate_number"),
+            advanced=("layout", "feather", *inputs.SAMPLING),
             essentials_category="Image Tools",
             description="Changes a picture as the instruction says. Wire one after another for several turns: "
             "image to image, or latent to latent, which loses nothing on the way.",
@@ -58,8 +57,7 @@ class KontextEdit(io.ComfyNode):
                 ),
                 inputs.mask(),
                 inputs.feather(),
-                inputs.approximate(),
-                inputs.approximate_number(),
+                *inputs.sampling(),
             ],
             outputs=[
                 io.Image.Output("IMAGE", display_name="image", tooltip="The result."),
@@ -86,26 +84,23 @@ class KontextEdit(io.ComfyNode):
         references: tuple[ReferenceInput, ...] | None = None,
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
-        approximate: str = "off",
-        approximate_number: float = 0.0,
+        **sampling: Unpack[inputs.Sampling],
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
-        settings = EditSettings(
-            steps=steps,
-            guidance=guidance,
-            seed=seed,
-            layout=None if layout == "auto" else layout,
-            approximate=inputs.way(approximate, approximate_number),
+        settings = inputs.edit_settings(
+            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
         )
         own = ReferenceInput(None if image is None else convert.picture(image), latent, fit)
         with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())
             allowed = None if mask is None else canvas_mask(mask, size_px(before), place)
+            away = settings.negative_prompt
             latents = model.sample(
                 model.encode_prompt(instruction),
                 [before, *others],
                 settings=settings,
+                negative=None if away is None else model.encode_prompt(away),
                 start=None if allowed is None else before,
                 mask=None if allowed is None else sampler_mask(allowed, feather),
                 callback=progress(model),

@@ -1,9 +1,10 @@
-"""Inputs that several nodes have."""
+"""Inputs that several nodes have, and the settings of an edit that they say."""
 
-from typing import Any
+import math
+from typing import Any, TypedDict, Unpack
 
-from ..kontext_core.config import LAYOUTS
-from ..kontext_core.images.fitting import FITS
+from ..kontext_core.config import FITS, LAYOUTS, SOLVERS
+from ..kontext_core.edit_settings import ALLOWED, EditSettings
 from ._api import io
 
 MAX_SEED = 0xFFFFFFFFFFFFFFFF
@@ -129,8 +130,130 @@ def approximate_number() -> Any:
     )
 
 
-def way(approximate: str, number: float) -> str | None:
-    """As `denoise.denoise` takes it."""
+def negative() -> Any:
+    """What to steer away from."""
+    return io.String.Input(
+        "negative",
+        optional=True,
+        dynamic_prompts=True,
+        default="",
+        tooltip="What to steer away from. It counts only where cfg is not 1; empty is allowed there too.",
+    )
+
+
+def cfg(*, optional: bool = False) -> Any:
+    """The classifier-free guidance."""
+    return io.Float.Input(
+        "cfg",
+        optional=optional,
+        default=1.0,
+        min=0.0,
+        max=100.0,
+        step=0.1,
+        tooltip="Other than 1: steer away from the negative text, at twice the time.",
+    )
+
+
+def solver() -> Any:
+    """How a step is taken."""
+    return io.Combo.Input(
+        "solver",
+        optional=True,
+        options=list(SOLVERS),
+        default="euler",
+        tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
+        "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
+    )
+
+
+def shift(*, optional: bool = False) -> Any:
+    """How long the steps stay noisy."""
+    return io.Float.Input(
+        "shift",
+        optional=optional,
+        default=0.0,
+        min=0.0,
+        max=100.0,
+        step=0.01,
+        tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
+        "Higher: more time for the composition, less for detail.",
+    )
+
+
+class Sampling(TypedDict, total=False):
+    """Values of the inputs of `sampling`, which `execute` takes together."""
+
+    approximate: str
+    approximate_number: float
+    negative: str
+    cfg: float
+    solver: str
+    shift: float
+
+
+SAMPLING = tuple(Sampling.__annotations__)
+
+
+def sampling() -> list[Any]:
+    """What a node that edits in one box has last: how the network is asked, which newcomers leave as it is."""
+    return [
+        approximate(),
+        approximate_number(),
+        negative(),
+        cfg(optional=True),
+        solver(),
+        shift(optional=True),
+    ]
+
+
+class Values(Sampling, total=False):
+    """Values of all inputs here that are settings of an edit."""
+
+    seed: int
+    steps: int
+    guidance: float
+    layout: str
+    feather: int
+    width: int
+    height: int
+    batch: int
+    strength: float
+
+
+# Where the core has another name than the nodes.
+_FIELDS = {"cfg": "cfg_scale", "feather": "feather_px", "width": "width_px", "height": "height_px"}
+
+
+def edit_settings(**values: Unpack[Values]) -> EditSettings:
+    """Build the settings of an edit from what stands in a node.
+
+    The negative text is a prompt where cfg is not 1, also when it is empty, and nothing where cfg is 1.
+
+    Args:
+        values: by the names of the inputs; what is left out is as its widget has it at first.
+    Raises: ValueError in one sentence about a value that is out of range.
+    """
+    others: dict[str, Any] = dict(values)
+    layout, ratio, away = others.pop("layout", "auto"), others.pop("shift", 0.0), others.pop("negative", "")
+    way = _way(others.pop("approximate", "off"), others.pop("approximate_number", 0.0))
+    for side in ("width", "height"):
+        others[side] = others.get(side) or None
+    mu = math.log(ratio) if ratio else None
+    if not ALLOWED["mu"].admits(mu):
+        raise ValueError(
+            f"shift is {ratio:g}, which leaves no noise to work on: set 0 for the paper's, or 0.01 and more"
+        )
+    return EditSettings(
+        layout=None if layout == "auto" else layout,
+        mu=mu,
+        approximate=way,
+        negative_prompt=None if others.get("cfg", 1.0) == 1.0 else away,
+        **{_FIELDS.get(name, name): value for name, value in others.items()},
+    )
+
+
+def _way(approximate: str, number: float) -> str | None:
+    """Write an approximation as `denoise.denoise` takes it."""
     if approximate == "off":
         return None
     return f"{approximate}:{number:g}" if number else approximate

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from ..kontext_core.edit_settings import EditSettings
-from ..kontext_core.sampling.solvers import SOLVERS
 from . import convert, inputs
 from ._api import io
 from .conditioning import Wanted
@@ -75,14 +72,7 @@ class KontextSampler(io.ComfyNode):
                 ),
                 inputs.steps(),
                 inputs.guidance(),
-                io.Float.Input(
-                    "cfg",
-                    default=1.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    tooltip="Other than 1: steer away from the prompt's negative text, at twice the time.",
-                ),
+                inputs.cfg(),
                 inputs.seed(),
                 inputs.layout(),
                 io.Int.Input(
@@ -100,23 +90,8 @@ class KontextSampler(io.ComfyNode):
                     step=0.01,
                     tooltip="Share of the steps that is run upon the start: 0 keeps it, 1 begins from pure noise.",
                 ),
-                io.Float.Input(
-                    "shift",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.01,
-                    tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
-                    "Higher: more time for the composition, less for detail.",
-                ),
-                io.Combo.Input(
-                    "solver",
-                    optional=True,
-                    options=list(SOLVERS),
-                    default="euler",
-                    tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
-                    "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
-                ),
+                inputs.shift(),
+                inputs.solver(),
                 inputs.approximate(),
                 inputs.approximate_number(),
             ],
@@ -166,19 +141,20 @@ class KontextSampler(io.ComfyNode):
             latents = model.sample(
                 prompt.encoded(model),
                 ref_latents,
-                settings=EditSettings(
-                    height_px=height or None,
-                    width_px=width or None,
+                settings=inputs.edit_settings(
+                    height=height,
+                    width=width,
                     batch=batch,
                     steps=steps,
                     guidance=wanted.guidance,
                     seed=seed,
-                    mu=math.log(shift) if shift else None,
-                    layout=wanted.layout,
-                    cfg_scale=cfg,
+                    shift=shift,
+                    layout=wanted.layout or "auto",
+                    cfg=cfg,
                     strength=strength,
                     solver=solver,
-                    approximate=inputs.way(approximate, approximate_number),
+                    approximate=approximate,
+                    approximate_number=approximate_number,
                 ),
                 negative=None if cfg == 1.0 else prompt.encoded_negative(model),
                 start=start_latents,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from torch import Tensor
 
-from ..kontext_core.edit_settings import EditSettings
 from ..kontext_core.images.marks import parse_marks
 from . import convert, inputs, values
 from ._api import io
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 MOST_LINES = 100
 SEEDS = ("same", "one more each turn")
-_FOLDED = ("layout", "anchor", "feather", "align")
+_FOLDED = ("layout", "anchor", "feather", "align", *inputs.SAMPLING)
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
@@ -103,6 +102,7 @@ class KontextTurn(io.ComfyNode):
                     tooltip="What is drawn upon the picture for this turn to see, as JSON, which 'Draw on the picture' "
                     "(Alt+D) writes for you. The instruction speaks of it; the turns before and behind know nothing of it.",
                 ),
+                *inputs.sampling(),
             ],
             outputs=_outputs(),
             is_output_node=True,
@@ -131,6 +131,7 @@ class KontextTurn(io.ComfyNode):
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
         marks: str = "",
+        **sampling: Unpack[inputs.Sampling],
     ) -> io.NodeOutput:
         drawn = parse_marks(marks)
         with collect_warnings() as notes:
@@ -141,12 +142,8 @@ class KontextTurn(io.ComfyNode):
                 anchor=anchor,
                 align=align,
                 marks=drawn,
-                settings=EditSettings(
-                    seed=seed,
-                    steps=steps,
-                    guidance=guidance,
-                    layout=None if layout == "auto" else layout,
-                    feather_px=feather,
+                settings=inputs.edit_settings(
+                    seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
                 ),
                 mask=mask,
                 callback=progress(model),
@@ -192,6 +189,7 @@ class KontextScript(io.ComfyNode):
                     tooltip="Whether all turns start from the same noise, or each from the next seed.",
                 ),
                 *_inputs(raw=True),
+                *inputs.sampling(),
             ],
             outputs=_outputs(),
             is_output_node=True,
@@ -221,6 +219,7 @@ class KontextScript(io.ComfyNode):
         mask: Any = None,
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
+        **sampling: Unpack[inputs.Sampling],
     ) -> io.NodeOutput:
         lines = _turns(script)
         graph = new_graph()
@@ -233,6 +232,7 @@ class KontextScript(io.ComfyNode):
             "anchor": anchor,
             "feather": feather,
             "align": align,
+            **sampling,
         }
         settings |= {
             name: link for name, link in (("references", references), ("mask", mask)) if link is not None

@@ -42,6 +42,8 @@ IDS = {
     "KontextFromConditioning": ["KONTEXT_PROMPT"],
     "KontextLora": ["KONTEXT_MODEL"],
 }
+# What nodes that edit in one box have last; `execute` takes these together.
+SAMPLING = ["approximate", "approximate_number", "negative", "cfg", "solver", "shift"]
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
     "KontextLoadModel": [
@@ -63,16 +65,16 @@ INPUTS = {
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
-        "mask", "feather", "approximate", "approximate_number",
+        "mask", "feather", *SAMPLING,
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
-        "mask", "feather", "align", "marks",
+        "mask", "feather", "align", "marks", *SAMPLING,
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
-        "references", "mask", "feather", "align",
+        "references", "mask", "feather", "align", *SAMPLING,
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
@@ -107,10 +109,15 @@ def test_ids_and_outputs(node_list: list[Any]) -> None:
 def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     node = next(node for node in node_list if node.GET_SCHEMA().node_id == node_id)
     schema = node.GET_SCHEMA()
-    parameters = inspect.signature(node.execute).parameters
+    parameters = dict(inspect.signature(node.execute).parameters)
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
-    assert set(parameters) == set(INPUTS[node_id])
-    for one in schema.inputs:
+    together = parameters.pop("sampling", None)
+    assert together is None or together.kind is inspect.Parameter.VAR_KEYWORD
+    last = [] if together is None else schema.inputs[-len(SAMPLING) :]
+    assert [one.id for one in last] in ([], SAMPLING)
+    assert all(one.optional for one in last)
+    assert {*parameters, *(one.id for one in last)} == set(INPUTS[node_id])
+    for one in schema.inputs[: len(schema.inputs) - len(last)]:
         assert (parameters[one.id].default is not inspect.Parameter.empty) == bool(one.optional), one.id
         if one.optional and hasattr(one, "default") and one.default is not None:
             assert parameters[one.id].default == one.default, one.id

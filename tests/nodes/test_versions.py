@@ -17,12 +17,13 @@ from tools.paths import ROOT
 
 from .conftest import PACK
 
+SAMPLING = {"approximate", "approximate_number", "negative", "cfg", "solver", "shift"}
 FOLDED = {
     "KontextLoadModel": {"dtype", "device", "memory", "speed", "attention"},
     "KontextSampler": {"cfg", "layout", "shift", "solver", "approximate", "approximate_number"},
-    "KontextEdit": {"layout", "feather", "approximate", "approximate_number"},
-    "KontextTurn": {"layout", "anchor", "feather", "align"},
-    "KontextScript": {"layout", "anchor", "feather", "align"},
+    "KontextEdit": {"layout", "feather", *SAMPLING},
+    "KontextTurn": {"layout", "anchor", "feather", "align", *SAMPLING},
+    "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING},
     "KontextReference": {"max_tokens", "place"},
     "KontextLora": {"start_percent", "end_percent", "apply"},
     "KontextToConditioning": {"layout"},
