@@ -59,7 +59,7 @@ def five_turn_chain() -> Graph:
         "note": parts.note(
             0,
             TURN_ROW,
-            260,
+            216,
             "## Five turns",
             "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
             "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
@@ -73,7 +73,7 @@ def five_turn_chain() -> Graph:
         links.append(f"model.model > turn{number}.model")
         if number > 1:
             links.append(f"turn{number - 1}.chain > turn{number}.chain")
-    nodes["sheet"] = Node("KontextChainSheet", (2 * step, TURN_ROW), (wide, 260))
+    nodes["sheet"] = Node("KontextChainSheet", (2 * step, TURN_ROW), (wide, 216))
     nodes["save"] = Node("KontextSaveChain", (4 * step, TURN_ROW), (wide, 140))
     links += ["turn5.chain > sheet.chain", "turn5.chain > save.chain"]
     return Graph(nodes, links)
@@ -90,7 +90,7 @@ def branch_and_compare() -> Graph:
         "note": parts.note(
             0,
             TURN_ROW,
-            260,
+            216,
             "## Two branches",
             "Two **Kontext Turn** on one chain are two branches. **Kontext Compare** shows both and says where they part; "
             "**Kontext Pick Turn** goes back to any turn.",

@@ -12,7 +12,7 @@ COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 # A node grows once it shows its picture, most where the page draws nodes with Vue; what is below it stands so
 # far down.
-TURN_PX, TURN_ROW = 540, 840
+TURN_PX, TURN_ROW = 580, 896
 EDIT_PX, EDIT_ROW = 480, 780
 MODEL_ROW, PICTURE_ROW = 440, 360  # below a model, below an example picture
 
