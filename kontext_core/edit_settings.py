@@ -30,7 +30,7 @@ class EditSettings:
         height_px: likewise.
         guidance: the distilled scale; ignored where the model has no such input.
         cfg_scale: classifier-free scale; 1 is none.
-        strength: share of the steps that is run upon a start.
+        strength: share of the steps that is run upon a start, which for an edit is its first reference; 1: from pure noise.
         solver: one of `config.SOLVERS`.
         layout: where references stand, one of `config.LAYOUTS`; None: the model's own.
         approximate: NAME or NAME:NUMBER of a way to skip steps, see `step_cache.METHODS`; None: exact.

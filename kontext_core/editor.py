@@ -133,10 +133,12 @@ class Editor(ABC):
             prompt: the instruction; empty means none.
             references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
                 which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
-            settings: what else the edit depends on, see `EditSettings`.
+            settings: what else the edit depends on, see `EditSettings`. With a strength below 1 it begins from the first
+                reference in place of pure noise, and changes less of it.
             mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
                 the result is that picture, bit for bit, as `fit` brought it to its size.
-            kept: what is kept there, in place of the first reference: a picture of its size and place.
+            kept: what is kept there, and what a strength below 1 begins from, in place of the first reference: a picture
+                of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
             options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px the
@@ -146,19 +148,19 @@ class Editor(ABC):
         """
         settings = (settings or EditSettings()).with_options(options)
         fit, feather_px = settings.fit or "crop", settings.feather_px
-        if mask is not None and kept is None:
-            if not references:
-                raise ValueError(
-                    "a mask says what of the first reference may change, and there is no reference"
-                )
+        if kept is None and references:
             kept = references[0]
+        begins_from_it = settings.strength < 1
+        if kept is None and (begins_from_it or mask is not None):
+            reason = "a strength below 1 begins from" if mask is None else "a mask says what may change of"
+            raise ValueError(f"{reason} the first reference, and there is no reference")
         fitted = [self.encode_reference(reference, fit) for reference in references]
         ref_latents = [latents for latents, _ in fitted]
         start, allowed = None, None
-        if mask is not None and kept is not None:
+        if kept is not None and (begins_from_it or mask is not None):
             encoded, place = self.encode_reference(kept, fit)
             start = encoded.latents if isinstance(encoded, ReferenceLatents) else encoded
-            allowed = canvas_mask(mask, size_px(start), place)
+            allowed = None if mask is None else canvas_mask(mask, size_px(start), place)
         negative = None
         if settings.negative_prompt is not None and settings.cfg_scale != 1.0:
             negative = self.encode_prompt(settings.negative_prompt)
@@ -228,7 +230,7 @@ class Editor(ABC):
             own_height, own_width = size_px(start)
             raise ValueError(
                 f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
-                "set width and height to 0, or give a start of that size"
+                "leave width and height out (0 in a node), or give a start of that size"
             )
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
         inputs = SampleInputs(

@@ -151,7 +151,7 @@ class Chain:
             align: whether slow changes of colour against the picture at the start are taken back where nothing was
                 edited, see `drift.align_to`.
             marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
-                it has them.
+                it, or a strength below 1 begins from, has them.
             settings: of the edit.
             options: what else `Editor.edit` takes.
         LoRAs of the last turn that the model lacks are logged as a warning.

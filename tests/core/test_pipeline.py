@@ -296,6 +296,25 @@ def test_sampling_from_a_start(pipeline: Pipeline, pictures: Pictures) -> None:
     assert torch.equal(pipeline.sample(text, start=start, mask=mask, **FAST), start)
 
 
+def test_an_edit_begins_from_its_first_reference(pipeline: Pipeline, pictures: Pictures) -> None:
+    """What `sample` makes of that picture's latents, bit for bit, from pixels as from latents."""
+    references, options = [pictures(64, 64), pictures(32, 96)], {"seed": 3, "steps": 4}
+    edit = pipeline.edit(PROMPT, references, strength=0.5, **options)
+    latents = [pipeline.encode_picture(picture)[0] for picture in references]
+    text = pipeline.encode_prompt(PROMPT)
+    expected = pipeline.sample(text, latents, start=latents[0], strength=0.5, **options)
+    assert torch.equal(edit.latents, expected)
+    assert torch.equal(pipeline.edit(PROMPT, latents, strength=0.5, **options).latents, expected)
+    assert not torch.equal(pipeline.edit(PROMPT, references, **options).latents, expected)
+    assert torch.equal(pipeline.edit(PROMPT, references, strength=0, **options).latents, latents[0])
+    assert edit.settings["strength"] == 0.5
+    assert "strength" not in pipeline.edit(PROMPT, references, **options).settings
+    with pytest.raises(
+        ValueError, match=r"^a strength below 1 begins from the first reference, and there is no"
+    ):
+        pipeline.edit(PROMPT, strength=0.5, **options)
+
+
 def test_several_pictures_of_one_prompt(pipeline: Pipeline) -> None:
     text = pipeline.encode_prompt(PROMPT)
     four = pipeline.sample(text, batch=4, seed=7, **FAST)

@@ -235,3 +235,16 @@ def test_a_picture_alone_is_drawn_upon_as_it_is(pipeline: Pipeline, pictures: Pi
     made = chain.edit(pipeline, "", steps=1, marks=MARKS)
     by_hand = pipeline.edit("", [draw_marks(chain.last.image, MARKS)], steps=1)
     assert torch.equal(made.last.latents, by_hand.latents)
+
+
+def test_a_strength_begins_from_the_turn_before_without_its_marks(
+    pipeline: Pipeline, pictures: Pictures
+) -> None:
+    chain = Chain.start(pipeline, pictures(64, 64)).edit(pipeline, "make it red", steps=2)
+    before, text = chain.last.latents, pipeline.encode_prompt("make it blue")
+    assert before is not None
+    turn = chain.edit(pipeline, "make it blue", steps=2, strength=0.5).last
+    assert torch.equal(turn.latents, pipeline.sample(text, [before], start=before, strength=0.5, steps=2))
+    assert turn.settings["strength"] == 0.5
+    marked = chain.edit(pipeline, "make it blue", steps=2, strength=0, marks=MARKS).last
+    assert torch.equal(marked.latents, before)

@@ -156,6 +156,27 @@ def test_each_picture_of_a_batch_is_kept(pipeline: Pipeline, pictures: Pictures)
     assert torch.equal(edit.image[:, mask == 0], both[:, mask == 0])
 
 
+def test_a_mask_and_a_strength_begin_from_the_same_picture(pipeline: Pipeline, pictures: Pictures) -> None:
+    picture, mask = pictures(64, 64), torch.zeros(64, 64)
+    mask[:, 40:] = 1
+    edit = pipeline.edit("make it red", [picture], steps=4, mask=mask, strength=0.5)
+    start, place = pipeline.encode_picture(picture)
+    allowed = canvas_mask(mask, (64, 64), place)
+    latents = pipeline.sample(
+        pipeline.encode_prompt("make it red"),
+        [start],
+        start=start,
+        mask=sampler_mask(allowed),
+        strength=0.5,
+        steps=4,
+    )
+    image, kept = pipeline.put_into(picture, start, latents, allowed, 0)
+    assert torch.equal(edit.image, image)
+    assert torch.equal(edit.latents, kept)
+    assert edit.settings["strength"] == 0.5
+    assert not torch.equal(pipeline.edit("make it red", [picture], steps=4, mask=mask).image, image)
+
+
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
