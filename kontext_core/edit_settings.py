@@ -151,6 +151,53 @@ class EditOptions(SampleOptions, total=False):
 # What a setting may be, by its name.
 ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
 
+# What the command line calls a setting: `kontext edit` with two hyphens before it, a line of a batch as a key.
+SHORT_NAMES: dict[str, str] = {
+    "seed": "seed",
+    "steps": "steps",
+    "guidance": "guidance",
+    "width_px": "width",
+    "height_px": "height",
+    "fit": "fit",
+    "layout": "layout",
+    "negative_prompt": "negative",
+    "cfg_scale": "cfg",
+    "strength": "strength",
+    "mu": "mu",
+    "solver": "solver",
+    "approximate": "approximate",
+    "feather_px": "feather",
+}
+
+# What the help of `kontext edit` says of a setting.
+HELP: dict[str, str] = {
+    "steps": "denoising steps of a turn (28)",
+    "guidance": "distilled guidance (2.5), where the model has it",
+    "width_px": "width of each turn's picture in pixels, rounded to a multiple of 16 (as the first picture)",
+    "height_px": "its height, likewise",
+    "layout": "the model's own unless given",
+    "negative_prompt": "what to steer away from, where --cfg is not 1",
+    "cfg_scale": "true guidance: other than 1 it steers away from --negative, at twice the time (1)",
+    "strength": "share of the steps that is run: below 1 each turn begins from its picture in place of pure noise, "
+    "and changes less of it (1)",
+    "mu": "shift of the noise levels: 0 spaces them evenly, higher stays noisy for longer, which favours the "
+    "composition over detail (by the picture's size)",
+    "solver": "how a step is taken: heun asks the network twice a step, dpmpp_2m looks back at the step before (euler)",
+    "approximate": "skip what changes little, for speed: teacache",
+    "feather_px": "width in pixels of the soft rim around the mask (0)",
+}
+
+
+def check_negative(values: Mapping[str, Any]) -> None:
+    """Refuse a cfg that has nothing to steer away from, where settings have their short names.
+
+    Args:
+        values: by the names of the fields.
+    Raises: ValueError.
+    """
+    if values.get("cfg_scale", 1) != 1 and values.get("negative_prompt") is None:
+        raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
+
 
 def clean_prompt(prompt: Any) -> str:
     """Words as tokenizers take them: without white space around them, and without halves of characters.

@@ -7,12 +7,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..batch.options import add_options
-from ..checks.arguments import count, path, setting
-from ..edit_settings import ALLOWED, EditSettings
+from ..checks.arguments import count, path
 from ..remote.follow import Line
 from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
-from .options import Subcommands, loading_options, lora_option, model_options, spec_of
+from .options import (
+    Subcommands,
+    loading_options,
+    lora_option,
+    model_options,
+    setting_options,
+    settings_of,
+    spec_of,
+)
 from .output import ERR, say
 
 if TYPE_CHECKING:
@@ -33,24 +40,12 @@ def add_edit(commands: Subcommands) -> None:
     lora_option(edit)
     model_options(edit)
     loading_options(edit)
+    setting_options(edit)
     edit.add_argument(
-        "--steps", type=setting(ALLOWED["steps"]), default=28, help="denoising steps of a turn (28)"
-    )
-    edit.add_argument(
-        "--guidance",
-        type=setting(ALLOWED["guidance"]),
-        default=2.5,
-        help="distilled guidance (2.5), where the model has it",
-    )
-    edit.add_argument("--seed", type=setting(ALLOWED["seed"]), default=0)
-    edit.add_argument("--fit", default="crop", choices=("crop", "pad", "stretch", "none"))
-    edit.add_argument(
-        "--layout", choices=("offset", "index", "diagonal"), help="the model's own unless given"
-    )
-    edit.add_argument(
-        "--approximate",
-        metavar="NAME[:NUMBER]",
-        help="skip what changes little, for speed: teacache",
+        "--mask",
+        type=path,
+        metavar="FILE",
+        help="a picture of any size, white where the first picture may change; for every turn",
     )
     edit.add_argument(
         "--output",
@@ -80,6 +75,7 @@ def _edit(options: argparse.Namespace) -> None:
         from ..distributed.command import spread_over
         from ..pipeline import Pipeline as Pipeline
 
+    settings_of(options)  # what is wrong with them is said by one process
     spread_over(options, spec_of(options), _edit_here)
 
 
@@ -89,14 +85,16 @@ def _edit_here(
     from torch import Tensor
 
     from ..disk import free_number, make_folder, write_new
+    from ..images.masks import picture_mask
     from ..images.picture_files import from_file, to_pil, write_png
     from ..pipeline import Edit, Pipeline
     from ..sampling.step_cache import parse_step_cache
 
-    settings = _settings_of(options)
+    settings = settings_of(options)
     if settings.approximate is not None:
         parse_step_cache(settings.approximate)  # which says what is wrong with it before a model loads
     first, *others = (from_file(file) for file in (options.picture, *options.reference))
+    mask = None if options.mask is None else picture_mask(from_file(options.mask))
     make_folder(options.output)
     stem, turns = options.picture.stem, len(options.instruction)
     names = [f"_turn{turn}.png" for turn in range(1, turns + 1)]
@@ -119,6 +117,7 @@ def _edit_here(
             instruction,
             [current, *others],
             settings=settings,
+            mask=mask,
             callback=progress,
         )
         current = edit
@@ -126,10 +125,6 @@ def _edit_here(
         write_png(to_pil(edit.image), picture)
         file = write_new(options.output, stem, name, picture.getvalue(), run)
         line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}")
-
-
-def _settings_of(options: argparse.Namespace) -> EditSettings:
-    return EditSettings(**{name: value for name, value in vars(options).items() if name in ALLOWED})
 
 
 def _batch(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ EXAMPLES = """examples:
   kontext edit photo.png "put the thing of picture 2 at row 1 column 4" --reference other.png
   kontext edit photo.png "make it night" --lora style.safetensors:0.8
   kontext edit photo.png "make it night" --gpus 2
+  kontext edit photo.png "add a tree" --mask white.png --feather 8
   kontext batch edits.jsonl --output pictures/
   kontext info flux1-kontext-dev.safetensors --check --sha256
   kontext train runs/mine --minutes 90

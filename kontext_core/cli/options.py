@@ -2,15 +2,19 @@
 
 import argparse
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from ..checks.arguments import count, file_and_strength, gib, model
+from ..checks.arguments import count, file_and_strength, gib, model, setting
 from ..config import TINY
+from ..edit_settings import ALLOWED, HELP, SHORT_NAMES, EditSettings, check_negative
 from ..model_spec import AUTO, WEIGHT_FORMS, ComputeOptions, Lora, ModelSpec
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
 
 positive = count(1_000_000)
+
+_DEFAULTS = {"fit": "crop"}  # where it is said, and not left to what comes later
+_METAVARS = {"approximate": "NAME[:NUMBER]"}
 
 
 def model_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +33,30 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
         metavar="FILE[:STRENGTH]",
         help="a LoRA upon the model, at strength 1 unless given; once for each",
     )
+
+
+def setting_options(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for each setting of an edit; `settings_of` reads them."""
+    usual = EditSettings()
+    for field, name in SHORT_NAMES.items():
+        allowed = ALLOWED[field]
+        reader: dict[str, Any] = {} if allowed.low is None else {"type": setting(allowed)}
+        parser.add_argument(
+            f"--{name}",
+            dest=field,
+            choices=allowed.choices or None,
+            default=_DEFAULTS.get(field, getattr(usual, field)),
+            metavar=_METAVARS.get(field, None if name == field or allowed.choices else name.upper()),
+            help=HELP.get(field),
+            **reader,
+        )
+
+
+def settings_of(options: argparse.Namespace) -> EditSettings:
+    """Read what `setting_options` adds. Raises: ValueError in one sentence."""
+    values = {field: getattr(options, field) for field in SHORT_NAMES}
+    check_negative(values)
+    return EditSettings(**values)
 
 
 def loading_options(parser: argparse.ArgumentParser) -> None:

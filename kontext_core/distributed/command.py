@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from ..config import TINY
+from ..edit_settings import SHORT_NAMES
 from ..errors import explain_oom
 from ..model_spec import ModelSpec
 from .launch import RankAddress, run_ranks
@@ -27,10 +28,12 @@ Edit = Callable[[argparse.Namespace, ModelSpec, Over], None]
 # refused. Of those, float8 could be followed, but not to the picture of one device: another order of sums
 # rounds to other numbers of 8 bits.
 FOLLOWED = ("model", "lora", "device", "weights")  # by every process, see `_networks`
-# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities:
+# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities. So are
+# settings, but for the one that looks into the network's blocks:
 LED = (
-    "picture", "instruction", "reference", "steps", "guidance", "seed", "fit", "layout", "output",
-)  # fmt: skip
+    *("picture", "instruction", "reference", "mask", "output"),
+    *(name for name in SHORT_NAMES if name != "approximate"),
+)
 _ADVICE = "take weights of fewer bits, as with --weights fp8, or leave --gpus out"
 _ABOUT = ("gpus", "joined", "verbose", "given", "command", "default_of")  # how the command itself is run
 

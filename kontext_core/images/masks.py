@@ -25,9 +25,26 @@ def canvas_mask(mask: Tensor, canvas: Size, place: Placement | None = None) -> T
     """
     flat = single_mask(mask)
     laid = on_canvas(flat.float().clamp(0, 1).cpu(), place or Placement(canvas, 0, 0, *canvas, canvas))
-    if not bool((laid > 0).any()):
-        raise ValueError("the mask marks nothing that may change: paint a part of it white, or disconnect it")
+    _check_marks(laid)
     return laid
+
+
+def picture_mask(picture: Tensor) -> Tensor:
+    """Read a picture as a mask: what is white may change, grey in part; transparent parts count as white.
+
+    Args:
+        picture: (1, H, W, 3) in [0, 1], see `picture_files.from_file`.
+    Returns: (1, H, W) in [0, 1].
+    Raises: ValueError in one sentence if all of it is black.
+    """
+    mask = picture.mean(-1)
+    _check_marks(mask)
+    return mask
+
+
+def _check_marks(mask: Tensor) -> None:
+    if not bool((mask > 0).any()):
+        raise ValueError("the mask marks nothing that may change: paint a part of it white, or leave it out")
 
 
 def single_mask(mask: Tensor) -> Tensor:

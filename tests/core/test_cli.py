@@ -6,6 +6,7 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +18,9 @@ from kontext_core.batch.edits import read_edits
 from kontext_core.cli import main
 from kontext_core.cli.examples import BATCH_LINE
 from kontext_core.cli.options import file_and_strength
+from kontext_core.edit_settings import SHORT_NAMES
 from kontext_core.errors import CheckpointError
+from kontext_core.images.picture_files import from_file, from_pil, to_pil
 from kontext_core.loading.locate import TINY_FOLDER
 from kontext_core.model_spec import ModelSpec
 from kontext_core.pipeline import Pipeline
@@ -73,6 +76,15 @@ def test_help_needs_no_torch() -> None:
             ["edit", PICTURE, "x", "--weights", "int3"],
             "kontext: weights 'int3' are not known; choose one of auto, ",
         ),
+        (["edit", PICTURE, "x", "--mask", "no.png"], "kontext: there is no file no.png"),
+        (
+            ["edit", PICTURE, "x", "--cfg", "2"],
+            "kontext: cfg other than 1 needs a negative; give one, or leave cfg out",
+        ),
+        (
+            ["edit", PICTURE, "x", "--strength", "0.5", "--width", "64", "--device", "cpu"],
+            "leave width and height out (0 in a node)",
+        ),
         (["info", "none.safetensors"], "none.safetensors"),
         (["edit", PICTURE, "x", "--model", "no-such-folder"], "no-such-folder"),
         (
@@ -91,6 +103,17 @@ def test_faults_are_one_sentence(
     assert errors.startswith("kontext: ")
     assert sentence in errors
     assert errors.count("\n") == 1
+
+
+def test_a_black_mask_is_refused_before_a_model_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Pipeline, "from_spec", lambda _: pytest.fail("it was loaded"))
+    Image.new("L", (5, 9)).save(tmp_path / "black.png")
+    assert main(["edit", PICTURE, "x", "--mask", str(tmp_path / "black.png")]) == 1
+    assert capsys.readouterr().err == (
+        "kontext: the mask marks nothing that may change: paint a part of it white, or leave it out\n"
+    )
 
 
 def test_verbose_shows_the_traceback() -> None:
@@ -119,6 +142,42 @@ def test_edit_writes_a_picture_for_each_turn(tmp_path: Path, capsys: pytest.Capt
     )
     sizes = {path.name: Image.open(path).size for path in out.iterdir()}
     assert sizes == {"photo_turn1.png": (128, 128), "photo_turn2.png": (128, 128)}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {
+            "strength": 0.5,
+            "solver": "heun",
+            "mu": -0.5,
+            "negative_prompt": "green",
+            "cfg_scale": 2,
+            "feather_px": 4,
+        },
+        {"width_px": 64, "height_px": 96, "layout": "index", "guidance": 4},
+    ],
+    ids=["from the picture, masked", "of another size"],
+)
+def test_edit_is_that_of_the_pipeline(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Every flag reaches each turn, bit for bit; a mask of another size than the picture too."""
+    picture, masked = tmp_path / "photo.png", "strength" in settings
+    Image.frombytes("RGB", (128, 128), random.Random(1).randbytes(49_152)).save(picture)
+    white = Image.new("L", (32, 32))
+    white.paste(255, (4, 4, 20, 16))
+    white.save(tmp_path / "mask.png")
+    flags = [part for field, value in settings.items() for part in (f"--{SHORT_NAMES[field]}", str(value))]
+    flags += ["--mask", str(tmp_path / "mask.png")] * masked
+    arguments = ["edit", str(picture), "make it red", "", "--steps", "2", "--seed", "5", "--device", "cpu"]
+    assert main([*arguments, *flags, "--output", str(tmp_path)]) == 0
+
+    mask = torch.zeros(32, 32)
+    mask[4:16, 4:20] = 1
+    options: Any = {"seed": 5, "steps": 2, **settings} | ({"mask": mask} if masked else {})
+    tiny = Pipeline.load("tiny", device="cpu")
+    first = tiny.edit("make it red", [from_file(picture)], **options)
+    for turn, edit in ((1, first), (2, tiny.edit("", [first], **options))):
+        assert torch.equal(from_file(tmp_path / f"photo_turn{turn}.png"), from_pil(to_pil(edit.image)))
 
 
 def test_an_instruction_in_another_encoding(tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_every_path_knows_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
                 assert str(first) == str(tmp_path / "x"), f"{command} {action.dest}"
                 seen.add(f"{command} {action.dest}")
     assert seen == {
-        "edit picture", "edit reference", "edit lora", "edit model", "edit output", "batch lora",
+        "edit picture", "edit reference", "edit mask", "edit lora", "edit model", "edit output", "batch lora",
         "batch model", "batch edits", "batch output", "batch pictures", "info file", "train folder", "train start",
         "score model", "score output", "run workflow", "run comfyui", "run python", "run output",
     }  # fmt: skip
@@ -239,6 +239,10 @@ def test_every_path_knows_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
         ["edit", "a.png", "x", "--steps", "1001"],
         ["edit", "a.png", "x", "--guidance", "nan"],
         ["edit", "a.png", "x", "--seed", str(2**64)],
+        ["edit", "a.png", "x", "--strength", "1.5"],
+        ["edit", "a.png", "x", "--mu", "nan"],
+        ["edit", "a.png", "x", "--width", "0"],
+        ["edit", "a.png", "x", "--solver", "magic"],
         ["edit", "a.png", "x", "--gpus", "100000"],
         ["edit", "a.png", "x", "--lora", "a:inf"],
         ["batch", "a.jsonl", "--workers", "999999999"],

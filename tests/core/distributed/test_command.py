@@ -29,11 +29,40 @@ PICTURE = str(Path(__file__).parents[3] / "workflows" / "single_edit.jpg")
 
 
 def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    made = []
+    """Also of settings that the first process alone knows."""
+    made, mask = [], tmp_path / "mask.png"
+    Image.new("L", (9, 9), "white").save(mask)
     for count in ("1", "2"):
         out = tmp_path / count
         arguments = ["edit", PICTURE, "make the background sand", "--steps", "2", "--device", "cpu"]
-        assert main([*arguments, "--reference", PICTURE, "--gpus", count, "--output", str(out)]) == 0
+        arguments += [
+            "--strength",
+            "0.9",
+            "--solver",
+            "heun",
+            "--mu",
+            "1",
+            "--negative",
+            "green",
+            "--cfg",
+            "2",
+        ]
+        assert (
+            main(
+                [
+                    *arguments,
+                    "--reference",
+                    PICTURE,
+                    "--mask",
+                    str(mask),
+                    "--gpus",
+                    count,
+                    "--output",
+                    str(out),
+                ]
+            )
+            == 0
+        )
         assert f"turn 1: make the background sand -> {out}" in capfd.readouterr().err
         made.append(np.asarray(Image.open(out / "single_edit_turn1.png"), dtype=np.int16))
     assert abs(made[0] - made[1]).max() <= 1
