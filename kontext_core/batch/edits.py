@@ -3,14 +3,15 @@
 import hashlib
 import json
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
 from ..checks.sentences import short
-from ..edit_settings import ALLOWED
+from ..edit_settings import ALLOWED, SHORT_NAMES, check_negative
+from ..sampling.step_cache import parse_step_cache
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
@@ -20,9 +21,15 @@ _LONGEST_LINE = 2**24  # bytes
 
 @dataclass(frozen=True)
 class BatchEdit:
-    """One line. Args: id: names its files. pictures: files; the first is edited, others are references.
+    """One line.
 
-    instructions: a turn each. settings: by the names of `EditSettings`.
+    Args:
+        line: its number.
+        id: names its files.
+        pictures: files; the first is edited, others are references.
+        instructions: a turn each.
+        settings: by the names of `EditSettings`.
+        mask: a file, white where the first picture may change.
     """
 
     line: int
@@ -30,10 +37,27 @@ class BatchEdit:
     pictures: tuple[Path, ...]
     instructions: tuple[str, ...]
     settings: Mapping[str, Any]
+    mask: Path | None = None
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All that it reads, the mask last."""
+        return self.pictures if self.mask is None else (*self.pictures, self.mask)
 
     def key(self, pictures: list[bytes], model: str) -> str:
-        """Changes when the result would. Args: pictures: the bytes of the files. model: what else it depends on."""
-        asked = {"instructions": self.instructions, "settings": dict(self.settings), "model": model}
+        """Change when the result would.
+
+        Args:
+            pictures: the bytes of `files`.
+            model: what else it depends on.
+        """
+        asked: dict[str, Any] = {
+            "instructions": self.instructions,
+            "settings": dict(self.settings),
+            "model": model,
+        }
+        if self.mask is not None:  # else as before there were masks
+            asked["masked"] = True
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
         for picture in pictures:
             digest.update(hashlib.sha256(picture).digest())
@@ -41,18 +65,13 @@ class BatchEdit:
 
 
 # What a line may say beside its pictures and instructions: the field of `EditSettings`, and what it may be here.
+_SIDE = {"low": 16, "high": _LARGEST}
+_NARROWER: dict[str, dict[str, Any]] = {"seed": {"low": 0}, "width_px": _SIDE, "height_px": _SIDE}
 SETTINGS: dict[str, tuple[str, Allowed]] = {
-    "seed": ("seed", replace(ALLOWED["seed"], low=0)),
-    "steps": ("steps", ALLOWED["steps"]),
-    "guidance": ("guidance", ALLOWED["guidance"]),
-    "width": ("width_px", replace(ALLOWED["width_px"], low=16, high=_LARGEST, optional=False)),
-    "height": ("height_px", replace(ALLOWED["height_px"], low=16, high=_LARGEST, optional=False)),
-    "fit": ("fit", replace(ALLOWED["fit"], optional=False)),
-    "layout": ("layout", replace(ALLOWED["layout"], optional=False)),
-    "negative": ("negative_prompt", replace(ALLOWED["negative_prompt"], optional=False)),
-    "cfg": ("cfg_scale", ALLOWED["cfg_scale"]),
+    name: (field, replace(ALLOWED[field], optional=False, **_NARROWER.get(field, {})))
+    for field, name in SHORT_NAMES.items()
 }
-_KEYS = ("id", "pictures", "instructions", *SETTINGS)
+_KEYS = ("id", "pictures", "instructions", *SETTINGS, "mask")
 
 
 def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple[list[BatchEdit], list[str]]:
@@ -121,15 +140,32 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
         if not allowed.admits(given[key]):
             raise ValueError(f"{key} is {short(given[key])} and must be {allowed}")
         settings[name] = given[key]
-    if settings.get("cfg_scale", 1) != 1 and "negative_prompt" not in settings:
-        raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
-    chosen = given.get("id", _named(names, instructions, settings))
+    check_negative(settings)
+    if (approximate := settings.get("approximate")) is not None:
+        parse_step_cache(approximate)
+    masks = _mask(given, names)
+    if not names and settings.get("strength", 1) < 1:
+        raise ValueError("a strength below 1 begins from the first picture, and there is none; name one")
+    chosen = given.get("id", _named(names, [names, instructions, settings, *masks]))
     if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
         raise ValueError(
             f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
             "beginning with a letter or digit, and not 'results' or a name that a system keeps for itself"
         )
-    return BatchEdit(number, chosen, tuple(_inside(folder, name) for name in names), instructions, settings)
+    pictures, mask = [_inside(folder, name) for name in names], [_inside(folder, name) for name in masks]
+    return BatchEdit(number, chosen, tuple(pictures), instructions, settings, *mask)
+
+
+def _mask(line: Mapping[str, Any], pictures: tuple[str, ...]) -> tuple[str, ...]:
+    """The mask of a line, if it has one. Raises: ValueError."""
+    if "mask" not in line:
+        return ()
+    mask = line["mask"]
+    if not isinstance(mask, str):
+        raise ValueError(f"mask is {short(mask)} and must be a text, the name of a picture")
+    if not pictures:
+        raise ValueError("a mask says what of the first picture may change, and there is none; name one")
+    return (mask,)
 
 
 def _texts(key: str, given: Any) -> tuple[str, ...]:
@@ -142,9 +178,14 @@ def _texts(key: str, given: Any) -> tuple[str, ...]:
     return tuple(texts)
 
 
-def _named(names: tuple[str, ...], instructions: tuple[str, ...], settings: Mapping[str, Any]) -> str:
-    """An id that tells different edits apart, wherever in the file they stand."""
-    said = json.dumps([names, instructions, dict(settings)], sort_keys=True)
+def _named(names: tuple[str, ...], parts: Sequence[Any]) -> str:
+    """An id that tells different edits apart, wherever in the file they stand.
+
+    Args:
+        names: of the pictures.
+        parts: all that a line says, as JSON can hold it.
+    """
+    said = json.dumps(parts, sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(names[0]).stem)[:60].strip("-") if names else ""
     return f"{stem or 'edit'}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
 

@@ -76,7 +76,7 @@ class Batch:
         try:
             while not self._stopped and (edit := self._take()) is not None:
                 try:
-                    pictures = _read(edit.pictures)
+                    pictures = _read(edit.files)
                 except OSError as error:
                     self._keep(edit, "", {"error": f"a picture cannot be read ({sentence(error)})"}, [])
                     continue
@@ -96,7 +96,8 @@ class Batch:
         job = {
             "instructions": list(edit.instructions),
             "settings": dict(edit.settings),
-            "names": [path.name for path in edit.pictures],
+            "names": [path.name for path in edit.files],
+            "masked": edit.mask is not None,
         }
         reason = ""
         for attempt in range(1, self._attempts + 1):

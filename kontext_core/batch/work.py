@@ -13,6 +13,7 @@ from torch import Tensor
 from ..checks.sentences import EXPECTED, one_line, sentence
 from ..edit_settings import EditSettings
 from ..errors import TooLittleMemoryError, explain_oom
+from ..images.masks import picture_mask
 from ..images.picture_files import from_bytes, to_pil, write_png
 from ..memory.offload_plan import GIB
 from ..model_spec import AUTO, ModelSpec
@@ -86,7 +87,8 @@ def make(
     """Make all turns of an edit.
 
     Args:
-        job: instructions, settings by the names of `EditSettings`, and names of the pictures.
+        job: instructions, settings by the names of `EditSettings`, names of the pictures, and whether the last of them is
+            a mask.
         pictures: the bytes of their files.
     Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
     Raises: BrokenDeviceError if no other edit can be made here either.
@@ -115,12 +117,13 @@ def _turns(
     pipeline: Pipeline, job: dict[str, Any], pictures: Sequence[bytes]
 ) -> tuple[dict[str, Any], list[bytes]]:
     shown = [from_bytes(data, name) for data, name in zip(pictures, job["names"], strict=True)]
+    mask = picture_mask(shown.pop()) if job.get("masked") else None
     current: list[Tensor | Edit] = [*shown[:1]]
     settings = EditSettings.from_json(job["settings"])
     files: list[bytes] = []
     sizes: list[list[int]] = []
     for instruction in job["instructions"]:
-        edit = pipeline.edit(instruction, [*current, *shown[1:]], settings=settings)
+        edit = pipeline.edit(instruction, [*current, *shown[1:]], settings=settings, mask=mask)
         current = [edit]
         picture, file = to_pil(edit.image), BytesIO()
         write_png(picture, file)

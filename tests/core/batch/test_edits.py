@@ -25,6 +25,12 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
         "layout": "index",
         "negative": "ugly",
         "cfg": 2.5,
+        "strength": 0.5,
+        "mu": -1,
+        "solver": "heun",
+        "approximate": "teacache:0.2",
+        "feather": 8,
+        "mask": "b.png",
     }
     (edit,), faults = read_edits(lines("", given, "  "), folder, {"steps": 28})
     assert faults == []
@@ -40,7 +46,52 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
         "layout": "index",
         "negative_prompt": "ugly",
         "cfg_scale": 2.5,
+        "strength": 0.5,
+        "mu": -1,
+        "solver": "heun",
+        "approximate": "teacache:0.2",
+        "feather_px": 8,
     }
+    assert edit.mask == (folder / "b.png").resolve()
+    assert edit.files == (*edit.pictures, edit.mask)
+
+
+@pytest.mark.parametrize(
+    ("line", "name", "key"),
+    [
+        (GOOD, "a-3da4af636f", "90dbcc199c8483f3ffbfd6a3483d894e8540c443e3e1bf4384aad5dfc3e442ea"),
+        (
+            {
+                "pictures": ["a.png", "./b.png"], "instructions": ["x", ""], "seed": 7, "steps": 3, "guidance": 3,
+                "width": 64, "height": 32, "fit": "pad", "layout": "index", "negative": "ugly", "cfg": 2.5,
+            },
+            "a-379bbe00d0",
+            "531254c0291fe4a508916a7241055708e29c5da08b9ececeb50f258bec4a1439",
+        ),
+    ],
+)  # fmt: skip
+def test_ids_and_keys_stay_from_version_to_version(
+    folder: Path, lines: Callable[..., Path], line: dict[str, Any], name: str, key: str
+) -> None:
+    """Else every picture of a folder of results would be made anew."""
+    (edit,), _ = read_edits(lines(line), folder, {"steps": 28})
+    assert edit.id == name
+    assert edit.key([b"a", b"b"][: len(edit.files)], "model") == key
+
+
+def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> None:
+    pictures = {"pictures": ["a.png", "b.png"]}
+    both = [
+        GOOD | pictures,
+        GOOD | {"mask": "b.png"},
+        GOOD,
+        GOOD | {"mask": "a.png"},
+        GOOD | {"strength": 0.5},
+    ]
+    edits, faults = read_edits(lines(*both), folder, {})
+    assert faults == []
+    assert len({edit.id for edit in edits}) == len(both)
+    assert len({edit.key([b"same"] * len(edit.files), "") for edit in edits}) == 4, "by bytes, not by names"
 
 
 @pytest.mark.parametrize(
@@ -69,6 +120,25 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
         ({**GOOD, "fit": "squeeze"}, "fit is 'squeeze' and must be one of crop, pad, stretch, none"),
         ({**GOOD, "layout": ["index"]}, "layout is ['index'] and must be one of"),
         ({**GOOD, "cfg": 2}, "cfg other than 1 needs a negative"),
+        ({**GOOD, "mu": 21}, "mu is 21 and must be a number from -20 to 20"),
+        ({**GOOD, "mu": None}, "mu is None and must be a number"),
+        ({**GOOD, "strength": 1.5}, "strength is 1.5 and must be a number from 0 to 1"),
+        ({**GOOD, "solver": "magic"}, "solver is 'magic' and must be one of euler, heun, dpmpp_2m"),
+        ({**GOOD, "approximate": "magic"}, "there is no way 'magic' to skip work; choose one of teacache"),
+        ({**GOOD, "approximate": "teacache:x"}, "'teacache:x': the number behind teacache is the sum"),
+        ({**GOOD, "approximate": None}, "approximate is None and must be a text"),
+        ({**GOOD, "feather": -1}, "feather is -1 and must be a number from 0 to 1024"),
+        ({**GOOD, "mask": 1}, "mask is 1 and must be a text, the name of a picture"),
+        ({**GOOD, "mask": "c.png"}, "there is no picture 'c.png' in "),
+        ({**GOOD, "mask": "link.png"}, "the picture 'link.png' lies outside of "),
+        (
+            {"instructions": "x", "mask": "a.png"},
+            "a mask says what of the first picture may change, and there is none",
+        ),
+        (
+            {"instructions": "x", "strength": 0},
+            "a strength below 1 begins from the first picture, and there is none",
+        ),
         ({**GOOD, "pictures": "c.png"}, "there is no picture 'c.png' in "),
         ({**GOOD, "pictures": "../edits.jsonl"}, "the picture '../edits.jsonl' lies outside of "),
         ({**GOOD, "pictures": "/etc/hostname"}, "the picture '/etc/hostname' lies outside of "),

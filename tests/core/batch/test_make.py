@@ -1,7 +1,10 @@
 """One edit of a batch: its reason where it fails, whatever kind of error that is; the worker goes on."""
 
+import json
 import logging
+from collections.abc import Callable, Sequence
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,8 +12,14 @@ import torch
 from PIL import Image
 
 from kontext_core.batch import work
+from kontext_core.batch.edits import read_edits
+from kontext_core.batch.run import Batch
+from kontext_core.batch.store import Store
 from kontext_core.batch.work import BrokenDeviceError, make
 from kontext_core.editor import Edit
+from kontext_core.images.picture_files import from_bytes, from_file, from_pil, to_pil
+from kontext_core.pipeline import Pipeline
+from tests.core.batch.conftest import Pretended
 
 JOB = {"instructions": ["x"], "settings": {"steps": 1}, "names": ["a.png"]}
 
@@ -111,6 +120,37 @@ def test_a_device_that_computes_nothing_any_more_ends_the_worker(picture: bytes)
 def test_names_and_pictures_that_do_not_belong_together(picture: bytes) -> None:
     pipeline: Any = Failing(ValueError())
     assert "zip() argument 2" in make(pipeline, {**JOB, "names": []}, [picture])[0]["error"]
+
+
+def test_a_masked_line_is_that_edit_of_the_pipeline(
+    folder: Path, lines: Callable[..., Path], pipeline: Pipeline
+) -> None:
+    """From the line to the pictures of its turns, bit for bit."""
+    Image.new("RGB", (64, 64), "red").save(folder / "a.png")
+    white = Image.new("L", (16, 16))
+    white.paste(255, (0, 0, 8, 16))
+    white.save(folder / "white.png")
+    line = {"pictures": "a.png", "instructions": ["make it night", ""], "mask": "white.png", "id": "x"}
+    settings = {"steps": 2, "strength": 0.5, "mu": 1, "solver": "heun", "feather": 4}
+    edits, _ = read_edits(lines(line | settings), folder, {})
+    jobs: list[tuple[dict[str, Any], Sequence[bytes]]] = []
+
+    class Recording(Pretended):
+        def edit(self, job: dict[str, Any], pictures: Sequence[bytes]) -> tuple[dict[str, Any], list[bytes]]:
+            jobs.append((json.loads(json.dumps(job)), pictures))
+            return super().edit(job, pictures)
+
+    with Store.opened(folder / "out") as store:
+        Batch(edits, store, [lambda: Recording([])]).run()
+    answer, files = make(pipeline, *jobs[0])
+    assert answer == {"sizes": [[64, 64], [64, 64]]}
+
+    mask = torch.zeros(16, 16)
+    mask[:, :8] = 1
+    options: Any = {"steps": 2, "strength": 0.5, "mu": 1, "solver": "heun", "feather_px": 4, "mask": mask}
+    first = pipeline.edit("make it night", [from_file(folder / "a.png")], **options)
+    for file, edit in zip(files, (first, pipeline.edit("", [first], **options)), strict=True):
+        assert torch.equal(from_bytes(file, "it"), from_pil(to_pil(edit.image)))
 
 
 @pytest.mark.parametrize("text", ["half \ud83c", "a\0b", "x" * 10_000])
