@@ -6,13 +6,17 @@ import math
 import subprocess
 import sys
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from kontext_core import cli
+from kontext_core.batch.edits import SETTINGS, read_edits
+from kontext_core.cli.options import settings_of
 from kontext_core.config import FITS, SOLVERS
-from kontext_core.edit_settings import ALLOWED, EditOptions, EditSettings, SampleOptions
+from kontext_core.edit_settings import ALLOWED, SHORT_NAMES, EditOptions, EditSettings, SampleOptions
 from kontext_core.images.fitting import fit_image
 from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.solvers import SOLVERS as FUNCTIONS
@@ -80,6 +84,47 @@ def test_options_are_the_fields() -> None:
     assert set(EditOptions.__annotations__) - set(SampleOptions.__annotations__) == {
         *("fit", "negative_prompt", "feather_px"),  # which are done with before the sampler begins
     }
+
+
+# Settings that the command line does not have, and why.
+NO_OPTION = {"batch": "a turn is one picture there, and a file"}
+NO_HELP = {"seed", "fit"}  # their names, and the choices beside them, say it
+TEXTS = {"approximate": "teacache", "negative_prompt": "green"}
+
+
+def another(field: str) -> Any:
+    """A value other than the default that every door takes."""
+    allowed = ALLOWED[field]
+    if allowed.low is None:
+        return allowed.choices[-1] if allowed.choices else TEXTS[field]
+    return int(allowed.high // 8) if allowed.whole else allowed.high / 8
+
+
+@pytest.mark.parametrize("field", ALLOWED)
+def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
+    """A flag of `kontext edit`, a key of a batch's line and a keyword of `Editor.edit`, all of one range."""
+    assert field in EditOptions.__annotations__
+    parser = cli._parser()
+    commands: Any = next(action for action in parser._actions if action.choices)
+    flags = {action.dest: action for action in commands.choices["edit"]._actions}
+    if field in NO_OPTION:
+        assert field not in {*SHORT_NAMES, *flags, *(name for name, _ in SETTINGS.values())}
+        return
+    name, value = SHORT_NAMES[field], another(field)
+    flag = flags[field]
+    assert flag.option_strings == [f"--{name}"]
+    assert tuple(flag.choices or ()) == ALLOWED[field].choices
+    assert bool(flag.help) is (field not in NO_HELP)
+    negative = [] if field == "negative_prompt" else ["--negative=green"]  # which cfg needs
+    settings = settings_of(parser.parse_args(["edit", "a.png", "x", *negative, f"--{name}={value}"]))
+    assert getattr(settings, field) == value != getattr(EditSettings(), field)
+
+    (tmp_path / "a.png").touch()
+    line = {"pictures": "a.png", "instructions": "x", "negative": "green", name: value}
+    (tmp_path / "edits.jsonl").write_text(json.dumps(line), encoding="utf-8")
+    (edit,), faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
+    assert faults == []
+    assert getattr(EditSettings.from_json(edit.settings), field) == value
 
 
 def test_options_go_before_the_settings_beside_them() -> None:
