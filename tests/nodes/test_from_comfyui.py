@@ -64,6 +64,17 @@ def test_the_same_latents_from_a_start(
     assert distance(sampled(run, own, **given), sampled(run, hosted, **given)) <= TOLERANCE
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_same_edit_from_a_picture(own: Any, hosted: Any, masked: bool) -> None:
+    """A strength below 1 begins from the first reference here too."""
+    mask = torch.zeros(1, 64, 96)
+    mask[:, 16:48, 20:70] = 1
+    options = {"fit": "none", "strength": 0.5, "mask": mask if masked else None, "steps": 4}
+    edits = [editor.edit("make it red", [picture(64, 96)], **options) for editor in (own, hosted)]
+    assert distance(edits[0].latents, edits[1].latents) <= TOLERANCE
+    assert edits[1].settings["strength"] == 0.5
+
+
 def test_an_empty_latent_is_a_start_like_any_other(run: Run, own: Any, hosted: Any) -> None:
     """ComfyUI takes zeros for no picture at all and does not scale them; these are meant."""
     given = {"start": {"samples": torch.zeros(1, 16, 8, 12)}, "strength": 0.5, "steps": 4}
