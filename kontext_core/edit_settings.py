@@ -30,7 +30,8 @@ class EditSettings:
         height_px: likewise.
         guidance: the distilled scale; ignored where the model has no such input.
         cfg_scale: classifier-free scale; 1 is none.
-        strength: share of the steps that is run upon a start, which for an edit is its first reference; 1: from pure noise.
+        strength: share of the steps that is run upon a start, which for an edit is its first reference; 1:
+            from pure noise.
         solver: one of `config.SOLVERS`.
         layout: where references stand, one of `config.LAYOUTS`; None: the model's own.
         approximate: NAME or NAME:NUMBER of a way to skip steps, see `step_cache.METHODS`; None: exact.
@@ -151,7 +152,7 @@ class EditOptions(SampleOptions, total=False):
 # What a setting may be, by its name.
 ALLOWED: dict[str, Allowed] = {setting.name: setting.metadata["allowed"] for setting in fields(EditSettings)}
 
-# What the command line calls a setting: `kontext edit` with two hyphens before it, a line of a batch as a key.
+# What the command line calls a setting: `kontext edit` with hyphens before it, a line of a batch as a key.
 SHORT_NAMES: dict[str, str] = {
     "seed": "seed",
     "steps": "steps",
@@ -178,11 +179,12 @@ HELP: dict[str, str] = {
     "layout": "the model's own unless given",
     "negative_prompt": "what to steer away from, where --cfg is not 1",
     "cfg_scale": "true guidance: other than 1 it steers away from --negative, at twice the time (1)",
-    "strength": "share of the steps that is run: below 1 each turn begins from its picture in place of pure noise, "
-    "and changes less of it (1)",
+    "strength": "share of the steps that is run: below 1 each turn begins from its picture in place of pure "
+    "noise, and changes less of it (1)",
     "mu": "shift of the noise levels: 0 spaces them evenly, higher stays noisy for longer, which favours the "
     "composition over detail (by the picture's size)",
-    "solver": "how a step is taken: heun asks the network twice a step, dpmpp_2m looks back at the step before (euler)",
+    "solver": "how a step is taken: heun asks the network twice a step, dpmpp_2m looks back at the step "
+    "before (euler)",
     "approximate": "skip what changes little, for speed: teacache",
     "feather_px": "width in pixels of the soft rim around the mask (0)",
 }

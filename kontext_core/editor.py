@@ -133,12 +133,12 @@ class Editor(ABC):
             prompt: the instruction; empty means none.
             references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
                 which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
-            settings: what else the edit depends on, see `EditSettings`. With a strength below 1 it begins from the first
-                reference in place of pure noise, and changes less of it.
+            settings: what else the edit depends on, see `EditSettings`. With a strength below 1 it begins
+                from the first reference in place of pure noise, and changes less of it.
             mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
                 the result is that picture, bit for bit, as `fit` brought it to its size.
-            kept: what is kept there, and what a strength below 1 begins from, in place of the first reference: a picture
-                of its size and place.
+            kept: what is kept there, and what a strength below 1 begins from, in place of the first
+                reference: a picture of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
             options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px the

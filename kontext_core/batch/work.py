@@ -87,8 +87,8 @@ def make(
     """Make all turns of an edit.
 
     Args:
-        job: instructions, settings by the names of `EditSettings`, names of the pictures, and whether the last of them is
-            a mask.
+        job: instructions, settings by the names of `EditSettings`, names of the pictures, and whether the
+            last of them is a mask.
         pictures: the bytes of their files.
     Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
     Raises: BrokenDeviceError if no other edit can be made here either.

@@ -28,8 +28,8 @@ Edit = Callable[[argparse.Namespace, ModelSpec, Over], None]
 # refused. Of those, float8 could be followed, but not to the picture of one device: another order of sums
 # rounds to other numbers of 8 bits.
 FOLLOWED = ("model", "lora", "device", "weights")  # by every process, see `_networks`
-# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities. So are
-# settings, but for the one that looks into the network's blocks:
+# A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities.
+# So are settings, but for the one that looks into the network's blocks:
 LED = (
     *("picture", "instruction", "reference", "mask", "output"),
     *(name for name in SHORT_NAMES if name != "approximate"),

@@ -62,8 +62,9 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
         (GOOD, "a-3da4af636f", "90dbcc199c8483f3ffbfd6a3483d894e8540c443e3e1bf4384aad5dfc3e442ea"),
         (
             {
-                "pictures": ["a.png", "./b.png"], "instructions": ["x", ""], "seed": 7, "steps": 3, "guidance": 3,
-                "width": 64, "height": 32, "fit": "pad", "layout": "index", "negative": "ugly", "cfg": 2.5,
+                "pictures": ["a.png", "./b.png"], "instructions": ["x", ""], "seed": 7, "steps": 3,
+                "guidance": 3, "width": 64, "height": 32, "fit": "pad", "layout": "index",
+                "negative": "ugly", "cfg": 2.5,
             },
             "a-379bbe00d0",
             "531254c0291fe4a508916a7241055708e29c5da08b9ececeb50f258bec4a1439",
