@@ -225,7 +225,7 @@ def test_start_decides_the_size(run: Callable[..., Any], model: Any, prompt: Any
     start = {"samples": torch.zeros(1, 16, 8, 8)}
     assert run("KontextSampler", model=model, prompt=prompt, start=start, width=64, **FAST)
     with pytest.raises(
-        ValueError, match=r"asked for is 128 x 64 px and 'start' is 64 x 64 px: set width and"
+        ValueError, match=r"asked for is 128 x 64 px and 'start' is 64 x 64 px: leave width and"
     ):
         run("KontextSampler", model=model, prompt=prompt, start=start, width=128, **FAST)
 
