@@ -20,6 +20,12 @@ _SETTINGS = {
     "anchor": True,
     "feather": 3,
     "align": True,
+    "approximate": "teacache",
+    "approximate_number": 0.2,
+    "negative": "blurred",
+    "cfg": 2.0,
+    "solver": "heun",
+    "shift": 1.5,
 }
 
 
