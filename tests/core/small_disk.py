@@ -22,6 +22,7 @@ from kontext_core.batch.store import Store
 from kontext_core.chain import Chain, save_chain
 from kontext_core.chain.turns import Turn
 from kontext_core.cli import main
+from kontext_core.edit_settings import EditSettings
 from kontext_core.loading import save_model
 from kontext_core.model.transformer import Transformer
 from kontext_core.model.vae import VAE
@@ -130,13 +131,14 @@ def attempt(write: Callable[[Path, int], None], folder: Path) -> dict[str, objec
 class Pretended:
     """A model that answers with noise."""
 
-    load = classmethod(lambda cls, *_, **__: cls())
+    from_spec = classmethod(lambda cls, *_, **__: cls())
 
     def describe_memory(self) -> str:
         return ""
 
-    def edit(self, *_: object, seed: int, **__: object) -> SimpleNamespace:
-        return SimpleNamespace(image=torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(seed)))
+    def edit(self, *_: object, settings: EditSettings, **__: object) -> SimpleNamespace:
+        dice = torch.Generator().manual_seed(settings.seed)
+        return SimpleNamespace(image=torch.rand(1, 64, 64, 3, generator=dice))
 
 
 def faults(disk: Path) -> dict[str, dict[str, dict[str, object]]]:

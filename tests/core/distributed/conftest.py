@@ -28,7 +28,7 @@ import json, os, sys
 import torch
 from kontext_core.config import TransformerConfig
 from kontext_core.distributed.ranks import joined
-from kontext_core.distributed.sequence_parallel import follow
+from kontext_core.distributed.sequence_parallel import worker_loop
 from kontext_core.model.transformer import Transformer
 
 config, count, meet, timeout_s = sys.argv[1:]
@@ -40,7 +40,7 @@ torch.set_num_threads(1)
 torch.manual_seed(0)
 network = Transformer(TransformerConfig(**sizes)).eval()
 with joined(rank, int(count), torch.device("cpu"), init_method=meet, timeout_s=float(timeout_s)) as ranks:
-    follow([network], ranks)
+    worker_loop([network], ranks)
 sys.exit(os.waitpid(child, 0)[1] if child else 0)
 """
 
