@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Integral, Real
 from typing import Any, Self, TypedDict
 
+from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed
 from .checks.sentences import short
 from .config import FITS, LAYOUTS, SOLVERS
@@ -83,14 +84,12 @@ class EditSettings:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, as JSON can hold them."""
-        values = {setting.name: (getattr(self, setting.name), setting.default) for setting in fields(self)}
-        return {name: value for name, (value, default) in values.items() if value != default}
+        return changed_fields(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
-        if unknown := [name for name in values if name not in ALLOWED]:
-            raise ValueError(f"{short(unknown[0])} is no setting of an edit; there are {', '.join(ALLOWED)}")
+        check_names(values, ALLOWED, "is no setting of an edit")
         return cls(**values)
 
     @classmethod

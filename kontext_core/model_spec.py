@@ -6,6 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, Self, cast
 
+from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed, checked_strength
 from .checks.sentences import short
 from .config import TINY
@@ -152,10 +153,7 @@ class ModelSpec:
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, for another process of this version."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
-        changed = {
-            name: value for name, value in values.items() if value != self.__dataclass_fields__[name].default
-        }
+        changed = changed_fields(self)
         if "loras" in changed:
             changed["loras"] = [asdict(lora) | {"path": str(lora.path)} for lora in self.loras]
         if self.compute is not None:
@@ -165,9 +163,7 @@ class ModelSpec:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
-        known = [field.name for field in fields(cls)]
-        if unknown := [name for name in values if name not in known]:
-            raise ValueError(f"{short(unknown[0])} says nothing of a model; there are {', '.join(known)}")
+        check_names(values, (field.name for field in fields(cls)), "says nothing of a model")
         given = dict(values)
         if "loras" in given:
             given["loras"] = tuple(Lora(**cast("dict[str, Any]", lora)) for lora in given["loras"])

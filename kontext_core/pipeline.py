@@ -89,9 +89,10 @@ class Pipeline(Editor):
         Raises: CheckpointError, which says which part is missing or does not fit; ValueError about a value;
             TooLittleMemoryError.
         """
-        paths = (
-            {part: str(path) for part, path in model.items()} if isinstance(model, Mapping) else str(model)
-        )
+        if isinstance(model, Mapping):
+            paths: str | dict[str, str] = {part: str(path) for part, path in model.items()}
+        else:  # a folder that is called as the tiny model is none the less a folder
+            paths = f"./{model}" if model == Path(TINY) else str(model)
         return cls.from_spec(
             ModelSpec(
                 model=paths,

@@ -17,8 +17,7 @@ from ..checks.sentences import sentence
 from ..config import TINY
 from ..disk import whole
 from ..loading.checkpoint import files_of_weights
-from ..loading.locate import TINY_FOLDER as TINY_FOLDER
-from ..loading.locate import locate_part
+from ..loading.locate import TINY_FOLDER, locate_part
 
 MEMORY = ".kontext-batch.weights.json"
 _PARTS = ("transformer", "vae", "clip", "t5")

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from ..config import TINY
 from ..edit_settings import SHORT_NAMES
 from ..errors import explain_oom
 from ..model_spec import ModelSpec
@@ -117,17 +116,13 @@ def _device(asked: str | None, number: int) -> torch.device:
 
 def _networks(model: ModelSpec, device: torch.device) -> "list[Transformer]":
     """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
-    from ..loading import load_transformer
-    from ..loading.locate import TINY_FOLDER as TINY_FOLDER
+    from ..loading.load_parts import load_network
     from ..pipeline import Pipeline
 
     if model.loras:
         return _undivided(Pipeline.from_spec(model)).networks
-    path = TINY_FOLDER if model.model == TINY else str(model.model)
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     with explain_oom(f"the network on {device}", _ADVICE):
-        network = load_transformer(path, dtype=dtype, device=device, quantise=model.quantise)
-    return [network.eval()]
+        return [load_network(model, device)]
 
 
 def _undivided(pipeline: "Pipeline") -> "Pipeline":

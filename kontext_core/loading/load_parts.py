@@ -22,8 +22,7 @@ from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..model_spec import AUTO, MODEL_PARTS, ModelSpec
 from .choose_weights import choose_weights
-from .locate import TINY_FOLDER as TINY_FOLDER
-from .locate import locate_part
+from .locate import TINY_FOLDER, locate_part
 from .matching import check_parts
 from .models import load_transformer, load_vae
 from .text_encoders import load_text_encoders
@@ -62,13 +61,13 @@ def load_parts(spec: ModelSpec) -> LoadedParts:
     memory_gib = spec.memory_gib
     if memory_gib == AUTO or (spec.quantise == AUTO and memory_gib is None):
         memory_gib = _free_gib(device, needed=spec.quantise == AUTO)
-    first, quantise, chosen, waiting = device, spec.quantise, "", HostStorage()
+    first, quantise, reason, waiting = device, spec.quantise, "", HostStorage()
     parts = {kind: locate_part(paths[part], kind) for part, kind in PART_KINDS.items()}
     check_parts({kind: report for kind, (report, _) in parts.items()}, _tokenizers(spec, paths))
     if memory_gib is not None:
         host = Host(free_host_bytes(), device.type != "cuda", spec.waits)
         form = choose_weights(parts, dtype, quantise, memory_gib, host)
-        quantise, chosen, waiting = form.quantise, form.reason, form.where.waiting
+        quantise, reason, waiting = form.quantise, form.reason, form.where.waiting
         if form.where.visiting_bytes:
             first = torch.device("cpu")
     advice = "choose a smaller dtype, or the CPU"
@@ -91,14 +90,18 @@ def load_parts(spec: ModelSpec) -> LoadedParts:
         )
         if device.type == "cpu":
             lay_out_for_cpu(transformer)
-        for part in (transformer, vae, text):
-            part.eval()
         weights = ModelWeights(
-            transformer, vae, text, device, memory_gib=memory_gib, waiting=waiting, form=chosen
+            transformer, vae, text, device, memory_gib=memory_gib, waiting=waiting, form=reason
         )
         if spec.compile:
             _compile(transformer, spec)
     return LoadedParts(transformer, vae, text, weights)
+
+
+def load_network(spec: ModelSpec, device: torch.device) -> Transformer:
+    """Load the transformer alone, in the form of weights that is asked for. Raises: as `load_transformer`."""
+    path, dtype = _paths(spec)["transformer"], _dtype(spec, device)
+    return load_transformer(path, dtype=dtype, device=device, quantise=spec.quantise).eval()
 
 
 def _compile(transformer: Transformer, spec: ModelSpec) -> None:

@@ -14,6 +14,7 @@ import torch
 from kontext_core.batch.command import picture_options
 from kontext_core.batch.work import WorkerModel
 from kontext_core.cli.options import loading_options, lora_option, model_options, spec_of
+from kontext_core.errors import CheckpointError
 from kontext_core.kernels.attention_backends import BACKENDS
 from kontext_core.memory.offload_plan import GIB
 from kontext_core.model_spec import (
@@ -128,6 +129,15 @@ def test_a_pipeline_is_loaded_from_one(monkeypatch: pytest.MonkeyPatch) -> None:
             float8=True, compute=compute,
         )
     ]  # fmt: skip
+
+
+def test_a_path_is_a_folder_also_where_it_has_the_name_of_the_tiny_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError):
+        Pipeline.load(Path("tiny"), device="cpu")
+    assert Pipeline.load("tiny", device="cpu").preferred_sizes
 
 
 def test_those_who_share_a_card_share_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:

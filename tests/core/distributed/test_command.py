@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from kontext_core import loading
 from kontext_core.cli import main
 from kontext_core.cli.edit import add_edit
 from kontext_core.distributed import command, launch, sequence_parallel
@@ -21,6 +20,7 @@ from kontext_core.distributed.command import FOLLOWED, LED, _check, _networks, _
 from kontext_core.distributed.launch import RankAddress, run_ranks
 from kontext_core.distributed.ranks import LOST
 from kontext_core.errors import TooLittleMemoryError
+from kontext_core.loading import load_parts
 from kontext_core.model_spec import Lora, ModelSpec
 from kontext_core.pipeline import Pipeline
 from kontext_core.quant.layer import PackedLinear
@@ -149,7 +149,7 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
     def full(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
 
-    monkeypatch.setattr(loading, "load_transformer", full)
+    monkeypatch.setattr(load_parts, "load_transformer", full)
     with pytest.raises(
         TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; take weights"
     ):
