@@ -141,6 +141,7 @@ class Server:
             "--port",
             str(self.port),
             "--disable-api-nodes",
+            "--cache-classic",  # ComfyUI's of August 2026 drops finished turns as memory runs short
         ]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *self._packs]
