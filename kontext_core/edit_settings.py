@@ -192,12 +192,26 @@ HELP: dict[str, str] = {
 def check_negative(values: Mapping[str, Any]) -> None:
     """Refuse a cfg that has nothing to steer away from, where settings have their short names.
 
+    A negative without a cfg changes nothing, which the log says.
+
     Args:
         values: by the names of the fields.
     Raises: ValueError.
     """
     if values.get("cfg_scale", 1) != 1 and values.get("negative_prompt") is None:
         raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
+    if values.get("cfg_scale", 1) == 1 and values.get("negative_prompt"):
+        log.warning(
+            "a negative counts only with a cfg other than 1, and cfg is 1: the pictures are as without it"
+        )
+
+
+def check_feather(feather_px: float, masked: bool) -> None:
+    """Refuse a feather without a mask. Raises: ValueError."""
+    if feather_px and not masked:
+        raise ValueError(
+            "a feather softens the rim of a mask, and there is none: give a mask, or leave it out"
+        )
 
 
 def clean_prompt(prompt: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
 from ..checks.sentences import short
-from ..edit_settings import ALLOWED, SHORT_NAMES, check_negative
+from ..edit_settings import ALLOWED, SHORT_NAMES, check_feather, check_negative
 from ..sampling.step_cache import parse_step_cache
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -144,6 +144,7 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     if (approximate := settings.get("approximate")) is not None:
         parse_step_cache(approximate)
     masks = _mask(given, names)
+    check_feather(given.get("feather", 0), bool(masks))
     if not names and settings.get("strength", 1) < 1:
         raise ValueError("a strength below 1 begins from the first picture, and there is none; name one")
     chosen = given.get("id", _named(names, [names, instructions, settings, *masks]))

@@ -115,12 +115,12 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
     assert flag.option_strings == [f"--{name}"]
     assert tuple(flag.choices or ()) == ALLOWED[field].choices
     assert bool(flag.help) is (field not in NO_HELP)
-    negative = [] if field == "negative_prompt" else ["--negative=green"]  # which cfg needs
-    settings = settings_of(parser.parse_args(["edit", "a.png", "x", *negative, f"--{name}={value}"]))
+    settings = settings_of(parser.parse_args(["edit", "a.png", "x", f"--{name}={value}"]))
     assert getattr(settings, field) == value != getattr(EditSettings(), field)
 
     (tmp_path / "a.png").touch()
-    line = {"pictures": "a.png", "instructions": "x", "negative": "green", name: value}
+    others = {"negative": "green", "mask": "a.png"}  # which cfg and feather need
+    line = {"pictures": "a.png", "instructions": "x", **others, name: value}
     (tmp_path / "edits.jsonl").write_text(json.dumps(line), encoding="utf-8")
     (edit,), faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
     assert faults == []

@@ -129,6 +129,7 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
         ({**GOOD, "approximate": "teacache:x"}, "'teacache:x': the number behind teacache is the sum"),
         ({**GOOD, "approximate": None}, "approximate is None and must be a text"),
         ({**GOOD, "feather": -1}, "feather is -1 and must be a number from 0 to 1024"),
+        ({**GOOD, "feather": 8}, "a feather softens the rim of a mask, and there is none"),
         ({**GOOD, "mask": 1}, "mask is 1 and must be a text, the name of a picture"),
         ({**GOOD, "mask": "c.png"}, "there is no picture 'c.png' in "),
         ({**GOOD, "mask": "link.png"}, "the picture 'link.png' lies outside of "),
