@@ -160,8 +160,8 @@ class KontextLoadModel(io.ComfyNode):
         key = (files.state_of(parts), numbers, on, quantise, memory, speed, attention)
         pipeline = _loaded.get(key)
         if pipeline is None:
-            wanted = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
-            make_room(min(wanted, int(memory * 2**30)) if memory else wanted, on)
+            needed = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
+            make_room(min(needed, int(memory * 2**30)) if memory else needed, on)
             allowed = memory_gib(memory, on)
             if quantise == AUTO and allowed is None:
                 allowed = free_gib(on)
@@ -182,7 +182,7 @@ class KontextLoadModel(io.ComfyNode):
         about = [
             _used(pipeline, numbers, on),
             *([plan] if plan else []),
-            *(one.describe() for one in reports),
+            *(report.describe() for report in reports),
             *selection.notes,
         ]
         return io.NodeOutput(pipeline, ui=text_output(*about))
@@ -201,6 +201,6 @@ def _load(spec: ModelSpec) -> Pipeline:
     from .managed_pipeline import ManagedPipeline
 
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        made = ManagedPipeline.from_spec(spec)
-    made.ensure_loaded()
-    return made
+        pipeline = ManagedPipeline.from_spec(spec)
+    pipeline.ensure_loaded()
+    return pipeline
