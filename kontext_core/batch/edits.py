@@ -115,7 +115,7 @@ def _lines(file: BinaryIO) -> Generator[bytes]:
 
 def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -> BatchEdit:
     try:
-        given = json.loads(text)
+        line = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:
@@ -124,30 +124,30 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
         raise ValueError("it is not JSON (it is not UTF-8)") from error
     except ValueError as error:  # the one that is left
         raise ValueError("it is not JSON that can be read (a number has thousands of digits)") from error
-    if not isinstance(given, dict):
+    if not isinstance(line, dict):
         raise ValueError('it must be an object, as in {"pictures": "a.png", "instructions": "make it night"}')
-    unknown = [key for key in given if key not in _KEYS]
+    unknown = [key for key in line if key not in _KEYS]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; a line may have {', '.join(_KEYS)}")
-    names = _texts("pictures", given.get("pictures", []))
-    instructions = _texts("instructions", given.get("instructions"))
+    names = _texts("pictures", line.get("pictures", []))
+    instructions = _texts("instructions", line.get("instructions"))
     if not instructions:
         raise ValueError("it has no instructions; give one, or an empty text for none")
     settings = dict(defaults)
     for key, (name, allowed) in SETTINGS.items():
-        if key not in given:
+        if key not in line:
             continue
-        if not allowed.admits(given[key]):
-            raise ValueError(f"{key} is {short(given[key])} and must be {allowed}")
-        settings[name] = given[key]
+        if not allowed.admits(line[key]):
+            raise ValueError(f"{key} is {short(line[key])} and must be {allowed}")
+        settings[name] = line[key]
     check_negative(settings)
     if (approximate := settings.get("approximate")) is not None:
         parse_step_cache(approximate)
-    masks = _mask(given, names)
-    check_feather(given.get("feather", 0), bool(masks))
+    masks = _mask(line, names)
+    check_feather(line.get("feather", 0), bool(masks))
     if not names and settings.get("strength", 1) < 1:
         raise ValueError("a strength below 1 begins from the first picture, and there is none; name one")
-    chosen = given.get("id", _named(names, [names, instructions, settings, *masks]))
+    chosen = line.get("id", _named(names, [names, instructions, settings, *masks]))
     if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
         raise ValueError(
             f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
@@ -169,12 +169,12 @@ def _mask(line: Mapping[str, Any], pictures: tuple[str, ...]) -> tuple[str, ...]
     return (mask,)
 
 
-def _texts(key: str, given: Any) -> tuple[str, ...]:
+def _texts(key: str, value: Any) -> tuple[str, ...]:
     """A text, or a list of texts."""
-    texts = [given] if isinstance(given, str) else given
+    texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(
-            f"{key} must be a text or a list of texts" + (", and there are none" * (given is None))
+            f"{key} must be a text or a list of texts" + (", and there are none" * (value is None))
         )
     return tuple(texts)
 
@@ -186,9 +186,9 @@ def _named(names: tuple[str, ...], parts: Sequence[Any]) -> str:
         names: of the pictures.
         parts: all that a line says, as JSON can hold it.
     """
-    said = json.dumps(parts, sort_keys=True)
+    content = json.dumps(parts, sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(names[0]).stem)[:60].strip("-") if names else ""
-    return f"{stem or 'edit'}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+    return f"{stem or 'edit'}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def _inside(folder: Path, name: str) -> Path:

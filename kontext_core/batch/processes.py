@@ -130,9 +130,9 @@ def _exactly(pipe: BinaryIO, length: int) -> bytes:
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Load the model of the first message, then make edits until nobody asks any more."""
-    given, _ = receive(source)
+    message, _ = receive(source)
     try:
-        pipeline = WorkerModel.from_json(given).load()
+        pipeline = WorkerModel.from_json(message).load()
     except Exception as error:
         send(sink, {"error": failure(error)}, [])
         return

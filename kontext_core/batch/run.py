@@ -104,7 +104,7 @@ class Batch:
             if worker is None:
                 worker = self._started(start)
             try:
-                answer, made = worker.edit(job, pictures)
+                answer, results = worker.edit(job, pictures)
             except WorkerDiedError as error:
                 self._gone(worker)
                 worker = None
@@ -116,7 +116,7 @@ class Batch:
                 again = "it is made again" if attempt < self._attempts else "it is given up"
                 self._report(f"{edit.id}: its worker died in the middle of it; {again}")
                 continue
-            self._keep(edit, key, answer, made)
+            self._keep(edit, key, answer, results)
             return worker
         fault = f"{self._attempts} workers died in the middle of it{reason}"
         self._keep(edit, key, {"error": fault}, [])
@@ -167,19 +167,19 @@ class Batch:
                 return worker
         raise AssertionError
 
-    def _keep(self, edit: BatchEdit, key: str, answer: dict[str, Any], made: Sequence[bytes]) -> None:
+    def _keep(self, edit: BatchEdit, key: str, answer: dict[str, Any], results: Sequence[bytes]) -> None:
         record = {"line": edit.line, "key": key, "seed": edit.settings.get("seed", 0)}
         with self._lock:
             if "error" in answer:
                 self.failed += 1
                 self._store.failed(edit.id, answer["error"], record)
-                said = f"failed: {answer['error']}"
+                outcome = f"failed: {answer['error']}"
             else:
                 self.made += 1
-                paths = self._store.done(edit.id, made, {**record, "sizes": answer["sizes"]})
-                said = f"-> {paths[-1]}"
+                paths = self._store.done(edit.id, results, {**record, "sizes": answer["sizes"]})
+                outcome = f"-> {paths[-1]}"
             count = self.made + self.kept + self.failed
-        self._report(f"{count}/{self._total} {edit.id} (line {edit.line}) {said}")
+        self._report(f"{count}/{self._total} {edit.id} (line {edit.line}) {outcome}")
 
     def _take(self) -> BatchEdit | None:
         with self._lock:

@@ -100,15 +100,15 @@ class Store:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """The last line of each edit. What is no such line, as a kill may leave one, counts as none."""
-    found: dict[str, dict[str, Any]] = {}
+    lines: dict[str, dict[str, Any]] = {}
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str) and _is_list(line.get("pictures", [])):
-            found[line["id"]] = line
-    return found
+            lines[line["id"]] = line
+    return lines
 
 
 def _is_list(names: Any) -> bool:

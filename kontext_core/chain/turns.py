@@ -113,13 +113,13 @@ class Chain:
 
         Raises: ValueError if there were not so many.
         """
-        wanted = turn if turn >= 0 else len(self.turns) + turn
-        if not 0 <= wanted < len(self.turns):
+        index = turn if turn >= 0 else len(self.turns) + turn
+        if not 0 <= index < len(self.turns):
             raise ValueError(
                 f"there is no turn {turn}: this chain has {len(self)} edits; "
                 f"choose 0 (the start) to {len(self)}, or -1 to {-len(self.turns)} from the end"
             )
-        return Chain(self.turns[: wanted + 1])
+        return Chain(self.turns[: index + 1])
 
     def shared_turns(self, other: "Chain") -> int:
         """How many turns from the start are the same ones: where two branches part."""
@@ -169,16 +169,20 @@ class Chain:
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        made = pipeline.edit(instruction, looked_at, settings=settings, kept=before, finish=finish, **options)
-        recorded = {name: value for name, value in made.settings.items() if name != "prompt"}
-        pictures = (one if isinstance(one, Tensor) else one.image for one in references)
+        result = pipeline.edit(
+            instruction, looked_at, settings=settings, kept=before, finish=finish, **options
+        )
+        recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
+        pictures = (
+            reference if isinstance(reference, Tensor) else reference.image for reference in references
+        )
         shown = tuple(picture for picture in pictures if picture is not None)
         turn = Turn(
-            made.image,
-            made.latents.cpu(),
-            made.placement,
+            result.image,
+            result.latents.cpu(),
+            result.placement,
             instruction,
-            made.seed,
+            result.seed,
             recorded | {"anchor": anchor, "align": align},
             shown,
             marks,
@@ -195,7 +199,8 @@ class Chain:
             return draw_marks(last.image, marks)
         canvas = pipeline.decode(last.latents)
         plain, drawn = (
-            pipeline.encode(one).cpu() for one in (canvas, draw_on_canvas(canvas, marks, last.placement))
+            pipeline.encode(picture).cpu()
+            for picture in (canvas, draw_on_canvas(canvas, marks, last.placement))
         )
         return Edit(last.image, last.latents + (drawn - plain), last.seed, placement=last.placement)
 

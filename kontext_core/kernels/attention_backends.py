@@ -231,15 +231,15 @@ def _say_other(wish: str, name: str) -> None:
 
 @cache
 def _installed() -> frozenset[str]:
-    found: set[str] = set()
+    packages: set[str] = set()
     for package in _PACKAGES:
         try:
             import_module(package)
         except (ImportError, OSError, RuntimeError) as reason:  # built for another torch or card
             log.debug("%s is not used: %s", package, reason)
         else:
-            found.add(package)
-    return frozenset(found)
+            packages.add(package)
+    return frozenset(packages)
 
 
 def _function(backend: str) -> Callable[..., Any]:

@@ -82,8 +82,8 @@ def _open_folder(folder: Path) -> Checkpoint:
 def _header_config(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration in a header, and what is wrong with it."""
     try:
-        said = metadata.get("config")
-        return {} if said is None else parse_object(said, f"'config' in the header of {path}"), ""
+        text = metadata.get("config")
+        return {} if text is None else parse_object(text, f"'config' in the header of {path}"), ""
     except CheckpointError as error:
         return {}, str(error)
 
@@ -133,10 +133,10 @@ def _only_file(folder: Path) -> Path:
             return file
     check_index(folder)
     if len(files) != 1:
-        found = f"holds several: {first_few([file.name for file in files])}; name one"
+        problem = f"holds several: {first_few([file.name for file in files])}; name one"
         raise CheckpointError(
             f"a safetensors file is wanted in {folder}, which "
-            f"{found if files else others_in(folder) or 'holds none'}"
+            f"{problem if files else others_in(folder) or 'holds none'}"
         )
     return files[0]
 

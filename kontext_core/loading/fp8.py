@@ -94,10 +94,10 @@ def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, s
     layers: dict[str, Any] = {}
     try:
         if _METADATA in metadata:
-            said = parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
-            if not isinstance(said, dict):
-                raise TypeError(f"its layers are {said!r:.80}")
-            layers |= said
+            declared = parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
+            if not isinstance(declared, dict):
+                raise TypeError(f"its layers are {declared!r:.80}")
+            layers |= declared
         for key, tensor in weights.items():
             if key.endswith(_LAYER_FORMAT):
                 layers[key.removesuffix(_LAYER_FORMAT)] = _layer_format(key, tensor)

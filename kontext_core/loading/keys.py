@@ -232,8 +232,8 @@ def _joined(rule: Rule, sources: list[LazyTensor]) -> LazyTensor:
     def packed() -> list[PackedWeight]:
         return [
             piece
-            for one in sources
-            for piece in (one.packed() if one.packed else [UnquantisedRows(one.read())])
+            for source in sources
+            for piece in (source.packed() if source.packed else [UnquantisedRows(source.read())])
         ]
 
     stays = any(source.packed for source in sources) and not rule.swap_halves and not rule.pointwise

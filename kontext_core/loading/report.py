@@ -91,9 +91,9 @@ class FileReport:
     def describe_closely(self) -> str:
         """Further lines: the dtype of every kind of layer, and the metadata, cut short."""
         layers = [f"{printable(name)}: {_counts(kinds)}" for name, kinds in self.layers.items()]
-        said = [f"{printable(name)} = {_short(value)}" for name, value in sorted(self.metadata.items())]
-        more = [f"and {len(said) - _MOST_SAID} more"] if len(said) > _MOST_SAID else []
-        return "\n".join([*layers, "metadata:", *(said[:_MOST_SAID] or ["none"]), *more])
+        entries = [f"{printable(name)} = {_short(value)}" for name, value in sorted(self.metadata.items())]
+        more = [f"and {len(entries) - _MOST_SAID} more"] if len(entries) > _MOST_SAID else []
+        return "\n".join([*layers, "metadata:", *(entries[:_MOST_SAID] or ["none"]), *more])
 
     def _groups(self) -> list[str]:
         groups: dict[str, Counter[str]] = {}

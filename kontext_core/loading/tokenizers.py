@@ -112,8 +112,8 @@ def find_tokenizer(name: str, folder: Path) -> Path:
                 log.info("no tokenizer in %s; that of %s in Hugging Face's cache is used", folder, repository)
                 return snapshot / inner
     model, choices = FILES[name]
-    wanted = ", or ".join(" and ".join(files) for files in reversed(choices))
-    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {wanted}")
+    alternatives = ", or ".join(" and ".join(files) for files in reversed(choices))
+    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {alternatives}")
 
 
 def check_files(folder: Path) -> None:
@@ -167,8 +167,8 @@ def load_tokenizer(name: str, folder: Path) -> Any:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         fault = one_line(str(error))
-        said = fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}..."
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {said}") from error
+        reason = fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}..."
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}") from error
 
 
 def read_vocabulary(name: str, folder: Path) -> Vocabulary:

@@ -172,29 +172,29 @@ def merged(base: nn.Module, changes: Sequence[BoundDelta]) -> nn.Module:
     like = next(buffer for change in changes for buffer in change.buffers())
     bias = cast("nn.Parameter | None", base.bias)
     if any(change.delta is not None for change in changes):
-        made: Any = nn.Linear(width, out, bias=False, device="meta")
+        linear: Any = nn.Linear(width, out, bias=False, device="meta")
         weight = dense_weight(base).to(like.device)
         total = weight.clone()
         for change in changes:
             change.add_weight(total, weight)
-        made.weight = nn.Parameter(total.to(cast("Tensor", base.weight).dtype), requires_grad=False)
-        made.bias = bias
+        linear.weight = nn.Parameter(total.to(cast("Tensor", base.weight).dtype), requires_grad=False)
+        linear.bias = bias
     else:
-        made = own_parameters(base)
+        linear = own_parameters(base)
     if any(change.bias is not None for change in changes):
         total = torch.zeros(out) if bias is None else bias.detach().float()
         total = total.to(like.device, copy=True)
         for change in changes:
             change.add_bias(total)
-        made.bias = nn.Parameter(total.to(like.dtype if bias is None else bias.dtype), requires_grad=False)
-    return made.eval()
+        linear.bias = nn.Parameter(total.to(like.dtype if bias is None else bias.dtype), requires_grad=False)
+    return linear.eval()
 
 
 def own_parameters(module: nn.Module) -> nn.Module:
     """The same module with a place of its own for each parameter, in which others can be put."""
-    made = copy.copy(module)
-    made._parameters = dict(module._parameters)  # pyright: ignore[reportPrivateUsage]
-    return made
+    view = copy.copy(module)
+    view._parameters = dict(module._parameters)  # pyright: ignore[reportPrivateUsage]
+    return view
 
 
 def dense_weight(layer: nn.Module) -> Tensor:

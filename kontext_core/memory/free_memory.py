@@ -15,8 +15,8 @@ def free_host_bytes(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | Non
     it is installed, as it is beside ComfyUI.
     Source: proc(5), MemAvailable; kernel.org, admin-guide/cgroup-v2.
     """
-    found = [one for one in (_of_system(meminfo), _of_group(group)) if one is not None]
-    return min(found, default=None)
+    amounts = [amount for amount in (_of_system(meminfo), _of_group(group)) if amount is not None]
+    return min(amounts, default=None)
 
 
 def free_bytes(device: torch.device) -> int | None:

@@ -156,7 +156,7 @@ def plan_offload(
         working_bytes = usual_working_bytes(transformer)
     blocks = [*transformer.double_blocks, *transformer.single_blocks]
     every = _bytes(transformer)
-    modulations = [_bytes(one) for one in transformer.modules() if isinstance(one, Modulation)]
+    modulations = [_bytes(module) for module in transformer.modules() if isinstance(module, Modulation)]
     sizes = [_bytes(block, without=Modulation) for block in blocks]
     words = sum(beside.words)
     choices = [OffloadPlan(0, False, every + beside.resident + words, 0, working_bytes)]
@@ -179,7 +179,7 @@ def plan_offload(
             )
         )
     if least is not None:
-        choices = [one for one in choices if one.visitors >= least.visitors]
+        choices = [choice for choice in choices if choice.visitors >= least.visitors]
     smallest = min(choices, key=lambda choice: choice.needed_bytes)
     if budget_bytes is None:
         return smallest
@@ -192,26 +192,28 @@ def plan_offload(
     )
 
 
-def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage:
+def host_storage(where: OffloadPlan, converted_bytes: int, host: Host) -> HostStorage:
     """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
     is too small for them, in their files.
 
     Args:
-        made_bytes: of the model, what its files have in another form than it is to have, and so takes memory
+        converted_bytes: of the model, what its files have in another form than it is to have, and so takes memory
             anyway.
     """
     visiting = where.visiting_bytes
     if not visiting:
         return HostStorage()
-    kept = min(made_bytes, visiting)
-    made = kept if host.computes else made_bytes  # on a card, all of it goes through the host's memory
-    gathered = max(made, visiting if host.computes else max(visiting, where.pinned_bytes))
+    kept = min(converted_bytes, visiting)
+    minimum = (
+        kept if host.computes else converted_bytes
+    )  # on a card, all of it goes through the host's memory
+    gathered = max(minimum, visiting if host.computes else max(visiting, where.pinned_bytes))
     free = None if host.free_bytes is None else host.free_bytes - _LEFT
     if free is not None and host.computes:
         free -= where.needed_bytes
     short = free is not None and gathered > free
     in_file = host.waits == "file" or (host.waits == "auto" and short and kept < visiting)
-    needed = made if in_file else gathered
+    needed = minimum if in_file else gathered
     notes: list[str] = []
     if in_file and kept:
         notes.append(
@@ -219,8 +221,8 @@ def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage
         )
     if free is not None and needed > max(0, free):
         advice = "let them wait in the files" if kept < visiting and not in_file else _AS_STORED
-        found = f"{_gib(needed)} of weights take the host's memory, which has {_gib(max(0, free))} for them"
-        notes.append(f"{found}: {advice}")
+        demand = f"{_gib(needed)} of weights take the host's memory, which has {_gib(max(0, free))} for them"
+        notes.append(f"{demand}: {advice}")
     return HostStorage(in_file, "; ".join(notes))
 
 
@@ -296,8 +298,8 @@ class OffloadedModel:
     @property
     def packets(self) -> list[TransferGroup]:
         """What visits."""
-        found = [] if self._words is None else list(self._words.packets)
-        return found + ([] if self._steps is None else self._steps.packets)
+        packets = [] if self._words is None else list(self._words.packets)
+        return packets + ([] if self._steps is None else self._steps.packets)
 
     def _planned(self, beside: OtherWeights, least: OffloadPlan | None = None) -> OffloadPlan:
         where = plan_offload(

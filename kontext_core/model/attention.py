@@ -80,12 +80,12 @@ def key_weights(
         [torch.zeros(n_free)]
         + [torch.full((length,), math.log(weight)) for length, weight in zip(lengths, weights, strict=True)]
     )
-    wanted = logits * head_dim**0.5  # attention divides by it
-    coarse = wanted.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
+    exact = logits * head_dim**0.5  # attention divides by it
+    coarse = exact.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
     query = torch.zeros(1, len(logits), 1, ADDED_CHANNELS)
     query[:, :n_free, :, :2] = 1.0
     key = torch.zeros_like(query)
-    key[0, :, 0, 0], key[0, :, 0, 1] = coarse, wanted - coarse
+    key[0, :, 0, 0], key[0, :, 0, 1] = coarse, exact - coarse
     return KeyWeights(query, key)
 
 

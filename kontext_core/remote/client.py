@@ -288,16 +288,16 @@ class Client:
         module = _websocket()
         address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
         try:
-            made = module.create_connection(address, timeout=30, http_no_proxy=["*"])
-            made.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
-            while json.loads(made.recv())["type"] != "feature_flags":
+            socket = module.create_connection(address, timeout=30, http_no_proxy=["*"])
+            socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            while json.loads(socket.recv())["type"] != "feature_flags":
                 pass
         except (OSError, module.WebSocketException) as error:
             raise self._absent(error) from error
         except (ValueError, KeyError, TypeError) as error:
             raise self._odd("/ws") from error
-        self._socket = made
-        return made
+        self._socket = socket
+        return socket
 
     def _json(self, path: str) -> Json:
         return self._parsed(path, self._request(path))

@@ -77,8 +77,8 @@ def _needs_cpu_flag(python: Path) -> bool:
     if sys.platform == "darwin":
         return False
     code = "from importlib.metadata import version; print(version('torch'))"
-    found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
-    build = found.stdout.strip().partition("+")[2]
+    result = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    build = result.stdout.strip().partition("+")[2]
     return build == "cpu" or (not build.startswith(("rocm", "xpu")) and shutil.which("nvidia-smi") is None)
 
 

@@ -69,7 +69,9 @@ class Plan:
     @property
     def n_image(self) -> int:
         """Tokens of the target and of all references."""
-        return self.target.n_tokens + sum(one.n_tokens for one in self.references if one is not None)
+        return self.target.n_tokens + sum(
+            reference.n_tokens for reference in self.references if reference is not None
+        )
 
     @property
     def n_tokens(self) -> int:
@@ -92,19 +94,21 @@ def plan(
     dtype: torch.dtype = torch.bfloat16,
 ) -> Plan:
     """Plan one step. Args: target in tokens. layout, n_text: None is the model's own. dtype: that it computes in."""
-    shown = [one for one in references if one.strength > 0]
+    shown = [reference for reference in references if reference.strength > 0]
     corners = iter(
         corners_of(
-            [(one.size, one.place) for one in shown], target, config.layout if layout is None else layout
+            [(reference.size, reference.place) for reference in shown],
+            target,
+            config.layout if layout is None else layout,
         )
     )
     placed = tuple(
-        PlannedPicture(next(corners), one.size, _count(one)) if one.strength > 0 else None
-        for one in references
+        PlannedPicture(next(corners), reference.size, _count(reference)) if reference.strength > 0 else None
+        for reference in references
     )
     n_target, n_text = target[0] * target[1], config.text_length if n_text is None else n_text
-    n_references = sum(one.n_tokens for one in placed if one is not None)
-    weighted = any(one.strength != 1.0 for one in shown)
+    n_references = sum(picture.n_tokens for picture in placed if picture is not None)
+    weighted = any(reference.strength != 1.0 for reference in shown)
     return Plan(
         target=PlannedPicture((0, 0, 0), target, n_target),
         references=placed,

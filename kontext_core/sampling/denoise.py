@@ -147,7 +147,7 @@ def denoise_with(
         weights = key_weights(n_free, placed.lengths, placed.strengths, head_dim)
         asked: dict[int, tuple[Transformer, PreparedInputs, _Modulation, int]] = {}
         for network in dict.fromkeys(networks):
-            steps = [step for step, one in enumerate(networks) if one is network]
+            steps = [step for step, candidate in enumerate(networks) if candidate is network]
             times = torch.tensor([levels[step] for step in steps], device=device)[:, None]
             prepared = network.prepare(states, text_ids(1, states.shape[1]), img_ids, joined, weights)
             modulation = _Modulation(network, times, vector, scale)
@@ -214,7 +214,7 @@ class _Modulation:
 
 def _networks(stages: Stages, steps: int) -> list[Transformer]:
     """The network of each step: of the last stage that has begun."""
-    return [[one for begin, one in stages if begin <= step / steps][-1] for step in range(steps)]
+    return [[network for begin, network in stages if begin <= step / steps][-1] for step in range(steps)]
 
 
 def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:

@@ -150,7 +150,7 @@ def coefficients_of(network: Transformer) -> tuple[float, ...]:
     """Raises: ValueError if none are known for networks of this width."""
     width = network.config.hidden_size
     if width not in COEFFICIENTS:
-        known = " and ".join(str(one) for one in COEFFICIENTS)
+        known = " and ".join(str(size) for size in COEFFICIENTS)
         raise ValueError(
             f"approximate is 'teacache', which knows models of width {known}, and this one's is {width}: leave it off"
         )

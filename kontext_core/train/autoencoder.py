@@ -116,7 +116,7 @@ def odd_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
 def pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
     """Scenes of every kind (B, 3, 128, 128) in [0, 1], references and results alike."""
     drawn = [sample(rng.choice(KINDS), rng) for _ in range(count)]
-    return draw([rng.choice([*one.references, one.target]) for one in drawn], device)
+    return draw([rng.choice([*example.references, example.target]) for example in drawn], device)
 
 
 @torch.no_grad()
@@ -145,5 +145,5 @@ def _crops(image: Tensor, size: int, rng: random.Random) -> Tensor:
         (rng.randint(0, spare // 8) * 8, rng.randint(0, spare // 8) * 8) for _ in range(image.shape[0])
     ]
     return torch.stack(
-        [one[:, y : y + size, x : x + size] for one, (y, x) in zip(image, corners, strict=True)]
+        [picture[:, y : y + size, x : x + size] for picture, (y, x) in zip(image, corners, strict=True)]
     )

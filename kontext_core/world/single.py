@@ -37,8 +37,8 @@ Edit = tuple[str, Scene]
 
 def edit(kind: str, scene: Scene, rng: random.Random) -> Edit | None:
     """An instruction of a single-reference kind for this scene, and the result; None if the draw was unfit."""
-    made = _EDITS[kind](scene, rng)
-    return made if made is not None and made[1].is_clear() else None
+    change = _EDITS[kind](scene, rng)
+    return change if change is not None and change[1].is_clear() else None
 
 
 def random_scene(
@@ -134,13 +134,13 @@ def _palette(scene: Scene, rng: random.Random) -> Edit | None:
         time = "day" if scene.time == "night" else "night"
         return say(rng, "time", time=time), replace(scene, time=time)
     palette = other(rng, PALETTES, scene.palette)
-    made = replace(scene, palette=palette)
-    return (say(rng, "palette", palette=palette), made) if _is_seen(scene, made) else None
+    changed = replace(scene, palette=palette)
+    return (say(rng, "palette", palette=palette), changed) if _is_seen(scene, changed) else None
 
 
-def _is_seen(scene: Scene, made: Scene) -> bool:
+def _is_seen(scene: Scene, changed: Scene) -> bool:
     """Whether a change of palette shows; grey snow, for one, is snow."""
-    was, now = (scene.palette, scene.time), (made.palette, made.time)
+    was, now = (scene.palette, scene.time), (changed.palette, changed.time)
     ground = BACKGROUNDS[scene.background]
     if (
         distance(shown(ground, *was, is_background=True), shown(ground, *now, is_background=True))
