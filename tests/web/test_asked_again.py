@@ -51,7 +51,7 @@ _LOADED = """name => {
   return String(node.id)
 }"""
 _REMOVE = "id => app.graph.remove(app.graph.getNodeById(id))"
-_GONE = "is not in this workflow any more"
+_GONE = "is no longer in this workflow"
 
 
 @contextmanager
@@ -78,7 +78,7 @@ def test_the_layout_is_asked_for_again_with_the_next_change(editor: Editor) -> N
     with away(page, _PLAN):
         editor.open("two_references")
         _, second = references(editor)
-        wait_until_it_says(page, second, "ComfyUI does not answer")
+        wait_until_it_says(page, second, "ComfyUI is not responding")
     page.evaluate(_CHANGE)
     wait_until_it_says(page, second, "= 224 tokens")
 

@@ -77,7 +77,7 @@ def test_a_turn_of_a_chain_is_drawn_for_in_its_chain(editor: Editor) -> None:
         editor.set(id, {"steps": 2})
     before = editor.graph()
     command(editor, second)
-    page.get_by_text("The picture is not known yet").wait_for(timeout=PATIENCE_MS)
+    page.get_by_text("The picture is not available yet").wait_for(timeout=PATIENCE_MS)
     page.keyboard.press("Escape")
     closed(editor)
     assert editor.graph() == before

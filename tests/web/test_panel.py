@@ -250,5 +250,5 @@ def test_an_instruction_that_comes_by_a_wire_is_not_edited_here(panel: Panel) ->
     )
     expect(panel.row(first).locator(".kontext-words")).to_have_text("…", timeout=PATIENCE_MS)
     panel.press(first, "Edit the instruction")
-    panel.page.get_by_text("The instruction comes by a wire").first.wait_for(timeout=PATIENCE_MS)
+    panel.page.get_by_text("The instruction comes from another node").first.wait_for(timeout=PATIENCE_MS)
     assert panel.page.locator(".kontext-edit").count() == 0

@@ -96,5 +96,5 @@ def test_a_seed_that_comes_by_a_wire_is_not_rolled_here(panel: Panel) -> None:
     before = editor.value(first, "seed")
     expect(panel.row(first).locator(".kontext-seed")).to_have_text("", timeout=PATIENCE_MS)
     panel.press(first, "Re-roll")
-    page.get_by_text("The seed comes by a wire").first.wait_for(timeout=PATIENCE_MS)
+    page.get_by_text("The seed comes from another node").first.wait_for(timeout=PATIENCE_MS)
     assert editor.value(first, "seed") == before

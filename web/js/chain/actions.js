@@ -211,7 +211,7 @@ function reroll(node, place = placeOf(node)) {
   const seed = place && settingOf(place, "seed");
   if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
   else {
-    const detail = t("The seed comes by a wire: change it where the wire begins.");
+    const detail = t("The seed comes from another node: change it there.");
     app.extensionManager.toast.add({ severity: "info", summary: t("Re-roll"), detail, life: 4000 });
   }
 }
@@ -274,7 +274,7 @@ function compare(nodes) {
  *   known
  */
 
-const NEED = "Select a Kontext node first: a turn, an edit, or another node that hands on a chain.";
+const NEED = "First select a Kontext node: a turn, an edit, or another node that outputs a chain.";
 
 /**
  * Make the `fitting` of an action that is done with one node: the first that fits.
@@ -308,7 +308,7 @@ export const ACTIONS = [
     label: "Re-roll",
     key: "r",
     icon: "pi-refresh",
-    need: "Select a Kontext node with a seed first.",
+    need: "First select a Kontext node with a seed.",
     fitting: firstThat(hasSeed),
     run: ([node], place) => node && reroll(node, place),
   },
@@ -317,7 +317,7 @@ export const ACTIONS = [
     label: "Compare",
     key: "k", // Alt+C folds nodes up
     icon: "pi-arrows-h",
-    need: "Select one or two Kontext nodes first that hand on a chain.",
+    need: "First select one or two Kontext nodes that output a chain.",
     fitting(nodes) {
       const found = nodes.filter(hasChain);
       return found.length > 2 ? [] : found;

@@ -137,9 +137,7 @@ export class Panel {
     if (!this.start.textContent) {
       this.start.textContent = t("Start a chain");
       this.empty.children[0]?.append(
-        t(
-          "No turns here yet. A Kontext Turn edits a picture by an instruction and remembers what came before it.",
-        ),
+        t("No turns yet. A Kontext Turn edits a picture by instruction and remembers the turns before it."),
       );
     }
     place(this.list, wanted.length ? wanted : [this.empty]);
@@ -345,7 +343,7 @@ export class Panel {
     if (!isEditable(node)) return;
     const widget = settingOf(place, "instruction");
     if (!widget) {
-      const detail = t("The instruction comes by a wire: change it where the wire begins.");
+      const detail = t("The instruction comes from another node: change it there.");
       app.extensionManager.toast.add({
         severity: "info",
         summary: t("Edit the instruction"),

@@ -116,8 +116,8 @@ export function writeNew() {
 const SETTINGS = [
   {
     id: "Kontext.ChainPanel.Follow",
-    name: "Scroll to the turn that runs",
-    tooltip: "The chain panel keeps the turn that is being made in sight.",
+    name: "Scroll to the running turn",
+    tooltip: "The chain panel keeps the running turn in view.",
     category: ["Kontext", "Chain panel", "Follow"],
     type: "boolean",
     defaultValue: true,

@@ -17,8 +17,8 @@ const MOST_KEPT = 60; // marks whose pixels are kept, so that only what changes 
 export const loadFont = remembered(async () => {
   const answer = await fetch(FONT).catch(() => null);
   if (answer?.ok) return readFont(await answer.arrayBuffer());
-  const why = answer ? `${answer.status} ${answer.statusText}` : t("ComfyUI does not answer");
-  throw new Error(t("The font could not be loaded ({why}): draw again to ask for it again.", { why }));
+  const why = answer ? `${answer.status} ${answer.statusText}` : t("ComfyUI is not responding");
+  throw new Error(t("The font could not be loaded ({why}). Open the editor again to retry.", { why }));
 });
 
 /** @type {WeakMap<Mark, { size: string, painted: Painted }>} */

@@ -75,7 +75,7 @@ export function buildDialog() {
     clear: button(t("Clear"), t("Delete all marks")),
     smaller: button("−", t("Zoom out (-)")),
     larger: button("+", t("Zoom in (+)")),
-    fit: button(t("Fit"), t("Show all of the picture (0)")),
+    fit: button(t("Fit"), t("Show the whole picture (0)")),
     cancel: button(t("Cancel"), "Escape"),
     done: button(t("Done"), "Enter", "main"),
   };
@@ -99,7 +99,7 @@ export function buildDialog() {
     class: "surface",
     value: "",
     "aria-label": t(
-      "The picture. Space draws in its middle, Page Up and Page Down select a mark, arrow keys move it, with Shift its end.",
+      "The picture. Space draws in the middle, Page Up and Page Down select a mark, arrow keys move it, and with Shift they move its end.",
     ),
   });
   const stage = make("div", { class: "kontext-draw-stage" }, canvas, overlay, surface);
@@ -175,7 +175,7 @@ export function wordsAt({ stage }, [x, y], text, most) {
 
 /** Warn of words that are not seen. */
 export const outside = () =>
-  t("Some of these words lie outside the picture, where they are cut off: move them or make them smaller.");
+  t("Some of these words lie outside the picture and will be cut off: move them or make them smaller.");
 
 /**
  * Say what to do with a tool.
@@ -184,7 +184,7 @@ export const outside = () =>
 export function howTo(tool) {
   const zoom = t("The wheel zooms, the middle button moves the picture.");
   if (tool === "select")
-    return `${t("Click a mark to select it, drag it or its ends; drag beside it to move the picture.")} ${zoom}`;
-  if (tool === "text") return `${t("Click where the words begin; a double click changes them.")} ${zoom}`;
+    return `${t("Click a mark to select it, drag it or its ends; drag elsewhere to move the picture.")} ${zoom}`;
+  if (tool === "text") return `${t("Click where the words start; double-click words to edit them.")} ${zoom}`;
   return `${t("Drag on the picture to draw.")} ${zoom}`;
 }

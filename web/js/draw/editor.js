@@ -169,7 +169,7 @@ export class Editor {
   change(marks, selected = -1) {
     this.draft = null;
     if (marks.length > MOST_MARKS)
-      this.say(t("There are {most} marks, which is the most.", { most: MOST_MARKS }));
+      this.say(t("There are already {most} marks, which is the limit.", { most: MOST_MARKS }));
     else {
       this.history = did(this.history, marks);
       this.selected = selected;
@@ -299,7 +299,7 @@ export class Editor {
     words.addEventListener("input", () => {
       const text = words.value;
       const unknown = [...text].filter((letter) => !this.font.has(letter)).join(" ");
-      const warning = t("The font that comes along has no {letters}: a box stands for it.", {
+      const warning = t("The bundled font has no {letters}: a box is drawn instead.", {
         letters: unknown,
       });
       const written = { ...mark, text: wrapped(text, roomFor(mark, this.size), this.measure) };

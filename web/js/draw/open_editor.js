@@ -32,7 +32,7 @@ const GAP = 60;
 const ACTION = {
   id: "Kontext.Draw",
   label: "Draw on the picture",
-  need: "Select a Kontext Visual Cue, Reference, Turn or Edit first.",
+  need: "First select a Kontext Visual Cue, Reference, Turn or Edit.",
 };
 let open = false;
 
@@ -52,7 +52,7 @@ function tell(severity, detail) {
 }
 
 const gone = () =>
-  new Error(t("The node that you drew for is not in this workflow any more: what was drawn is not kept."));
+  new Error(t("The node you were drawing for is no longer in this workflow, so the drawing was not kept."));
 
 /**
  * Find the node that holds what is drawn for a node: the cue that its picture comes through, or itself; null:
@@ -106,13 +106,13 @@ async function edited(holder, node, now) {
   if (!now()) throw gone();
   let note = picture
     ? ""
-    : t("The picture is not known yet: run the graph once to see it. Marks fit any size.");
+    : t("The picture is not available yet: run the graph once to see it. Marks fit any size.");
   /** @type {import("../marks/format.js").Mark[]} */
   let marks = [];
   try {
     marks = readMarks(text);
   } catch (error) {
-    note = t("What stands in the node cannot be read, and Done replaces it: {why}.", {
+    note = t("The marks in the node cannot be read, and Done will replace them: {why}.", {
       why: /** @type {Error} */ (error).message,
     });
   }

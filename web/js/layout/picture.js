@@ -67,7 +67,7 @@ async function answerTo(body) {
     if (answer.ok) return { drawn: drawingOf(plan, namesIn(JSON.parse(body))), known: true };
     return { drawn: [line(plan.error)], known: answer.status === 400 }; // a refusal is an answer
   } catch {
-    return { drawn: [line(t("ComfyUI does not answer; the next change asks it again."))], known: false };
+    return { drawn: [line(t("ComfyUI is not responding; the next change tries again."))], known: false };
   }
 }
 

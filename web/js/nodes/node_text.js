@@ -96,10 +96,7 @@ function refresh() {
     const id = idOf(place);
     const state = run.failures.has(id) ? run.of(id, signatures.of(place)) : null;
     if (isOff(place) && run.unmet.has(id))
-      show(
-        node,
-        t("This turn is off, and what comes before it is nothing that all nodes behind it can take."),
-      );
+      show(node, t("This turn is off, and not every node after it can take what comes before it."));
     else if (state?.kind === "failed" && state.why) show(node, t("Failed: {why}", { why: state.why }), true);
     else show(node, textOf(resultsOf(node)));
   }
