@@ -238,39 +238,4 @@ export class ChainRow {
       [this.name, instruction, seed, words, made, why].filter(Boolean).join(", "),
     );
   }
-
-  /**
-   * Let the instruction be written in its place: Enter or leaving keeps it, Escape does not.
-   * @param {string} text
-   * @param {(written: string | null, undo: boolean) => void} done with what was written, and whether to undo
-   *   what came before
-   */
-  edit(text, done) {
-    const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));
-    area.value = text;
-    area.rows = 2;
-    area.setAttribute("aria-label", t("Instruction"));
-    let open = true;
-    const close = (/** @type {string | null} */ written, undo = false) => {
-      if (!open) return;
-      open = false;
-      area.replaceWith(this.words);
-      done(written, undo);
-    };
-    area.addEventListener("keydown", (event) => {
-      const held = event.ctrlKey || event.altKey || event.metaKey;
-      if (!held) event.stopPropagation();
-      const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-      if (undo && area.value !== text) return; // what was written, by the browser
-      if (!undo && event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.isComposing))
-        return;
-      event.preventDefault();
-      event.stopPropagation();
-      close(event.key === "Enter" ? area.value : null, undo);
-    });
-    area.addEventListener("blur", () => close(area.value));
-    this.words.replaceWith(area);
-    area.focus();
-    area.select();
-  }
 }
