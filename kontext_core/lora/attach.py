@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model_spec import Lora
-from ..sampling.denoise import Stages
+from ..sampling.velocity import Stages
 from .file import LoraFile, open_lora
 from .keys import Names, Target, make_names
 from .layer import BoundDelta, LoraLinear, Rows, is_linear, merged
