@@ -8,7 +8,7 @@ from typing import Any, Self, TypedDict
 
 from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed
-from .checks.sentences import short
+from .checks.shorten import short
 from .config import FITS, LAYOUTS, SOLVERS
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
-from ..checks.sentences import short
+from ..checks.shorten import short
 from ..edit_settings import ALLOWED, SHORT_NAMES, check_feather, check_negative
 from ..sampling.step_cache import parse_step_cache
 

@@ -15,7 +15,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..checks.json_values import listing, number, read_json, shown, words
+from ..checks.json_values import listing, number, read_json, words
+from ..checks.shorten import short
 from .fitting import Placement, check_image, undo_fit
 from .lettering import text_cover
 
@@ -67,7 +68,7 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
     version = document.get("version")
     if isinstance(version, bool) or version != VERSION:
         raise ValueError(
-            f"the marks have version {shown(version)} and this pack reads {VERSION}; update the pack"
+            f"the marks have version {short(version)} and this pack reads {VERSION}; update the pack"
         )
     return marks_from(document["marks"])
 
@@ -125,7 +126,7 @@ def _mark(place: int, entry: Any) -> Mark:
     values = cast("Mapping[str, Any]", entry)
     kind = values.get("kind")
     if kind not in MARK_KINDS:
-        raise wrong(f"kind {shown(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
+        raise wrong(f"kind {short(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
     points = values.get("points")
     least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
     if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:
@@ -139,13 +140,13 @@ def _mark(place: int, entry: Any) -> Mark:
         ) from error
     colour, width, text = values.get("colour", COLOUR), values.get("width", WIDTH), values.get("text", "")
     if not isinstance(colour, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        raise wrong(f"colour {shown(colour)} must be written #rrggbb")
+        raise wrong(f"colour {short(colour)} must be written #rrggbb")
     try:
         stroke = number(width, 0, 1)
     except ValueError:
         stroke = 0.0
     if stroke == 0:
-        raise wrong(f"width {shown(width)} must be a fraction of the picture, above 0 and up to 1")
+        raise wrong(f"width {short(width)} must be a fraction of the picture, above 0 and up to 1")
     if not isinstance(text, str) or len(text) > MOST_LETTERS or (kind == "text" and not text.strip()):
         raise wrong(f"its text must have 1 to {MOST_LETTERS} letters")
     return Mark(kind=kind, points=pairs, colour=colour, width=stroke, text=words(text, MOST_LETTERS))

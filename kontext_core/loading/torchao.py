@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse, parse_object
 from ..errors import CheckpointError
 from ..quant.float8 import FLOAT8_DTYPES, Float8
@@ -87,7 +88,7 @@ def _header_entry(name: str, metadata: dict[str, str]) -> dict[str, Any]:
     try:
         entry = parse_object(metadata[name], f"{name!r} in its header")
         if not isinstance(entry["_type"], str):
-            raise TypeError(f"its _type is {entry['_type']!r:.80}")
+            raise TypeError(f"its _type is {short(entry['_type'])}")
         if entry["_type"] != _PLAIN:
             entry = {key: entry[key] for key in ("_type", "_tensor_data_names", "_data")}
             parts, block = entry["_tensor_data_names"], entry["_data"].get("block_size")

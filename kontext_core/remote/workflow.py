@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import plain
 from .passing import pass_over
-from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires, short
+from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires
 
 Json = dict[str, Any]
 
@@ -225,7 +226,7 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
         if kind not in object_info:
             missing.setdefault(kind, []).append(str(id))
     if missing:
-        named = ", ".join(f"{short(kind)} (node {short(', '.join(ids))})" for kind, ids in missing.items())
+        named = ", ".join(f"{plain(kind)} (node {plain(', '.join(ids))})" for kind, ids in missing.items())
         raise ValueError(f"this ComfyUI does not have {named}: install the pack that brings it")
 
 
