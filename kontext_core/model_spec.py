@@ -1,4 +1,7 @@
-"""What is loaded, how it is kept, and how it computes: each value checked once. Nothing here needs PyTorch."""
+"""What is loaded, how it is kept, and how it computes: each value checked once.
+
+Nothing here needs PyTorch.
+"""
 
 import math
 from collections.abc import Mapping

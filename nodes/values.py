@@ -62,7 +62,8 @@ def choice(value: object, name: str, options: Sequence[Any]) -> Any:
 
 
 def validity(check: Callable[[Any], object], value: object) -> bool | str:
-    """Answer ComfyUI before a run: True where a value will do, or comes by a wire later and is None yet; else why not.
+    """Answer ComfyUI before a run: True where a value will do, or comes by a wire later and
+    is None yet; else why not.
 
     Args:
         check: raises a ValueError about a value that will not do.

@@ -146,7 +146,7 @@ def _check_counts(chain: Chain, fault: str) -> None:
 
 
 def read_record(text: str, name: str) -> tuple[list[TurnRecord], object]:
-    """Read the turns of a chain, every value of them checked and no preview opened, and what the chain is called.
+    """Read the turns of a chain, each value checked and no preview opened, and the chain's name.
 
     Args:
         name: of the file, for the message.

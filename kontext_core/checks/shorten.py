@@ -31,5 +31,5 @@ def short(value: object) -> str:
 
 
 def plain(value: object) -> str:
-    """Write a value as `short` does, a text that can be printed without quotes: a name, an id, an argument."""
+    """Write a value as `short` does, but a printable text without quotes: a name, an id, an argument."""
     return cut(value) if isinstance(value, str) and value.isprintable() and value.strip() else short(value)

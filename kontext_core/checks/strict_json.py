@@ -1,4 +1,4 @@
-"""JSON of weight files, parsed whole and within bounds, or refused with a CheckpointError that names the file.
+"""JSON of weight files, parsed whole and within bounds, or refused by an error that names the file.
 
 `json_values` is for single values, of chains and marks.
 """

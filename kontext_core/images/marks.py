@@ -1,4 +1,6 @@
-"""Marks drawn upon a picture for the model to see: the paper's "visual cues". Stored as vectors, drawn at any size.
+"""Marks drawn upon a picture for the model to see: the paper's "visual cues".
+
+Stored as vectors, drawn at any size.
 
 Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and
 a text's height are fractions of the shorter side. So a mark means the same on every size of a picture.
@@ -53,7 +55,7 @@ class Mark:
 
 
 def parse_marks(text: str) -> tuple[Mark, ...]:
-    """Marks from their JSON, {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; empty is none.
+    """Read marks from {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; "" is none.
 
     Raises: ValueError in one sentence that names the mark.
     """
@@ -89,7 +91,9 @@ def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
 
 
 def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
-    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above. The pictures themselves stay.
+    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above.
+
+    The pictures themselves stay.
 
     Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
     """

@@ -39,7 +39,7 @@ def add_gated_modulated(
 
 
 def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys, normalised and turned to their places, and values; of all streams, one after the other.
+    """Queries and keys, normalised and rotated, and values, of all streams one after the other.
 
     Args:
         streams: their qkv is not read again by anybody, and may be written over.
@@ -57,7 +57,12 @@ def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """[attended | tanh-GELU of mlp], what a single block's last linear reads. Args: (B, L, C), (B, L, MLP's width)."""
+    """[attended | tanh-GELU of mlp], what a single block's last linear reads.
+
+    Args:
+        attended: (B, L, C).
+        mlp: (B, L, MLP's width).
+    """
     return torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1)
 
 

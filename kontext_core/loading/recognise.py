@@ -301,7 +301,7 @@ def _read_clip(report: FileReport, weights: Weights, declared: dict[str, Any]) -
 
 
 def _read_t5(report: FileReport, weights: Weights, declared: dict[str, Any]) -> tuple[FileReport, Weights]:
-    """The embedding may be there under two names or either; whole T5 models have a decoder, of no use here."""
+    """The embedding has one name, the other or both; whole T5 models have a decoder, of no use here."""
     unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.", "dec.", "output.")
     names = "published names"
     if _T5_KEY not in weights:

@@ -58,7 +58,7 @@ class FileReport:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def memory(self, dtype: torch.dtype, quantise: str | None) -> int:
-        """Bytes that the model takes when it is loaded, estimated. Args: as for `load_transformer`."""
+        """Bytes that the model takes when it is loaded, estimated; arguments as for `load_transformer`."""
         whole = self.parameters * dtype.itemsize
         high = _HIGH_PRECISION.get(self.kind, 1.0)
         if quantise is None and self.packed_parameters:

@@ -100,7 +100,9 @@ def is_tokenizer(name: str, folder: Path) -> bool:
 
 
 def find_tokenizer(name: str, folder: Path) -> Path:
-    """The folder, if it holds a tokenizer; else a published one that was downloaded before. Nothing is downloaded.
+    """The folder, if it holds a tokenizer; else a published one that was downloaded before.
+
+    Nothing is downloaded.
 
     Raises: CheckpointError that says which files to put where.
     """

@@ -1,4 +1,4 @@
-"""Weights in 8 bits as torchao flattens them for safetensors, and diffusers and transformers save them (torchao 0.16 on).
+"""Weights in 8 bits as torchao 0.16 and later flatten them, and diffusers and transformers save them.
 
 In place of `<layer>.weight` lie its parts, `<layer>._weight_qdata`, `<layer>._weight_scale` and perhaps
 `<layer>._weight_zero_point`. The header has JSON under `<layer>.weight`, {"_type": class, "_data":
@@ -84,7 +84,7 @@ def _listed(metadata: dict[str, str]) -> list[str]:
 
 
 def _header_entry(name: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """What the header says of one tensor: its class, its parts and, of one that is packed, the sides of its tiles."""
+    """What the header says of one tensor: class, parts and, where it is packed, the sides of its tiles."""
     try:
         entry = parse_object(metadata[name], f"{name!r} in its header")
         if not isinstance(entry["_type"], str):
@@ -145,7 +145,10 @@ def _lazy(name: str, parts: dict[str, LazyTensor], entry: dict[str, Any]) -> Laz
 
 
 def _tiles(name: str, stored: LazyTensor, block: list[int] | None, scale: LazyTensor) -> tuple[int, int]:
-    """How many tiles there are down and across. Float8Tensor may say nothing of their size: one factor is for all."""
+    """How many tiles there are down and across.
+
+    Float8Tensor may say nothing of their size: one factor is for all.
+    """
     rows, columns = stored.shape
     high, wide = block or ((rows, columns) if scale.numel == 1 else (1, columns))
     if rows % high or columns % wide:

@@ -143,7 +143,7 @@ class _Wires:
         }
 
     def source(self, link: Any, kind: str) -> tuple[Any, int] | None:
-        """(node, output) that really feeds an input of this type, muted nodes included; None where nothing does."""
+        """(node, output) that feeds an input of this type, muted nodes included, or None."""
         seen: set[Any] = set()
         while link in self.origins and link not in seen:
             seen.add(link)
@@ -191,7 +191,7 @@ def _inputs(
 
 
 def _bypass(node: Json, slot: int, kind: str) -> int | None:
-    """The input that stands in for an output of a bypassed node: the one beside it, else the first that fits."""
+    """The input that stands in for a bypassed node's output: the one beside it, else the first that fits."""
     inputs = node.get("inputs") or []
     outputs = node.get("outputs") or []
     if slot >= len(outputs):
@@ -268,7 +268,7 @@ def _default(spec: tuple[Any, Json]) -> Any:
 
 
 def _controls(name: str, spec: tuple[Any, Json]) -> int:
-    """How many values the page's own "fixed / randomize" takes behind this one; lists have a filter beside it."""
+    """How many values the page's "fixed / randomize" takes after this one; lists have a filter too."""
     kind, options = spec
     is_seed = kind == "INT" and name in _SEEDS
     if not options.get("control_after_generate", is_seed):

@@ -187,7 +187,7 @@ def denoise_with(
 
 
 class _Modulation:
-    """A network's modulation vectors for some steps at a time: of 1,000 at once the published model's would take 2 GB.
+    """A network's modulation vectors, some steps at a time: the published model's of 1,000 would take 2 GB.
 
     Args:
         network: whose they are.

@@ -221,7 +221,9 @@ def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain) -> None:
 
 
 def test_a_picture_that_another_program_wrote_anew(tmp_path: Path, chain: Chain) -> None:
-    """It keeps the pixels and drops the text; or it keeps the text and changes the pixels, which then are the picture."""
+    """It keeps the pixels and drops the text; or it keeps the text and changes the pixels,
+    which then are the picture.
+    """
     path = tmp_path / "a.png"
     save_chain(chain, path, latents=False)
     with Image.open(path) as picture:

@@ -1,4 +1,6 @@
-"""Views of a model: nothing is copied, nothing of it changes, and each LoRA acts as strongly and as long as it should."""
+"""Views of a model: nothing is copied, nothing of it changes, and each LoRA acts as strongly
+and as long as it should.
+"""
 
 import gc
 from collections.abc import Callable
@@ -359,7 +361,7 @@ def test_words_are_kept_apart(pipeline: Pipeline, write: Write) -> None:
 def test_pipelines_with_loras(
     pipeline: Pipeline, write: Write, pictures: Callable[..., Tensor], assert_close: Close
 ) -> None:
-    """One after another, each a model of its own; taking them off gives the first picture again, bit for bit."""
+    """One after another, each a model of its own; taken off, the first picture comes again, bit for bit."""
     width = pipeline.transformer.config.hidden_size
     tensors = low_rank(QKV, 3 * width, width)
     file = write(tensors)
