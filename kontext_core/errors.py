@@ -44,7 +44,9 @@ def printable(text: str) -> str:
 
 
 class CheckpointError(ValueError):
-    """A file of weights cannot be used. The message names the file, what it holds, and what to do, in one line.
+    """A file of weights cannot be used.
+
+    The message names the file, what it holds, and what to do, in one line.
 
     Args:
         message: names out of the file may hold anything; what cannot be printed is escaped.
@@ -78,7 +80,10 @@ def explain_oom(attempt: str, advice: str) -> Generator[None]:
 
 
 def check_finite(result: Tensor, what: str, *models: nn.Module) -> None:
-    """Raises: ValueError that names the weights to blame, where a result holds NaN or infinity; it is looked for only then."""
+    """Raises: ValueError that names the weights to blame, if a result holds NaN or infinity.
+
+    They are looked at only then.
+    """
     if bool(result.isfinite().all()):
         return
     weights = {

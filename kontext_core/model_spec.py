@@ -1,4 +1,7 @@
-"""What is loaded, how it is kept, and how it computes: each value checked once. Nothing here needs PyTorch."""
+"""What is loaded, how it is kept, and how it computes: each value checked once.
+
+Nothing here needs PyTorch.
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,7 +12,7 @@ from typing import Any, Literal, Self, cast
 
 from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed, checked_strength
-from .checks.sentences import short
+from .checks.shorten import short
 from .config import TINY
 
 MODEL_PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")

@@ -1,7 +1,8 @@
 """The border of the nodes: what comes in is what the schema says, or it is refused in one sentence.
 
-ComfyUI looks at what stands in a widget, though not at all of it; of what comes by a wire it knows the name
-of the type alone, and nodes whose outputs are of any type hand on anything. So `checked` comes before `execute`.
+ComfyUI looks at what stands in a widget, though not at all of it; of what comes by a wire it
+knows the name of the type alone, and nodes whose outputs are of any type hand on anything. So
+`checked` comes before `execute`.
 """
 
 from __future__ import annotations
@@ -118,7 +119,7 @@ def _is_editor(value: object) -> bool:
 
 
 def _chain(value: object, name: str) -> object:
-    """A chain; of one picture, which the page wires past turns that are off, the chain that begins with it."""
+    """A chain; of a picture, which the page wires past turns that are off, the chain that begins with it."""
     from ..kontext_core.chain import Chain, Turn
     from .convert import picture  # which takes masks by what is checked here
 

@@ -1,4 +1,6 @@
-"""FLUX.1 Kontext as ComfyUI loaded it, behind the same face as our own: its network, its memory management, our steps."""
+"""FLUX.1 Kontext as ComfyUI loaded it, behind the same face as our own: its network, its
+memory management, our steps.
+"""
 
 from __future__ import annotations
 
@@ -178,7 +180,9 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """The signature is ComfyUI's; what it gives beside the model, the options and the noise is here already."""
+        """The signature is ComfyUI's; what it gives beside the model, the options and
+        the noise is here already.
+        """
 
         def velocity(latents: Tensor, step: int) -> Tensor:
             sigma = self.levels[step]
@@ -214,7 +218,8 @@ def _check_model(model: Any) -> None:
 
 
 def _is_another_flux(kind: type) -> bool:
-    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for a model that is another.
+    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for
+    a model that is another.
 
     Their number grows: Chroma, FLUX.2, LongCat. Those of other packs run FLUX.1.
     """

@@ -199,9 +199,11 @@ class Request:
         layout: str,
         notes: list[str],
     ) -> Request:
-        """A layout that is chosen comes first, then the prompt's; the prompt's guidance comes before the node's.
+        """A layout that is chosen comes first, then the prompt's; the prompt's guidance
+        comes before the node's.
 
-        Args: notes: is told where the prompt's guidance is another.
+        Args:
+            notes: is told where the prompt's guidance is another.
         """
         own = None if layout == "auto" else layout
         if isinstance(prompt, Prompt):
@@ -214,7 +216,12 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """What was read. Args: references: as LATENTs. layout: by our name; None where it is not said."""
+    """What was read.
+
+    Args:
+        references: as LATENTs.
+        layout: by our name; None where it is not said.
+    """
 
     text: Text
     guidance: float | None
@@ -227,7 +234,9 @@ def write(
 ) -> Conditioning:
     """CONDITIONING of one entry.
 
-    Args: latents: of references, as the autoencoder gives them, unscaled. place: where the first one's picture lies.
+    Args:
+        latents: of references, as the autoencoder gives them, unscaled.
+        place: where the first one's picture lies.
     """
     states, pooled = (part.float().cpu() for part in text)
     values: dict[str, Any] = {"pooled_output": pooled, "guidance": guidance}
@@ -241,8 +250,8 @@ def write(
 def read(conditioning: Conditioning) -> Words:
     """What a CONDITIONING says.
 
-    Raises: ValueError in one sentence about what a prompt here cannot say: more than one entry, regions, ranges of steps,
-        ControlNets and whatever else would have to be left out.
+    Raises: ValueError in one sentence about what a prompt here cannot say: more than one entry, regions,
+        ranges of steps, ControlNets and whatever else would have to be left out.
     """
     if len(conditioning) != 1:
         raise ValueError(

@@ -1,6 +1,7 @@
 """ComfyUI's IMAGE, MASK and LATENT to the core's tensors, and back.
 
-A LATENT holds what the autoencoder gives; the core's latents are scaled and shifted: ours = (samples - shift) * scale.
+A LATENT holds what the autoencoder gives; the core's latents are scaled and shifted: ours =
+(samples - shift) * scale.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels
 class CropFrame:
     """Which part of a canvas is the picture.
 
-    Args: place: where a padded picture lies; None is all of it. odd: (height, width) of latents that were padded to
-        even sides and are cut to this again.
+    Args:
+        place: where a padded picture lies; None is all of it.
+        odd: (height, width) of latents that were padded to even sides and are cut to this again.
     """
 
     place: Placement | None = None
@@ -56,7 +58,8 @@ class CropFrame:
 
 
 def picture(image: Tensor) -> Tensor:
-    """An IMAGE of 1 to 4 channels as (B, H, W, 3) in [0, 1]: grey is spread, what is transparent becomes white.
+    """An IMAGE of 1 to 4 channels as (B, H, W, 3) in [0, 1]: grey is spread, what is
+    transparent becomes white.
 
     Raises: ValueError in one sentence if it is empty or holds NaN.
     """
@@ -72,7 +75,8 @@ def picture(image: Tensor) -> Tensor:
 def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tuple[Tensor, CropFrame]:
     """A LATENT as the core's latents, and the frame to cut results with.
 
-    Args: even pads odd sides circularly, as ComfyUI does for this model.
+    Args:
+        even: pads odd sides circularly, as ComfyUI does for this model.
     Raises: ValueError in one sentence if it is not from an autoencoder like this one.
     """
     samples = latent["samples"]
@@ -104,7 +108,12 @@ def to_latent(latents: Tensor, config: VAEConfig, frame: CropFrame | None = None
 
 
 def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: CropFrame) -> Latent:
-    """A LATENT of nothing, as ComfyUI's samplers begin with. Args: size_px: (height, width). frame: to cut results with."""
+    """A LATENT of nothing, as ComfyUI's samplers begin with.
+
+    Args:
+        size_px: (height, width).
+        frame: to cut results with.
+    """
     height, width = frame.odd or (side // LATENT_PX for side in size_px)
     latent: Latent = {"samples": torch.zeros(batch, config.z_channels, height, width)}
     return latent if frame.place is None else latent | {PLACE: frame.place}
@@ -113,8 +122,8 @@ def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame:
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
     """A MASK in pixels, see `border.mask`, as (B, 1, h, w) for `denoise`, 1 where the LATENT may change.
 
-    Whole tokens of 2 x 2 latents change or are kept, by the most that the mask allows in them: half a token that is kept
-    ruins the other half.
+    Whole tokens of 2 x 2 latents change or are kept, by the most that the mask allows in them: half a token
+    that is kept ruins the other half.
 
     Raises: ValueError if it is empty, not finite, or not a MASK.
     """

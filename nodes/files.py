@@ -1,4 +1,7 @@
-"""Which files make a model: what the loader offers, and what "auto" finds. Files are known by content, not by name."""
+"""Which files make a model: what the loader offers, and what "auto" finds.
+
+Files are known by content, not by name.
+"""
 
 from __future__ import annotations
 
@@ -108,7 +111,8 @@ def check_model(model: object) -> None:
 
 
 def preview_decoder() -> Path | None:
-    """taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or diffusers' file or folder taef1.
+    """taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or
+    diffusers' file or folder taef1.
 
     The one place where a name counts: nothing else tells this decoder from that of Stable Diffusion 3.
     Raises: ValueError if it is there in pickled form only.

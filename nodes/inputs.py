@@ -195,7 +195,7 @@ SAMPLING = tuple(Sampling.__annotations__)
 
 
 def sampling() -> list[Any]:
-    """What a node that edits in one box has last: how the network is asked, which newcomers leave as it is."""
+    """What nodes that edit in one box have last: how the network is asked, which newcomers leave as it is."""
     return [
         approximate(),
         approximate_number(),

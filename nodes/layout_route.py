@@ -39,12 +39,14 @@ def serve() -> None:
 def answer(question: Any) -> dict[str, Any]:
     """Plan what the page describes.
 
-    Args: question: {"model": {"name", "dtype", "device"} as chosen in the loader, or null for the published one;
-        "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first reference's, or a picture
-        like those of the references, whose size it has; "references": [{"sizes": [[height, width], ...] in px, several being stitched into one, or null
-        where it is not known, "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
-    Returns: places, sizes and tokens of all, their sums, time and memory. Where a size is not known, the model's first
-        preferred size stands in for it; a region counts whole.
+    Args:
+        question: {"model": {"name", "dtype", "device"} as chosen in the loader, or null for the published
+            one; "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first
+            reference's, or a picture like those of the references, whose size it has; "references":
+            [{"sizes": [[height, width], ...] in px, several being stitched into one, or null where it is not
+            known, "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
+    Returns: places, sizes and tokens of all, their sums, time and memory. Where a size is not known, the
+        model's first preferred size stands in for it; a region counts whole.
     Raises: ValueError in one sentence.
     """
     asked = _object(question, "the question")
@@ -111,7 +113,10 @@ def _stitched(sizes: Any, what: str) -> tuple[int, int]:
 def _target(
     value: Any, references: Sequence[_Reference], config: TransformerConfig
 ) -> tuple[HeightWidth, bool]:
-    """Its size in tokens, and whether it is known. A side that is 0 is the first reference's, else the model's."""
+    """Its size in tokens, and whether it is known.
+
+    A side that is 0 is the first reference's, else the model's.
+    """
     if isinstance(value, dict):
         like = _reference(value, "target", config)
         return like.planned.size, like.known

@@ -23,7 +23,10 @@ BESIDE, MERGED = "beside", "merged"
 
 
 class KontextLora(io.ComfyNode):
-    """One after another they are a stack. The model on the wire before stays as it is; its weights are shared."""
+    """One after another they are a stack.
+
+    The model on the wire before stays as it is; its weights are shared.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:

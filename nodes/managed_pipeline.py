@@ -1,6 +1,7 @@
 """Our own models under ComfyUI's memory manager: it may send their weights away, and they ask it for room.
 
-What ComfyUI keeps is a list of `ModelPatcher`s; ours moves all of a pipeline's weights or none, and says how large they are.
+What ComfyUI keeps is a list of `ModelPatcher`s; ours moves all of a pipeline's weights or none,
+and says how large they are.
 """
 
 from __future__ import annotations
@@ -22,12 +23,14 @@ from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text
 
 
 class ManagedPipeline(Pipeline):
-    """A model whose weights are on the device whenever it is used, and where ComfyUI wants them in between."""
+    """A model whose weights are on the device when it is used, and where ComfyUI wants them in between."""
 
     _patcher: _Patcher | None = None
 
     def ensure_loaded(self) -> None:
-        """Have ComfyUI make room, which may send other models away, and bring the weights back if they were sent."""
+        """Have ComfyUI make room, which may send other models away, and bring the
+        weights back if they were sent.
+        """
         bare = self.without_loras()
         patcher = bare._patcher = bare._patcher or _Patcher(bare)
         management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
@@ -61,7 +64,11 @@ class ManagedPipeline(Pipeline):
 
 
 class Kontext(nn.Module):
-    """What the manager takes for the model, and names in its log. Args: device: where the weights are now."""
+    """What the manager takes for the model, and names in its log.
+
+    Args:
+        device: where the weights are now.
+    """
 
     def __init__(self, device: torch.device) -> None:
         super().__init__()
@@ -102,7 +109,11 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
         return 0
 
     def detach(self, unpatch_all: bool = True) -> Any:
-        """Args: unpatch_all: whether the weights are to leave; False only takes the model off the list."""
+        """Take the model off the list.
+
+        Args:
+            unpatch_all: whether the weights leave too.
+        """
         pipeline = self._pipeline()
         if unpatch_all and pipeline is not None and self.load_device != self.offload_device:
             pipeline.to_host()

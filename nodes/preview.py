@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 
 def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
-    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else by taef1, else in rough colours."""
+    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else by
+    taef1, else in rough colours.
+    """
     shown = model.thumbnail(latents)
     if shown is None and versions.preview_method() != "latent2rgb":
         shown = _by_taef1(latents[:1])

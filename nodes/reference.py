@@ -183,7 +183,9 @@ _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", 
 def encoded(
     model: Editor, references: Sequence[ReferenceInput]
 ) -> tuple[list[Tensor | ReferenceLatents], convert.CropFrame]:
-    """All references as the sampler takes them, and the frame of the first, which a result of its size has too."""
+    """All references as the sampler takes them, and the frame of the first, which a
+    result of its size has too.
+    """
     result: list[Tensor | ReferenceLatents] = []
     frames: list[convert.CropFrame] = []
     for reference in references:

@@ -31,7 +31,11 @@ _FOLDED = ("layout", "anchor", "feather", "align", *inputs.SAMPLING)
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
-    """What a turn and a script have in common. Args: raw: links are handed on and not followed."""
+    """What a turn and a script have in common.
+
+    Args:
+        raw: links are handed on and not followed.
+    """
     link = {"extra_dict": {"rawLink": True}} if raw else {}
     return [
         inputs.steps(),
@@ -77,7 +81,10 @@ def _outputs() -> list[Any]:
 
 
 class KontextTurn(io.ComfyNode):
-    """KontextEdit that remembers. Latents go from turn to turn; the autoencoder is crossed at the start only."""
+    """KontextEdit that remembers.
+
+    Latents go from turn to turn; the autoencoder is crossed at the start only.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -158,7 +165,9 @@ class KontextTurn(io.ComfyNode):
 
 
 class KontextScript(io.ComfyNode):
-    """Expands to one KontextTurn a line, so that finished turns are kept when a later one is stopped or changed."""
+    """Expands to one KontextTurn a line, so that finished turns are kept when a later
+    one is stopped or changed.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -44,8 +44,10 @@ class ReferenceInput:
     """One reference: a picture (B, H, W, 3) in [0, 1] with the way it is fitted, or a LATENT.
 
     Args:
-        strength: weight of its keys; 0 leaves it out. most_tokens: a picture is scaled down to so many; None: no limit.
-        region: MASK (B or 1, H, W); only what it marks rides along. place: (index, row, column), None by the layout.
+        strength: weight of its keys; 0 leaves it out.
+        most_tokens: a picture is scaled down to so many; None: no limit.
+        region: MASK (B or 1, H, W); only what it marks rides along.
+        place: (index, row, column), None by the layout.
     """
 
     picture: Tensor | None = None
@@ -68,7 +70,9 @@ class EncodedPrompt:
 
     Args:
         negative: None is that of no words, as the sampling model reads them.
-        guidance, layout: where not None, they count in place of the sampler's. references: before the sampler's.
+        guidance: where not None, they count in place of the sampler's.
+        layout: likewise.
+        references: before the sampler's.
     """
 
     text: Text
@@ -88,7 +92,8 @@ class EncodedPrompt:
 
 
 def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
-    """What `validate_inputs` says of wires where a chain may be a picture too: the page wires one past turns that are off.
+    """What `validate_inputs` says of wires where a chain may be a picture too: the page wires
+    one past turns that are off.
 
     Args:
         schema: of the node.

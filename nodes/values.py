@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kontext_core.checks.shorten import short
+
 _LONGEST = 60  # letters of a value that a sentence repeats
 _MOST_NAMED = 20  # options that it lists
 
@@ -60,7 +62,8 @@ def choice(value: object, name: str, options: Sequence[Any]) -> Any:
 
 
 def validity(check: Callable[[Any], object], value: object) -> bool | str:
-    """Answer ComfyUI before a run: True where a value will do, or comes by a wire later and is None yet; else why not.
+    """Answer ComfyUI before a run: True where a value will do, or comes by a wire later and
+    is None yet; else why not.
 
     Args:
         check: raises a ValueError about a value that will not do.
@@ -88,8 +91,7 @@ def described(value: object) -> str:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, numbers.Integral):
-        digits = int(int(value).bit_length() * math.log10(2)) + 1
-        return str(value) if digits <= _LONGEST else f"a number of about {digits} digits"
+        return short(int(value))
     if isinstance(value, numbers.Real):
         return str(value)
     if isinstance(value, Tensor):

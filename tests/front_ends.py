@@ -1,4 +1,4 @@
-"""The front ends that tests of the page run on: with 'make test' the usual ones, with 'make test-matrix' all."""
+"""Front ends that the page's tests run on: with 'make test' the usual ones, with 'make test-matrix' all."""
 
 import pytest
 from _pytest.mark.structures import ParameterSet

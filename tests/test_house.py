@@ -1,4 +1,5 @@
-"""Rules of the source that no linter has: few places that swap weights, few words that say nothing, tests for each module.
+"""Rules of the source that no linter has: few places that swap weights, few words that say
+nothing, tests for each module.
 
 The numbers are ceilings of what is there; they may only fall.
 """

@@ -1,4 +1,7 @@
-"""A Chromium to open ComfyUI's page with: the one that is there, or the distribution's. Standard library only."""
+"""A Chromium to open ComfyUI's page with: the one that is there, or the distribution's.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 

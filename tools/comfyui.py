@@ -104,7 +104,7 @@ SOURCES: tuple[tuple[str, Fetch], ...] = (
 
 
 def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...] = SOURCES) -> ComfyUI:
-    """Bring ComfyUI into the cache from the first source that serves; it appears there whole or not at all."""
+    """Bring ComfyUI into the cache from the first source that serves; it is there whole or not at all."""
     final = cache / f"comfyui-{VERSION}"
     reasons: list[str] = []
     for name, source in sources:

@@ -63,7 +63,7 @@ def task(photo: Path | None, prompt: str | None) -> Task:
 
 
 def instructions(prompt: str) -> tuple[str, ...]:
-    """One instruction a turn, as separated by semicolons; the empty prompt is one turn without an instruction."""
+    """Split instructions at semicolons, one a turn; the empty prompt is one turn without any."""
     return tuple(part.strip() for part in prompt.split(";") if part.strip()) or ("",)
 
 

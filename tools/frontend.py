@@ -19,7 +19,7 @@ MATRIX = ("1.27.10", OWN, "1.49.6", NEWEST)
 
 
 def chosen() -> tuple[str, ...]:
-    """The front ends that FRONT_ENDS names, as in 'make test-matrix FRONT_ENDS="1.27.10 1.49.6"'; () where it does not."""
+    """The front ends of 'make test-matrix FRONT_ENDS="1.27.10 1.49.6"'; () where it names none."""
     return tuple(os.environ.get("FRONT_ENDS", "").split())
 
 

@@ -1,4 +1,4 @@
-"""`python -m tools.make_locales`: writes locales/ from the nodes' schemas and the translations in tools/locales.
+"""`python -m tools.make_locales`: writes locales/ from the nodes' schemas and tools/locales.
 
 English is what the schemas say. A translation is a table from the English sentence; a sentence that was
 changed is missing there, which this says and a test holds. What is set in a node has a name in each language;

@@ -1,4 +1,4 @@
-"""`python -m tools.node_pictures`: the help's picture of every node, taken from the real page after a real run."""
+"""`python -m tools.node_pictures`: the help's picture of every node, from the page after a real run."""
 
 from __future__ import annotations
 

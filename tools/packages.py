@@ -80,7 +80,7 @@ def explain(output: str, what: str, log: Path | None = None, by: str = "pip") ->
 
 
 def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:
-    """All versions of a package that pip would take here, newest first, local ones (`2.13.0+cpu`) included."""
+    """All versions of a package that pip would take here, newest first, local ones (`2.13.0+cpu`) too."""
     command = [str(python), "-m", "pip", "index", "versions", name, *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     match = re.search(r"^Available versions: (.+)$", result.stdout, re.M)

@@ -99,7 +99,7 @@ def install_torch(venv: Path) -> str:
 
 
 def install_packages(venv: Path) -> str:
-    """Install everything else under the constraints, mend what an interrupted run left, then set the stamp."""
+    """Install everything else under the constraints, mend what an interrupted run left, set the stamp."""
     python, log = venv_python(venv), _log(venv)
     options = [option for name in REQUIREMENTS for option in ("-r", str(ROOT / name))]
     pip(python, ["install", *options, *_limits(venv)], what="the packages", log=log)

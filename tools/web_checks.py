@@ -82,7 +82,8 @@ def explain(output: str, venv: Path = VENV) -> ToolError:
 def check(root: Path = ROOT, venv: Path = VENV, *, fix: bool = False) -> None:
     """Run both over a checkout's web/js; what they find they print.
 
-    Args: fix, let biome mend the format and what else it safely can.
+    Args:
+        fix: let biome mend the format and what else it safely can.
     Raises: ToolError if one of them refuses a file.
     """
     config = _config(root)

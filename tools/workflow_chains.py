@@ -50,7 +50,10 @@ def three_turn_edit() -> Graph:
 
 
 def five_turn_chain() -> Graph:
-    """A chain: every turn shows its picture, and the PNG at its end remembers them all. Narrow, so that one page shows it."""
+    """A chain: every turn shows its picture, and the PNG at its end remembers them all.
+
+    Narrow, so that one page shows it.
+    """
     example = EXAMPLES["five_turn_chain"]
     step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
-from ..checks.sentences import short
+from ..checks.shorten import short
 from ..edit_settings import ALLOWED, SHORT_NAMES, check_feather, check_negative
 from ..sampling.step_cache import parse_step_cache
 
@@ -64,7 +64,8 @@ class BatchEdit:
         return digest.hexdigest()
 
 
-# What a line may say beside its pictures and instructions: the field of `EditSettings`, and what it may be here.
+# What a line may say beside its pictures and instructions: the field of `EditSettings`,
+# and what it may be here.
 _SIDE = {"low": 16, "high": _LARGEST}
 _NARROWER: dict[str, dict[str, Any]] = {"seed": {"low": 0}, "width_px": _SIDE, "height_px": _SIDE}
 SETTINGS: dict[str, tuple[str, Allowed]] = {
@@ -75,9 +76,13 @@ _KEYS = ("id", "pictures", "instructions", *SETTINGS, "mask")
 
 
 def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple[list[BatchEdit], list[str]]:
-    """The edits of a file, in order, and a sentence for each line that cannot be used. Empty lines count as none.
+    """The edits of a file, in order, and a sentence for each line that cannot be used.
 
-    Args: pictures: the folder that pictures are named from and lie in. defaults: settings of lines that say nothing.
+    Empty lines count as none.
+
+    Args:
+        pictures: the folder that pictures are named from and lie in.
+        defaults: settings of lines that say nothing.
     Raises: ValueError if there is no such file or folder.
     """
     if not path.is_file():

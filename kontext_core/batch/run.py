@@ -21,8 +21,10 @@ class Batch:
     """Edits that are to be made, and what became of them.
 
     Args:
-        starts: one for each worker. attempts: how many workers an edit may outlive before it counts as failed.
-        model: what the results depend on beside the lines. earlier: how versions before this one put it.
+        starts: one for each worker.
+        attempts: how many workers an edit may outlive before it counts as failed.
+        model: what the results depend on beside the lines.
+        earlier: how versions before this one put it.
         report: takes a sentence for each thing that happens.
     """
 
@@ -51,8 +53,8 @@ class Batch:
     def run(self) -> None:
         """Until nothing is left to do.
 
-        Raises: ValueError, RuntimeError or OSError if no worker can be started or no result kept; KeyboardInterrupt. What
-            was made until then is kept.
+        Raises: ValueError, RuntimeError or OSError if no worker can be started or no result kept;
+            KeyboardInterrupt. What was made until then is kept.
         """
         threads = [
             threading.Thread(target=self._serve, args=(start,), daemon=True)

@@ -1,7 +1,7 @@
 """Edit chains: every picture with how it came to be.
 
-A chain is immutable. Going on from it makes a new one that shares all earlier turns, so two chains that go on from one
-are branches, and know it.
+A chain is immutable. Going on from it makes a new one that shares all earlier turns, so two chains that go on
+from one are branches, and know it.
 """
 
 import logging
@@ -61,14 +61,14 @@ class Turn:
                 raise ValueError(f"latents of {canvas} px do not lie on the canvas {self.placement.canvas}")
 
     def as_reference(self) -> Reference:
-        """What the next turn looks at: the latents where they are known, which loses nothing, else the picture."""
+        """What the next turn looks at: the latents, which lose nothing, or else the picture."""
         if self.latents is None:
             return self.image
         return Edit(self.image, self.latents, self.seed, placement=self.placement)
 
 
 def lacking_loras(turn: Turn, there: Container[str]) -> str:
-    """The LoRAs of a turn whose files are not among `there`, with their strengths, in words; "" if all are."""
+    """In words, the LoRAs of a turn that are not among `there`, with their strengths; "" if all are."""
     lacking = [f"{lora.name} at {lora.strength:g}" for lora in turn.loras if lora.name not in there]
     return f"the LoRA{'s' * (len(lacking) > 1)} {', '.join(lacking)}" if lacking else ""
 
@@ -90,7 +90,8 @@ class Chain:
     def start(cls, pipeline: Editor, image: Tensor, *, fit: str = "crop") -> Self:
         """A chain of nothing but a picture (1, H, W, 3) in [0, 1], encoded here and never again.
 
-        Args: fit: how it reaches a size that the model likes, see `fitting.fit_image`.
+        Args:
+            fit: how it reaches a size that the model likes, see `fitting.fit_image`.
         Raises: ValueError about an unusable picture; TooLittleMemoryError.
         """
         latents, placement = pipeline.encode_picture(image, fit)
@@ -109,7 +110,7 @@ class Chain:
         return Chain((*self.turns, turn))
 
     def back_to(self, turn: int) -> "Chain":
-        """The chain as it was after so many edits; 0 is the picture at the start, -1 the last turn, -2 the one before.
+        """The chain as it was after so many edits; 0 is the start, -1 the last turn, -2 the one before.
 
         Raises: ValueError if there were not so many.
         """
@@ -144,18 +145,18 @@ class Chain:
     ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
 
-        Args:
-            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or as
-                `ReferenceLatents`; those are kept as pictures where they have one.
-            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
-            align: whether slow changes of colour against the picture at the start are taken back where nothing was
-                edited, see `drift.align_to`.
-            marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
-                it, or a strength below 1 begins from, has them.
-            settings: of the edit.
-            options: what else `Editor.edit` takes.
         LoRAs of the last turn that the model lacks are logged as a warning.
 
+        Args:
+            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or
+                as `ReferenceLatents`; those are kept as pictures where they have one.
+            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
+            align: whether slow changes of colour against the picture at the start are taken back where
+                nothing was edited, see `drift.align_to`.
+            marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a
+                mask keeps of it, or a strength below 1 begins from, has them.
+            settings: of the edit.
+            options: what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
         """
         loras = pipeline.used_loras
@@ -191,9 +192,12 @@ class Chain:
         return self.extended(turn)
 
     def _drawn(self, pipeline: Editor, marks: tuple[Mark, ...]) -> Reference:
-        """The last picture with marks upon it. Its latents, where they are known, change by what the marks change in
-        them and stay as they are beside, so that here too nothing wears out; and they are all that this depends on, so
-        that a loaded chain gives the same bits."""
+        """The last picture with marks upon it.
+
+        Its latents, where they are known, change by what the marks change in them and stay as they are
+        beside, so that here too nothing wears out; and they are all that this depends on, so that a loaded
+        chain gives the same bits.
+        """
         last = self.last
         if last.latents is None:
             return draw_marks(last.image, marks)

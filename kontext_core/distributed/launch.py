@@ -1,4 +1,4 @@
-"""`kontext edit --gpus N`: starts a process for each device, and ends them all with one sentence when one fails.
+"""`kontext edit --gpus N`: a process for each device; when one fails, all end with one sentence.
 
 They meet through a file in a folder of this user's, and talk over the loopback interface alone.
 """

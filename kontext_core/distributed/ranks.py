@@ -1,4 +1,4 @@
-"""The processes that share an edit, and what they say to each other: PyTorch's collectives, and messages in JSON.
+"""The processes that share an edit, and what they exchange: PyTorch's collectives and JSON messages.
 
 Source: torch.distributed; NCCL between GPUs, gloo between CPUs and for messages.
 """

@@ -73,7 +73,7 @@ class Leader:
 
 
 class SequenceParallelTransformer(Transformer):
-    """The same modules as those of a transformer, computing for this rank's tokens, with the others' keys and values.
+    """A transformer's modules, computing for this rank's tokens with the keys and values of all.
 
     Args:
         number: of this network among those of the model.

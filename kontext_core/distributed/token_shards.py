@@ -20,8 +20,13 @@ def share(length: int, rank: int, ranks: int) -> slice:
 
 @dataclass(frozen=True)
 class TokenShards:
-    """The sequence [txt | target | references] over some ranks. Args: how many tokens each part has.
+    """The sequence [txt | target | references] over some ranks.
 
+    Args:
+        n_txt: tokens of text.
+        n_target: of the target.
+        n_references: of all references.
+        ranks: that share them.
     Raises: ValueError if a rank would have no text or no target.
     """
 
@@ -70,7 +75,7 @@ class TokenShards:
 
 
 def joined_tokens(shares: Tensor, lengths: Sequence[int]) -> Tensor:
-    """What all ranks have, side by side. shares (ranks, B, longest, ...), each filled up at its end: (B, sum, ...)."""
+    """Join (ranks, B, longest, ...), each share filled up at its end, to (B, sum of lengths, ...)."""
     longest = shares.shape[2]
     if shares.shape[1] == 1 and all(length == longest for length in lengths):
         return shares.flatten(0, 2)[None]

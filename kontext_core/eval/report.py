@@ -78,7 +78,7 @@ def save_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def grid(outcomes: dict[str, Outcome]) -> Image.Image:
-    """For each kind some samples: references, output, truth; the instruction below, red where the output is wrong."""
+    """Some samples of each kind: references, output, truth; the instruction below, red where it is wrong."""
     rows = [_row(outcome) for outcome in outcomes.values()]
     width = max(row.width for row in rows)
     sheet = Image.new("RGB", (width, sum(row.height for row in rows)), "white")

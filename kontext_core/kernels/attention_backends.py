@@ -1,4 +1,4 @@
-"""What computes attention: the one place that chooses it, by card, packages, dtype, a head's width and wishes.
+"""The one choice of what computes attention: by card, packages, dtype, a head's width and wishes.
 
 Source: torch.nn.attention, sdpa_kernel; Dao-AILab/flash-attention (FlashAttention 3 and 4); arXiv:2410.02367
 (SageAttention).

@@ -23,7 +23,7 @@ class Float8Linear(PackedLinear, Float8Reader):
 
     @classmethod
     def of(cls, linear: nn.Module) -> "Float8Linear | None":
-        """Of a plain linear, or of one that is stored in this format already, which keeps its numbers; None for others."""
+        """Make one of a plain linear, or of one stored in this format, as it is; None for others."""
         if type(linear) is nn.Linear:
             pieces = [quantise(linear.weight.detach(), by_row=True)]
         elif isinstance(linear, PackedLinear):

@@ -1,8 +1,8 @@
-"""What stands between the matrix products of a block, in plain torch: the definition that other kernels are held to.
+"""What stands between the matrix products of a block, in plain torch; other kernels must give the same.
 
 B batch, L tokens, H heads, D channels of a head, C the model's width. Vectors of modulation are (B or 1, 1,
-C). `reader` is the linear that reads a result: it makes no difference here; the Triton kernels quantise what a
-`Float8Linear` reads.
+C). `reader` is the linear that reads a result: it makes no difference here; the Triton kernels quantise what
+a `Float8Linear` reads.
 """
 
 from collections.abc import Sequence
@@ -57,7 +57,12 @@ def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """[attended | tanh-GELU of mlp], what a single block's last linear reads. Args: (B, L, C), (B, L, MLP's width)."""
+    """[attended | tanh-GELU of mlp], what a single block's last linear reads.
+
+    Args:
+        attended: (B, L, C).
+        mlp: (B, L, the MLP's width).
+    """
     return torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Whether kernels give what plain torch gives, on small random tensors and on some rows of the published widths."""
+"""Whether kernels give what plain torch gives, on small tensors and on some rows of published widths."""
 
 from dataclasses import dataclass
 

@@ -73,7 +73,10 @@ def _turn_kernel(
     length, qkv_batch, qkv_token, out_batch, out_token, pe_batch, pe_token, heads, dim,
     HEADS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Kind 0 are queries, 1 keys, 2 values, which are only copied. Heads lie side by side, kinds after each other."""
+    """Kind 0 are queries, 1 keys, 2 values, which are only copied.
+
+    Heads lie side by side, kinds after each other.
+    """
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // length, row % length
     kind = tl.program_id(2)
@@ -156,7 +159,7 @@ def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) 
 
 
 def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """Where the card's GEMM has tanh-GELU at its end, that; on the CPU it would be the exact GELU, and is not taken."""
+    """The card's GEMM with tanh-GELU at its end; not on the CPU, where it would be the exact GELU."""
     if isinstance(reader, Float8Reader):
         hidden = linear(x)
         return _beside(hidden, hidden, 0, hidden.shape[-1], True)

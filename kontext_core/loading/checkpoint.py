@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a safetensors or GGUF file, or of all in a folder that transformers or diffusers wrote.
+    """Read the header of a safetensors or GGUF file, or of a folder of transformers or diffusers.
 
     Raises: CheckpointError where there is no such file, or it cannot be read, or is cut off, or neither.
     """
@@ -109,7 +109,7 @@ def files_of_weights(folder: Path) -> list[Path]:
 
 
 def check_index(folder: Path) -> None:
-    """Raises: CheckpointError if a folder has shards by their names, and no index that says what is in which."""
+    """Raises: CheckpointError if a folder has shards, and no index that says what is in which."""
     shards = [match for file in files_of_weights(folder) if (match := _SHARD.match(file.name))]
     if shards and not any(folder.glob("*.safetensors.index.json")):
         raise CheckpointError(
@@ -119,7 +119,7 @@ def check_index(folder: Path) -> None:
 
 
 def is_one_model(folder: Path) -> bool:
-    """Whether a folder is what transformers or diffusers write for one model, and not a collection of files."""
+    """Whether transformers or diffusers wrote a folder as one model, and it is no collection of files."""
     if any(folder.glob("*.safetensors.index.json")):
         return True
     files = [file.name for file in files_of_weights(folder)]

@@ -1,4 +1,4 @@
-"""Whether a model fits a device, and in which form: planned before anything is loaded, on models without memory."""
+"""Whether a model fits a device, and in which form: planned before loading, on models without memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -97,9 +97,9 @@ def _planned(
 def outlined(
     parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None
 ) -> tuple[Transformer, OtherWeights, int]:
-    """The model as it would be loaded, without memory, and how many bytes of it its files have in another form.
+    """The model as it would be loaded, without memory, and the bytes of it that its files hold otherwise.
 
-    Args: as for `choose_weights`, without "auto".
+    Arguments are those of `choose_weights`, without "auto".
     """
     with empty_weights():
         transformer = Transformer(parts["transformer"][0].config)

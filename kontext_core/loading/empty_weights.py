@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def empty_weights() -> Generator[None]:
-    """What is made meanwhile is on the `meta` device, and nobody draws numbers for it, which takes half of the time."""
+    """Make modules on the `meta` device, and draw no numbers for them, which takes half of the time."""
     with torch.device("meta"), _Undrawn():
         yield
 

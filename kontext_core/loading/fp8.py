@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse_object
 from ..errors import CheckpointError
 from ..quant.float8 import FLOAT8_DTYPES, Float8
@@ -96,7 +97,7 @@ def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, s
         if _METADATA in metadata:
             declared = parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
             if not isinstance(declared, dict):
-                raise TypeError(f"its layers are {declared!r:.80}")
+                raise TypeError(f"its layers are {short(declared)}")
             layers |= declared
         for key, tensor in weights.items():
             if key.endswith(_LAYER_FORMAT):

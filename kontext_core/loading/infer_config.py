@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from transformers import CLIPTextConfig, T5Config
 
+from ..checks.shorten import short
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig, VAEConfig
 from ..errors import CheckpointError
 from .keys import count
@@ -205,7 +206,7 @@ def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str
     if isinstance(low, str) or isinstance(high, str):
         if value not in allowed:
             raise CheckpointError(
-                f"its config says {name} {value!r:.80}; it may be {', '.join(map(str, allowed))}"
+                f"its config says {name} {short(value)}; it may be {', '.join(map(str, allowed))}"
             )
         return
     whole, depth = isinstance(low, int) and isinstance(high, int), _LISTS.get(name, 0)
@@ -216,7 +217,7 @@ def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str
         if type(number) not in ((int,) if whole else (int, float)) or not low <= number <= high:
             kind = f"{'lists of ' * depth}{'whole numbers' if whole else 'numbers'}"
             raise CheckpointError(
-                f"its config says {name} {value!r:.80}; {kind} from {low:,} to {high:,} are allowed"
+                f"its config says {name} {short(value)}; {kind} from {low:,} to {high:,} are allowed"
             )
 
 
@@ -233,7 +234,7 @@ def _agree(declared: dict[str, Any], sizes: dict[str, Any]) -> None:
     for name, value in sizes.items():
         same = (value, list(value)) if isinstance(value, tuple) else (value,)
         if name in declared and declared[name] not in same:
-            raise CheckpointError(f"its config says {name} {declared[name]!r:.80}, its tensors {value}")
+            raise CheckpointError(f"its config says {name} {short(declared[name])}, its tensors {value}")
 
 
 def _built(kind: type[_TextConfig], values: dict[str, Any], sizes: dict[str, Any]) -> _TextConfig:

@@ -142,7 +142,10 @@ def assign_weights(
     quantise: str | None,
     pack_on: torch.device | str | None = None,
 ) -> int:
-    """`fill_model`, without a word. Returns: bytes of weights that are not as they lie in the file, and so take memory."""
+    """`fill_model`, without a word.
+
+    Returns: bytes of weights that are not as they lie in the file, and so take memory.
+    """
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
     tensors: dict[str, Tensor] = {}

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import short
 from ..config import FLUX_VAE, KONTEXT_DEV, TINY_TRANSFORMER
 from ..errors import CheckpointError
 from . import bitsandbytes, fp8, torchao
@@ -167,7 +168,7 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
     """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
     method = _method(checkpoint)
     if method not in ("", "bitsandbytes", "torchao"):
-        raise CheckpointError(f"it is quantised by {method!r:.40}, which is not known here; {TAKE}")
+        raise CheckpointError(f"it is quantised by {short(method)}, which is not known here; {TAKE}")
     if method == "torchao" and torchao.NAMES not in checkpoint.metadata:
         raise CheckpointError(
             "it is quantised by 'torchao', and its header does not say how; save it again as safetensors with torchao 0.16 "
@@ -300,7 +301,7 @@ def _read_clip(report: FileReport, weights: Weights, declared: dict[str, Any]) -
 
 
 def _read_t5(report: FileReport, weights: Weights, declared: dict[str, Any]) -> tuple[FileReport, Weights]:
-    """The embedding may be there under two names or either; whole T5 models have a decoder, of no use here."""
+    """The embedding has one name, the other or both; whole T5 models have a decoder, of no use here."""
     unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.", "dec.", "output.")
     names = "published names"
     if _T5_KEY not in weights:

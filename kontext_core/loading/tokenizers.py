@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.sentences import one_line
+from ..checks.shorten import cut
 from ..checks.strict_json import MOST_BYTES, read_object
 from ..errors import CheckpointError
 
@@ -99,7 +100,9 @@ def is_tokenizer(name: str, folder: Path) -> bool:
 
 
 def find_tokenizer(name: str, folder: Path) -> Path:
-    """The folder, if it holds a tokenizer; else a published one that was downloaded before. Nothing is downloaded.
+    """The folder, if it holds a tokenizer; else a published one that was downloaded before.
+
+    Nothing is downloaded.
 
     Raises: CheckpointError that says which files to put where.
     """
@@ -166,8 +169,7 @@ def load_tokenizer(name: str, folder: Path) -> Any:
     except BaseException as error:  # the tokenizers library raises nothing more special, or panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        fault = one_line(str(error))
-        reason = fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}..."
+        reason = cut(one_line(str(error)), _LONGEST_FAULT)
         raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}") from error
 
 

@@ -1,4 +1,4 @@
-"""Weights in 8 bits as torchao flattens them for safetensors, and diffusers and transformers save them (torchao 0.16 on).
+"""Weights in 8 bits as torchao 0.16 and later flatten them, and diffusers and transformers save them.
 
 In place of `<layer>.weight` lie its parts, `<layer>._weight_qdata`, `<layer>._weight_scale` and perhaps
 `<layer>._weight_zero_point`. The header has JSON under `<layer>.weight`, {"_type": class, "_data":
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse, parse_object
 from ..errors import CheckpointError
 from ..quant.float8 import FLOAT8_DTYPES, Float8
@@ -83,11 +84,11 @@ def _listed(metadata: dict[str, str]) -> list[str]:
 
 
 def _header_entry(name: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """What the header says of one tensor: its class, its parts and, of one that is packed, the sides of its tiles."""
+    """What the header says of one tensor: class, parts and, where it is packed, the sides of its tiles."""
     try:
         entry = parse_object(metadata[name], f"{name!r} in its header")
         if not isinstance(entry["_type"], str):
-            raise TypeError(f"its _type is {entry['_type']!r:.80}")
+            raise TypeError(f"its _type is {short(entry['_type'])}")
         if entry["_type"] != _PLAIN:
             entry = {key: entry[key] for key in ("_type", "_tensor_data_names", "_data")}
             parts, block = entry["_tensor_data_names"], entry["_data"].get("block_size")
@@ -144,7 +145,10 @@ def _lazy(name: str, parts: dict[str, LazyTensor], entry: dict[str, Any]) -> Laz
 
 
 def _tiles(name: str, stored: LazyTensor, block: list[int] | None, scale: LazyTensor) -> tuple[int, int]:
-    """How many tiles there are down and across. Float8Tensor may say nothing of their size: one factor is for all."""
+    """How many tiles there are down and across.
+
+    Float8Tensor may say nothing of their size: one factor is for all.
+    """
     rows, columns = stored.shape
     high, wide = block or ((rows, columns) if scale.numel == 1 else (1, columns))
     if rows % high or columns % wide:

@@ -76,7 +76,8 @@ class LoraFile:
     ) -> Delta | None:
         """Read the whole difference of a weight, which is added as it is.
 
-        Args: as for `delta`.
+        Arguments are those of `delta`.
+
         Returns: None where there is none.
         Raises:
             CheckpointError: in one sentence if it does not fit.
@@ -131,7 +132,8 @@ class LoraFile:
     ) -> Tensor | None:
         """Read DoRA's magnitude of rows (out,) or (out, 1), or of columns (1, in).
 
-        Args: as for `delta`.
+        Arguments are those of `delta`.
+
         Raises:
             CheckpointError: in one sentence if it does not fit.
         """
@@ -170,7 +172,9 @@ class LoraFile:
         return None
 
     def scale(self, module: str, delta: Delta) -> float:
-        """alpha / rank. Alpha is a tensor of the module; else PEFT's configuration says it; else it is the rank.
+        """alpha / rank.
+
+        Alpha is a tensor of the module; else PEFT's configuration says it; else it is the rank.
 
         Raises:
             CheckpointError: if it is no number to compute with.
@@ -296,7 +300,9 @@ _opened: WeakValueDictionary[tuple[object, ...], LoraFile] = WeakValueDictionary
 
 
 def open_lora(path: str | Path) -> LoraFile:
-    """Read the header of a file, or of a folder that PEFT or diffusers wrote. A file that is in use is opened once.
+    """Read the header of a file, or of a folder that PEFT or diffusers wrote.
+
+    A file that is in use is opened once.
 
     Raises:
         CheckpointError: if it cannot be read, or holds nothing that belongs to a LoRA.

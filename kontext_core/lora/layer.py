@@ -1,4 +1,6 @@
-"""A linear with changes beside it: y = W x + strength * scale * (change x). W is never touched, and may be packed.
+"""A linear with changes beside it: y = W x + strength * scale * (change x).
+
+W is never touched, and may be packed.
 
 DoRA gives the changed weight a norm of its own: W' = m (W + scale * change) / |W + scale * change|, by rows
 or, in files of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's does: (1 - s) W + s
@@ -19,7 +21,9 @@ Rows = tuple[tuple[int, int], ...]
 
 
 class BoundDelta(nn.Module):
-    """A change at its strength, bound to a layer. The delta may belong to several changes, at other strengths.
+    """A change at its strength, bound to a layer.
+
+    The delta may belong to several changes, at other strengths.
 
     Args:
         layer: what it changes.

@@ -169,7 +169,7 @@ def inspect_lora(path: str | Path) -> LoraReport:
 
 
 def _check_control(file: LoraFile, matches: Matches) -> None:
-    """Raises: CheckpointError about the LoRAs of FLUX.1 Depth and Canny, whose image input is twice as wide."""
+    """Raises: CheckpointError about LoRAs of FLUX.1 Depth and Canny, whose image input is twice as wide."""
     for module, hit in matches.items():
         tensor = file.modules[module].get("down")
         if hit.target.layer == _IMAGE_INPUT and tensor is not None and len(tensor.shape) == 2:

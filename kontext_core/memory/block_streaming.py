@@ -326,7 +326,10 @@ class StreamedTransformer:
 def stream_blocks(
     model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, staging: Staging | None = None
 ) -> BlockStreamer:
-    """Have the blocks of any model on the CPU visit the device; the rest of it moves there. Args: as of `StreamedTransformer`."""
+    """Have the blocks of any model on the CPU visit the device; the rest of it moves there.
+
+    Arguments are those of `StreamedTransformer`.
+    """
     carousel = BlockStreamer(blocks, device, None, staging=staging)
     move_others(model, device, carousel.packets)
     return carousel
@@ -344,7 +347,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
-    """A view of that memory (n,) with the tensor's shape and, where it is dense, its order: products keep their bits."""
+    """A view (n,) of that memory in the tensor's shape and, if dense, its order: products keep their bits."""
     return (
         memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
     )

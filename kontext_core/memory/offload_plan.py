@@ -124,7 +124,11 @@ _NOTHING = OtherWeights()
 def other_weights(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> OtherWeights:
     """Add up what is beside the transformer.
 
-    Args: on any device, `meta` too; t5 with transformers' names."""
+    Args:
+        vae: on any device, `meta` too, as are the others.
+        clip: with transformers' names.
+        t5: likewise.
+    """
     words = tuple(_bytes(block) for block in t5_blocks(t5))
     return OtherWeights(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
 
@@ -193,12 +197,11 @@ def plan_offload(
 
 
 def host_storage(where: OffloadPlan, converted_bytes: int, host: Host) -> HostStorage:
-    """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
-    is too small for them, in their files.
+    """Choose where visiting weights wait: in the host's memory, or in their files where that is too small.
 
     Args:
-        converted_bytes: of the model, what its files have in another form than it is to have, and so takes memory
-            anyway.
+        converted_bytes: of the model, what its files have in another form than it is to have,
+            and so takes memory anyway.
     """
     visiting = where.visiting_bytes
     if not visiting:
@@ -235,8 +238,10 @@ def _pinned(sizes: Sequence[int]) -> int:
 
 
 def usual_working_bytes(transformer: Transformer) -> int:
-    """What an edit of the model's first size with two references of that size needs beside the weights, with what it
-    takes to multiply out the largest packed one."""
+    """What an edit of the model's first size, with two references of that size, needs beside the weights.
+
+    It includes what it takes to multiply out the largest packed weight.
+    """
     config = transformer.config
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     references = [PlannedReference((height, width))] * 2

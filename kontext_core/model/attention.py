@@ -1,4 +1,7 @@
-"""Attention over all tokens, weights of keys, and keys of other devices. What computes it: `attention_backends`."""
+"""Attention over all tokens, weights of keys, and keys of other devices.
+
+What computes it: `attention_backends`.
+"""
 
 import math
 import sys
@@ -66,7 +69,9 @@ class KeyWeights:
 def key_weights(
     n_free: int, lengths: Sequence[int], weights: Sequence[float], head_dim: int
 ) -> KeyWeights | None:
-    """Weights of the references' keys for the tokens before them. The references themselves see all keys alike.
+    """Weights of the references' keys for the tokens before them.
+
+    The references themselves see all keys alike.
 
     Args:
         n_free: tokens of text and target.

@@ -46,7 +46,10 @@ class MLPEmbedder(nn.Module):
 
 
 class Modulation(nn.Module):
-    """The linear that turns `vec` into a block's shift, scale and gate vectors. It runs once for all steps."""
+    """The linear that turns `vec` into a block's shift, scale and gate vectors.
+
+    It runs once for all steps.
+    """
 
     def __init__(self, hidden_size: int, vectors: int) -> None:
         super().__init__()
@@ -59,7 +62,7 @@ class Modulation(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.reference.qk_norm_rope`."""
+    """Holds the published `scale`, which `kernels.reference.qk_norm_rope` applies with the rotation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -73,7 +76,7 @@ class QKNorm(nn.Module):
         self.key_norm = RMSNorm(dim)
 
     def with_scales(self, qkv: Tensor) -> QKV:
-        """With queries, keys and values (B, L, 3, H, D), not yet normalised, what a stream brings to attention."""
+        """Take a stream's queries, keys and values (B, L, 3, H, D), not yet normalised, to attention."""
         return qkv, self.query_norm.scale, self.key_norm.scale
 
 

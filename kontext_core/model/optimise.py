@@ -1,4 +1,4 @@
-"""What makes a loaded transformer faster and takes its time first, or changes the picture: off unless chosen."""
+"""What makes a loaded transformer faster, at a cost in time or another picture: off unless chosen."""
 
 import logging
 from collections.abc import Callable, Mapping

@@ -95,7 +95,7 @@ def decode_in_tiles(vae: VAE, latents: Tensor, tile: int = TILE) -> Tensor:
 
 
 def whole_at_once(config: VAEConfig, height_px: int, width_px: int) -> int:
-    """Count the pictures whose largest layer a card's kernels can number with 32 bits; 0 if one alone is too large."""
+    """Count the pictures whose largest layer 32 bits can number on a card; 0 if one alone is too large."""
     return INDEXED // largest_layer(config, height_px, width_px)
 
 
@@ -165,8 +165,10 @@ class _Tiles:
         return self.conv(block.conv2, h, self.normed(block.norm2, h), plus=x)
 
     def attention(self, attention: AttnBlock, x: Tensor) -> Tensor:
-        """Keys and values of the whole picture, queries a few at a time: no table of all pairs even where there is no
-        fused kernel for heads this wide."""
+        """Attend to the whole picture, a few queries at a time.
+
+        No table of all pairs is made, even where no fused kernel takes heads this wide.
+        """
         whole = x.to(self.device, self.dtype)
         h = attention.norm(whole)
         q, k, v = (

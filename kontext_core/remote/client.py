@@ -39,7 +39,7 @@ class SlowServer(RemoteError):
 
 @dataclass(frozen=True)
 class Result:
-    """How a graph ended: `outputs` by node id, the nodes that ran, in order, and those taken from the cache."""
+    """How a graph ended: `outputs` by node id, the nodes that ran, in order, and those from the cache."""
 
     prompt_id: str
     outputs: dict[str, Json]
@@ -136,7 +136,7 @@ class Client:
         return f"{answer['subfolder']}/{answer['name']}" if answer.get("subfolder") else answer["name"]
 
     def queue(self, prompt: Json, workflow: Json | None = None) -> str:
-        """Queue a graph in API form, with the page's form to be kept in what it saves; returns the prompt's id.
+        """Queue a graph in API form, with its page form for what it saves; returns the prompt's id.
 
         Raises: PromptRefused naming nodes and inputs.
         """

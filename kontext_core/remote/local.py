@@ -73,7 +73,7 @@ def own_python(folder: Path) -> Path:
 
 
 def _needs_cpu_flag(python: Path) -> bool:
-    """Whether ComfyUI has to be told that there is no GPU: it looks for one of NVIDIA's by itself and fails."""
+    """Whether ComfyUI must be told that there is no GPU: it looks for one of NVIDIA's and fails."""
     if sys.platform == "darwin":
         return False
     code = "from importlib.metadata import version; print(version('torch'))"

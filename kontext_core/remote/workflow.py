@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import plain
 from .passing import pass_over
-from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires, short
+from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires
 
 Json = dict[str, Any]
 
@@ -142,7 +143,7 @@ class _Wires:
         }
 
     def source(self, link: Any, kind: str) -> tuple[Any, int] | None:
-        """(node, output) that really feeds an input of this type, muted nodes included; None where nothing does."""
+        """(node, output) that feeds an input of this type, muted nodes included, or None."""
         seen: set[Any] = set()
         while link in self.origins and link not in seen:
             seen.add(link)
@@ -190,7 +191,7 @@ def _inputs(
 
 
 def _bypass(node: Json, slot: int, kind: str) -> int | None:
-    """The input that stands in for an output of a bypassed node: the one beside it, else the first that fits."""
+    """The input that stands in for a bypassed node's output: the one beside it, else the first that fits."""
     inputs = node.get("inputs") or []
     outputs = node.get("outputs") or []
     if slot >= len(outputs):
@@ -225,7 +226,7 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
         if kind not in object_info:
             missing.setdefault(kind, []).append(str(id))
     if missing:
-        named = ", ".join(f"{short(kind)} (node {short(', '.join(ids))})" for kind, ids in missing.items())
+        named = ", ".join(f"{plain(kind)} (node {plain(', '.join(ids))})" for kind, ids in missing.items())
         raise ValueError(f"this ComfyUI does not have {named}: install the pack that brings it")
 
 
@@ -267,7 +268,7 @@ def _default(spec: tuple[Any, Json]) -> Any:
 
 
 def _controls(name: str, spec: tuple[Any, Json]) -> int:
-    """How many values the page's own "fixed / randomize" takes behind this one; lists have a filter beside it."""
+    """How many values the page's "fixed / randomize" takes after this one; lists have a filter too."""
     kind, options = spec
     is_seed = kind == "INT" and name in _SEEDS
     if not options.get("control_after_generate", is_seed):

@@ -1,4 +1,4 @@
-"""One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
+"""One step as a CUDA graph of a fixed shape, recorded once and replayed, so that no host must keep up.
 
 Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The
 loop asks `velocity` and does not know. A graph is for a network whose weights stay where they are.
@@ -70,7 +70,7 @@ class Recording:
 
 
 class StepGraph:
-    """The recorded steps of one network, by shape; the latest few are kept, as long as its weights lie where they lay.
+    """The latest recorded steps of one network, by shape, for as long as its weights stay in place.
 
     Args:
         record: runs a function once as it is to be replayed, and returns its result, and what computes that
@@ -114,7 +114,7 @@ class StepGraph:
         table: ModulationTable,
         step: int,
     ) -> Recording:
-        """That of this shape, made where there is none, or where other weights were recorded: an edit moves none."""
+        """Get the recording of this shape, or record where there is none, or where weights have moved."""
         shape = _shape(tokens, prepared, table)
         recording = self._recordings.get(shape)
         if recording is not None and recording.shown is prepared:

@@ -113,7 +113,7 @@ def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth
 def corners_of(
     references: Sequence[tuple[HeightWidth, Place | None]], target: HeightWidth, layout: Layout
 ) -> list[Place]:
-    """Where each reference's first token stands: at its own place, else where the layout puts it among those without.
+    """Place each reference's first token: at its own place, else where the layout puts it.
 
     Args:
         references: (size in tokens, its own place or None) of each.
@@ -124,7 +124,7 @@ def corners_of(
 
 
 def region_tokens(mask: Tensor, size: HeightWidth) -> Tensor:
-    """A mask (H, W) in [0, 1] over a whole picture as a region of (height, width) tokens: all that it touches.
+    """Turn a mask (H, W) in [0, 1] over a picture into the region of (height, width) tokens that it touches.
 
     Raises: ValueError if it is empty, not finite, or touches nothing.
     """

@@ -1,4 +1,4 @@
-"""The velocity of a prompt at each step: what is the same at all steps is computed once, the rest as the loop asks."""
+"""The velocity of a prompt at each step: what is the same at all steps is computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -61,7 +61,9 @@ class ImageStream:
 
 
 class PromptVelocity:
-    """The networks' velocity for one prompt. Called as (tokens (B, n_target, 64), step), it returns (B, n_target, 64).
+    """The velocity of one prompt at each step, of one network or of several in turn.
+
+    Called as (tokens, step), with tokens (B, n_target, 64), it returns as many.
 
     Args:
         networks: that of each step; one of several LoRAs in turn may have some of them.
@@ -129,7 +131,7 @@ def step_networks(stages: Stages, steps: int) -> list[Transformer]:
 
 
 class ModulationTables:
-    """A network's modulation vectors, for some steps at a time: of 1,000 at once the published model's would take 2 GB.
+    """A network's modulation vectors, some steps at a time: the published model's of 1,000 would take 2 GB.
 
     Args:
         network: whose they are.

@@ -81,7 +81,7 @@ def train_autoencoder(
 
 
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
-    """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from.
+    """Pictures (B, 3, 128, 128) in [0, 1] with more things than edits have: few empty cells.
 
     Every other one may have fewer, and has any style, palette and time of day: most scenes are plain, and the
     rest must look right too.
@@ -94,9 +94,10 @@ def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Ten
 
 
 def odd_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
-    """Pictures (B, 3, 128, 128) in [0, 1] that an autoencoder remembers last: one to five things, or a crowd, in any
-    style, at any time of day, two in five of them grey. Large plain areas in rare colours show its errors
-    most.
+    """Pictures (B, 3, 128, 128) in [0, 1] that an autoencoder remembers last.
+
+    One to five things, or a crowd, in any style, at any time of day, two in five of them grey: large plain
+    areas in rare colours show its errors most.
     """
     scenes = []
     for i in range(count):

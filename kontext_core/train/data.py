@@ -16,8 +16,11 @@ from ..world.labels import cell_labels
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 1 + n_references, 16, h, w), the target first, and their cells' labels (B, 1 + n_references, 16,
-    fields); `txt` (B, L, T5 width) and `pooled` (B, CLIP width) of the instructions."""
+    """Latents (B, 1 + n_references, 16, h, w), the target first, their cells' labels, and encoded words.
+
+    Labels are (B, 1 + n_references, 16, fields); `txt` (B, L, T5 width) and `pooled` (B, CLIP width) are of
+    the instructions.
+    """
 
     latents: Tensor
     labels: Tensor

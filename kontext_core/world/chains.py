@@ -45,7 +45,7 @@ def sample_chain(rng: random.Random, turns: int = 5) -> Chain:
 
 
 def _follow(scene: Scene, turns: int, whole: int | None, rng: random.Random) -> tuple[Turn, ...] | None:
-    """Turns from a first scene on; None if one finds no edit: many colours stand out from no other background."""
+    """Turns from a first scene on; None if one finds no edit: many colours suit one background only."""
     sequence: list[Turn] = []
     for number in range(turns):
         kinds = GLOBAL_KINDS if number == whole else LOCAL_KINDS

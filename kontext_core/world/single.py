@@ -36,7 +36,7 @@ Edit = tuple[str, Scene]
 
 
 def edit(kind: str, scene: Scene, rng: random.Random) -> Edit | None:
-    """An instruction of a single-reference kind for this scene, and the result; None if the draw was unfit."""
+    """An instruction of a single-reference kind for this scene, and its result; None for an unfit draw."""
     change = _EDITS[kind](scene, rng)
     return change if change is not None and change[1].is_clear() else None
 
@@ -49,7 +49,7 @@ def random_scene(
     word: bool | None = None,
     plain: bool = False,
 ) -> Scene:
-    """A scene of `least` to `most` things; `word` None leaves it to chance; `plain` is neither tinted nor night."""
+    """A scene of `least` to `most` things; `word` None is left to chance, `plain` not tinted, not night."""
     palette, time = PLAIN if plain or rng.random() < 0.8 else rng.choice(LOOKS)
     background = rng.choice(tuple(BACKGROUNDS))
     colours = clear_colours(background, palette, time)

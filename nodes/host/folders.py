@@ -28,8 +28,8 @@ def locate(
 
     A name goes down from a folder that ComfyUI names (its model folders and those of extra_model_paths.yaml,
     its input and output folder), by either slash, and never out of it: no "..", no absolute path, no drive
-    letter, no NUL. A link that stands in a model folder, or inside a folder linked there, is followed wherever
-    it leads, as ComfyUI follows it: whoever can put a link there can put the file itself there.
+    letter, no NUL. A link that stands in a model folder, or inside a folder linked there, is followed
+    wherever it leads, as ComfyUI follows it: whoever can put a link there can put the file itself there.
 
     Args:
         roots: the folders.
@@ -64,9 +64,9 @@ def is_text(name: str) -> bool:
 def weight_files(folder: str) -> FileNames:
     """List the safetensors and GGUF files in one of ComfyUI's model folders that can be used.
 
-    A link to nothing, links in a circle, a closed folder, a file that has gone meanwhile and a name that is no
-    text are passed over. ComfyUI's own list leaves GGUF out, goes round in circles, and ends altogether at one
-    closed folder or one drive that is off.
+    A link to nothing, links in a circle, a closed folder, a file that has gone meanwhile and a name that is
+    no text are passed over. ComfyUI's own list leaves GGUF out, goes round in circles, and ends altogether at
+    one closed folder or one drive that is off.
     """
     return FileNames(_names(folder, _WEIGHTS))
 

@@ -7,7 +7,9 @@ from typing import Any
 
 
 def graph_texts(hidden: Any) -> dict[str, str]:
-    """What a PNG says of the graph that made it, so that dropping it on the page restores that; see `io.Hidden`."""
+    """What a PNG says of the graph that made it, so that dropping it on the page
+    restores that; see `io.Hidden`.
+    """
     from comfy.cli_args import args  # pyright: ignore[reportMissingImports]
 
     if args.disable_metadata or not hidden:

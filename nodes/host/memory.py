@@ -34,10 +34,11 @@ def make_room(needed_bytes: int, on: torch.device) -> None:
 
 
 def memory_gib(choice: float, on: torch.device) -> float | Literal["least"] | None:
-    """GiB that a model may take by the choice in the loader; 0 is what is free on a CUDA device, and None elsewhere.
+    """GiB that a model may take by the choice in the loader; 0 is what is free on a CUDA
+    device, and None elsewhere.
 
-    ComfyUI's options count where nothing was chosen: --highvram and --gpu-only keep all weights there, --lowvram takes
-    half of what is free, --novram as little as can be, and --reserve-vram stays free.
+    ComfyUI's options count where nothing was chosen: --highvram and --gpu-only keep all weights there,
+    --lowvram takes half of what is free, --novram as little as can be, and --reserve-vram stays free.
     """
     if choice > 0:
         return choice

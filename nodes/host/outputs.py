@@ -48,11 +48,16 @@ def text_output(*lines: str, **more: Sequence[Any]) -> Any:
 
     Nothing to say empties it again.
 
-    Args: more: lists for other scripts of the page.
+    Args:
+        more: lists for other scripts of the page.
     """
     return _Told("\n".join(lines), more)
 
 
 def image_output(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
-    """A picture (B, H, W, 3) and text of a node's output, both to be seen in the node. Args: cls: the node."""
+    """A picture (B, H, W, 3) and text of a node's output, both to be seen in the node.
+
+    Args:
+        cls: the node.
+    """
     return {**ui.PreviewImage(image, cls=cls).as_dict(), "text": ("\n".join(lines),)}

@@ -31,8 +31,9 @@ def colours() -> tuple[Tensor, Tensor]:
 class Progress:
     """A callback for the sampling loop: the bar and the picture in the running node, and the stop button.
 
-    Args: preview makes a picture of latents, None: no pictures; it is called so seldom that it takes a fifth of the time at
-    most.
+    Args:
+        preview: makes a picture of latents; None: no pictures. It is called so seldom that it takes
+            a fifth of the time at most.
     """
 
     def __init__(self, preview: Callable[[Tensor], Image.Image] | None) -> None:

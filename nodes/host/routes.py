@@ -14,7 +14,9 @@ LONGEST_ASKED = 10.0  # seconds in which it has to arrive
 
 
 def serve(path: str, answer: Callable[[Any], Any]) -> None:
-    """Let the page ask by POST with JSON. Where ComfyUI has no server, and where the path is served already, nothing.
+    """Let the page ask by POST with JSON.
+
+    Where ComfyUI has no server, and where the path is served already, nothing.
 
     Args:
         answer: from the question to what JSON can hold, run in a thread. A ValueError of it is status 400,

@@ -1,4 +1,7 @@
-"""What differs between the versions of ComfyUI, from 0.3.64 on. All else asks here, and knows of no version."""
+"""What differs between the versions of ComfyUI, from 0.3.64 on.
+
+All else asks here, and knows of no version.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ import comfy.options  # pyright: ignore[reportMissingImports]
 
 from .._api import io
 
-# Fields of a schema that came after 0.3.75: words to find a node by, its place among ComfyUI's essentials, and that it
-# is worked on with a picture in it, which then outlives a reload of the page.
+# Fields of a schema that came after 0.3.75: words to find a node by, its place among ComfyUI's essentials,
+# and that it is worked on with a picture in it, which then outlives a reload of the page.
 NEWER = ("search_aliases", "essentials_category", "has_intermediate_output")
 
 
@@ -42,8 +45,8 @@ def schema(*, advanced: Sequence[str] = (), **fields: Any) -> Any:
 def preview_method() -> str | None:
     """The user's choice of live previews: "none", "auto", "latent2rgb" or "taesd"; None where there is none.
 
-    That of the page's settings comes with the graph, and counts before --preview-method. Before 0.5 ComfyUI's own nodes
-    pass over it; ours do not.
+    That of the page's settings comes with the graph, and counts before --preview-method. Before 0.5 ComfyUI's
+    own nodes pass over it; ours do not.
     """
     from comfy.cli_args import LatentPreviewMethod, args  # pyright: ignore[reportMissingImports]
 

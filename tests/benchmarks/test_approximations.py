@@ -1,4 +1,6 @@
-"""Ways to skip work that are measured and not shipped: exact where nothing is skipped, and the measuring itself."""
+"""Ways to skip work that are measured and not shipped: exact where nothing is skipped,
+and the measuring itself.
+"""
 
 import json
 from collections.abc import Callable

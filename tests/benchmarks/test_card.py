@@ -1,4 +1,6 @@
-"""The measuring on a card, rehearsed on a CPU: every section, its rows at once, its end by time, and going on afterwards."""
+"""The measuring on a card, rehearsed on a CPU: every section, its rows at once, its end by
+time, and going on afterwards.
+"""
 
 import json
 from collections.abc import Callable
@@ -19,7 +21,9 @@ Rehearse = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
-    """`rehearse(*options)`: the result of it, with sections in this process, which is not begun anew for each."""
+    """`rehearse(*options)`: the result of it, with sections in this process, which is
+    not begun anew for each.
+    """
 
     def inside(name: str, options: Any) -> str:
         card.run_section(name, Store(tmp_path / "card_rehearsal.json"), options)

@@ -28,7 +28,7 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("steps", True, "steps is True and must be"),
     ("steps", "20", "steps is '20' and must be"),
     ("steps", None, "steps is None and must be"),
-    ("steps", 10**5000, "steps is a number of thousands of digits and must be"),
+    ("steps", 10**5000, "steps is a number of about 5000 digits and must be"),
     ("seed", 2**64, "seed is 18446744073709551616 and must be a whole number from -9223372036854775808 to"),
     ("mu", math.inf, "mu is inf and must be a number from -20 to 20"),
     ("batch", 65, "batch is 65 and must be a whole number from 1 to 64"),

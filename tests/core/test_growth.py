@@ -1,4 +1,6 @@
-"""Nothing grows: edits of many kinds one after another, and edits that are stopped anywhere, leave no memory behind."""
+"""Nothing grows: edits of many kinds one after another, and edits that are stopped
+anywhere, leave no memory behind.
+"""
 
 import copy
 import random
@@ -68,7 +70,9 @@ def guest(pipeline: Pipeline) -> Pipeline:
 
 
 def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
-    """With a transformer from a file of some format, of which all blocks are read again at each step, or none."""
+    """With a transformer from a file of some format, of which all blocks are read again
+    at each step, or none.
+    """
     visits = dice.random() < 0.5
     text = copy.deepcopy(pipeline.text) if visits else pipeline.text
     parts = load_transformer(path, dtype=torch.float32), pipeline.vae, text

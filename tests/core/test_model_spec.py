@@ -1,4 +1,6 @@
-"""A model is described once: each option of a command line arrives, and values that no model can have are refused."""
+"""A model is described once: each option of a command line arrives, and values that no
+model can have are refused.
+"""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""The border of the nodes: whatever comes by a wire is what the schema says, or is refused in one sentence."""
+"""The nodes' border: whatever comes by a wire is what the schema says, or is refused in one sentence."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -63,7 +63,11 @@ def entered(node: Any, **inputs: Any) -> Any:
 
 
 def refused(node: Any, name: str, value: Any, *, parts: bool = True) -> str:
-    """The sentence about a value. Args: parts: give a node that takes lists a list of it."""
+    """The sentence about a value.
+
+    Args:
+        parts: give a node that takes lists a list of it.
+    """
     whole = [value] if parts and node.GET_SCHEMA().is_input_list else value
     with pytest.raises(ValueError, match=rf"^(the )?{name} ") as caught:
         entered(node, **{name: whole})
@@ -130,7 +134,7 @@ def test_what_they_say(node_list: list[Any]) -> None:
         "seed is 18446744073709551616; it must be a whole number from 0 to 18446744073709551615"
     )
     assert refused(edit, "steps", HUGE) == (
-        "steps is a number of about 5001 digits; it must be a whole number from 1 to 1000"
+        "steps is a number of about 5000 digits; it must be a whole number from 1 to 1000"
     )
     assert refused(sampler, "shift", -1) == "shift is -1; it must be a number from 0 to 100"
     assert refused(loader, "speed", "x") == (
@@ -172,7 +176,9 @@ def test_lists_of_the_grid(run: Run, node_list: list[Any]) -> None:
 
 
 def test_masks(run: Run, model: Any) -> None:
-    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else with four axes is a mask."""
+    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else
+    with four axes is a mask.
+    """
     mask = torch.zeros(128, 128)
     mask[:, 64:] = 1
     given = {"model": model, "image": picture(128, 128), "steps": 1, "feather": 0}
@@ -210,7 +216,7 @@ def test_a_latent_with_something_else_in_the_place_of_its_frame(run: Run, model:
     [
         ({"pooled_output": torch.zeros(768)}, "has no text states with a pooled output"),
         ({"guidance": "x"}, "guidance of this CONDITIONING is 'x'; it must be a number"),
-        ({"guidance": 10**400}, "guidance of this CONDITIONING is a number of about 401 digits; it must be"),
+        ({"guidance": 10**400}, "guidance of this CONDITIONING is a number of about 400 digits; it must be"),
         ({"guidance": float("nan")}, "guidance of this CONDITIONING is nan; it must be a number"),
         (
             {"reference_latents": torch.zeros(2, 16, 8, 8)},

@@ -1,4 +1,6 @@
-"""A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's own machinery around it."""
+"""A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's
+own machinery around it.
+"""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -76,9 +78,9 @@ def test_the_same_edit_from_a_picture(own: Any, hosted: Any) -> None:
 def test_the_same_edit_inside_a_mask(own: Any, hosted: Any, strength: float) -> None:
     """The picture is rounded to 8 bits before it is encoded again.
 
-    Where a value lies on the edge of two steps, two decoders that agree to 1e-6 may take either, and the latents
-    of pictures that differ by one step differ by 1e-4. So the pictures may differ by a step where the value
-    lies there, and each latent is what the other encoder makes of that same picture.
+    Where a value lies on the edge of two steps, two decoders that agree to 1e-6 may take either, and the
+    latents of pictures that differ by one step differ by 1e-4. So the pictures may differ by a step where the
+    value lies there, and each latent is what the other encoder makes of that same picture.
     """
     mask = torch.zeros(1, 64, 96)
     mask[:, 16:48, 20:70] = 1
@@ -125,7 +127,8 @@ def test_turns_and_branches(run: Run, own: Any, hosted: Any) -> None:
         more = {"anchor": True, "align": True, "references": stack, "seed": 3}
         made[name] = run("KontextTurn", model=one, chain=first, instruction="b", **fast, **more)[0]
     for ours, theirs in zip(made["own"].turns, made["hosted"].turns, strict=True):
-        # Pictures of a masked turn are rounded to 8 bit, where the last bit of float32 may tip one value over.
+        # Pictures of a masked turn are rounded to 8 bit, where the last bit of float32
+        # may tip one value over.
         tipped = int(((ours.image - theirs.image).abs() > 1e-4).sum())
         assert tipped <= 3
         assert tipped or distance(ours.latents, theirs.latents) <= TOLERANCE

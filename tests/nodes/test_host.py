@@ -14,7 +14,10 @@ from .conftest import picture
 
 @pytest.fixture
 def shown(comfy_base: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, Any]]:
-    """What ComfyUI's progress bar is told: (value, total, preview). From 0.9.2 on it passes on only some of it."""
+    """What ComfyUI's progress bar is told: (value, total, preview).
+
+    From 0.9.2 on it passes on only some of it.
+    """
     import comfy.utils
 
     seen: list[tuple[int, int, Any]] = []

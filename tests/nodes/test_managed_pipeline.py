@@ -1,4 +1,6 @@
-"""Our models among ComfyUI's: sent away when room is wanted, back when they are used, gone when nobody has them."""
+"""Our models among ComfyUI's: sent away when room is wanted, back when they are used,
+gone when nobody has them.
+"""
 
 import gc
 import weakref

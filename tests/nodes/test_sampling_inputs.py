@@ -1,4 +1,6 @@
-"""How the network is asked, in the nodes that edit in one box: what is chosen reaches the picture and the record."""
+"""How the network is asked, in the nodes that edit in one box: what is chosen reaches
+the picture and the record.
+"""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,6 @@
-"""What failed once, or was of a node that is gone, is not kept: questions are asked again, copies leave nothing behind."""
+"""What failed once, or was of a node that is gone, is not kept: questions are asked again,
+copies leave nothing behind.
+"""
 
 from __future__ import annotations
 

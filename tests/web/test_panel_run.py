@@ -100,7 +100,8 @@ _SUBGRAPH = """ids => {
 }"""
 _SHOWN = """() => [app.canvas.graph === app.graph,
   ...Object.values(app.canvas.selected_nodes).map(node => String(node.id))]"""
-# Not the distance from the centre: where the node is drawn for the first time, it grows for its picture behind the jump.
+# Not the distance from the centre: where the node is drawn for the first time, it grows for
+# its picture behind the jump.
 _IN_THE_MIDDLE = """id => {
   const {pos, size} = app.canvas.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
   return [box.width, box.height].every((length, i) => {

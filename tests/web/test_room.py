@@ -1,4 +1,6 @@
-"""Room on the page: what belongs together is seen in a narrow panel too, and nodes with their pictures lie side by side."""
+"""Room on the page: what belongs together is seen in a narrow panel too, and nodes with their
+pictures lie side by side.
+"""
 
 from __future__ import annotations
 

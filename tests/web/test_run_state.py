@@ -1,4 +1,6 @@
-"""How far each node of a workflow is: new, waiting, running, finished, failed, or out of date since its picture."""
+"""How far each node of a workflow is: new, waiting, running, finished, failed, or out of
+date since its picture.
+"""
 
 from __future__ import annotations
 

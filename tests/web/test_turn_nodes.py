@@ -1,4 +1,6 @@
-"""Turns as they come and go: seeds that stay, settings that are taken over, a line that closes and whose end is followed."""
+"""Turns as they come and go: seeds that stay, settings that are taken over, a line that closes
+and whose end is followed.
+"""
 
 from __future__ import annotations
 

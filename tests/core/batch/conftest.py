@@ -37,7 +37,9 @@ def lines(folder: Path) -> Callable[..., Path]:
 class Pretended:
     """A worker that says at once what it was asked, as a PNG that is none, and dies when it is told to.
 
-    Args: log: what it made. dies: asked before each edit, with the first instruction.
+    Args:
+        log: what it made.
+        dies: asked before each edit, with the first instruction.
     """
 
     def __init__(self, log: list[str], dies: Callable[[str], bool] = lambda _: False) -> None:

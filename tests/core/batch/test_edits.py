@@ -115,7 +115,7 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
         ({**GOOD, "seed": True}, "seed is True and must be a whole number"),
         ({**GOOD, "steps": 1.5}, "steps is 1.5 and must be a whole number from 1 to 1000"),
         ('{"instructions": "x", "guidance": NaN}', "guidance is nan and must be a number from 0 to 100"),
-        ({**GOOD, "guidance": 10**400}, "guidance is 1000000000"),
+        ({**GOOD, "guidance": 10**400}, "guidance is a number of about 400 digits"),
         ({**GOOD, "negative": "x", "cfg": -(10**400)}, "and must be a number from 0 to 100"),
         ({**GOOD, "pictures": "x" * 300}, "cannot be a file (File name too long)"),
         ({**GOOD, "fit": "squeeze"}, "fit is 'squeeze' and must be one of crop, pad, stretch, none"),

@@ -21,7 +21,9 @@ def tiny() -> Pipeline:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """In place of the sampler: the truth of each prompt's sample, or a blank picture every `wrong_every`-th time."""
+    """In place of the sampler: the truth of each prompt's sample, or a blank picture
+    every `wrong_every`-th time.
+    """
     told: dict[str, Any] = {"wrong_every": 0, "calls": []}
     monkeypatch.setattr(score, "_encode", lambda pipeline, images: images)
     monkeypatch.setattr(score, "_through", lambda pipeline, images: torch.cat([images[:1] * 0, images[1:]]))

@@ -1,4 +1,6 @@
-"""Pictures of every kind of file and mode become sRGB from the colours they declare; by arithmetic of our own."""
+"""Pictures of every kind of file and mode become sRGB from the colours they declare; by
+arithmetic of our own.
+"""
 
 import io
 import struct
@@ -150,7 +152,9 @@ def test_a_grey_photograph_with_a_profile_of_colours_follows_its_curve() -> None
 
 
 def cmyk_profile() -> bytes:
-    """A printer's: full black is L 20, one ink is L 60 in its own hue, and the corners of a table say the rest."""
+    """A printer's: full black is L 20, one ink is L 60 in its own hue, and the corners
+    of a table say the rest.
+    """
     corners = b""
     for corner in range(16):
         cyan, magenta, yellow, black = (corner >> 3 & 1, corner >> 2 & 1, corner >> 1 & 1, corner & 1)
@@ -182,7 +186,7 @@ def cmyk_profile() -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_inks_follow_their_printer(kind: str) -> None:
-    """Paper is white, black ink is black (though it reflects some light), and magenta is no screen's magenta."""
+    """Paper is white, black ink is black (though it reflects some light), magenta is no screen's magenta."""
     data = cmyk_profile()
 
     def printed(*inks: int) -> list[float]:

@@ -1,4 +1,4 @@
-"""Picture files of any kind become tensors or are refused in a sentence; written ones come back as they were."""
+"""Picture files of any kind become tensors or are refused in a sentence; ours come back as they were."""
 
 import io
 import random
@@ -115,13 +115,21 @@ def test_out_to_pil_and_back(pictures: Pictures) -> None:
 
 
 def grey_tiff(path: Path, values: Any, dtype: Any, tags: dict[int, Any] | None = None) -> Path:
-    """A TIFF of one row. Args: dtype: of its numbers."""
+    """A TIFF of one row.
+
+    Args:
+        dtype: of its numbers.
+    """
     Image.fromarray(np.array([values], dtype=dtype)).save(path, "TIFF", tiffinfo=tags or {})
     return path
 
 
 def raw_tiff(order: str, bits: int, sample_format: int, data: bytes, photometric: int = 1) -> bytes:
-    """A TIFF of one row of greys, as other programs write them. Args: order: "II" or "MM"."""
+    """A TIFF of one row of greys, as other programs write them.
+
+    Args:
+        order: "II" or "MM".
+    """
     sign = "<" if order == "II" else ">"
     width = len(data) * 8 // bits
     entries = [(256, 3, width), (257, 3, 1), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]

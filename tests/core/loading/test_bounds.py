@@ -1,4 +1,6 @@
-"""Files that ask for more than any model takes are refused before it is taken, in one sentence that names the file."""
+"""Files that ask for more than any model takes are refused before it is taken, in one
+sentence that names the file.
+"""
 
 import json
 import struct

@@ -1,4 +1,6 @@
-"""GGUF files, written by the gguf package, load and compute what its own numbers say; damaged ones are refused."""
+"""GGUF files, written by the gguf package, load and compute what its own numbers say;
+damaged ones are refused.
+"""
 
 import json
 import sys
@@ -37,7 +39,10 @@ def transformer(transformer: Transformer) -> Transformer:
 
 @pytest.fixture
 def write_gguf(tmp_path: Path) -> Write:
-    """Writes tensors; matrices of whole blocks as `kind`, others as F32. Given bytes are blocks of `kind` already."""
+    """Writes tensors; matrices of whole blocks as `kind`, others as F32.
+
+    Given bytes are blocks of `kind` already.
+    """
 
     def write(
         name: str, tensors: dict[str, Tensor], kind: str, config: Any = None, architecture: str = "flux"

@@ -23,7 +23,11 @@ Close = Callable[..., float]
 
 
 def folder(path: Path, config: Any, prefix: str = "base_model.model.") -> Path:
-    """A folder as PEFT writes it, of rank 4. Args: config: a text is written as it is."""
+    """A folder as PEFT writes it, of rank 4.
+
+    Args:
+        config: a text is written as it is.
+    """
     path.mkdir(exist_ok=True)
     save_file(tensors_of(prefix), path / "adapter_model.safetensors")
     text = config if isinstance(config, str) else json.dumps(config)
