@@ -5,9 +5,10 @@ import { app } from "../../../../scripts/app.js";
 import { asOneStep, selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
-import { ACTIONS, runOn } from "./actions.js";
+import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeInPlace } from "./field.js";
 import { isEditable, openGraphOf } from "./read_graph.js";
+import { runUpTo } from "./run_to.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -16,22 +17,21 @@ import { isEditable, openGraphOf } from "./read_graph.js";
  * Do an action with a turn.
  * @param {Panel} panel
  * @param {string} id of the turn
- * @param {string} name of an action, or "edit"
+ * @param {string} name of an action, "edit" or "run"
  */
 export function act(panel, id, name) {
   const turn = panel.turns.get(id);
   if (!turn) return;
   const { node } = turn;
   if (name === "edit") return edit(panel, turn);
+  if (name === "run") return runUpTo(turn, panel.turns);
   const action = ACTIONS.find((one) => one.id === name);
   if (!action) return;
   openGraphOf(turn);
   const others = selected();
-  runOn(
-    action,
-    name === "Kontext.Compare" && others.includes(node) && others.length === 2 ? others : [node],
-    turn.place,
-  );
+  const both = name === "Kontext.Compare" && others.includes(node) && others.length === 2;
+  const done = runOn(action, both ? others : [node], turn.place);
+  panel.writeNext = done && makesTurn(action);
   panel.focusNext = true;
   panel.redraw();
 }
@@ -41,7 +41,8 @@ export function act(panel, id, name) {
  * @param {Panel} panel
  * @param {Turn} turn
  */
-function edit(panel, { id, node, place }) {
+function edit(panel, turn) {
+  const { id, node, place } = turn;
   if (!isEditable(node)) return;
   const widget = settingOf(place, "instruction");
   if (!widget) {
@@ -59,7 +60,7 @@ function edit(panel, { id, node, place }) {
   writeInPlace(row.words, {
     text: String(widget.value ?? ""),
     label: t("Instruction"),
-    done(written, undo) {
+    done(written, next) {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {
           widget.value = written;
@@ -67,7 +68,8 @@ function edit(panel, { id, node, place }) {
         });
       }
       panel.focusNext = document.activeElement === document.body;
-      if (undo) app.extensionManager.command.execute("Comfy.Undo");
+      if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");
+      if (next === "run") runUpTo(turn, panel.turns);
       panel.redraw();
     },
   });

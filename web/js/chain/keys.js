@@ -6,7 +6,7 @@
 
 import { selected } from "../lib/graph.js";
 import { act } from "./act.js";
-import { ACTIONS, makesTurn } from "./actions.js";
+import { ACTIONS } from "./actions.js";
 import { isEditable } from "./read_graph.js";
 import { keyLeadsTo } from "./tree.js";
 
@@ -72,7 +72,6 @@ function actionKey(panel, key) {
   const action = ACTIONS.find((one) => one.key === key);
   if (!turn || !action || selected().includes(turn.node)) return false;
   act(panel, turn.id, action.id);
-  panel.writeNext = makesTurn(action);
   return true;
 }
 
@@ -91,6 +90,10 @@ function pressed(panel, event) {
   if (key === " " && event.ctrlKey && !event.altKey && inRow && current !== null) {
     panel.add(current, true);
     return true;
+  }
+  if (key === "Enter" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+    if (current !== null) act(panel, current, "run");
+    return current !== null;
   }
   if (event.altKey && !event.ctrlKey && !event.metaKey) return actionKey(panel, key.toLowerCase());
   if (held(event)) return false;

@@ -6,10 +6,12 @@ import { selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { shownRun } from "../run/watch.js";
 import { act } from "./act.js";
+import { Head } from "./head.js";
 import { listenToPanel } from "./keys.js";
 import { News } from "./news.js";
 import { jumpTo, openGraphOf, readTurns } from "./read_graph.js";
 import { ChainRow, make } from "./row.js";
+import { lastMade, runAll, runUpTo } from "./run_to.js";
 import { startChain } from "./start.js";
 import { Shape } from "./tree.js";
 import { Viewer } from "./viewer.js";
@@ -51,8 +53,9 @@ export class Panel {
       this.focusNext = true;
     });
     this.empty.append(make("", "p"), this.start);
+    this.head = new Head(runAll, () => runUpTo(this.turns.get(this.current ?? ""), this.turns));
     this.viewer = new Viewer();
-    this.element.append(this.list, this.viewer.element, this.news.element);
+    this.element.append(this.head.element, this.list, this.viewer.element, this.news.element);
     container.classList.add("kontext-container");
     container.replaceChildren(this.element);
     /** @type {Map<string, ChainRow>} */
@@ -179,10 +182,11 @@ export class Panel {
     this.drawCaption();
   }
 
-  /** Name the turn that is seen before and after. */
+  /** Name the turn that is seen before and after, and that a run goes up to. */
   drawCaption() {
     const row = this.rows.get(this.current ?? "");
     const turn = this.turns.get(this.current ?? "");
+    this.head.show((turn && row?.name) ?? "", lastMade(turn, this.turns) !== null);
     if (!row || !turn) return;
     const old = Boolean(turn.after) && !turn.off && this.stateOf(turn).kind === "outdated";
     this.viewer.name(row.name, old);

@@ -5,6 +5,7 @@ import { t } from "../lib/translate.js";
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
 import { isEditable } from "./read_graph.js";
+import { isTarget } from "./run_to.js";
 
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -192,7 +193,8 @@ export class ChainRow {
     }
     if (this.changed("buttons", turn.kind)) {
       const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
-      const made = actions.map((one) => button(one.id, one.icon, t(one.label)));
+      const made = isTarget(turn.node) ? [button("run", "pi-step-forward", t("Run up to here"))] : [];
+      made.push(...actions.map((one) => button(one.id, one.icon, t(one.label))));
       if (isEditable(turn.node)) made.push(button("edit", "pi-pencil", t("Edit the instruction")));
       this.buttons.replaceChildren(...made);
       this.shown.current = []; // the new buttons are stops of the Tab key too
