@@ -128,6 +128,7 @@ class Editor(ABC):
         mask: Tensor | None = None,
         kept: Reference | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
+        seeds: Sequence[int] | None = None,
         callback: Callback | None = None,
         **options: Unpack[EditOptions],
     ) -> Edit:
@@ -145,6 +146,7 @@ class Editor(ABC):
             kept: what is kept there, and what a strength below 1 begins from, in place of the first
                 reference: a picture of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
+            seeds: see `sample`.
             callback: see `denoise`.
             options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px
                 the picture has the first reference's size after `fit`, or the model's first preferred size;
@@ -176,6 +178,7 @@ class Editor(ABC):
             negative=negative,
             start=start,
             mask=None if allowed is None else sampler_mask(allowed, feather_px),
+            seeds=seeds,
             callback=callback,
         )
         if finish is not None:
@@ -204,6 +207,7 @@ class Editor(ABC):
         negative: Text | None = None,
         start: Tensor | None = None,
         mask: Tensor | None = None,
+        seeds: Sequence[int] | None = None,
         callback: Callback | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
@@ -219,12 +223,16 @@ class Editor(ABC):
             negative: from `encode_prompt`.
             start: see `SampleInputs`.
             mask: likewise.
+            seeds: a picture for each of them in one batch, the one that its seed alone gives; they stand in
+                place of the seed and the batch of the settings.
             callback: see `denoise`.
             options: fields of `EditSettings`, in place of those of `settings`.
         Returns: (B, 16, h, w), float32.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         settings = (settings or EditSettings()).with_options(options, SampleOptions)
+        if seeds is not None:
+            settings = replace(settings, batch=len(seeds))
         references = [
             reference.latents if isinstance(reference, ReferenceLatents) else reference
             for reference in ref_latents
@@ -242,7 +250,7 @@ class Editor(ABC):
             )
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"
         inputs = SampleInputs(
-            noise=noise(batch, *size, settings.seed, channels=self.vae_config.z_channels),
+            noise=self._noise(settings, batch, size, seeds),
             text=text,
             references=ref_latents,
             negative=negative,
@@ -253,6 +261,20 @@ class Editor(ABC):
         settings = replace(settings, layout=settings.layout or self.layout)
         with explain_oom(attempt, "use fewer or smaller references, a smaller picture or a smaller dtype"):
             return self.denoise(inputs, levels, settings, callback)
+
+    def _noise(
+        self, settings: EditSettings, batch: int, size: tuple[int, int], seeds: Sequence[int] | None
+    ) -> Tensor:
+        """The noise to begin with, (batch, 16, h, w). Raises: ValueError unless there is a seed for each."""
+        channels = self.vae_config.z_channels
+        if seeds is None:
+            return noise(batch, *size, settings.seed, channels=channels)
+        if len(seeds) != batch:
+            raise ValueError(
+                f"{len(seeds)} seeds make as many pictures, and a batch of {batch} is to be made"
+            )
+        checked = [replace(settings, seed=seed).seed for seed in seeds]
+        return torch.cat([noise(1, *size, seed, channels=channels) for seed in checked])
 
     def encode_reference(
         self, reference: Reference, fit: str = "crop"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
+import torch
 from torch import Tensor
 
+from ..kontext_core.checks.json_values import listing, read_json, whole
 from ..kontext_core.images.marks import parse_marks
 from . import convert, inputs, values
 from ._api import io
@@ -14,8 +17,9 @@ from .cue import check_marks
 from .host import versions
 from .host.errors import user_errors
 from .host.graph import new_graph
-from .host.outputs import collect_warnings, image_output
+from .host.outputs import image_output
 from .host.progress import stop_if_asked
+from .kept_turns import branches, kept_turns, key_of
 from .preview import progress
 from .reference import encoded
 from .types import CATEGORY, ChainSocket, Model, ReferenceInput, ReferencesSocket
@@ -26,8 +30,10 @@ if TYPE_CHECKING:
     from ..kontext_core.sampling.references import ReferenceLatents
 
 MOST_LINES = 100
+MOST_CANDIDATES = 16  # in one run
 SEEDS = ("same", "one more each turn")
 _FOLDED = ("layout", "anchor", "feather", "align", *inputs.SAMPLING)
+_TURN_FOLDED = (*_FOLDED, "candidates")
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
@@ -93,7 +99,7 @@ class KontextTurn(io.ComfyNode):
             display_name="Kontext Turn",
             category=CATEGORY,
             search_aliases=["edit chain", "multi-turn edit", "iterative edit", "conversation"],
-            advanced=_FOLDED,
+            advanced=_TURN_FOLDED,
             has_intermediate_output=True,
             description="One edit of many: takes a picture or the chain so far, and hands on the chain with one turn "
             "more. Change a turn, and only that turn and those behind it run again.",
@@ -110,14 +116,22 @@ class KontextTurn(io.ComfyNode):
                     "(Alt+D) writes for you. The instruction speaks of it; the turns before and behind know nothing of it.",
                 ),
                 *inputs.sampling(),
+                io.String.Input(
+                    "candidates",
+                    optional=True,
+                    default="",
+                    tooltip="Seeds of pictures to choose from, as a JSON list, in place of the seed. 'More' in the chain "
+                    "panel fills it for one run; empty: the one picture of the seed.",
+                ),
             ],
             outputs=_outputs(),
             is_output_node=True,
         )
 
     @classmethod
-    def validate_inputs(cls, marks: str | None = None) -> bool | str:
-        return values.validity(check_marks, marks)
+    def validate_inputs(cls, marks: str | None = None, candidates: str | None = None) -> bool | str:
+        fault = values.validity(check_marks, marks)
+        return values.validity(candidate_seeds, candidates) if fault is True else fault
 
     @classmethod
     @user_errors
@@ -138,30 +152,62 @@ class KontextTurn(io.ComfyNode):
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
         marks: str = "",
+        candidates: str = "",
         **sampling: Unpack[inputs.Sampling],
     ) -> io.NodeOutput:
-        drawn = parse_marks(marks)
-        with collect_warnings() as notes:
-            result = chain_from_inputs(model, image, chain, fit).edit(
+        drawn, seeds = parse_marks(marks), candidate_seeds(candidates)
+        settings = inputs.edit_settings(
+            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
+        )
+        start = chain_from_inputs(model, image, chain, fit)
+
+        def make(missing: Sequence[int]) -> list[Chain]:
+            return start.candidates(
                 model,
                 instruction,
+                seeds=missing if seeds else None,
                 references=_shown(model, references or ()),
                 anchor=anchor,
                 align=align,
                 marks=drawn,
-                settings=inputs.edit_settings(
-                    seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
-                ),
+                settings=settings,
                 mask=mask,
                 callback=progress(model),
             )
-            stop_if_asked()
-        last = result.last
+
+        turn_values = {
+            "instruction": instruction,
+            "settings": replace(settings, seed=0).to_json(),
+            "references": references or (),
+            "anchor": anchor,
+            "align": align,
+            "marks": drawn,
+            "mask": mask,
+        }
+        results, notes = branches(model, start, turn_values, seeds or [seed], make)
+        stop_if_asked()
+        last = results[0].last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
         count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
-        preview = image_output(last.image, f"turn {len(result)}{count}", *notes, cls=cls)
-        return io.NodeOutput(result, last.image, latent, ui=preview)
+        pictures = torch.cat([result.last.image for result in results])
+        preview = image_output(pictures, f"turn {len(results[0])}{count}", *notes, cls=cls)
+        shown = {**preview, "seeds": seeds} if seeds else preview
+        return io.NodeOutput(results[0], last.image, latent, ui=shown)
+
+
+def candidate_seeds(text: object) -> list[int]:
+    """Read the seeds of candidates. Raises: ValueError in one sentence."""
+    words = values.text(text, "candidates")
+    if not words.strip():
+        return []
+    try:
+        seeds = [whole(seed, 0, inputs.MAX_SEED) for seed in listing(read_json(words), MOST_CANDIDATES, 1)]
+    except ValueError as error:
+        raise ValueError(
+            f"candidates must be a JSON list of 1 to {MOST_CANDIDATES} seeds, such as [1, 2, 3]: {error}"
+        ) from error
+    return list(dict.fromkeys(seeds))
 
 
 class KontextScript(io.ComfyNode):
@@ -296,7 +342,12 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
             "ImageFromBatch, or use Kontext Edit, which edits each"
         )
     stop_if_asked()
+    key = key_of(model, None, {"picture": picture, "fit": fit})
+    known = kept_turns.get(key)
+    if known is not None:
+        return Chain((known[0],))
     new_chain = Chain.start(model, picture, fit=fit)
+    kept_turns.put(key, new_chain.last)
     stop_if_asked()
     return new_chain
 

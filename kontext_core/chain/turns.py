@@ -159,6 +159,38 @@ class Chain:
             options: what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
         """
+        return self.candidates(
+            pipeline,
+            instruction,
+            references=references,
+            anchor=anchor,
+            align=align,
+            marks=marks,
+            settings=settings,
+            **options,
+        )[0]
+
+    def candidates(
+        self,
+        pipeline: Editor,
+        instruction: str,
+        *,
+        seeds: Sequence[int] | None = None,
+        references: Sequence[Tensor | Edit | ReferenceLatents] = (),
+        anchor: bool = False,
+        align: bool = False,
+        marks: tuple[Mark, ...] = (),
+        **options: Any,
+    ) -> list["Chain"]:
+        """One more turn from each of several seeds, made in one batch: branches to choose from.
+
+        Args:
+            seeds: of the branches, in order; None: the one of the settings.
+            references: as for `edit`, and so are anchor, align and marks.
+            options: settings, and what else `Editor.edit` takes.
+        Raises: as `Editor.edit`.
+        """
+        settings: EditSettings | None = options.get("settings")
         loras = pipeline.used_loras
         if lacking := lacking_loras(self.last, [lora.name for lora in loras]):
             log.warning("the last turn was made with %s, which this model does not have", lacking)
@@ -170,26 +202,28 @@ class Chain:
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        result = pipeline.edit(
-            instruction, looked_at, settings=settings, kept=before, finish=finish, **options
-        )
+        result = pipeline.edit(instruction, looked_at, kept=before, finish=finish, seeds=seeds, **options)
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
         )
         shown = tuple(picture for picture in pictures if picture is not None)
-        turn = Turn(
-            result.image,
-            result.latents.cpu(),
-            result.placement,
-            instruction,
-            result.seed,
-            recorded | {"anchor": anchor, "align": align},
-            shown,
-            marks,
-            loras,
-        )
-        return self.extended(turn)
+        return [
+            self.extended(
+                Turn(
+                    image,
+                    own_latents,
+                    result.placement,
+                    instruction,
+                    seed,
+                    recorded | {"anchor": anchor, "align": align},
+                    shown,
+                    marks,
+                    loras,
+                )
+            )
+            for image, own_latents, seed in _each(result, seeds)
+        ]
 
     def _drawn(self, pipeline: Editor, marks: tuple[Mark, ...]) -> Reference:
         """The last picture with marks upon it.
@@ -216,3 +250,14 @@ class Chain:
                 "load the chain with the file of latents beside it, or switch 'align' off"
             )
         return partial(align_to, first=first)
+
+
+def _each(result: Edit, seeds: Sequence[int] | None) -> list[tuple[Tensor, Tensor, int]]:
+    """Take an edit's pictures apart: (image, latents, seed) of each."""
+    if seeds is None:
+        return [(result.image, result.latents.cpu(), result.seed)]
+    # Of their own memory, so that what is kept of one keeps nothing of the others.
+    images, latents = (
+        [part.clone() for part in batch.split(1)] for batch in (result.image, result.latents.cpu())
+    )
+    return list(zip(images, latents, seeds, strict=True))

@@ -54,3 +54,8 @@ def memory_gib(choice: float, on: torch.device) -> float | Literal["least"] | No
 def free_gib(on: torch.device) -> float:
     """What is free on a device, with what PyTorch has reserved there and does not use."""
     return management.get_free_memory(on) / 2**30
+
+
+def free_host_bytes() -> int:
+    """What is free of the computer's own memory."""
+    return int(management.get_free_memory(torch.device("cpu")))

@@ -248,3 +248,41 @@ def test_a_strength_begins_from_the_turn_before_without_its_marks(
     assert turn.settings["strength"] == 0.5
     marked = chain.edit(pipeline, "make it blue", steps=2, strength=0, marks=MARKS).last
     assert torch.equal(marked.latents, before)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"anchor": True, "align": True},
+        {"mask": torch.nn.functional.pad(torch.ones(16, 16), (8, 8, 8, 8))},
+        {"strength": 0.5, "cfg_scale": 2.0, "negative_prompt": "red"},
+        {"marks": MARKS},
+    ],
+    ids=["plain", "anchor and align", "mask", "strength and cfg", "marks"],
+)
+def test_candidates_are_the_turns_of_their_seeds(
+    three: Chain, pipeline: Pipeline, pictures: Pictures, options: dict[str, Any]
+) -> None:
+    """In one batch as each by itself, to rounding; the record says nothing of the others."""
+    given: dict[str, Any] = {"references": [pictures(32, 32)], "steps": 2, **options}
+    branches = three.candidates(pipeline, "make it red", seeds=[3, 2**63, 5], **given)
+    assert [branch.shared_turns(three) for branch in branches] == [len(three.turns)] * 3
+    for branch, seed in zip(branches, (3, 2**63, 5), strict=True):
+        alone = three.edit(pipeline, "make it red", seed=seed, **given).last
+        assert branch.last.seed == alone.seed == seed
+        assert branch.last.settings == alone.settings
+        assert (branch.last.latents - alone.latents).norm() <= 1e-5 * alone.latents.norm()
+        assert (branch.last.image - alone.image).abs().max() <= 1.01 / 255
+        assert branch.last.image.shape == alone.image.shape
+
+
+def test_seeds_and_a_batch_disagree(pipeline: Pipeline, pictures: Pictures) -> None:
+    with pytest.raises(ValueError, match=r"^2 seeds make as many pictures|^batches of 2, 3 cannot"):
+        pipeline.edit("x", [pictures(32, 32).expand(3, -1, -1, -1)], seeds=[1, 2], steps=1)
+    with pytest.raises(ValueError, match=r"^1 seeds make as many pictures"):
+        pipeline.edit("x", [pictures(32, 32).expand(3, -1, -1, -1)], seeds=[1], steps=1)
+    with pytest.raises(ValueError, match=r"^batch is 0 and must be"):
+        pipeline.edit("x", [pictures(32, 32)], seeds=[], steps=1)
+    with pytest.raises(ValueError, match=r"^seed is 0.5 and must be"):
+        pipeline.edit("x", [pictures(32, 32)], seeds=[0.5], steps=1)  # pyright: ignore[reportArgumentType]

@@ -200,7 +200,7 @@ def test_a_whole_model_within_a_budget(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("gib", [0.0, -1.0, float("nan")])
 def test_no_amount_of_memory(gib: float) -> None:
-    with pytest.raises(ValueError, match="give an amount above 0"):
+    with pytest.raises(ValueError, match="must be GiB above 0"):
         Pipeline.load("tiny", device="cpu", memory_gib=gib)
 
 
