@@ -347,7 +347,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
-    """A view (n,) of that memory in the tensor's shape and, if dense, its order: products keep their bits."""
+    """A view of that memory (n,) in the tensor's shape and, if dense, its order: products keep their bits."""
     return (
         memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
     )
