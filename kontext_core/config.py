@@ -20,8 +20,8 @@ class _FromDict:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Build from JSON values, leaving out what this class does not know. Lists become tuples."""
-        known = {field.name for field in fields(cls)}  # pyright: ignore[reportArgumentType]
-        return cls(**{name: _frozen(value) for name, value in values.items() if name in known})
+        names = {field.name for field in fields(cls)}  # pyright: ignore[reportArgumentType]
+        return cls(**{name: _frozen(value) for name, value in values.items() if name in names})
 
 
 def _frozen(value: Any) -> Any:

@@ -360,14 +360,14 @@ class Editor(ABC):
             height, width = size_px(ref_latents[0])
         else:
             height, width = self.preferred_sizes[0]
-        asked = (height if height_px is None else height_px, width if width_px is None else width_px)
-        if min(asked) < 1:
+        size = (height if height_px is None else height_px, width if width_px is None else width_px)
+        if min(size) < 1:
             raise ValueError(
-                f"a picture of {asked[1]} x {asked[0]} px cannot be made; both sides must be at least 16"
+                f"a picture of {size[1]} x {size[0]} px cannot be made; both sides must be at least 16"
             )
-        legal = legal_size(*asked)
-        if legal != asked:
-            log.warning("%d x %d px is not a multiple of 16 px; making %d x %d", *asked[::-1], *legal[::-1])
+        legal = legal_size(*size)
+        if legal != size:
+            log.warning("%d x %d px is not a multiple of 16 px; making %d x %d", *size[::-1], *legal[::-1])
         return legal
 
 

@@ -241,8 +241,8 @@ class Pipeline(Editor):
             advice: likewise.
         """
         explained = explain_oom(attempt, advice) if attempt else nullcontext()
-        wished = nullcontext() if self.compute is None else use_compute_options(self.compute)
-        with self._lock, explained, wished:
+        options = nullcontext() if self.compute is None else use_compute_options(self.compute)
+        with self._lock, explained, options:
             yield
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:

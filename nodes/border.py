@@ -34,24 +34,24 @@ def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     Raises: ValueError in one sentence that names the input, what came and what is allowed.
     """
     schema = node.SCHEMA or node.define_schema()
-    taken = dict(inputs)
+    values = dict(inputs)
     for entry in schema.inputs:
-        if entry.id not in taken:
+        if entry.id not in values:
             continue
-        name, value, info = entry.id, taken[entry.id], entry.as_dict()
+        name, value, info = entry.id, values[entry.id], entry.as_dict()
         if info.get("rawLink") and _is_link(value):
             continue
         kind = str(entry.get_io_type())
         check, may_be_open = _check_of(kind, info), bool(entry.optional) and kind in SOCKETS
         parts = value if schema.is_input_list and isinstance(value, list) else [value]
         if may_be_open and all(part is None for part in parts):
-            taken[name] = None
+            values[name] = None
         elif not parts:
             raise ValueError(f"{name} is an empty list; hand on at least one")
         else:
             parts = [check(part, name) for part in parts]
-            taken[name] = parts if schema.is_input_list else parts[0]
-    return taken
+            values[name] = parts if schema.is_input_list else parts[0]
+    return values
 
 
 def mask(value: object, name: str) -> Tensor:

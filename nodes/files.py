@@ -220,14 +220,14 @@ def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
             f"{usual} there{near}"
         )
     fitting.sort(key=lambda entry: _rank(choice, entry[1]))
-    taken, path = fitting[0][0], fitting[0][1].path
+    best, path = fitting[0][0], fitting[0][1].path
     # a link to a file is that file, and not another
     files = {os.path.realpath(report.path): name for name, report in reversed(fitting)}
-    if others := [name for name in reversed(files.values()) if name != taken]:
+    if others := [name for name in reversed(files.values()) if name != best]:
         more = f" and {len(others) - _MOST_BESIDE} more" if len(others) > _MOST_BESIDE else ""
         beside = f"{', '.join(others[:_MOST_BESIDE])}{more}"
         notes.append(
-            f"{choice}: auto took {taken}; {beside} would fit too, choose in the node if another is meant"
+            f"{choice}: auto took {best}; {beside} would fit too, choose in the node if another is meant"
         )
     return path
 

@@ -49,16 +49,16 @@ def answer(question: Any) -> dict[str, Any]:
         model's first preferred size stands in for it; a region counts whole.
     Raises: ValueError in one sentence.
     """
-    asked = _object(question, "the question")
-    model = None if asked.get("model") is None else _object(asked["model"], "the model")
+    request = _object(question, "the question")
+    model = None if request.get("model") is None else _object(request["model"], "the model")
     config = KONTEXT_DEV if model is None else files.transformer_config(_text(model, "name", "the model"))
     numbers = _numbers({} if model is None else model)
-    layout = values.choice(asked.get("layout", "auto"), "layout", ("auto", *LAYOUTS))
-    entries = asked.get("references", [])
+    layout = values.choice(request.get("layout", "auto"), "layout", ("auto", *LAYOUTS))
+    entries = request.get("references", [])
     if not isinstance(entries, list) or len(entries) > MOST_REFERENCES:
         raise ValueError(f"references must be a list of at most {MOST_REFERENCES}")
     references = [_reference(entry, f"reference {i}", config) for i, entry in enumerate(entries, start=1)]
-    target, target_known = _target(asked.get("target", [0, 0]), references, config)
+    target, target_known = _target(request.get("target", [0, 0]), references, config)
     planned = plan(
         config,
         target,
@@ -71,8 +71,10 @@ def answer(question: Any) -> dict[str, Any]:
         "published": model is None,
         "target": _picture(planned.target) | {"known": target_known},
         "references": [
-            None if picture is None else _picture(picture) | {"known": told.known, "region": told.region}
-            for picture, told in zip(planned.references, references, strict=True)
+            None
+            if picture is None
+            else _picture(picture) | {"known": reference.known, "region": reference.region}
+            for picture, reference in zip(planned.references, references, strict=True)
         ],
         "text_tokens": planned.n_text,
         "tokens": planned.n_tokens,
@@ -120,13 +122,13 @@ def _target(
     if isinstance(value, dict):
         like = _reference(value, "target", config)
         return like.planned.size, like.known
-    asked = _pair(value, "target", 0)
+    sides = _pair(value, "target", 0)
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     known = True
     if references:
         height, width = references[0].planned.size
-        known = references[0].known or all(asked)
-    high, wide = legal_size(asked[0] or height * TOKEN_PX, asked[1] or width * TOKEN_PX)
+        known = references[0].known or all(sides)
+    high, wide = legal_size(sides[0] or height * TOKEN_PX, sides[1] or width * TOKEN_PX)
     return (high // TOKEN_PX, wide // TOKEN_PX), known
 
 

@@ -51,14 +51,14 @@ class BatchEdit:
             pictures: the bytes of `files`.
             model: what else it depends on.
         """
-        asked: dict[str, Any] = {
+        content: dict[str, Any] = {
             "instructions": self.instructions,
             "settings": dict(self.settings),
             "model": model,
         }
         if self.mask is not None:  # else as before there were masks
-            asked["masked"] = True
-        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode())
+            content["masked"] = True
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
         for picture in pictures:
             digest.update(hashlib.sha256(picture).digest())
         return digest.hexdigest()

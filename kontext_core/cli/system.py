@@ -172,9 +172,9 @@ def _built_for(torch: Any) -> Iterator[tuple[str, str]]:
 
 def _driver(torch: Any) -> str:
     """The newest CUDA that the driver takes, which torch asks the driver itself for."""
-    asked = getattr(torch._C, "_cuda_getDriverVersion", None)
+    driver_version = getattr(torch._C, "_cuda_getDriverVersion", None)
     with suppress(RuntimeError):
-        number = int(asked()) if asked else 0
+        number = int(driver_version()) if driver_version else 0
         if number:
             return f", driver up to {number // 1000}.{number % 1000 // 10}"
     return ", no driver"

@@ -87,19 +87,19 @@ class Ranks:
         buffer = torch.empty(_MESSAGE_BYTES, dtype=torch.uint8)
         with _answered():
             dist.broadcast(buffer, src=0, group=self.control)
-            heard = json.loads(bytes(buffer.tolist()).rstrip(b"\0"))
+            envelope = json.loads(bytes(buffer.tolist()).rstrip(b"\0"))
             tensors: list[Tensor | None] = []
-            for described in heard["tensors"]:
-                if described is None:
+            for header in envelope["tensors"]:
+                if header is None:
                     tensors.append(None)
                     continue
-                dtype, where, *shape = described
+                dtype, where, *shape = header
                 device = self.device if where == self.device.type else torch.device("cpu")
                 tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
                 if tensor.numel():
                     dist.broadcast(tensor, src=0, group=self.data)
                 tensors.append(tensor)
-        return heard["message"], tensors
+        return envelope["message"], tensors
 
     def barrier(self) -> None:
         """Wait until all ranks are here, up to an hour: a model may have to be read first."""

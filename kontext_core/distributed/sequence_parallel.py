@@ -210,19 +210,19 @@ def worker_loop(networks: Sequence[Transformer], ranks: Ranks) -> None:
     spreads = [
         SequenceParallelTransformer(network, ranks, number, None) for number, network in enumerate(networks)
     ]
-    kept: dict[int, Any] = {}
+    results: dict[int, Any] = {}
     while True:
         message, tensors = ranks.receive()
         if message["ask"] == "end":
             return
         for number in message["forget"]:
-            del kept[number]
+            del results[number]
         network, inputs = spreads[message["network"]], cast("list[Any]", tensors)
         if message["ask"] == "velocity":
-            network.velocity(*inputs, *(kept[number] for number in message["of"]), message["step"])
+            network.velocity(*inputs, *(results[number] for number in message["of"]), message["step"])
         elif message["ask"] == "modulation":
-            kept[message["number"]] = network.modulation(*inputs)
+            results[message["number"]] = network.modulation(*inputs)
         else:
             *parts, query, key = inputs
             weights = None if query is None else KeyWeights(query, key)
-            kept[message["number"]] = network.prepare(*parts, weights)
+            results[message["number"]] = network.prepare(*parts, weights)

@@ -295,12 +295,12 @@ class StreamedTransformer:
             raise ValueError(f"{blocks} blocks cannot be streamed: the model has {len(every)}")
         if before is not None:
             before.stop()
-        known = [] if before is None else before.packets
+        packets = [] if before is None else before.packets
         visiting = every[len(every) - blocks :]
         rare = [module for module in transformer.modules() if modulation and isinstance(module, Modulation)]
-        self.visitors = [OnDemandModule(module, device, known, staging) for module in rare]
+        self.visitors = [OnDemandModule(module, device, packets, staging) for module in rare]
         without = Modulation if modulation else None
-        self.carousel = BlockStreamer(visiting, device, without, known, staging) if visiting else None
+        self.carousel = BlockStreamer(visiting, device, without, packets, staging) if visiting else None
         move_others(transformer, device, self.packets)
 
     @property
@@ -347,7 +347,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
-    """A view (n,) of that memory in the tensor's shape and, if dense, its order: products keep their bits."""
+    """A view of that memory (n,) in the tensor's shape and, if dense, its order: products keep their bits."""
     return (
         memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
     )

@@ -25,8 +25,8 @@ def free_bytes(device: torch.device) -> int | None:
         return free_host_bytes()
     if device.type != "cuda":
         return None
-    held = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-    return torch.cuda.mem_get_info(device)[0] + held
+    reserve = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + reserve
 
 
 def _of_system(meminfo: Path) -> int | None:
@@ -42,14 +42,14 @@ def _of_system(meminfo: Path) -> int | None:
 def _of_group(group: Path) -> int | None:
     """None where there is no limit."""
     try:
-        most, taken = ((group / f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
+        limit, usage = ((group / f"memory.{name}").read_text(encoding="ascii") for name in ("max", "current"))
         stat = _numbers(group / "memory.stat")
     except OSError:
         return None
-    if not most.strip().isdecimal():
+    if not limit.strip().isdecimal():
         return None
     files = stat.get("active_file", 0) + stat.get("inactive_file", 0)
-    return max(0, int(most) - int(taken) + files)
+    return max(0, int(limit) - int(usage) + files)
 
 
 def _numbers(table: Path) -> dict[str, int]:

@@ -76,7 +76,7 @@ class QKNorm(nn.Module):
         self.key_norm = RMSNorm(dim)
 
     def with_scales(self, qkv: Tensor) -> QKV:
-        """Take a stream's queries, keys and values (B, L, 3, H, D), not yet normalised, to attention."""
+        """What a stream brings to attention: (B, L, 3, H, D), not yet normalised, and the norms' scales."""
         return qkv, self.query_norm.scale, self.key_norm.scale
 
 

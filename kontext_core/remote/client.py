@@ -107,10 +107,10 @@ class Client:
     def object_info(self, node: str | None = None) -> Json:
         """What the server knows of all nodes, or of one."""
         path = f"/object_info/{node}" if node else "/object_info"
-        known = self._json(path)
-        if not all(isinstance(info, dict) for info in known.values()):
+        nodes = self._json(path)
+        if not all(isinstance(info, dict) for info in nodes.values()):
             raise self._odd(path)
-        return known
+        return nodes
 
     def settings(self, values: Json) -> None:
         """Set settings of the page, by their ids."""
@@ -221,22 +221,22 @@ class Client:
     def _events(self, prompt_id: str, timeout: float) -> Iterator[Event]:
         yield from self._kept.pop(prompt_id, [])
         end, kinds, unanswered = time.monotonic() + timeout, set[str](), 0
-        heard = time.monotonic()  # of this graph
+        last_heard = time.monotonic()  # of this graph
         while True:
             now = time.monotonic()
             if now > end:
                 raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.")
-            is_last = end <= heard + _SILENCE_S
-            event = self._receive(max((end if is_last else heard + _SILENCE_S) - now, 0.01))
+            is_last = end <= last_heard + _SILENCE_S
+            event = self._receive(max((end if is_last else last_heard + _SILENCE_S) - now, 0.01))
             owner = None if event is None else event.data.get("prompt_id")
             if event is not None and owner == prompt_id:
-                heard = time.monotonic()
+                last_heard = time.monotonic()
                 kinds.add(event.kind)
                 yield event
                 continue
             if event is not None and owner:
                 self._kept.setdefault(owner, []).append(event)
-            if event is not None and time.monotonic() < heard + _SILENCE_S:
+            if event is not None and time.monotonic() < last_heard + _SILENCE_S:
                 continue
             if is_last:
                 raise RemoteError(f"ComfyUI did not finish the graph {prompt_id} in time.")
@@ -249,7 +249,7 @@ class Client:
                 unanswered += 1
                 if unanswered == _MOST_UNANSWERED:
                     raise
-            heard = time.monotonic()
+            last_heard = time.monotonic()
 
     def _asked(self, prompt_id: str) -> list[Event]:
         """Ask what came of a graph. Returns: the events that nobody heard; none while it waits or runs.

@@ -143,7 +143,7 @@ class StepGraph:
         """None where there is no room, or something in the step cannot be recorded; then it runs as it is."""
         try:
             own, weights = tokens.clone(), prepared.weights
-            kept = PreparedInputs(
+            copies = PreparedInputs(
                 prepared.pe.clone(),
                 prepared.txt.clone(),
                 prepared.references.clone(),
@@ -151,11 +151,11 @@ class StepGraph:
             )
             row = _row(table, step)
             row = ModulationTable(_cloned(row.img), _cloned(row.txt), _cloned(row.single), row.last.clone())
-            result, replay = self._record(lambda: network.velocity(own, kept, row, 0))
+            result, replay = self._record(lambda: network.velocity(own, copies, row, 0))
         except RuntimeError as error:  # torch's of memory, and CUDA's of what no graph can hold
             log.warning("the step runs without a graph: %s", str(error).partition("\n")[0])
         else:
-            return Step(own, kept, row, result, replay)
+            return Step(own, copies, row, result, replay)
         self.release()
         gc.collect()  # an error may hold itself, and with it what the attempt had made
         torch.cuda.empty_cache()

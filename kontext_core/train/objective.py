@@ -88,8 +88,8 @@ def autoencoder_loss(
         loss = loss + worst_weight * worst_patches((decoded - image) / 2)
     if anchor is not None:
         with torch.no_grad():
-            known = anchor.posterior(image)[0]
-        loss = loss + F.mse_loss(mean * anchor.config.scale_factor, known * anchor.config.scale_factor)
+            target = anchor.posterior(image)[0]
+        loss = loss + F.mse_loss(mean * anchor.config.scale_factor, target * anchor.config.scale_factor)
     return loss, mse.detach() / 4
 
 

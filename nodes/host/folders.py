@@ -147,15 +147,15 @@ def _below(root: Path) -> tuple[str, ...]:
 
     ComfyUI asks for them many times a run: they are remembered until a folder or the end of a link changes.
     """
-    known = _walked.get(str(root))
-    if known is None or any(_mark(path) != mark for path, mark in known[0].items()):
-        known = _walk(str(root))
+    walk = _walked.get(str(root))
+    if walk is None or any(_mark(path) != mark for path, mark in walk[0].items()):
+        walk = _walk(str(root))
         settled = time.time_ns() - _SETTLED_NS
-        if all(mark < settled for mark in known[0].values()):
-            _walked[str(root)] = known
+        if all(mark < settled for mark in walk[0].values()):
+            _walked[str(root)] = walk
         else:
             _walked.pop(str(root), None)
-    return known[1]
+    return walk[1]
 
 
 def _walk(root: str) -> tuple[dict[str, int], tuple[str, ...]]:
