@@ -46,7 +46,7 @@ def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if may_be_open and all(part is None for part in parts):
             taken[name] = None
         elif not parts:
-            raise ValueError(f"{name} is an empty list; hand on at least one")
+            raise ValueError(f"{name} is an empty list; pass at least one")
         else:
             parts = [check(part, name) for part in parts]
             taken[name] = parts if schema.is_input_list else parts[0]
@@ -126,8 +126,8 @@ def _chain(value: object, name: str) -> object:
         single = picture(value)
         if single.shape[0] != 1:
             raise ValueError(
-                f"{name} is a batch of {single.shape[0]} pictures and a chain is of one: take one out of it with "
-                "ImageFromBatch"
+                f"{name} is a batch of {single.shape[0]} pictures, but a chain has one picture: take one out "
+                "with ImageFromBatch"
             )
         return Chain((Turn(single),))
     if not isinstance(value, Chain):

@@ -37,14 +37,15 @@ class KontextSaveChain(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="kontext/chain",
-                    tooltip="Folder and beginning of the name, below ComfyUI's output folder. %year%, %month% and the "
-                    "like are filled in.",
+                    tooltip="Folder and start of the file name, below ComfyUI's output folder. %year%, "
+                    "%month% and similar are filled in.",
                 ),
                 io.Boolean.Input(
                     "latents",
                     default=True,
-                    tooltip="Also write the latents of all turns beside the PNG: the chain then goes on bit by bit as "
-                    "it would have. Without them it goes on from the picture.",
+                    tooltip="Also write the latents of all turns to a file next to the PNG: the loaded "
+                    "chain then continues bit for bit as it would have. Without them it continues "
+                    "from the picture.",
                 ),
             ],
             outputs=[],
@@ -77,14 +78,15 @@ class KontextLoadChain(io.ComfyNode):
             display_name="Kontext Load Chain",
             category=CATEGORY,
             search_aliases=["load image", "load history", "resume"],
-            description="The chain in a PNG of Kontext Save Chain, to go on with it.",
+            description="Loads the chain from a PNG that Kontext Save Chain wrote, so that you can continue it.",
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=FileNames([EXAMPLE, *folders.chain_pictures()]),
                     upload=io.UploadType.image,
-                    tooltip="The example, a PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
-                    "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
+                    tooltip="The bundled example, a PNG in ComfyUI's input folder, or a PNG that Kontext "
+                    "Save Chain wrote with its latents to the output folder. Without latents next "
+                    "to the PNG, all turns but the last are small previews.",
                 )
             ],
             outputs=[

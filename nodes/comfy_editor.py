@@ -65,9 +65,9 @@ class HostedEditor(Editor):
         if self.model.patches:
             lines.append(f"weights changed by LoRA: {len(self.model.patches)}")
         if "model_sampling" in self.model.object_patches:
-            lines.append("its own shift does not count: Kontext Sampler has one")
+            lines.append("its own shift is ignored: set shift in Kontext Sampler, Edit, Turn or Script")
         if "denoise_mask_function" in self.model.model_options:
-            lines.append("Differential Diffusion does not count: masks here are feathered")
+            lines.append("Differential Diffusion is ignored: masks here are feathered")
         return lines
 
     def encode_prompt(self, prompt: str) -> Text:
@@ -111,8 +111,8 @@ class HostedEditor(Editor):
         """
         if settings.approximate is not None:
             raise ValueError(
-                f"approximate is {settings.approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it "
-                "to 'off', or take the model from Kontext Load Model"
+                f"approximate is {settings.approximate!r}, which a model from ComfyUI's loaders does not "
+                "support: set it to 'off', or use a model from Kontext Load Model"
             )
         check_inputs(inputs, sigmas, settings)
         noise, start, layout = inputs.noise, inputs.start, settings.layout or self.layout
@@ -152,8 +152,8 @@ class HostedEditor(Editor):
         same = count == 0 or layout == "offset" or (layout == "index" and count == 1)
         if not issubclass(network, flux.Flux) and not same:
             raise ValueError(
-                f"layout is {layout!r}, and this MODEL is run by {network.__name__} of another node pack, which may know "
-                "'offset' only: choose that, or load the model with ComfyUI's own loader"
+                f"layout is {layout!r}, but this MODEL is run by {network.__name__} from another node pack, "
+                "which may support 'offset' only: choose that, or load the model with ComfyUI's own loader"
             )
 
 
@@ -202,14 +202,14 @@ def _check_model(model: Any) -> None:
     base = model.model
     if not isinstance(base, model_base.Flux) or any(_is_another_flux(kind) for kind in type(base).__mro__):
         raise ValueError(
-            f"this MODEL is of the kind {type(base).__name__} and FLUX.1 is needed: load FLUX.1 Kontext with Load Diffusion "
-            "Model or the like"
+            f"this MODEL is a {type(base).__name__}, but FLUX.1 is needed: load FLUX.1 Kontext with Load "
+            "Diffusion Model or a similar loader"
         )
     channels = base.model_config.unet_config.get("in_channels", FLUX_VAE.z_channels)
     if channels != FLUX_VAE.z_channels:
         raise ValueError(
-            f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, and Kontext takes {FLUX_VAE.z_channels}: "
-            "load FLUX.1 Kontext"
+            f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, but Kontext takes "
+            f"{FLUX_VAE.z_channels}: load FLUX.1 Kontext"
         )
 
 
@@ -226,6 +226,6 @@ def _check_vae(vae: Any) -> None:
     channels = getattr(vae, "latent_channels", FLUX_VAE.z_channels)
     if channels != FLUX_VAE.z_channels:
         raise ValueError(
-            f"this VAE makes {channels} channels and FLUX.1 works on {FLUX_VAE.z_channels}: load the autoencoder of FLUX.1 "
-            "(ae.safetensors)"
+            f"this VAE makes {channels} channels, but FLUX.1 works with {FLUX_VAE.z_channels}: load the "
+            "autoencoder of FLUX.1 (ae.safetensors)"
         )

@@ -53,8 +53,8 @@ _KNOWN = {
 }
 
 PADDED = (
-    "reference 1 was padded: begin KSampler from this node's empty latent and decode with Kontext Decode, and the result is "
-    "cut to {width} x {height} px"
+    "reference 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, "
+    "so that the result is cut to {width} x {height} px"
 )
 
 
@@ -81,7 +81,8 @@ class KontextToConditioning(io.ComfyNode):
                 ReferencesSocket.Input(
                     "references",
                     optional=True,
-                    tooltip="Pictures to look at, from Kontext Reference. Strength, region and place are not known there.",
+                    tooltip="Pictures for the model to look at, from Kontext Reference. ComfyUI's samplers do "
+                    "not support strength, region or place.",
                 ),
             ],
             outputs=[
@@ -91,13 +92,13 @@ class KontextToConditioning(io.ComfyNode):
                 io.Conditioning.Output(
                     "NEGATIVE",
                     display_name="negative",
-                    tooltip="The same with the prompt's negative text; it counts only where cfg is not 1.",
+                    tooltip="The same with the prompt's negative text; used only when cfg is not 1.",
                 ),
                 io.Latent.Output(
                     "LATENT",
                     display_name="empty latent",
-                    tooltip="For KSampler: empty, of the first reference's size, or the model's. Behind it Kontext Decode "
-                    "cuts off what 'pad' had added.",
+                    tooltip="For KSampler: an empty latent of the first reference's size, or else of the "
+                    "model's. Kontext Decode then cuts off what 'pad' added.",
                 ),
             ],
         )
@@ -142,22 +143,25 @@ class KontextFromConditioning(io.ComfyNode):
             display_name="Kontext From Conditioning",
             category=CATEGORY,
             search_aliases=["conditioning", "clip text encode"],
-            description="Takes CONDITIONING of ComfyUI's nodes as the prompt, with the references and the guidance in it.",
+            description="Uses CONDITIONING from ComfyUI's nodes as the prompt, with the references and the guidance "
+            "in it.",
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="Words that the text encoders of FLUX.1 have read, one entry for the whole picture and all "
-                    "steps.",
+                    tooltip="Text encoded by FLUX.1's text encoders: one entry for the whole picture and "
+                    "all steps.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What to steer away from. It counts only where the sampler's cfg is not 1.",
+                    tooltip="What to steer away from. Used only when the sampler's cfg is not 1.",
                 ),
             ],
             outputs=[
                 PromptSocket.Output(
-                    "PROMPT", display_name="prompt", tooltip="For Kontext Sampler, with all that was in it."
+                    "PROMPT",
+                    display_name="prompt",
+                    tooltip="For Kontext Sampler, with everything the CONDITIONING contained.",
                 )
             ],
         )
@@ -169,8 +173,8 @@ class KontextFromConditioning(io.ComfyNode):
         away = None if negative is None else read(negative)
         if away is not None and away.references and not _same(away.references, words.references):
             raise ValueError(
-                "the negative CONDITIONING has other reference latents than the positive, and here the references of the "
-                "positive serve both: take the negative from before its ReferenceLatent"
+                "the negative CONDITIONING has other reference latents than the positive, but here the "
+                "positive's references are used for both: take the negative from before its ReferenceLatent"
             )
         references = tuple(ReferenceInput(latent=latent) for latent in words.references)
         layout = words.layout if references else None
@@ -207,7 +211,7 @@ class Wanted:
         if isinstance(prompt, Prompt):
             return cls(references or (), guidance, own)
         if prompt.guidance is not None and prompt.guidance != guidance:
-            notes.append(f"guidance {prompt.guidance:g} of the conditioning counts, not {guidance:g}")
+            notes.append(f"guidance {prompt.guidance:g} from the conditioning is used, not {guidance:g}")
             guidance = prompt.guidance
         return cls((*prompt.references, *(references or ())), guidance, own or prompt.layout)
 
@@ -246,8 +250,8 @@ def read(conditioning: Conditioning) -> Words:
     """
     if len(conditioning) != 1:
         raise ValueError(
-            f"this CONDITIONING has {len(conditioning)} entries and a prompt is one: take it from before Conditioning "
-            "(Combine) or the like, or sample with ComfyUI's KSampler"
+            f"this CONDITIONING has {len(conditioning)} entries, but a prompt has one: take it from before "
+            "Conditioning (Combine) or a similar node, or sample with ComfyUI's KSampler"
         )
     states, values = conditioning[0]
     pooled = values.get("pooled_output")
@@ -264,8 +268,8 @@ def read(conditioning: Conditioning) -> Words:
     if foreign:
         found = ", ".join(dict.fromkeys(_KNOWN.get(name, repr(name)) for name in foreign))
         raise ValueError(
-            f"this CONDITIONING comes with {found}, which Kontext nodes do not follow: take it from before the node that "
-            "adds it, or sample with ComfyUI's KSampler"
+            f"this CONDITIONING comes with {found}, which Kontext nodes do not support: take it from before "
+            "the node that adds it, or sample with ComfyUI's KSampler"
         )
     return Words((states, pooled), _guidance(values), *_references(values))
 
@@ -274,7 +278,8 @@ def _guidance(values: Mapping[str, Any]) -> float | None:
     guidance = values.get("guidance", False)
     if guidance is None:
         raise ValueError(
-            "the guidance of this CONDITIONING is switched off, which Kontext nodes do not do: take FluxDisableGuidance out"
+            "the guidance of this CONDITIONING is switched off, which Kontext nodes do not support: remove "
+            "FluxDisableGuidance"
         )
     return None if guidance is False else finite(guidance, "the guidance of this CONDITIONING")
 
@@ -284,7 +289,8 @@ def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | No
     layouts = {name: layout for layout, name in METHODS.items()}
     if method is not None and (not isinstance(method, str) or method not in layouts):
         raise ValueError(
-            f"reference_latents_method is {method!r}, which Kontext nodes do not know; choose {', '.join(layouts)}"
+            f"reference_latents_method is {method!r}, which Kontext nodes do not support; choose "
+            f"{', '.join(layouts)}"
         )
     latents = values.get("reference_latents")
     if not isinstance(latents, list | tuple | None):
@@ -317,8 +323,8 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
         found = " and ".join(wish for wish, wished in wishes.items() if wished)
         if found:
             raise ValueError(
-                f"reference {number} has {found}, which ComfyUI's own FLUX.1 does not know: leave it as it was, or use a "
-                "model from Kontext Load Model and Kontext Sampler"
+                f"reference {number} has {found}, which ComfyUI's own FLUX.1 does not support: reset it, or "
+                "use a model from Kontext Load Model and Kontext Sampler"
             )
         shown.append(one.latents)
     return shown

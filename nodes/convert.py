@@ -78,12 +78,12 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
     samples = latent["samples"]
     if samples.ndim != 4 or samples.shape[1] != config.z_channels or 0 in samples.shape:
         raise ValueError(
-            f"this LATENT is {tuple(samples.shape)} and the model works on (batch, {config.z_channels}, height, width): "
-            "take one that the autoencoder of FLUX.1 or a Kontext node made"
+            f"this LATENT is {tuple(samples.shape)}, but the model works with (batch, {config.z_channels}, "
+            "height, width): use one made by the autoencoder of FLUX.1 or by a Kontext node"
         )
     if not bool(torch.isfinite(samples).all()):
         raise ValueError(
-            "this LATENT holds numbers that are not finite (NaN or infinity); look at the node that made it"
+            "this LATENT holds numbers that are not finite (NaN or infinity); check the node that made it"
         )
     latents = (samples.float() - config.shift_factor) * config.scale_factor
     height, width = latents.shape[-2:]

@@ -17,8 +17,8 @@ class KontextExample(io.ComfyNode):
             display_name="Kontext Example Picture",
             category=CATEGORY,
             search_aliases=["sample image", "test image"],
-            description="A picture from the world that the tiny model knows, so that workflows run out of the box. "
-            "Put Load Image in its place for a picture of yours.",
+            description="A picture from the world that the tiny model knows, so that workflows run out of "
+            "the box. Replace this node with Load Image to use your own picture.",
             inputs=[
                 io.Combo.Input(
                     "picture",

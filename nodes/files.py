@@ -122,7 +122,7 @@ def preview_decoder() -> Path | None:
     if named:
         return folders.weight_path(_APPROXIMATE, named[0])
     if pickled := [name for name in folders.pickled_files(_APPROXIMATE) if name.startswith("taef1_decoder")]:
-        raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors beside it")
+        raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors next to it")
     return None
 
 
@@ -223,7 +223,7 @@ def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
         more = f" and {len(others) - _MOST_BESIDE} more" if len(others) > _MOST_BESIDE else ""
         beside = f"{', '.join(others[:_MOST_BESIDE])}{more}"
         notes.append(
-            f"{choice}: auto took {taken}; {beside} would fit too, choose in the node if another is meant"
+            f"{choice}: auto took {taken}; {beside} would fit too: choose another in the node if you prefer"
         )
     return path
 

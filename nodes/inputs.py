@@ -20,7 +20,7 @@ def instruction(name: str) -> Any:
         dynamic_prompts=True,
         default="",
         placeholder="make the red circle blue\nremove the green star\nmake the background sand",
-        tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
+        tooltip="What to change ('make the circle red'). If empty, the model gets no instruction.",
     )
 
 
@@ -30,9 +30,10 @@ def fit(default: str) -> Any:
         "fit",
         options=list(FITS),
         default=default,
-        tooltip="How the picture reaches a size the model was trained on. crop: fill it and cut what is over. "
-        "pad: show all, edges repeated around; cut off again in the result. stretch: change the shape. "
-        "none: keep every pixel; sides are filled up to multiples of 16.",
+        tooltip="How the picture is brought to a size the model was trained on. crop: fill that size and "
+        "cut off the rest. pad: keep the whole picture and repeat its edges around it; this is cut "
+        "off again in the result. stretch: change the proportions. none: keep every pixel; sides "
+        "are padded to multiples of 16.",
     )
 
 
@@ -44,7 +45,8 @@ def seed() -> Any:
         min=0,
         max=MAX_SEED,
         control_after_generate=True,
-        tooltip="Another seed, another picture; the same seed, the same picture on every device.",
+        tooltip="A different seed gives a different picture; the same seed gives the same picture on every "
+        "device.",
     )
 
 
@@ -55,7 +57,7 @@ def steps() -> Any:
         default=28,
         min=1,
         max=1000,
-        tooltip="More steps take longer and are finer; 20 to 30 are usual.",
+        tooltip="More steps take longer and give finer results; 20 to 30 are usual.",
     )
 
 
@@ -67,7 +69,8 @@ def guidance() -> Any:
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip="How closely the words are followed; 2.5 is usual for Kontext. Models without this input ignore it.",
+        tooltip="How closely the model follows the words; 2.5 is usual for Kontext. Models without this input "
+        "ignore it.",
     )
 
 
@@ -77,8 +80,9 @@ def layout() -> Any:
         "layout",
         options=["auto", *LAYOUTS],
         default="auto",
-        tooltip="Where several references stand for the model. auto: as the model was trained. offset: side by side on "
-        "one plane (published weights). index: each on a plane of its own. diagonal: beyond the target's corner.",
+        tooltip="How several references are positioned for the model. auto: as the model was trained. "
+        "offset: side by side on one plane (published weights). index: each on its own plane. "
+        "diagonal: beyond the result's corner.",
     )
 
 
@@ -100,7 +104,8 @@ def feather() -> Any:
         default=FEATHER_PX,
         min=0,
         max=1024,
-        tooltip="How many pixels outside the mask's edge the change fades out over. 0: a hard edge. Nothing without a mask.",
+        tooltip="How many pixels beyond the mask's edge the change fades out over. 0: a hard edge. No effect "
+        "without a mask.",
     )
 
 
@@ -111,8 +116,9 @@ def approximate() -> Any:
         optional=True,
         options=["off", *APPROXIMATIONS],
         default="off",
-        tooltip="Skips work that changes little: faster, and not quite the same picture. off: all is computed. teacache: a "
-        "step before which little has changed adds what the last one did.",
+        tooltip="Skips work that changes little: faster, but not quite the same picture. off: every step is "
+        "computed. teacache: a step before which little has changed adds what the last computed "
+        "step added.",
     )
 
 
@@ -125,8 +131,8 @@ def approximate_number() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="How much change is passed over: higher is faster and further from the exact picture. 0: what is usual for "
-        "the way. Nothing where approximate is off.",
+        tooltip="How much change is skipped: higher is faster and further from the exact picture. 0: the "
+        "method's usual value. No effect when approximate is off.",
     )
 
 
@@ -137,7 +143,7 @@ def negative() -> Any:
         optional=True,
         dynamic_prompts=True,
         default="",
-        tooltip="What to steer away from. It counts only where cfg is not 1; empty is allowed there too.",
+        tooltip="What to steer away from. Used only when cfg is not 1, and may be empty even then.",
     )
 
 
@@ -150,7 +156,7 @@ def cfg(*, optional: bool = False) -> Any:
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip="Other than 1: steer away from the negative text, at twice the time.",
+        tooltip="Any value other than 1 steers away from the negative text and takes twice as long.",
     )
 
 
@@ -161,8 +167,9 @@ def solver() -> Any:
         optional=True,
         options=list(SOLVERS),
         default="euler",
-        tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
-        "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
+        tooltip="How each step is computed. euler: as in the paper. heun: runs the network twice per step "
+        "and is finer for the same number of steps. dpmpp_2m: runs it once per step and also uses "
+        "the previous step.",
     )
 
 
@@ -175,8 +182,8 @@ def shift(*, optional: bool = False) -> Any:
         min=0.0,
         max=100.0,
         step=0.01,
-        tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
-        "Higher: more time for the composition, less for detail.",
+        tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: evenly "
+        "spaced. Higher: more steps for the composition, fewer for detail.",
     )
 
 
@@ -241,7 +248,8 @@ def edit_settings(**values: Unpack[Values]) -> EditSettings:
     mu = math.log(ratio) if ratio else None
     if not ALLOWED["mu"].admits(mu):
         raise ValueError(
-            f"shift is {ratio:g}, which leaves no noise to work on: set 0 for the paper's, or 0.01 and more"
+            f"shift is {ratio:g}, which leaves no noise to work on: set 0 for the paper's value, or at least "
+            "0.01"
         )
     return EditSettings(
         layout=None if layout == "auto" else layout,

@@ -73,7 +73,7 @@ class KontextDecode(io.ComfyNode):
                 io.Image.Output(
                     "IMAGE",
                     display_name="image",
-                    tooltip="The picture; what 'pad' had added around it is cut off.",
+                    tooltip="The picture; anything that 'pad' added around it is cut off.",
                 )
             ],
         )

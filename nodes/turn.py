@@ -41,20 +41,25 @@ def _inputs(*, raw: bool = False) -> list[Any]:
         io.Boolean.Input(
             "anchor",
             default=False,
-            tooltip="Show the model the picture at the start again in every later turn, as picture 2. Holds on to "
-            "what a person or thing looked like; costs the tokens of one more reference.",
+            tooltip="Show the model the starting picture again in every later turn, as picture 2. This "
+            "helps to keep what a person or thing looked like; it costs the tokens of one more "
+            "reference.",
         ),
         io.Image.Input(
-            "image", optional=True, tooltip="The picture to begin with. Or connect 'chain'.", **link
+            "image", optional=True, tooltip="The picture to start with. Or connect 'chain'.", **link
         ),
         ChainSocket.Input(
             "chain",
             optional=True,
-            tooltip="The turns so far, to go on from the last of them. Two nodes on one chain are two branches.",
+            tooltip="The turns so far; this node continues from the last one. Two nodes on one chain make two "
+            "branches.",
             **link,
         ),
         ReferencesSocket.Input(
-            "references", optional=True, tooltip="More pictures to look at, from Kontext Reference.", **link
+            "references",
+            optional=True,
+            tooltip="More pictures for the model to look at, from Kontext Reference.",
+            **link,
         ),
         inputs.mask(**link),
         inputs.feather(),
@@ -62,8 +67,8 @@ def _inputs(*, raw: bool = False) -> list[Any]:
             "align",
             optional=True,
             default=False,
-            tooltip="Take slow changes of colour against the picture at the start back, where nothing was edited. For "
-            "long chains; an edit of the whole picture stays as it is.",
+            tooltip="Undo the slow drift of colours away from the starting picture where nothing was "
+            "edited. For long chains; an edit of the whole picture stays as it is.",
         ),
     ]
 
@@ -88,8 +93,8 @@ class KontextTurn(io.ComfyNode):
             search_aliases=["edit chain", "multi-turn edit", "iterative edit", "conversation"],
             advanced=_FOLDED,
             has_intermediate_output=True,
-            description="One edit of many: takes a picture or the chain so far, and hands on the chain with one turn "
-            "more. Change a turn, and only that turn and those behind it run again.",
+            description="One edit of many: takes a picture or the chain so far, and outputs the chain with "
+            "one more turn. If you change a turn, only that turn and those after it run again.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
                 inputs.instruction("instruction"),
@@ -99,8 +104,9 @@ class KontextTurn(io.ComfyNode):
                     "marks",
                     optional=True,
                     default="",
-                    tooltip="What is drawn upon the picture for this turn to see, as JSON, which 'Draw on the picture' "
-                    "(Alt+D) writes for you. The instruction speaks of it; the turns before and behind know nothing of it.",
+                    tooltip="Marks drawn on the picture for this turn only, as JSON, which 'Draw on the "
+                    "picture' (Alt+D) writes for you. The instruction can refer to them; the turns "
+                    "before and after do not see them.",
                 ),
                 *inputs.sampling(),
             ],
@@ -168,7 +174,8 @@ class KontextScript(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["edit chain", "list of instructions", "batch prompts"],
             advanced=_FOLDED,
-            description="Many turns in one box: every line is an instruction, made to the result of the line before.",
+            description="Many turns in one box: each line is an instruction, applied to the result of the line "
+            "before.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model.", extra_dict={"rawLink": True}
@@ -178,8 +185,8 @@ class KontextScript(io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder="make the red circle blue\nremove the green star\nmake the background sand",
-                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin with # are "
-                    "left out.",
+                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin "
+                    "with # are ignored.",
                 ),
                 inputs.seed(),
                 io.Combo.Input(
@@ -262,7 +269,8 @@ def _turns(script: object) -> list[str]:
         )
     if len(lines) > MOST_LINES:
         raise ValueError(
-            f"the script has {len(lines)} instructions and {MOST_LINES} is the most: wire a second script behind it"
+            f"the script has {len(lines)} instructions, but {MOST_LINES} is the maximum: connect a second "
+            "script after it"
         )
     return lines
 
@@ -273,9 +281,15 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
 
     if (image is None) == (chain is None):
         raise ValueError(
-            "a turn needs a picture: connect 'image' to begin with one, or 'chain' to go on from earlier turns"
+            (
+                "a turn needs a picture: connect 'image' to start with one, or 'chain' to continue from "
+                "earlier turns"
+            )
             if image is None
-            else "a turn goes on from one picture: 'image' and 'chain' are both connected, disconnect one"
+            else (
+                "a turn continues from one picture, but 'image' and 'chain' are both connected: disconnect "
+                "one"
+            )
         )
     if chain is not None:
         return chain
@@ -283,8 +297,8 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
     picture = convert.picture(image)
     if picture.shape[0] != 1:
         raise ValueError(
-            f"a chain is of one picture and 'image' is a batch of {picture.shape[0]}: take one out of it with "
-            "ImageFromBatch, or use Kontext Edit, which edits each"
+            f"a chain has one picture, but 'image' is a batch of {picture.shape[0]}: take one out with "
+            "ImageFromBatch, or use Kontext Edit, which edits each of them"
         )
     stop_if_asked()
     made = Chain.start(model, picture, fit=fit)
@@ -301,8 +315,8 @@ def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[Refere
         known = one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
         if known.latents.shape[0] != 1:
             raise ValueError(
-                f"a turn looks at single pictures and a reference is a batch of {known.latents.shape[0]}: take one out "
-                "of it with ImageFromBatch"
+                "a turn takes single pictures as references, but one reference is a batch of "
+                f"{known.latents.shape[0]}: take one out with ImageFromBatch"
             )
         picture = model.decode(known.latents) if given.picture is None else given.picture
         made.append(replace(known, image=picture))

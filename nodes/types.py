@@ -110,4 +110,6 @@ def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:
             f"{what} needs a picture: connect 'image', or 'latent' with the latent of an earlier result"
         )
     if image is not None and latent is not None:
-        raise ValueError(f"{what} takes one picture: 'image' and 'latent' are both connected, disconnect one")
+        raise ValueError(
+            f"{what} takes one picture, but 'image' and 'latent' are both connected: disconnect one"
+        )

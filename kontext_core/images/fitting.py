@@ -241,7 +241,7 @@ def check_image(image: Tensor) -> None:
         )
     if not bool(torch.isfinite(image).all()):
         raise ValueError(
-            "this picture holds numbers that are not finite (NaN or infinity); look at the node that made it"
+            "this picture holds numbers that are not finite (NaN or infinity); check the node that made it"
         )
 
 

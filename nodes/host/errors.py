@@ -34,7 +34,7 @@ def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
         given = dict(zip(names, args, strict=False)) | inputs
 
         def attempt() -> _Result:
-            with explain_oom("what came into this node", "hand on smaller pictures, or fewer at once"):
+            with explain_oom("what came into this node", "pass smaller pictures, or fewer at once"):
                 return execute(cls, **checked(cls, given))
 
         try:

@@ -93,7 +93,7 @@ def obstacle(roots: Iterable[str | Path], name: str) -> str:
     if leads_out(name):
         return ""
     if not is_text(name):
-        return "its name is no text in UTF-8, rename it"
+        return "its name is not valid UTF-8: rename it"
     parts = slashed(name).rstrip("/").split("/")
     ways = (os.path.join(root, *parts[:depth]) for root in roots for depth in range(1, len(parts) + 1))
     broken = next((way for way in ways if os.path.islink(way) and not os.path.exists(way)), None)
@@ -264,8 +264,8 @@ def picture_path(name: str) -> Path:
         )
     if not _lies_in(path, folder):
         raise ValueError(
-            f"the picture {described(name)} is a link that leads out of {folder}, where ComfyUI follows none: "
-            "put the picture itself there"
+            f"the picture {described(name)} is a link that leads out of {folder}, which ComfyUI does not "
+            "follow: put the picture itself there"
         )
     return path
 

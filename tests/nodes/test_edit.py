@@ -321,7 +321,7 @@ def test_image_or_latent_and_not_both(
     latent = {"samples": torch.zeros(1, 16, 16, 16)}
     with pytest.raises(ValueError, match="needs a picture: connect 'image', or 'latent'"):
         run(node_id, model=model)
-    with pytest.raises(ValueError, match="are both connected, disconnect one"):
+    with pytest.raises(ValueError, match="are both connected: disconnect one"):
         run(node_id, model=model, image=image, latent=latent)
 
 

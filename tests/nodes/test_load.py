@@ -122,8 +122,8 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]]
     assert taken.name == f"{USUAL[choice].upper()}-small.safetensors"
     assert said_of_auto(run) == [
-        f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too, "
-        "choose in the node if another is meant"
+        f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too: "
+        "choose another in the node if you prefer"
     ]
     assert loader(node_list).fingerprint_inputs(**choices) != before, "or the node would not say so"
     assert said_of_auto(run, **{choice: own.name}) == []

@@ -81,7 +81,7 @@ def _damaged(folder: Path) -> str:
 
 def _pickled(folder: Path) -> str:
     (folder / "taef1_decoder.pth").write_bytes(b"\x80\x02")
-    return "taef1_decoder.pth is pickled and is not read; put taef1_decoder.safetensors beside it"
+    return "taef1_decoder.pth is pickled and is not read; put taef1_decoder.safetensors next to it"
 
 
 @pytest.mark.parametrize("put", [_damaged, _pickled])
