@@ -234,7 +234,7 @@ def resize(image: Tensor, size: Size) -> Tensor:
 def check_image(image: Tensor) -> None:
     """Raises: ValueError in one sentence if the tensor is not a usable picture."""
     if image.ndim != 4 or image.shape[-1] != 3:
-        raise ValueError(f"a picture must be (batch, height, width, 3), and this one is {tuple(image.shape)}")
+        raise ValueError(f"a picture must be (batch, height, width, 3), but this one is {tuple(image.shape)}")
     if 0 in image.shape:
         raise ValueError(
             f"this picture holds nothing: {image.shape[0]} frames of {image.shape[2]} x {image.shape[1]} px"

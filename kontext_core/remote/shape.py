@@ -32,10 +32,10 @@ def check_api_form(prompt: Mapping[str, Any]) -> None:
     for id, node in prompt.items():
         if not isinstance(node.get("class_type"), str):
             raise WorkflowError(
-                f"node {short(id)}: its class_type is {short(node.get('class_type'))}, and no text"
+                f"node {short(id)}: its class_type is {short(node.get('class_type'))}, not text"
             )
         if not isinstance(node.get("inputs"), dict):
-            raise WorkflowError(f"{called(id, node)}: its inputs are no object of names and values")
+            raise WorkflowError(f"{called(id, node)}: its inputs are not an object of names and values")
         _object(node, "_meta", called(id, node))
 
 
@@ -55,7 +55,7 @@ def check_wires(prompt: Mapping[str, Any], object_info: Json) -> None:
                 continue
             if len(value) != 2 or not isinstance(value[0], str) or not _is_slot(value[1]):
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} is {short(value)}, and no wire, which is a node's "
+                    f"{called(id, node)}: its input {name} is {short(value)}, not a wire, which is a node's "
                     "id and the number of an output"
                 )
             if value[0] not in prompt:
@@ -72,15 +72,15 @@ def called(id: Any, node: Mapping[str, Any]) -> str:
 
 def _check_node(node: Any) -> None:
     if not isinstance(node, dict) or not _is_id(node.get("id")) or not isinstance(node.get("type"), str):
-        raise WorkflowError(f"{short(node)} is no node, which has an id and a type")
+        raise WorkflowError(f"{short(node)} is not a node, which has an id and a type")
     name = called(node["id"], node)
     if not isinstance(node.get("mode", 0), int):
-        raise WorkflowError(f"{name}: its mode is {short(node['mode'])}, and no number")
+        raise WorkflowError(f"{name}: its mode is {short(node['mode'])}, not a number")
     if not isinstance(node.get("widgets_values"), list | dict | None):
-        raise WorkflowError(f"{name}: its widgets_values are {short(node['widgets_values'])}, and no list")
+        raise WorkflowError(f"{name}: its widgets_values are {short(node['widgets_values'])}, not a list")
     for slot in _list(node, "inputs", name):
         if not isinstance(slot, dict) or not isinstance(slot.get("name"), str) or "type" not in slot:
-            raise WorkflowError(f"{name}: {short(slot)} is no input, which has a name and a type")
+            raise WorkflowError(f"{name}: {short(slot)} is not an input, which has a name and a type")
         if slot.get("link") is not None and not _is_id(slot["link"]):
             raise WorkflowError(
                 f"{name}: its input {short(slot['name'])} has no link but {short(slot['link'])}"
@@ -90,7 +90,7 @@ def _check_node(node: Any) -> None:
             raise WorkflowError(f"{name}: the widget of its input {short(slot['name'])} has no name")
     for slot in _list(node, "outputs", name):
         if not isinstance(slot, dict) or "type" not in slot:
-            raise WorkflowError(f"{name}: {short(slot)} is no output, which has a type")
+            raise WorkflowError(f"{name}: {short(slot)} is not an output, which has a type")
 
 
 def _check_link(place: int, link: Any) -> None:
@@ -111,7 +111,7 @@ def _list(holder: Json, key: str, name: str) -> list[Any]:
     """Get a list. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, list | None):
-        raise WorkflowError(f"{name}: its {key} are {short(value)}, and no list")
+        raise WorkflowError(f"{name}: its {key} are {short(value)}, not a list")
     return value or []
 
 
@@ -119,7 +119,7 @@ def _object(holder: Json, key: str, name: str) -> Json:
     """Get an object. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, dict | None):
-        raise WorkflowError(f"{name}: its {key} is {short(value)}, and no object")
+        raise WorkflowError(f"{name}: its {key} is {short(value)}, not an object")
     return value or {}
 
 

@@ -114,7 +114,7 @@ def denoise_with(
     skipping = None if settings.approximate is None else parse_step_cache(settings.approximate)
     if skipping is not None and compute_options().graph:
         log.warning(
-            "approximate looks into each step, which a recorded one does not allow: no graph is taken"
+            "approximate looks into each step, which a recorded step does not allow: no graph is used"
         )
     widths = config.context_in_dim, config.vec_in_dim
     for text in (inputs.text, *([negative] if negative else [])):

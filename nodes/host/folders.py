@@ -259,8 +259,8 @@ def picture_path(name: str) -> Path:
     path = locate([folder], inner)
     if path is None:
         raise ValueError(
-            f"there is no picture {described(name)} in {folder}: choose another, upload it, or take it out "
-            "of the workflow"
+            f"there is no picture {described(name)} in {folder}: choose another, upload it, or take it "
+            "out of the workflow"
         )
     if not _lies_in(path, folder):
         raise ValueError(

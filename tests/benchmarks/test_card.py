@@ -173,7 +173,7 @@ def test_sections_end_within_eight_minutes() -> None:
     ("options", "sentence"),
     [
         ("", "there is no CUDA card here; --rehearse goes through all of it on a CPU"),
-        ("--rehearse --seconds 0", "--seconds 0 is no amount of time; give a number above 0"),
+        ("--rehearse --seconds 0", "--seconds 0 is not an amount of time; give a number above 0"),
         ("--rehearse --output README.md", "--output README.md is a file; name a folder"),
         ("--rehearse --section speed", "invalid choice: 'speed'"),
     ],

@@ -71,11 +71,12 @@ def test_weights_to_blame_are_named() -> None:
     model = nn.Sequential(nn.Linear(4, 4), PackedLinear([Float8(stored, torch.tensor([1.0, float("inf")]))]))
     check_finite(torch.ones(2), "the edit", model)
     with pytest.raises(
-        ValueError, match=r"^the edit came out with .* as weights are: 1\.pieces\.0\.factor; get their"
+        ValueError, match=r"^the edit contains .* as weights are: 1\.pieces\.0\.factor; download their"
     ):
         check_finite(torch.tensor([1.0, float("nan")]), "the edit", model)
     with pytest.raises(
-        ValueError, match="though all weights are: they grew too large on the way; compute in bfloat16"
+        ValueError,
+        match="though all weights are: they grew too large during the computation; compute in bfloat16",
     ):
         check_finite(torch.tensor(float("-inf")), "the edit", model[0])
     with torch.no_grad():

@@ -35,6 +35,7 @@ def test_number_0_is_the_usual_one(run: Run, model: Any) -> None:
 
 def test_models_of_comfyuis_loaders_refuse(run: Run, hosted: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"approximate is 'teacache:0.2', which a model from ComfyUI's loaders does not support"
+        ValueError,
+        match=r"approximate is 'teacache:0.2', which a model from ComfyUI's loaders does not support",
     ):
         sampled(run, hosted, approximate="teacache", approximate_number=0.2)

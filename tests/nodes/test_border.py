@@ -273,7 +273,5 @@ def test_too_large_for_the_memory_is_one_sentence(
         raise error
 
     monkeypatch.setattr(part("nodes.convert"), "check_image", look)
-    with pytest.raises(
-        RuntimeError, match=r"^there is too little memory for what came into this node; pass"
-    ):
+    with pytest.raises(RuntimeError, match=r"^there is too little memory for what came into this node; pass"):
         run("KontextEncode", model=model, image=picture(8, 8))

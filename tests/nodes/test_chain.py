@@ -182,7 +182,9 @@ def test_a_long_chain_is_a_batch_of_sheets(run: Run, two: Any, part: Callable[[s
     assert made.ui["text"] == ("3 sheets",)
     assert run("KontextChainSheet", chain=chain, first=-40)[0].shape[0] == 1
     endless = turns.Chain((turns.Turn(two.last.image),) * 641)
-    with pytest.raises(ValueError, match="from turn 0 on this chain has 641 pictures and 16 sheets show 640"):
+    with pytest.raises(
+        ValueError, match="from turn 0 on this chain has 641 pictures, but 16 sheets show only 640"
+    ):
         run("KontextChainSheet", chain=endless)
 
 

@@ -284,7 +284,7 @@ def test_text_encoders_of_another_model_are_refused(run: Run, stock: Stock) -> N
     clip.cond_stage_model.encode_token_weights = encoders.encode
     hosted = run("KontextFromComfyUI", **stock._replace(clip=clip)._asdict())[0]
     with pytest.raises(
-        ValueError, match="states of 2048 numbers and a vector of 1280, and this model takes 128"
+        ValueError, match="states of 2048 numbers and a vector of 1280, but this model takes 128"
     ):
         sampled(run, hosted)
 
@@ -307,7 +307,7 @@ def test_network_code_of_other_packs_is_trusted_with_offset_only(run: Run, stock
     ours = sampled(run, own, references=stack)
     assert distance(ours, sampled(run, hosted, references=stack)) <= TOLERANCE
     for layout in ("index", "diagonal"):
-        with pytest.raises(ValueError, match=f"layout is '{layout}', and this MODEL is run by Foreign"):
+        with pytest.raises(ValueError, match=f"layout is '{layout}', but this MODEL is run by Foreign"):
             sampled(run, hosted, references=stack, layout=layout)
     # One alone is the same in both.
     sampled(run, hosted, references=references(run, (64, 96)), layout="index")

@@ -16,7 +16,7 @@ def test_named_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wrong_name_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KONTEXT_CHROMIUM", str(tmp_path / "none"))
-    with pytest.raises(ToolError, match=r"^KONTEXT_CHROMIUM is .*none, which is no program\.$"):
+    with pytest.raises(ToolError, match=r"^KONTEXT_CHROMIUM is .*none, which is not a program\.$"):
         chromium.find()
 
 

@@ -75,7 +75,7 @@ def test_a_lora_of_the_same_size_and_time(run: Callable[..., tuple[int, str]], l
     made, said = run("--lora", f"{lora}:1")
     assert made == 1
     assert said.startswith(
-        "x was made before; its line, a picture, the model or a LoRA is another now, so it is made anew"
+        "x was made before, but its line, a picture, the model or a LoRA has changed since: it is made again"
     )
     assert run("--lora", f"{lora}:1")[0] == 0
     assert run("--lora", f"{lora}:0.5")[0] == 1
@@ -211,7 +211,7 @@ def test_what_an_earlier_version_made_is_kept(
     os.utime(picture, ns=(0, picture.stat().st_mtime_ns + YEAR_NS))
     made, said = run("--model", model, "--lora", lora)
     assert made == 0
-    assert "0 made, 1 there already, 0 failed" in said
+    assert "0 made, 1 already there, 0 failed" in said
     os.utime(picture, ns=(0, 0))
     assert run("--model", model, "--lora", lora)[0] == 0
     rewrite(lora, b"other")
@@ -269,7 +269,7 @@ def test_a_long_reading_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a").write_bytes(b"four")
     said: list[str] = []
     Digests(tmp_path / MEMORY, said.append).of([tmp_path / "a"])
-    assert said == [f"reading {tmp_path / 'a'} once, to know when it changes (0 GiB)"]
+    assert said == [f"reading {tmp_path / 'a'} once, to notice when it changes (0 GiB)"]
 
 
 def test_which_files(model: Path, tmp_path: Path) -> None:

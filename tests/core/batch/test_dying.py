@@ -54,21 +54,21 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessWorker]:
     [
         (
             "sys.exit('no room for CUDA')",
-            "a worker ended with exit code 1; the last it said: no room for CUDA",
+            "a worker ended with exit code 1; its last output: no room for CUDA",
         ),
         (
             "raise KeyError('x')",
-            r"ended with exit code 1; the last it said: .*line \d+, in <module> / .*KeyError: 'x'$",
+            r"ended with exit code 1; its last output: .*line \d+, in <module> / .*KeyError: 'x'$",
         ),
         pytest.param(
             "os.kill(os.getpid(), 9)",
-            "^a worker was killed, as the system does where memory runs out$",
+            "^a worker was killed, as the system does when memory runs out$",
             marks=unix,
         ),
         pytest.param("os.kill(os.getpid(), 6)", "^a worker was ended by signal 6$", marks=unix),
         (
             "sys.stderr.write('x' * 100_000 + ' the end'); sys.exit(2)",
-            "exit code 2; the last it said: x{300,} the end$",
+            "exit code 2; its last output: x{300,} the end$",
         ),
     ],
 )
@@ -124,7 +124,7 @@ def test_what_is_no_answer_ends_it(
 ) -> None:
     monkeypatch.setattr(processes, "_PATIENCE_S", 0.01)
     one = worker("sys.stdout.buffer.write(bytes(7) + b'\\1x'); sys.stdout.flush(); time.sleep(600)")
-    with pytest.raises(WorkerDiedError, match="did not answer as it should, and was ended"):
+    with pytest.raises(WorkerDiedError, match="did not answer as it should and was stopped"):
         one.load()
     assert one.process.poll() == -signal.SIGKILL
 
@@ -143,10 +143,10 @@ def test_the_reason_is_said_and_kept(lines: Callable[..., Path]) -> None:
 
     said: list[str] = []
     text = results(lines({"id": "x", "instructions": "y"}), [lambda: Dying([])], said, attempts=2)
-    assert "2 workers died in the middle of it; the last one: a worker ended with exit code 7" in text
+    assert "2 workers died while making it; the last one: a worker ended with exit code 7" in text
     assert said[:2] == [
         "x: a worker ended with exit code 7",
-        "x: its worker died in the middle of it; it is made again",
+        "x: its worker died while making it; it is tried again",
     ]
 
 
@@ -190,7 +190,7 @@ def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(
-        WorkerDiedError, match=r"was ended by signal 6; the last it said: .*sitecustomize|signal 6;"
+        WorkerDiedError, match=r"was ended by signal 6; its last output: .*sitecustomize|signal 6;"
     ):
         ProcessWorker(WorkerModel(ModelSpec())).load()
     assert os.environ["PYTHONPATH"] == str(tmp_path)

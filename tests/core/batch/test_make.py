@@ -58,9 +58,9 @@ def described(error: BaseException, picture: bytes) -> tuple[str, dict[str, Any]
     ("error", "sentence"),
     [
         (ValueError("one\nsentence"), "one sentence"),
-        (KeyError("odd"), "KeyError: 'odd' (a fault of this program, in test_make.py, line "),
-        (TypeError("no"), "TypeError: no (a fault of this program, in test_make.py"),
-        (AssertionError(), "AssertionError (a fault of this program, in test_make.py"),
+        (KeyError("odd"), "KeyError: 'odd' (a bug in this program, in test_make.py, line "),
+        (TypeError("no"), "TypeError: no (a bug in this program, in test_make.py"),
+        (AssertionError(), "AssertionError (a bug in this program, in test_make.py"),
         (RecursionError("too deep"), "too deep"),
         (MemoryError(), "there is too little memory for this edit; make a smaller picture"),
         (
@@ -112,7 +112,7 @@ def test_a_device_that_computes_nothing_any_more_ends_the_worker(picture: bytes)
     pipeline: Any = Failing(RuntimeError("an illegal memory access"))
     pipeline.home = torch.device("meta")
     with pytest.raises(
-        BrokenDeviceError, match="computes nothing any more after this: an illegal memory access"
+        BrokenDeviceError, match="cannot compute any more after this: an illegal memory access"
     ):
         make(pipeline, JOB, [picture])
 
@@ -173,4 +173,4 @@ def test_a_model_that_cannot_be_loaded_is_a_reason(monkeypatch: pytest.MonkeyPat
     asked.seek(0)
     serve(asked, answered)
     answered.seek(0)
-    assert receive(answered)[0]["error"].startswith("AttributeError: half a library (a fault of this program")
+    assert receive(answered)[0]["error"].startswith("AttributeError: half a library (a bug in this program")

@@ -54,7 +54,7 @@ def test_latents_of_a_picture_that_was_changed_since_are_refused(path: Path, sho
     rewrite(path, lambda picture: picture.putpixel((3, 2), (1, 2, 3)))
     with pytest.raises(
         ValueError,
-        match=r"^a\.kontext\.safetensors beside the picture is of another picture than this one, which was changed since; delete it to go on from the picture alone$",
+        match=r"^a\.kontext\.safetensors next to the picture does not belong to this picture, which was changed since; delete it to continue from the picture alone$",
     ):
         load_chain(path)
     latents_path(path).unlink()
@@ -69,7 +69,7 @@ def test_latents_of_another_picture_of_the_same_id_are_refused(
     with Image.open(path) as picture:
         id = picture.text[KEY].rpartition('"id": "')[2].partition('"')[0]
     edited(path, **{KEY: id})
-    with pytest.raises(ValueError, match="is of another picture than this one"):
+    with pytest.raises(ValueError, match="does not belong to this picture"):
         load_chain(path)
 
 
@@ -82,7 +82,7 @@ def test_latents_of_before_without_a_digest_load(path: Path, short: Chain) -> No
 def test_latents_without_the_chains_id_are_refused(path: Path, id: str | None) -> None:
     edited(path, **{KEY: id})
     with pytest.raises(
-        ValueError, match=r"a\.kontext\.safetensors beside the picture is of another chain; delete it"
+        ValueError, match=r"a\.kontext\.safetensors next to the picture belongs to another chain; delete it"
     ):
         load_chain(path)
 
@@ -105,7 +105,7 @@ def test_what_are_no_latents_of_these_turns_is_refused(
     path: Path, change: dict[str, Any], sentence: str
 ) -> None:
     edited(path, load_file(latents_path(path)) | change)
-    with pytest.raises(ValueError, match=rf"^a\.kontext\.safetensors beside the picture {sentence}"):
+    with pytest.raises(ValueError, match=rf"^a\.kontext\.safetensors next to the picture {sentence}"):
         load_chain(path)
 
 

@@ -93,7 +93,7 @@ def test_too_many_turns_are_said_before_any_memory_is_taken(monkeypatch: pytest.
     turns = MOST_SHEETS * PER_SHEET
     with pytest.raises(
         ValueError,
-        match=f"from turn 0 on this chain has {turns + 1} pictures and 16 sheets show {turns}: begin with a later turn",
+        match=f"from turn 0 on this chain has {turns + 1} pictures, but 16 sheets show only {turns}: start with a later turn",
     ):
         chain_sheets(chain(turns))
     with pytest.raises(

@@ -120,7 +120,7 @@ def test_turns_that_never_were(three: Chain, turn: int) -> None:
 
 
 def test_what_no_chain_is_made_of() -> None:
-    with pytest.raises(ValueError, match=r"begins with a picture"):
+    with pytest.raises(ValueError, match=r"starts with a picture"):
         Chain(())
     with pytest.raises(ValueError, match=r"holds one picture.*\(2, 8, 8, 3\)"):
         Turn(torch.zeros(2, 8, 8, 3))

@@ -71,7 +71,7 @@ def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
-        (["--device", "mps"], "runs on 'cuda' or 'cpu', and 'mps' was asked for"),
+        (["--device", "mps"], "runs on 'cuda' or 'cpu', but 'mps' was requested"),
         (["--device", "cpu", "--approximate", "teacache"], "--approximate is for an edit on one device"),
         (
             ["--device", "cpu", "--float8"],
@@ -139,7 +139,7 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
     assert _undivided(pipeline) is pipeline
     divided = Pipeline.load("tiny", device="cpu", memory_gib="least")
     with pytest.raises(
-        ValueError, match=r"holds the whole network, and cpu has no room for it; take weights of fewer"
+        ValueError, match=r"holds the whole network, but cpu has no room for it; use weights of fewer"
     ):
         _undivided(divided)
     monkeypatch.setattr(Pipeline, "from_spec", lambda _: divided)
@@ -224,7 +224,7 @@ SAYS = "open(fault, 'w').write({!r}); sys.exit(1)"
     [
         (
             (WAIT, "os.kill(os.getpid(), 9)"),
-            "process 2 of the 2 of this edit was killed by signal 9, so all were stopped",
+            "process 2 of the 2 of this edit was killed by signal 9, so all of them were stopped",
         ),
         (("sys.exit(7)", WAIT), "process 1 of the 2 of this edit ended with exit code 7"),
         ((SAYS.format(LOST), SAYS.format("too little memory")), "^too little memory$"),

@@ -213,8 +213,8 @@ def test_the_same_srgb_under_another_name_changes_no_pixel() -> None:
     [
         (b"rubbish", "cannot open profile"),
         (ADOBE[:200], "cannot open profile|cannot build"),
-        (grey_profile("grey", Curve(1.0)), "it is for GRAY and the picture is RGB"),
-        (cmyk_profile(), "it is for CMYK and the picture is RGB"),
+        (grey_profile("grey", Curve(1.0)), "it is for GRAY, but the picture is RGB"),
+        (cmyk_profile(), "it is for CMYK, but the picture is RGB"),
     ],
     ids=["rubbish", "cut off", "greys", "inks"],
 )

@@ -189,7 +189,7 @@ def test_undo_on_another_canvas(pictures: Pictures) -> None:
     [
         (
             torch.zeros(16, 16, 3),
-            r"a picture must be \(batch, height, width, 3\), and this one is \(16, 16, 3\)",
+            r"a picture must be \(batch, height, width, 3\), but this one is \(16, 16, 3\)",
         ),
         (torch.zeros(1, 16, 16, 4), r"this one is \(1, 16, 16, 4\)"),
         (torch.zeros(0, 16, 8, 3), "this picture holds nothing: 0 frames of 8 x 16 px"),

@@ -126,7 +126,7 @@ def test_tone_curves_of_every_kind(curve: bytes, light: list[float]) -> None:
         (of_greys(para(4, 1.0)), "it is cut off"),
         (of_greys(b"none" + bytes(12)), "its tone curve is of no known kind"),
         (of_greys(curv(), b"gTRC"), "it has no tone curve"),
-        (of_greys(curv(), space=b"CMYK"), "it is for CMYK and the picture is GRAY"),
+        (of_greys(curv(), space=b"CMYK"), "it is for CMYK, but the picture is GRAY"),
         (of_greys(curv(), meeting=b"Lab "), "it goes by way of Lab"),
     ],
 )  # fmt: skip

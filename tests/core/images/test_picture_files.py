@@ -237,7 +237,7 @@ def test_of_several_pictures_the_first_is_taken_and_said(
     frames[0].save(path, kind, save_all=True, append_images=frames[1:], **options)
     image = from_file(path)
     assert image[0, 0, 0].tolist() == [1, 0, 0]
-    assert caplog.messages == [f"{path} holds 3 pictures; the first one is taken"]
+    assert caplog.messages == [f"{path} holds 3 pictures; the first one is used"]
 
 
 def test_of_a_phones_two_pictures_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -270,7 +270,8 @@ def test_too_many_pixels_are_refused_before_one_is_decoded(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as hosts set it
     (tmp_path / "a.png").write_bytes(png_of(20_000, 10_000, body=b"none"))
     with pytest.raises(
-        ValueError, match=r"a\.png is too large a picture, 20000 x 10000 px; 179 million pixels are the most"
+        ValueError,
+        match=r"a\.png is too large a picture, 20000 x 10000 px; 179 million pixels is the maximum",
     ):
         from_file(tmp_path / "a.png")
 
@@ -285,7 +286,7 @@ def test_a_program_that_draws_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     )
-    with pytest.raises(ValueError, match=r"a\.png is no picture but a program that draws one \(EPS\)"):
+    with pytest.raises(ValueError, match=r"a\.png is not a picture but a program that draws one \(EPS\)"):
         from_file(tmp_path / "a.png")
 
 
@@ -340,19 +341,19 @@ def test_damaged_exif_is_said_and_the_picture_is_read(caplog: pytest.LogCaptureF
     file = io.BytesIO()
     Image.new("RGB", (6, 4), "red").save(file, "PNG", exif=b"II*\0")
     assert from_bytes(file.getvalue(), "a.png")[0, 0, 0].tolist() == [1, 0, 0]
-    assert "a.png: its EXIF is damaged, and which side is up is not known" in caplog.text
+    assert "a.png: its EXIF is damaged, so its orientation is not known" in caplog.text
 
 
 def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^there is no file .*none\.png$"):
         from_file(tmp_path / "none.png")
-    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder, and no picture$"):
+    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder, not a picture$"):
         from_file(tmp_path)
     with pytest.raises(ValueError, match=r"cannot be read: File name too long"):
         from_file(tmp_path / ("a" * 300))
     for data in (b"hello", b"", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(
-            ValueError, match=r"^b is not a picture .* \(its beginning is that of no picture, or"
+            ValueError, match=r"^b is not a picture .* \(it does not start like a picture, or"
         ):
             from_bytes(data, "b")
 

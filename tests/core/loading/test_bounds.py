@@ -34,7 +34,7 @@ def test_tensors_are_counted_before_they_are_looked_at(tmp_path: Path) -> None:
     assert len(open_checkpoint(path).weights) == MOST_TENSORS
     path = header_alone(tmp_path / "more.safetensors", dict.fromkeys(names, EMPTY))
     with pytest.raises(
-        CheckpointError, match=r"more\.safetensors holds 65,537 tensors, and up to 65,536 are read"
+        CheckpointError, match=r"more\.safetensors holds 65,537 tensors, but 65,536 is the maximum"
     ):
         open_checkpoint(path)
 
@@ -83,7 +83,7 @@ def test_files_of_tokenizers(text_encoders: TextEncoders, tmp_path: Path, name: 
     path = tmp_path / left / name
     with path.open("ab") as file:
         file.truncate(64 * 2**20 + 1)
-    said = rf"{name} has more than 64 MiB, which no tokenizer needs; get it again"
+    said = rf"{name} has more than 64 MiB, which no tokenizer needs; download it again"
     with pytest.raises(CheckpointError, match=said):
         load_text_encoders(tmp_path)
 

@@ -126,7 +126,7 @@ def test_sizes_of_the_published_weights(published: dict[str, Found]) -> None:
 
 
 def test_too_little_even_for_the_fewest_bits(published: dict[str, Found]) -> None:
-    with pytest.raises(TooLittleMemoryError, match="allow it more"):
+    with pytest.raises(TooLittleMemoryError, match="allow more"):
         choose_weights(published, torch.bfloat16, AUTO, 1)
     assert choose_weights(published, torch.bfloat16, AUTO, "least").quantise == "nf4"
 

@@ -244,7 +244,7 @@ def test_without_the_gguf_package(write_gguf: Write, monkeypatch: pytest.MonkeyP
     assert open_checkpoint(plain).weights["a"].read().tolist() == [0, 1]
     with pytest.raises(
         CheckpointError,
-        match="holds IQ2_S, whose tables are in a package that is not there: pip install gguf",
+        match="holds IQ2_S, whose tables are in a package that is not installed: pip install gguf",
     ):
         open_checkpoint(tables)
 

@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_old_file(transformer: Transformer, tmp_path: Pat
     old = tmp_path / "flux1-kontext-dev.safetensors"
     old.write_bytes(b"old")
     with pytest.raises(
-        OSError, match=r"flux1-kontext-dev\.safetensors could not be written, and is what it was before"
+        OSError, match=r"flux1-kontext-dev\.safetensors could not be written and is unchanged"
     ):
         save_model(tmp_path, transformer=transformer)
     assert old.read_bytes() == b"old"

@@ -187,7 +187,7 @@ def test_weights_are_strict(folder: Path, change, name: str):
 def test_an_encoder_that_is_not_there(folder: Path):
     shutil.rmtree(folder / "text_encoder_2")
     with pytest.raises(
-        CheckpointError, match=r"there is no T5 text encoder in .*; wanted there: a folder 'text_encoder_2'"
+        CheckpointError, match=r"there is no T5 text encoder in .*; needed there: a folder 'text_encoder_2'"
     ):
         load_text_encoders(folder)
 
@@ -206,11 +206,11 @@ def test_encoders_the_wrong_way_round(folder: Path):
     [
         (
             "tokenizer",
-            r"no tokenizer for CLIP in .*tokenizer; wanted there: vocab\.json and merges\.txt, or tokenizer\.json",
+            r"no tokenizer for CLIP in .*tokenizer; needed there: vocab\.json and merges\.txt, or tokenizer\.json",
         ),
         (
             "tokenizer_2",
-            r"no tokenizer for T5 in .*tokenizer_2; wanted there: spiece\.model, or tokenizer\.json",
+            r"no tokenizer for T5 in .*tokenizer_2; needed there: spiece\.model, or tokenizer\.json",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_vocabulary_of_another_size(folder: Path):
     tokenizer["model"]["vocab"] = tokenizer["model"]["vocab"][:40]
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
     with pytest.raises(
-        CheckpointError, match=r"knows 40 tokens and its text encoder \d+; they do not belong together"
+        CheckpointError, match=r"knows 40 tokens, but its text encoder \d+; they do not belong together"
     ):
         load_text_encoders(folder)
 

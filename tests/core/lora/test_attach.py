@@ -312,7 +312,7 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
         ({"end": 1.5}, "acts from 0.0 to 1.5 of the steps"),
         (
             {"merged": True, "start": 0.5},
-            "a merged LoRA acts at all steps, and this one is to act from 0.5 to 1",
+            "a merged LoRA acts at all steps, but this one is to act from 0.5 to 1",
         ),
     ],
 )

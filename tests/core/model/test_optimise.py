@@ -225,7 +225,7 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
     """Weights that visit it are still in the host's memory then."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
-    with pytest.raises(ValueError, match="Card does not multiply in float8; take a card"):
+    with pytest.raises(ValueError, match="Card does not multiply in float8; use a card"):
         multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))
 
 

@@ -369,7 +369,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "strength below 0": ({"strength": -0.1}, "strength is -0.1 and must be a number from 0 to 1"),
     "strength of nothing": ({"strength": 0.5}, "a strength below 1, or a mask, needs start latents"),
-    "mask of nothing": ({"mask": torch.ones(1, 1, *SIZE)}, "needs start latents and none were given"),
+    "mask of nothing": ({"mask": torch.ones(1, 1, *SIZE)}, "needs start latents, but none were given"),
     "start size": (
         {"start": torch.zeros(1, 16, 4, 4)},
         r"start latents \(1, 16, 4, 4\) and noise \(1, 16, 4, 6\) must be of one size",
@@ -393,7 +393,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "reference channels": (
         {"references": [torch.zeros(1, 4, 4, 4)]},
-        r"a reference must be latents \(1 or batch, 16, height, width\), and this one is \(1, 4, 4, 4\)",
+        r"a reference must be latents \(1 or batch, 16, height, width\), but this one is \(1, 4, 4, 4\)",
     ),
     "reference without batch": ({"references": [torch.zeros(4, 16, 4)]}, r"this one is \(4, 16, 4\)"),
     "reference batch": (
@@ -526,7 +526,7 @@ def test_a_graph_that_teacache_leaves_out_is_said(
         caplog.clear()
         with use_compute_options(ComputeOptions(graph=graph)):
             denoise(pipeline.transformer, latents(*SIZE), *text, LEVELS, approximate=way)
-        assert ("no graph is taken" in caplog.text) == (graph and way is not None)
+        assert ("no graph is used" in caplog.text) == (graph and way is not None)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
