@@ -242,7 +242,7 @@ def test_from_command_to_pictures(
         assert f"turn {number}/{len(turns)}: {turn}  step 20/20" in text
         assert Image.open(tmp_path / "demo" / f"turn_{number}.png").size == (128, 128)
     assert Image.open(tmp_path / "demo" / "sheet.png").width == GAP_PX + (1 + len(turns)) * (TILE_PX + GAP_PX)
-    assert ("came out right" in text) != own
+    assert ("turns are correct" in text) != own
     assert (demo.ONLY_ITS_WORLD in text) == own
     assert "workflow" in Image.open(tmp_path / "demo" / "turn_1.png").info or own
     assert not started[0].running

@@ -68,7 +68,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     ),
     "an answer in JSON": (
         b'{"error":"Repository not found"}',
-        'text that starts with \'{"error":"Repository not found"}\', and no',
+        'text that starts with \'{"error":"Repository not found"}\', not',
     ),
     "JSON with a brace in its ninth place": (
         b'{"err": {"code": 401, "reason": "x"}}',
