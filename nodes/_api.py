@@ -1,4 +1,7 @@
-"""The one import of ComfyUI's node API. Where types are checked there is no ComfyUI, and everything in it is Any."""
+"""The only import of ComfyUI's node API.
+
+Type checks run without ComfyUI, where everything in it is Any.
+"""
 
 from typing import TYPE_CHECKING, Any
 

@@ -21,7 +21,7 @@ _TURN = (
 
 
 class KontextPickTurn(io.ComfyNode):
-    """The way back; a turn wired behind it is a branch."""
+    """An earlier turn of a chain; a turn connected after it is a branch."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

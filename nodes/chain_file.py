@@ -22,7 +22,7 @@ EXAMPLE = "example (comes along)"
 
 
 class KontextSaveChain(io.ComfyNode):
-    """The PNG restores the graph when it is dropped on the page, and the chain in KontextLoadChain."""
+    """A PNG that restores the graph when it is dropped on the page, and the chain in KontextLoadChain."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,7 +31,8 @@ class KontextSaveChain(io.ComfyNode):
             display_name="Kontext Save Chain",
             category=CATEGORY,
             search_aliases=["save image", "save history"],
-            description="Saves the last picture as a PNG that remembers every turn before it, and the whole graph.",
+            description="Saves the last picture as a PNG that remembers every turn before it, and the "
+            "whole graph.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns to save."),
                 io.String.Input(
@@ -69,7 +70,7 @@ class KontextSaveChain(io.ComfyNode):
 
 
 class KontextLoadChain(io.ComfyNode):
-    """From a file that KontextSaveChain wrote, or a friend's."""
+    """The chain in a file that KontextSaveChain wrote."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -78,7 +79,8 @@ class KontextLoadChain(io.ComfyNode):
             display_name="Kontext Load Chain",
             category=CATEGORY,
             search_aliases=["load image", "load history", "resume"],
-            description="Loads the chain from a PNG that Kontext Save Chain wrote, so that you can continue it.",
+            description="Loads the chain from a PNG that Kontext Save Chain wrote, so that you can "
+            "continue it.",
             inputs=[
                 io.Combo.Input(
                     "file",
@@ -122,7 +124,7 @@ class KontextLoadChain(io.ComfyNode):
 
 
 def _loras(chain: Chain) -> list[str]:
-    """With which LoRAs turns were made, and which of them are not here."""
+    """List the LoRAs that turns were made with, and those of them that are missing here."""
     from ..kontext_core.chain.turns import lacking_loras
 
     here = {PurePath(name).name for name in folders.weight_files("loras")}

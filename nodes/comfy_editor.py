@@ -1,4 +1,7 @@
-"""FLUX.1 Kontext as ComfyUI loaded it, behind the same face as our own: its network, its memory management, our steps."""
+"""FLUX.1 Kontext as loaded by ComfyUI, with the interface of our own editor.
+
+The network and its memory management are ComfyUI's, the steps are ours.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ _PROMPTS_KEPT = 16
 
 
 class HostedEditor(Editor):
-    """A MODEL, CLIP and VAE of ComfyUI's, as loaders and LoRA nodes hand them on. None of them is altered.
+    """An editor for a MODEL, CLIP and VAE from ComfyUI's loaders and LoRA nodes. None of them is altered.
 
     Raises: ValueError in one sentence if they are not those of FLUX.1.
     """
@@ -60,7 +63,7 @@ class HostedEditor(Editor):
         return self.model.model.latent_format
 
     def describe(self) -> list[str]:
-        """What it is, and what of it does not count here, line by line."""
+        """List what the model is and what of it is ignored here, one item per line."""
         lines = [f"FLUX.1 in {str(self.model.model_dtype()).removeprefix('torch.')}, run by ComfyUI"]
         if self.model.patches:
             lines.append(f"weights changed by LoRA: {len(self.model.patches)}")
@@ -105,9 +108,9 @@ class HostedEditor(Editor):
         settings: EditSettings,
         callback: Callback | None = None,
     ) -> Tensor:
-        """As `denoise.denoise_with`, by comfy.sample.
+        """Sample with comfy.sample, as `denoise.denoise_with` does.
 
-        Raises: ValueError also about references, layouts and approximations that this network does not know.
+        Raises: ValueError also for references, layouts and approximations that this network does not support.
         """
         if settings.approximate is not None:
             raise ValueError(
@@ -141,13 +144,13 @@ class HostedEditor(Editor):
         return self._format.process_in(made.float())
 
     def _widths(self) -> tuple[int, int] | None:
-        """Of T5's states and CLIP's vector; None where a loader of another pack does not say."""
+        """Return the widths of T5's states and CLIP's vector; None if another pack's loader gives none."""
         config = self.model.model.model_config.unet_config
         known = "context_in_dim" in config and "vec_in_dim" in config
         return (config["context_in_dim"], config["vec_in_dim"]) if known else None
 
     def _check_layout(self, layout: Layout, count: int) -> None:
-        """Network code of other packs may know 'offset' alone and pass over any other."""
+        """Check a layout: network code of other packs may support 'offset' only and ignore any other."""
         network = type(self.model.model.diffusion_model)
         same = count == 0 or layout == "offset" or (layout == "index" and count == 1)
         if not issubclass(network, flux.Flux) and not same:
@@ -159,7 +162,7 @@ class HostedEditor(Editor):
 
 @dataclass(eq=False)
 class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
-    """A SAMPLER: our steps along the velocity of ComfyUI's model."""
+    """A SAMPLER that takes our steps along the velocity of ComfyUI's model."""
 
     levels: list[float]
     start: Tensor | None
@@ -178,7 +181,7 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """The signature is ComfyUI's; what it gives beside the model, the options and the noise is here already."""
+        """Sample, with ComfyUI's signature; all but model, options and noise is known already."""
 
         def velocity(latents: Tensor, step: int) -> Tensor:
             sigma = self.levels[step]
@@ -214,9 +217,9 @@ def _check_model(model: Any) -> None:
 
 
 def _is_another_flux(kind: type) -> bool:
-    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for a model that is another.
+    """Tell whether a class is one that ComfyUI itself derives from FLUX.1 for another model.
 
-    Their number grows: Chroma, FLUX.2, LongCat. Those of other packs run FLUX.1.
+    There are ever more of them: Chroma, FLUX.2, LongCat. Classes of other packs run FLUX.1.
     """
     own = kind.__module__ == model_base.__name__
     return own and issubclass(kind, model_base.Flux) and kind is not model_base.Flux

@@ -59,7 +59,7 @@ PADDED = (
 
 
 class KontextToConditioning(io.ComfyNode):
-    """What KontextSampler is given, for KSampler."""
+    """The inputs of KontextSampler, converted for KSampler."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -69,11 +69,13 @@ class KontextToConditioning(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["conditioning", "ksampler", "reference latent"],
             advanced=("layout",),
-            description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers and nodes.",
+            description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers "
+            "and nodes.",
             inputs=[
                 Model.Input(
                     "model",
-                    tooltip="The model whose text encoders read the words and whose autoencoder encodes the pictures.",
+                    tooltip="The model whose text encoders read the words and whose autoencoder encodes "
+                    "the pictures.",
                 ),
                 PromptSocket.Input("prompt", tooltip="The words from Kontext Prompt."),
                 inputs.guidance(),
@@ -81,8 +83,8 @@ class KontextToConditioning(io.ComfyNode):
                 ReferencesSocket.Input(
                     "references",
                     optional=True,
-                    tooltip="Pictures for the model to look at, from Kontext Reference. ComfyUI's samplers do "
-                    "not support strength, region or place.",
+                    tooltip="Pictures for the model to look at, from Kontext Reference. ComfyUI's "
+                    "samplers do not support strength, region or place.",
                 ),
             ],
             outputs=[
@@ -134,7 +136,7 @@ class KontextToConditioning(io.ComfyNode):
 
 
 class KontextFromConditioning(io.ComfyNode):
-    """What KSampler is given, for KontextSampler."""
+    """The inputs of KSampler, converted for KontextSampler."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -143,8 +145,8 @@ class KontextFromConditioning(io.ComfyNode):
             display_name="Kontext From Conditioning",
             category=CATEGORY,
             search_aliases=["conditioning", "clip text encode"],
-            description="Uses CONDITIONING from ComfyUI's nodes as the prompt, with the references and the guidance "
-            "in it.",
+            description="Uses CONDITIONING from ComfyUI's nodes as the prompt, with the references and "
+            "the guidance in it.",
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
@@ -188,7 +190,7 @@ class KontextFromConditioning(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a sampler does, of what its prompt and its own inputs say."""
+    """The settings of a sampler, from its prompt and its own inputs."""
 
     references: tuple[ReferenceInput, ...]
     guidance: float
@@ -203,9 +205,12 @@ class Wanted:
         layout: str,
         notes: list[str],
     ) -> Wanted:
-        """A layout that is chosen comes first, then the prompt's; the prompt's guidance comes before the node's.
+        """Resolve layout and guidance.
 
-        Args: notes: is told where the prompt's guidance is another.
+        A chosen layout comes before the prompt's; the prompt's guidance comes before the node's.
+
+        Args:
+            notes: receives a line if the prompt's guidance is another.
         """
         own = None if layout == "auto" else layout
         if isinstance(prompt, Prompt):
@@ -218,7 +223,12 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """What was read. Args: references: as LATENTs. layout: by our name; None where it is not said."""
+    """The content of a CONDITIONING.
+
+    Args:
+        references: as LATENTs.
+        layout: by our name; None if it does not say.
+    """
 
     text: Text
     guidance: float | None
@@ -229,9 +239,11 @@ class Words:
 def write(
     text: Text, latents: Sequence[Tensor], *, guidance: float, layout: str, place: Placement | None = None
 ) -> Conditioning:
-    """CONDITIONING of one entry.
+    """Build CONDITIONING of one entry.
 
-    Args: latents: of references, as the autoencoder gives them, unscaled. place: where the first one's picture lies.
+    Args:
+        latents: those of the references, as the autoencoder gives them, unscaled.
+        place: where the first reference's picture lies.
     """
     states, pooled = (part.float().cpu() for part in text)
     values: dict[str, Any] = {"pooled_output": pooled, "guidance": guidance}
@@ -243,10 +255,10 @@ def write(
 
 
 def read(conditioning: Conditioning) -> Words:
-    """What a CONDITIONING says.
+    """Read a CONDITIONING.
 
-    Raises: ValueError in one sentence about what a prompt here cannot say: more than one entry, regions, ranges of steps,
-        ControlNets and whatever else would have to be left out.
+    Raises: ValueError in one sentence about anything that a prompt here cannot hold and that would have to be
+    left out: several entries, regions, ranges of steps, ControlNets and so on.
     """
     if len(conditioning) != 1:
         raise ValueError(
@@ -261,8 +273,8 @@ def read(conditioning: Conditioning) -> Words:
         or (states.ndim, pooled.ndim) != (3, 2)
     ):
         raise ValueError(
-            "this CONDITIONING has no text states with a pooled output: encode the words with the text encoders of FLUX.1 "
-            "(DualCLIPLoader, type flux)"
+            "this CONDITIONING has no text states with a pooled output: encode the words with the text "
+            "encoders of FLUX.1 (DualCLIPLoader, type flux)"
         )
     foreign = [name for name, value in values.items() if name not in _READ and value is not None]
     if foreign:
@@ -304,9 +316,9 @@ def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | No
 
 
 def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
-    """References as ComfyUI's FLUX.1 takes them; those of strength 0 are left out.
+    """Convert references for ComfyUI's FLUX.1; those of strength 0 are left out.
 
-    Raises: ValueError in one sentence about what it cannot do with one.
+    Raises: ValueError in one sentence about an option that it does not support.
     """
     shown: list[Tensor] = []
     for number, one in enumerate(references, start=1):

@@ -1,4 +1,4 @@
-"""Marks drawn upon a picture."""
+"""Marks drawn on a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLE = '{"version": 1, "marks": [{"kind": "ellipse", "points": [[0.2, 0.2], 
 
 
 class KontextVisualCue(io.ComfyNode):
-    """The paper's visual cues: point at a thing and speak of it."""
+    """The paper's visual cues: point at a thing and refer to it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -50,8 +50,8 @@ class KontextEdit(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="Instead of a picture: the latent of the previous turn, which need not be encoded "
-                    "again.",
+                    tooltip="Instead of a picture: the latent of the previous turn, which need not be "
+                    "encoded again.",
                 ),
                 ReferencesSocket.Input(
                     "references",

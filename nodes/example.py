@@ -1,4 +1,4 @@
-"""Pictures to try the pack on, in a fresh install without any file."""
+"""Pictures to try the pack on, in a fresh installation without any file."""
 
 from ..kontext_core.world import examples
 from ._api import io, ui
@@ -8,7 +8,7 @@ from .types import CATEGORY
 
 
 class KontextExample(io.ComfyNode):
-    """Stands where a Load Image will stand."""
+    """An example picture, to be replaced by Load Image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""Inputs that several nodes have, and the settings of an edit that they say."""
+"""Inputs that several nodes share, and the settings of an edit that they define."""
 
 import math
 from typing import Any, TypedDict, Unpack
@@ -13,7 +13,7 @@ APPROXIMATIONS = ("teacache",)  # as in `step_cache.METHODS`
 
 
 def instruction(name: str) -> Any:
-    """The words; an empty box shows what one may write."""
+    """Make the input for the words; an empty box shows examples."""
     return io.String.Input(
         name,
         multiline=True,
@@ -25,7 +25,7 @@ def instruction(name: str) -> Any:
 
 
 def fit(default: str) -> Any:
-    """How a picture reaches a size that the model likes."""
+    """Make the input for how a picture reaches a size that the model prefers."""
     return io.Combo.Input(
         "fit",
         options=list(FITS),
@@ -38,7 +38,7 @@ def fit(default: str) -> Any:
 
 
 def seed() -> Any:
-    """The number the noise is drawn from."""
+    """Make the input for the number that the noise is drawn from."""
     return io.Int.Input(
         "seed",
         default=0,
@@ -51,7 +51,7 @@ def seed() -> Any:
 
 
 def steps() -> Any:
-    """How often the network is asked."""
+    """Make the input for the number of steps."""
     return io.Int.Input(
         "steps",
         default=28,
@@ -62,20 +62,20 @@ def steps() -> Any:
 
 
 def guidance() -> Any:
-    """The distilled guidance."""
+    """Make the input for the distilled guidance."""
     return io.Float.Input(
         "guidance",
         default=2.5,
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip="How closely the model follows the words; 2.5 is usual for Kontext. Models without this input "
-        "ignore it.",
+        tooltip="How closely the model follows the words; 2.5 is usual for Kontext. Models without this "
+        "input ignore it.",
     )
 
 
 def layout() -> Any:
-    """Where references stand."""
+    """Make the input for where references stand."""
     return io.Combo.Input(
         "layout",
         options=["auto", *LAYOUTS],
@@ -87,7 +87,7 @@ def layout() -> Any:
 
 
 def mask(**options: Any) -> Any:
-    """Where an edit may change the picture."""
+    """Make the input for where an edit may change the picture."""
     return io.Mask.Input(
         "mask",
         optional=True,
@@ -97,7 +97,7 @@ def mask(**options: Any) -> Any:
 
 
 def feather() -> Any:
-    """How softly a mask ends."""
+    """Make the input for how softly a mask ends."""
     return io.Int.Input(
         "feather",
         optional=True,
@@ -110,7 +110,7 @@ def feather() -> Any:
 
 
 def approximate() -> Any:
-    """Whether steps skip what changes little, and how."""
+    """Make the input for whether steps skip what changes little, and how."""
     return io.Combo.Input(
         "approximate",
         optional=True,
@@ -123,7 +123,7 @@ def approximate() -> Any:
 
 
 def approximate_number() -> Any:
-    """How much of that."""
+    """Make the input for how much change is skipped."""
     return io.Float.Input(
         "approximate_number",
         optional=True,
@@ -137,7 +137,7 @@ def approximate_number() -> Any:
 
 
 def negative() -> Any:
-    """What to steer away from."""
+    """Make the input for what to steer away from."""
     return io.String.Input(
         "negative",
         optional=True,
@@ -148,7 +148,7 @@ def negative() -> Any:
 
 
 def cfg(*, optional: bool = False) -> Any:
-    """The classifier-free guidance."""
+    """Make the input for the classifier-free guidance."""
     return io.Float.Input(
         "cfg",
         optional=optional,
@@ -161,7 +161,7 @@ def cfg(*, optional: bool = False) -> Any:
 
 
 def solver() -> Any:
-    """How a step is taken."""
+    """Make the input for how a step is computed."""
     return io.Combo.Input(
         "solver",
         optional=True,
@@ -174,7 +174,7 @@ def solver() -> Any:
 
 
 def shift(*, optional: bool = False) -> Any:
-    """How long the steps stay noisy."""
+    """Make the input for how long the steps stay noisy."""
     return io.Float.Input(
         "shift",
         optional=optional,
@@ -202,7 +202,7 @@ SAMPLING = tuple(Sampling.__annotations__)
 
 
 def sampling() -> list[Any]:
-    """What a node that edits in one box has last: how the network is asked, which newcomers leave as it is."""
+    """Make the last inputs of a node that edits in one box, which newcomers leave as they are."""
     return [
         approximate(),
         approximate_number(),
@@ -232,12 +232,12 @@ _FIELDS = {"cfg": "cfg_scale", "feather": "feather_px", "width": "width_px", "he
 
 
 def edit_settings(**values: Unpack[Values]) -> EditSettings:
-    """Build the settings of an edit from what stands in a node.
+    """Build the settings of an edit from the inputs of a node.
 
-    The negative text is a prompt where cfg is not 1, also when it is empty, and nothing where cfg is 1.
+    The negative text is a prompt if cfg is not 1, even if it is empty, and is ignored if cfg is 1.
 
     Args:
-        values: by the names of the inputs; what is left out is as its widget has it at first.
+        values: by the names of the inputs; missing ones have the default of their widget.
     Raises: ValueError in one sentence about a value that is out of range.
     """
     others: dict[str, Any] = dict(values)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class KontextEncode(io.ComfyNode):
-    """Encodes the mode: the same picture always gives the same latent."""
+    """Encodes to the mode of the distribution: the same picture always gives the same latent."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

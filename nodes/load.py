@@ -34,7 +34,7 @@ _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
 
 class KontextLoadModel(io.ComfyNode):
-    """Two loaders with the same choices share one model."""
+    """A model; two loaders with the same choices share one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -44,7 +44,8 @@ class KontextLoadModel(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["flux kontext", "load diffusion model", "load checkpoint", "unet loader"],
             advanced=("dtype", "device", "memory", "speed", "attention"),
-            description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and reports what it found.",
+            description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and reports what it "
+            "found.",
             inputs=[
                 io.Combo.Input(
                     "model",
@@ -195,7 +196,7 @@ class KontextLoadModel(io.ComfyNode):
 
 
 def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
-    """In which numbers the model computes, where, and how much of it is packed in fewer bits."""
+    """Describe the numbers that the model computes in, where, and how much of it is packed in fewer bits."""
     from ..kontext_core.quant.layer import packed_bytes
 
     packed = packed_bytes(pipeline.transformer) + packed_bytes(pipeline.text)

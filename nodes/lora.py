@@ -1,4 +1,4 @@
-"""LoRAs upon a model."""
+"""LoRAs applied to a model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BESIDE, MERGED = "beside", "merged"
 
 
 class KontextLora(io.ComfyNode):
-    """One after another they are a stack. The model on the wire before stays as it is; its weights are shared."""
+    """A LoRA on a model. The model before it stays as it is; both share their weights."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -33,8 +33,8 @@ class KontextLora(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["lora loader", "load lora", "style"],
             advanced=("start_percent", "end_percent", "apply"),
-            description="Applies a LoRA to the model and reports which parts of it fit. Connect several in a row to "
-            "combine them.",
+            description="Applies a LoRA to the model and reports which parts of it fit. Connect several "
+            "in a row to combine them.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model, or from another Kontext LoRA."
@@ -51,8 +51,8 @@ class KontextLora(io.ComfyNode):
                     min=-4.0,
                     max=4.0,
                     step=0.05,
-                    tooltip="How strongly it acts: 1 as it was trained, 0 not at all and at no cost, below 0 in "
-                    "the opposite direction.",
+                    tooltip="How strongly it acts: 1 as it was trained, 0 not at all and at no cost, "
+                    "below 0 in the opposite direction.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -61,8 +61,8 @@ class KontextLora(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The share of the steps after which it acts. The words are read only once, with the "
-                    "full LoRA.",
+                    tooltip="The share of the steps after which it acts. The words are read only once, "
+                    "with the full LoRA.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -129,7 +129,7 @@ class KontextLora(io.ComfyNode):
 
 
 def _path(lora: object) -> Path | None:
-    """Where a LoRA lies; None is no LoRA. Raises: ValueError in one sentence if it is not there."""
+    """Locate a LoRA; None is no LoRA. Raises: ValueError in one sentence if it is not there."""
     name = values.text(lora, "lora")
     if name == NONE:
         return None

@@ -1,4 +1,4 @@
-"""Reference pictures, one upon the other."""
+"""Reference pictures, as a stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACE_DIGITS = 6  # position ids are float32, which is exact to 2**24
 
 
 class KontextReference(io.ComfyNode):
-    """Holds the picture; the sampler encodes it, once for each autoencoder."""
+    """A picture to look at; the sampler encodes it, once for each autoencoder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,8 +37,8 @@ class KontextReference(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["reference image", "reference latent", "image prompt"],
             advanced=("max_tokens", "place"),
-            description="A picture for the model to look at. Chain several nodes to show several pictures; the "
-            "first one sets the size.",
+            description="A picture for the model to look at. Chain several nodes to show several "
+            "pictures; the first one sets the size.",
             inputs=[
                 inputs.fit("crop"),
                 io.Image.Input(
@@ -49,8 +49,8 @@ class KontextReference(io.ComfyNode):
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="Instead of a picture: the latent of an earlier result, which need not be encoded "
-                    "again.",
+                    tooltip="Instead of a picture: the latent of an earlier result, which need not be "
+                    "encoded again.",
                 ),
                 ReferencesSocket.Input(
                     "references",
@@ -92,8 +92,8 @@ class KontextReference(io.ComfyNode):
                 io.Mask.Input(
                     "region",
                     optional=True,
-                    tooltip="The model looks only at the parts of the picture that are white here, each in its "
-                    "own place.",
+                    tooltip="The model looks only at the parts of the picture that are white here, each "
+                    "in its own place.",
                 ),
                 io.String.Input(
                     "name",
@@ -137,7 +137,7 @@ class KontextReference(io.ComfyNode):
 
 
 def place_of(text: str) -> tuple[int, int, int] | None:
-    """A place as it is written in the node. Raises: ValueError unless it is three numbers, or nothing."""
+    """Read a place as it is written in the node. Raises: ValueError unless it is three numbers, or empty."""
     numbers = text.replace(",", " ").split()
     if not numbers:
         return None
@@ -153,7 +153,7 @@ def place_of(text: str) -> tuple[int, int, int] | None:
 
 
 def own_size(reference: ReferenceInput) -> tuple[int, int]:
-    """(height, width) in pixels of the picture before it is fitted, or of the latent."""
+    """Return (height, width) in pixels of the picture before it is fitted, or of the latent."""
     if reference.latent is not None:
         return size_px(reference.latent["samples"])
     assert reference.picture is not None
@@ -162,7 +162,7 @@ def own_size(reference: ReferenceInput) -> tuple[int, int]:
 
 
 def describe(reference: ReferenceInput, model: Editor | None) -> str:
-    """The size that the model will see, and the tokens it costs."""
+    """Describe the size that the model will see, and the tokens it costs."""
     if reference.latent is not None:
         height, width = own_size(reference)
         start = f"a latent of {width} x {height} px"
@@ -187,7 +187,7 @@ _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", 
 def encoded(
     model: Editor, references: Sequence[ReferenceInput]
 ) -> tuple[list[Tensor | ReferenceLatents], convert.CropFrame]:
-    """All references as the sampler takes them, and the frame of the first, which a result of its size has too."""
+    """Encode all references for the sampler, with the frame of the first, for results of its size."""
     made: list[Tensor | ReferenceLatents] = []
     frames: list[convert.CropFrame] = []
     for reference in references:
@@ -205,7 +205,7 @@ def encoded(
 def latents_of(
     model: Editor, reference: ReferenceInput
 ) -> tuple[Tensor, Placement | None, convert.CropFrame]:
-    """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
+    """Encode one reference: latents, the picture's place on the canvas, and the frame to cut results with."""
     stop_if_asked()
     if reference.latent is not None:
         latents, frame = convert.from_latent(reference.latent, model.vae_config)
@@ -217,7 +217,7 @@ def latents_of(
 
 
 def _region(mask: Tensor, size: tuple[int, int], place: Placement | None) -> Tensor:
-    """A MASK (B, H, W) over the picture as the tokens of its canvas, fitted the way the picture was."""
+    """Convert a MASK (B, H, W) over the picture to tokens of its canvas, fitted the way the picture was."""
     flat = mask.reshape(-1, *mask.shape[-2:])
     if flat.shape[0] != 1:
         raise ValueError(

@@ -25,7 +25,7 @@ ARRANGE = ("one reference each", "stitched into one", "one result each")
 
 
 class KontextReferenceGrid(io.ComfyNode):
-    """Takes lists as they are, so that their pictures stay together."""
+    """Many references; takes lists whole, so that their pictures stay together."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -100,7 +100,7 @@ class KontextReferenceGrid(io.ComfyNode):
 
 
 def _pictures(given: list[Tensor]) -> Iterable[Tensor]:
-    """Single pictures (1, H, W, 3) of batches and lists."""
+    """Split batches and lists into single pictures (1, H, W, 3)."""
     for batch in given:
         yield from convert.picture(batch).split(1)
 

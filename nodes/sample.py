@@ -1,4 +1,4 @@
-"""The sampler: everything that can be turned, and a live preview."""
+"""The sampler, with every setting and a live preview."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ class KontextSampler(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the start may change (white), in whole tokens of 16 px; elsewhere its latent "
-                    "is kept.",
+                    tooltip="Where the start may change (white), in whole tokens of 16 px; elsewhere its "
+                    "latent is kept.",
                 ),
                 io.Int.Input(
                     "width", default=0, min=0, max=16384, step=16, tooltip=f"Width in pixels. {_SIDE}"

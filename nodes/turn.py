@@ -31,7 +31,11 @@ _FOLDED = ("layout", "anchor", "feather", "align", *inputs.SAMPLING)
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
-    """What a turn and a script have in common. Args: raw: links are handed on and not followed."""
+    """Make the inputs that a turn and a script share.
+
+    Args:
+        raw: pass links on without resolving them.
+    """
     link = {"extra_dict": {"rawLink": True}} if raw else {}
     return [
         inputs.steps(),
@@ -51,8 +55,8 @@ def _inputs(*, raw: bool = False) -> list[Any]:
         ChainSocket.Input(
             "chain",
             optional=True,
-            tooltip="The turns so far; this node continues from the last one. Two nodes on one chain make two "
-            "branches.",
+            tooltip="The turns so far; this node continues from the last one. Two nodes on one chain make "
+            "two branches.",
             **link,
         ),
         ReferencesSocket.Input(
@@ -82,7 +86,7 @@ def _outputs() -> list[Any]:
 
 
 class KontextTurn(io.ComfyNode):
-    """KontextEdit that remembers. Latents go from turn to turn; the autoencoder is crossed at the start only."""
+    """KontextEdit with a history. Latents go from turn to turn; the picture is encoded only at the start."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -164,7 +168,7 @@ class KontextTurn(io.ComfyNode):
 
 
 class KontextScript(io.ComfyNode):
-    """Expands to one KontextTurn a line, so that finished turns are kept when a later one is stopped or changed."""
+    """A script that expands to one KontextTurn per line; finished turns survive a stop or a change."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -174,8 +178,8 @@ class KontextScript(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["edit chain", "list of instructions", "batch prompts"],
             advanced=_FOLDED,
-            description="Many turns in one box: each line is an instruction, applied to the result of the line "
-            "before.",
+            description="Many turns in one box: each line is an instruction, applied to the result of the "
+            "line before.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model.", extra_dict={"rawLink": True}
@@ -255,13 +259,13 @@ class KontextScript(io.ComfyNode):
 
 
 def instructions(script: str) -> list[str]:
-    """The lines of a script that are instructions."""
+    """Return the lines of a script that are instructions."""
     lines = (line.strip() for line in script.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def _turns(script: object) -> list[str]:
-    """The instructions of a script. Raises: ValueError in one sentence if there are none, or too many."""
+    """Read the instructions of a script. Raises: ValueError in one sentence if none, or too many."""
     lines = instructions(values.text(script, "script"))
     if not lines:
         raise ValueError(
@@ -276,7 +280,7 @@ def _turns(script: object) -> list[str]:
 
 
 def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
-    """The chain to go on from. Raises: ValueError unless there is either a picture or a chain."""
+    """Return the chain to continue. Raises: ValueError unless there is either a picture or a chain."""
     from ..kontext_core.chain import Chain
 
     if (image is None) == (chain is None):
@@ -307,7 +311,7 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
 
 
 def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[ReferenceLatents]:
-    """References as the sampler takes them, with the pictures that the lineage keeps."""
+    """Encode references for the sampler, with the pictures that the lineage keeps."""
     from ..kontext_core.sampling.references import ReferenceLatents
 
     made: list[ReferenceLatents] = []

@@ -1,4 +1,5 @@
-"""Rules of the source that no linter has: few places that swap weights, few words that say nothing, tests for each module.
+"""Rules of the source that no linter has: few places that swap weights, few words that say nothing, tests for
+each module.
 
 The numbers are ceilings of what is there; they may only fall.
 """
@@ -115,7 +116,7 @@ def test_parameters_are_few() -> None:
 
 
 def test_the_rules_see_files() -> None:
-    """Else all of them would hold."""
+    """Without files, all rules would hold."""
     assert all(len(list(sources(folder))) > 10 for folder in FOLDERS)
 
 

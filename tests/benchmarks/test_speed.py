@@ -1,4 +1,4 @@
-"""The bench runs from one end to the other on a CPU, on the least configuration: no card is needed to know that."""
+"""The benchmark runs from start to end on a CPU, in the smallest configuration."""
 
 import json
 from pathlib import Path
@@ -16,7 +16,9 @@ from tools.paths import ROOT
 
 
 def test_work_of_a_step_is_the_formula() -> None:
-    """57 (24 D^2 N + 4 N^2 D): 112.4 and 53.1 TFLOP with one reference, of which the last block leaves out some."""
+    """57 (24 D^2 N + 4 N^2 D): 112.4 and 53.1 TFLOP with one reference, of which the last block leaves out
+    some.
+    """
     case = Case(1024, 1)
     by_formula = step_flop(KONTEXT_DEV, case.image_tokens + KONTEXT_DEV.text_length)
     assert [round(flop / 1e12, 1) for flop in by_formula] == [112.4, 53.1]
@@ -64,7 +66,7 @@ def test_one_contestant_that_fails_does_not_end_all(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_case_is_begun_that_would_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And what there is until then is written."""
+    """What was measured until then is written."""
     monkeypatch.setattr(speed, "PEERS", {"diffusers": speed.PEERS["diffusers"]})
     monkeypatch.setattr(speed, "MODES", {})
     options = "--cpu --configuration least --rounds 1 --seconds 0.001 --minutes 0.0001 --side 32 --output"
@@ -163,7 +165,9 @@ def test_what_a_kernel_is_for(name: str, kind: str) -> None:
 
 
 def test_on_a_cpu_ours_is_what_loading_gives() -> None:
-    """Its small weights lie inputs first, in memory of their own: diffusers' stay as they were, and all the numbers."""
+    """Its small weights lie inputs first, in memory of their own: diffusers' stay as they were, and all the
+    numbers.
+    """
     config = CONFIGURATIONS["least"].transformer
     model = random_transformer(config, torch.device("cpu"), torch.float32)
     ours = contestants.MODES["ours"].make(model)

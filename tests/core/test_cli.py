@@ -1,4 +1,4 @@
-"""The command line: help with examples, faults in one sentence, and an edit from file to files."""
+"""The command line: help with examples, errors in one sentence, and an edit from file to files."""
 
 import hashlib
 import json
@@ -265,7 +265,7 @@ def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
 def test_a_strength_that_cannot_be(
     command: str, strength: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Said at once, before a model is loaded."""
+    """Reported at once, before a model is loaded."""
     with pytest.raises(SystemExit):
         main(
             [

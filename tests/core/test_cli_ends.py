@@ -26,7 +26,7 @@ KONTEXT = (sys.executable, "-m", "kontext_core.cli")
 
 
 def run(*command: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
-    """A command in a process of its own."""
+    """Run a command in a separate process."""
     return subprocess.run(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, **options
     )

@@ -1,4 +1,4 @@
-"""`kontext info --system`: what a report of a fault needs, and nothing of whose machine it is."""
+"""`kontext info --system`: what a bug report needs, and nothing about the machine's owner."""
 
 import getpass
 import platform

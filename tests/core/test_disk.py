@@ -1,4 +1,4 @@
-"""A full or read-only disk: one sentence, nothing half-written, the old file as it was."""
+"""A full or read-only disk: one sentence, nothing half-written, the old file unchanged."""
 
 import json
 import os
@@ -30,7 +30,9 @@ UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each writer said, and which of its files changed, on disks of a few MiB that only one process sees."""
+    """What each writer said, and which of its files changed, on disks of a few MiB that only one process
+    sees.
+    """
     try:
         subprocess.run([*UNSHARE, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
@@ -271,7 +273,7 @@ def test_whether_a_folder_could_be_made(tmp_path: Path, monkeypatch: pytest.Monk
             OSError, match=rf"^the folder {folder} could not be created: \S+ is not a folder$"
         ):
             check_folder(folder)
-        with pytest.raises(OSError, match="could not be made"):
+        with pytest.raises(OSError, match="could not be created"):
             make_folder(folder)
     for folder in (tmp_path, tmp_path / "new" / "deeper"):
         check_folder(folder)

@@ -1,4 +1,4 @@
-"""Settings of an edit are checked once, in one sentence."""
+"""Settings of an edit: checked once, with one sentence for each error."""
 
 import inspect
 import json
@@ -93,7 +93,7 @@ TEXTS = {"approximate": "teacache", "negative_prompt": "green"}
 
 
 def another(field: str) -> Any:
-    """A value other than the default that every door takes."""
+    """Return a value other than the default that every entry point accepts."""
     allowed = ALLOWED[field]
     if allowed.low is None:
         return allowed.choices[-1] if allowed.choices else TEXTS[field]

@@ -60,7 +60,7 @@ def test_checkpoint_errors_are_value_errors() -> None:
 
 
 def test_weights_to_blame_are_named() -> None:
-    """Packed ones too; where all weights are finite, that is said."""
+    """Packed weights too; if all weights are finite, the message says so."""
     from torch import nn
 
     from kontext_core.errors import check_finite
@@ -82,7 +82,9 @@ def test_weights_to_blame_are_named() -> None:
     with torch.no_grad():
         model[0].weight[0, 0] = float("nan")
         model[1].pieces[0].stored[0] = float("nan")
-    with pytest.raises(ValueError, match=r"are: 0\.weight, 1\.pieces\.0\.factor, 1\.pieces\.0\.stored; get"):
+    with pytest.raises(
+        ValueError, match=r"are: 0\.weight, 1\.pieces\.0\.factor, 1\.pieces\.0\.stored; download"
+    ):
         check_finite(torch.tensor(float("nan")), "the edit", model)
 
 

@@ -1,4 +1,4 @@
-"""Nothing grows: edits of many kinds one after another, and edits that are stopped anywhere, leave no memory behind."""
+"""No leaks: edits of many kinds in a row, and edits that are stopped anywhere, leave no memory behind."""
 
 import copy
 import random
@@ -68,7 +68,9 @@ def guest(pipeline: Pipeline) -> Pipeline:
 
 
 def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
-    """With a transformer from a file of some format, of which all blocks are read again at each step, or none."""
+    """With a transformer from a file of some format, of which all blocks are read again at each step, or
+    none.
+    """
     visits = dice.random() < 0.5
     text = copy.deepcopy(pipeline.text) if visits else pipeline.text
     parts = load_transformer(path, dtype=torch.float32), pipeline.vae, text
@@ -118,7 +120,7 @@ def test_edits_leave_nothing_behind(one_edit: Callable[..., None]) -> None:
 
 
 class Stopped(BaseException):
-    """As ComfyUI's, which is no fault."""
+    """An interrupt like ComfyUI's, which is not an error."""
 
 
 def test_edits_that_are_stopped_anywhere_leave_nothing_behind(

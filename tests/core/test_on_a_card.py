@@ -1,4 +1,5 @@
-"""What only a CUDA card can show, each with a verdict of its own; on a CPU the same, small, so that no check is itself wrong.
+"""What only a CUDA card can show, each with a verdict of its own; on a CPU the same, small, so that no check
+is itself wrong.
 
 `python -m benchmarks.card` runs them first.
 """
@@ -63,7 +64,9 @@ def recordings(model: Pipeline) -> int:
 @on_each
 @torch.no_grad()
 def test_eight_pictures_are_decoded_at_once(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^31 numbers in the largest layer at 1024 px, more than upsampling of channels that lie side by side takes."""
+    """2^31 numbers in the largest layer at 1024 px, more than upsampling of channels that lie side by side
+    takes.
+    """
     config, side, count = (FLUX_VAE, 1024, 8) if is_card(device) else (SMALL_VAE, 64, 3)
     if not is_card(device):
         monkeypatch.setattr(tiled_vae, "whole_at_once", lambda *_: 2)

@@ -493,7 +493,10 @@ def test_a_result_that_is_not_finite_names_the_weights(part: str, weight: str) -
 def test_what_is_kept_waits_in_the_host_s_memory(
     fresh: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Prompts and encoded pictures: a card that the model leaves is left by them too. Here a card is stood in for."""
+    """Prompts and encoded pictures: a card that the model leaves is left by them too.
+
+    Here a card is stood in for.
+    """
 
     class OnCard(Tensor):
         def cpu(self, *_: Any, **__: Any) -> Tensor:  # type: ignore[override]

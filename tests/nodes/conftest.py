@@ -1,4 +1,6 @@
-"""The pack as ComfyUI loads it, in this process, beside a real ComfyUI's modules; and a tiny model of random weights."""
+"""The pack as ComfyUI loads it, in this process, beside a real ComfyUI's modules; and a tiny model of random
+weights.
+"""
 
 import asyncio
 import importlib
@@ -29,7 +31,10 @@ LIKE_PUBLISHED = {"vocab_size": 49408, "eos_token_id": 49407, "bos_token_id": 49
 
 @pytest.fixture(scope="session")
 def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ComfyUI's modules can be imported, on the CPU, with all folders below this one. Fails where none can be had."""
+    """ComfyUI's modules can be imported, on the CPU, with all folders below this one.
+
+    Fails where none can be had.
+    """
     base = tmp_path_factory.mktemp("comfyui")
     sys.path.append(str(comfyui.get().folder))
     from comfy.cli_args import args
@@ -41,7 +46,9 @@ def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def comfy_models(comfy_base: Path) -> None:
-    """ComfyUI's model code can be imported too, with stand-ins for what it needs of torchvision and torchaudio."""
+    """ComfyUI's model code can be imported too, with stand-ins for what it needs of torchvision and
+    torchaudio.
+    """
     with standins.installed():
         for name in ("comfy.model_base", "comfy.sd", "comfy.sample", "latent_preview"):
             importlib.import_module(name)
@@ -67,7 +74,7 @@ def part(pack: ModuleType) -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def node_list(pack: ModuleType) -> list[Any]:
-    """What the entry point gives ComfyUI."""
+    """The nodes that the entry point gives ComfyUI."""
 
     async def ask() -> list[Any]:
         extension = await pack.comfy_entrypoint()
@@ -117,7 +124,7 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def tiny(part: Callable[[str], Any], random_model: Path) -> Iterator[Path]:
-    """The random model stands in for the tiny one that comes along."""
+    """Let the random model stand in for the included tiny one."""
     folders = part("kontext_core.loading.locate")
     own, folders.TINY_FOLDER = folders.TINY_FOLDER, random_model
     yield random_model
@@ -132,7 +139,9 @@ def model(run: Callable[..., Any], tiny: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def own(part: Callable[[str], Any], model: Any) -> Any:
-    """Our own code: the tiny model with guidance as an input and the published scale and shift, random weights."""
+    """Our own code: the tiny model with guidance as an input and the published scale and shift, random
+    weights.
+    """
     config = part("kontext_core.train.config")
     torch.manual_seed(0)
     transformer = part("kontext_core.model.transformer").Transformer(

@@ -1,4 +1,4 @@
-"""Ways to skip work in the nodes: what is chosen reaches the core, and nothing does unless chosen."""
+"""Step caches in the nodes: the chosen one reaches the core, and none does by default."""
 
 from collections.abc import Callable
 from typing import Any

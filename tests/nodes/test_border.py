@@ -1,4 +1,4 @@
-"""The border of the nodes: whatever comes by a wire is what the schema says, or is refused in one sentence."""
+"""The border of the nodes: inputs match the schema, or are refused in one sentence."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -63,7 +63,11 @@ def entered(node: Any, **inputs: Any) -> Any:
 
 
 def refused(node: Any, name: str, value: Any, *, parts: bool = True) -> str:
-    """The sentence about a value. Args: parts: give a node that takes lists a list of it."""
+    """The sentence about a value.
+
+    Args:
+        parts: give a node that takes lists a list of it.
+    """
     whole = [value] if parts and node.GET_SCHEMA().is_input_list else value
     with pytest.raises(ValueError, match=rf"^(the )?{name} ") as caught:
         entered(node, **{name: whole})
@@ -172,7 +176,9 @@ def test_lists_of_the_grid(run: Run, node_list: list[Any]) -> None:
 
 
 def test_masks(run: Run, model: Any) -> None:
-    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else with four axes is a mask."""
+    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else with four axes is a
+    mask.
+    """
     mask = torch.zeros(128, 128)
     mask[:, 64:] = 1
     given = {"model": model, "image": picture(128, 128), "steps": 1, "feather": 0}

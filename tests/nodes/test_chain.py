@@ -1,4 +1,4 @@
-"""Chains in the graph, on a model of random weights: what the nodes hand on, keep, and refuse."""
+"""Chains in the graph, on a model of random weights: what the nodes output, keep and refuse."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -201,7 +201,7 @@ def test_comparing_other_sizes_says_so(run: Run, two: Any, part: Callable[[str],
 def test_disable_metadata_leaves_out_the_graph_and_not_the_chain(
     run: Run, node_list: list[Any], two: Any, folders: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the help page says: the chain is what the node is for."""
+    """The chain is kept, as the help page says."""
     import comfy.cli_args
 
     hidden = SimpleNamespace(prompt={"1": {}}, extra_pnginfo={"workflow": {}})
@@ -290,7 +290,7 @@ def test_files_are_listed_where_they_lie(
 
 
 def test_a_picture_is_a_chain_without_turns(run: Run, two: Any, folders: SimpleNamespace) -> None:
-    """The page wires one past turns that are all off."""
+    """The page connects a picture past turns that are all off."""
     start, clear = picture(48, 64), torch.zeros(1, 48, 64, 4)
     assert run("KontextSaveChain", chain=start, filename_prefix="start").ui["text"][0].startswith("0 turns")
     then, shown = run("KontextPickTurn", chain=start, turn=0).args
@@ -354,7 +354,7 @@ def test_a_script_that_is_none(run: Run, node_list: list[Any], script: str, sent
 def test_a_picture_stands_for_a_chain(
     run: Run, folders: SimpleNamespace, node: str, more: dict[str, Any]
 ) -> None:
-    """The page wires one past turns that are off; it is refused where it is no single picture."""
+    """The page connects a picture past turns that are off; it must be a single one."""
     transparent = picture(32, 48, channels=4)
     assert run(node, chain=transparent, **more)
     with pytest.raises(

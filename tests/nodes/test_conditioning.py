@@ -61,7 +61,9 @@ def test_auto_is_the_layout_of_the_model(run: Run, own: Any, hosted: Any, prompt
 def test_comfyuis_own_sampler_makes_the_same_picture(
     run: Run, own: Any, stock: Stock, prompt: Any, layout: str, cfg: float
 ) -> None:
-    """KSampler's own code, all its own steps, with ModelSamplingFlux's shift at this size, which is the paper's."""
+    """KSampler's own code, all its own steps, with ModelSamplingFlux's shift at this size, which is the
+    paper's.
+    """
     import comfy.model_sampling
     import comfy.sample
 
@@ -294,7 +296,10 @@ def test_the_prompt_is_named_in_few_words(run: Run) -> None:
 
 
 def test_the_shift_that_the_help_names_is_ours(part: Callable[[str], Any]) -> None:
-    """ModelSamplingFlux with max_shift 1.15, base_shift 0.5 and a size. Source: comfy_extras/nodes_model_advanced.py."""
+    """ModelSamplingFlux with max_shift 1.15, base_shift 0.5 and a size.
+
+    Source: comfy_extras/nodes_model_advanced.py.
+    """
     from comfy.model_sampling import flux_time_shift
 
     schedule = part("kontext_core.sampling.schedule")

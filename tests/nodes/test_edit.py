@@ -1,4 +1,4 @@
-"""The nodes at work on a model of random weights: what they hand on, not what they paint."""
+"""The nodes on a model of random weights: what they output, not what they paint."""
 
 from collections.abc import Callable
 from pathlib import Path

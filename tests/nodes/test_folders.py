@@ -1,4 +1,4 @@
-"""ComfyUI's folders: listings that nothing takes away, links, and names that lead nowhere else."""
+"""ComfyUI's folders: complete listings, links, and names that do not lead elsewhere."""
 
 import json
 import os

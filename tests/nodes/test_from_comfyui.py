@@ -1,4 +1,4 @@
-"""A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's own machinery around it."""
+"""A ComfyUI model in our nodes: the same picture as with our own code, with ComfyUI's machinery around it."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""What ComfyUI is told and asked: progress, preview, the stop button, memory, text in a node."""
+"""Exchanges with ComfyUI: progress, preview, the stop button, memory, text in a node."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -14,7 +14,10 @@ from .conftest import picture
 
 @pytest.fixture
 def shown(comfy_base: Any, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, Any]]:
-    """What ComfyUI's progress bar is told: (value, total, preview). From 0.9.2 on it passes on only some of it."""
+    """What ComfyUI's progress bar is told: (value, total, preview).
+
+    From 0.9.2 on it passes on only some of it.
+    """
     import comfy.utils
 
     seen: list[tuple[int, int, Any]] = []

@@ -1,4 +1,4 @@
-"""What the page is told of references that are not there yet, and that it is what the sampler does."""
+"""The plan that the page gets for references before a run, which equals what the sampler does."""
 
 import asyncio
 import gzip
@@ -285,7 +285,7 @@ assert not heavy, heavy
 
 
 def test_an_answer_reads_the_header_alone(tmp_path: Path) -> None:
-    """Neither weights nor the text encoders' classes are loaded for it."""
+    """It loads neither weights nor the text encoders' classes."""
     command = [
         sys.executable,
         "-c",

@@ -1,4 +1,4 @@
-"""The loader: what it offers, what "auto" finds, what it says when something is missing."""
+"""The loader: what it offers, what "auto" finds, and its messages when something is missing."""
 
 import os
 import re
@@ -173,7 +173,7 @@ def test_what_auto_would_take_loads(
     choice: str,
     change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
 ) -> None:
-    """A file that cannot be loaded is passed over, whatever its name; alone it is named with the reason."""
+    """A file that cannot be loaded is skipped, whatever its name; if it is the only one, the reason is given."""
     files, folder = part("nodes.files"), placed / FOLDERS[choice]
     own = folder / f"{PLACED[choice]}.safetensors"
     with safe_open(own, "pt") as file:

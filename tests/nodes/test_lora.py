@@ -1,4 +1,4 @@
-"""The LoRA node: what it says, what it offers, and that the model before it stays as it is."""
+"""The LoRA node: its messages, its choices, and that the model before it is unchanged."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path

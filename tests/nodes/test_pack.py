@@ -1,4 +1,4 @@
-"""What ComfyUI sees of the pack: an entry point, nodes with complete schemas, help and texts."""
+"""The pack as ComfyUI sees it: an entry point, nodes with complete schemas, help and texts."""
 
 import inspect
 import json
@@ -181,7 +181,7 @@ def test_english_texts_are_those_of_the_schemas(node_list: list[Any]) -> None:
 
 @pytest.mark.parametrize("language", ["fr", "zh"])
 def test_translations_are_complete(node_list: list[Any], language: str) -> None:
-    """Every sentence has its translation, none is left over, and the files are made of them."""
+    """Every sentence has a translation, none is left over, and the locale files match."""
     table, missing, used = tables()[language], set(), set()
     for name, texts in english(node_list).items():
         wanted = translated(texts, table, missing)
@@ -272,7 +272,9 @@ def test_instructions_in_the_help_are_the_worlds() -> None:
 
 
 def test_the_page_asks_no_other_server() -> None:
-    """What it fetches it fetches from ComfyUI by ComfyUI's own functions, or it is the font beside the scripts."""
+    """What it fetches it fetches from ComfyUI by ComfyUI's own functions, or it is the font beside the
+    scripts.
+    """
     scripts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.[cj]s*")}
     assert len(scripts) > 20
     asks = r"\w+://|//\w+\.\w+|\bfetch\(|XMLHttpRequest|WebSocket|EventSource|sendBeacon|\bimport\((?!\"\.)"
@@ -283,7 +285,9 @@ def test_the_page_asks_no_other_server() -> None:
 
 
 def test_colours_follow_the_theme() -> None:
-    """Every colour is one of the page's, with what stands in where a theme lacks it; but for what lies upon a picture."""
+    """Every colour is one of the page's, with what stands in where a theme lacks it; but for what lies upon a
+    picture.
+    """
     upon_pictures = {"#fff", "#000"}
     for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw" / "style.js"):
         own = re.sub(r"var\(--[\w-]+,[^()]*\)|rgb\(0 0 0 / 50%\)", "", path.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Live previews by taef1 where the user has it, and in rough colours where not."""
+"""Live previews by taef1 if the user has it, else in rough colours."""
 
 import logging
 import shutil

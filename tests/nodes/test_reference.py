@@ -1,4 +1,4 @@
-"""What a reference can be told beside its picture: strength, region, budget, place."""
+"""Options of a reference: strength, region, budget, place."""
 
 from collections.abc import Callable
 from typing import Any

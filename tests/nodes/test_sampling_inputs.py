@@ -1,4 +1,4 @@
-"""How the network is asked, in the nodes that edit in one box: what is chosen reaches the picture and the record."""
+"""Sampling inputs of the nodes that edit in one box: chosen values reach the picture and the record."""
 
 import math
 from collections.abc import Callable

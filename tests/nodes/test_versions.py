@@ -1,4 +1,4 @@
-"""What other versions of ComfyUI do, by stand-ins: the tests run on the version that is here."""
+"""Behaviour of other versions of ComfyUI, with stand-ins: the tests run on the installed version."""
 
 import importlib.util
 import sys
@@ -131,7 +131,9 @@ def test_a_manager_that_asks_for_the_size_at_once(
 
 
 class Throttled:
-    """A progress bar as from 0.9.2 on: the first and the last step and those with a picture; others at times, here never."""
+    """A progress bar as from 0.9.2 on: the first and the last step and those with a picture; others at times,
+    here never.
+    """
 
     sent: list[tuple[int, bool]]
 

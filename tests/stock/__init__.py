@@ -1,7 +1,8 @@
-"""The tiny model as ComfyUI's own MODEL, CLIP and VAE, which its loaders cannot make: they fix the published sizes.
+"""The tiny model as ComfyUI's own MODEL, CLIP and VAE, which its loaders cannot make: they fix the published
+sizes.
 
-ComfyUI's FLUX.1 with the tiny weights; its CLIP and VAE classes around our text encoders and autoencoder. As a node pack
-it gives a ComfyUI under test the loader "LoadTinyStock".
+ComfyUI's FLUX.1 with the tiny weights; its CLIP and VAE classes around our text encoders and autoencoder. As
+a node pack it gives a ComfyUI under test the loader "LoadTinyStock".
 """
 
 import copy
@@ -26,7 +27,11 @@ def stock_parts(pipeline: Any) -> Stock:
 
 
 def stock_model(pipeline: Any, **changes: Any) -> Any:
-    """A ModelPatcher with `comfy.model_base.Flux`. Args: changes: of its configuration."""
+    """A ModelPatcher with `comfy.model_base.Flux`.
+
+    Args:
+        changes: of its configuration.
+    """
     import comfy.ldm.flux.model as flux
     import comfy.model_base
     import comfy.model_patcher

@@ -1,4 +1,4 @@
-"""Finding a browser, and what is said where there is none."""
+"""Finding a browser, and the message if there is none."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Where ComfyUI comes from, without getting it."""
+"""Where ComfyUI comes from, without downloading it."""
 
 import errno
 import hashlib

@@ -1,4 +1,4 @@
-"""How a command line of the tools ends."""
+"""How the tools' command lines end."""
 
 import errno
 import io

@@ -1,4 +1,4 @@
-"""The demo: whose picture, which turns, what is written; and once in full on a real ComfyUI."""
+"""The demo: pictures, turns and files; and one full run on a real ComfyUI."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""Putting the pack into somebody's ComfyUI."""
+"""Installing the pack into an existing ComfyUI."""
 
 import os
 import shutil

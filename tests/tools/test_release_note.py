@@ -1,4 +1,4 @@
-"""What a release says of itself is the changelog's section of its version, under the tag of that version."""
+"""The release note is the changelog's section of its version, under that version's tag."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The set-up's own decisions, on environments made for the purpose."""
+"""Decisions of the set-up, on environments made for the purpose."""
 
 import errno
 import os

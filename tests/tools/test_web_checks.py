@@ -1,4 +1,4 @@
-"""Installing what checks web/js, and that it refuses what it should."""
+"""Installing the checks of web/js, and that they refuse what they should."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ class Npm:
 
 @pytest.fixture
 def npm(monkeypatch: pytest.MonkeyPatch) -> Npm:
-    """No npm is run."""
+    """Make npm unavailable."""
     npm = Npm()
     monkeypatch.setattr(web_checks, "_npm", npm)
     return npm

@@ -1,8 +1,8 @@
 """A real ComfyUI with each of several front ends, and a real Chromium.
 
-Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. The browser lives
-no longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start one. The
-servers live until no test of this folder follows.
+Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. The
+browser lives no longer than a file's tests: Playwright keeps an event loop running in this thread, and other
+tests start one. The servers live until no test of this folder follows.
 """
 
 from collections.abc import Iterator

@@ -145,7 +145,11 @@ class Editor:
         )
 
     def run(self, steps: int = 2) -> None:
-        """Queue and wait for the end. Args: steps: of every node that has some."""
+        """Queue and wait for the end.
+
+        Args:
+            steps: of every node that has some.
+        """
         self.page.evaluate(STEPS, steps)
         self.queue()
         self.wait_for("execution_success")
@@ -200,11 +204,11 @@ class Editor:
         self.page.keyboard.press("Control+z")
 
     def undo_until(self, there: str, arg: Any) -> None:
-        """Step back until something is so; that nodes have grown around their pictures may be a step of its own.
+        """Step back until something is so; that nodes have grown around their pictures may be a step of its
+        own.
 
         Args:
-            there: a JavaScript function that says whether it is
-            arg: what that gets
+            there: a JavaScript function that says whether it is arg: what that gets
         """
         while not self.page.evaluate(there, arg):
             steps = self.page.evaluate(_STEPS_BACK)

@@ -13,7 +13,8 @@ INTERVAL_US = 500
 def longest_ms(page: Page, address: str, work: Callable[[], None]) -> tuple[float, float]:
     """Runs `work` and looks at all that the page does meanwhile.
 
-    Args: address: a part of the addresses of the scripts that count, whoever calls them.
+    Args:
+        address: a part of the addresses of the scripts that count, whoever calls them.
     Returns: milliseconds of their longest stretch without a pause, and of all of them.
     """
     session = page.context.new_cdp_session(page)

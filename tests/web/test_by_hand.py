@@ -133,7 +133,9 @@ def pixels(client: Client, listed: Json) -> np.ndarray:
 
 @pytest.mark.since_front_end("1.32")  # whose search this person knows
 def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor) -> None:
-    """Three turns and a branch, an ellipse on the picture, compared, saved; dropped on an empty page it is all back."""
+    """Three turns and a branch, an ellipse on the picture, compared, saved; dropped on an empty page it is
+    all back.
+    """
     page = editor.page
     empty(editor)
     model = add(editor, "KontextLoadModel", "Kontext Load Model", 400, 160)

@@ -10,7 +10,11 @@ from .modules import call
 
 
 def rows(*entries: tuple[Any, ...]) -> dict[str, dict[str, Any]]:
-    """Rows by id, in order. Args: entries: (id, ids that go on from it, number of turns or None; 1 if left out)."""
+    """Rows by id, in order.
+
+    Args:
+        entries: (id, ids that go on from it, number of turns or None; 1 if left out).
+    """
     given = [
         {"id": id, "children": list(children), "turns": turns[0] if turns else 1}
         for id, children, *turns in entries

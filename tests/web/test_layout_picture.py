@@ -1,4 +1,6 @@
-"""The layout picture in Kontext Reference: right at once, live, on canvas nodes and Vue nodes, and in no file."""
+"""The layout picture in Kontext Reference: right at once, live, on canvas nodes and Vue nodes, and in no
+file.
+"""
 
 from __future__ import annotations
 
@@ -175,8 +177,10 @@ def test_vue_nodes_show_it_too(vue_editor: Editor) -> None:
 
 @pytest.mark.parametrize("server", [frontend.NEWEST], indirect=True)
 def test_no_picture_is_missed_where_the_chain_comes_along(vue_editor: Editor) -> None:
-    """ComfyUI looks for the example in its input folder and would say that it failed to load. The older front end's
-    Vue nodes, a beta, still say so: their results cannot be taken back."""
+    """ComfyUI looks for the example in its input folder and would say that it failed to load.
+
+    The older front end's Vue nodes, a beta, still say so: their results cannot be taken back.
+    """
     vue_editor.open("resume_from_png")
     page = vue_editor.page
     (load,) = vue_editor.ids("KontextLoadChain")

@@ -1,4 +1,6 @@
-"""The chain panel by keyboard and with several turns at once: typing writes a turn, Ctrl and Shift add to what is selected."""
+"""The chain panel by keyboard and with several turns at once: typing writes a turn, Ctrl and Shift add to
+what is selected.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,9 @@ def test_a_new_name_is_seen_at_once(panel: Panel) -> None:
 
 
 def test_edits_are_followed_as_turns_are(panel: Panel) -> None:
-    """A new one's words are written in the panel, and its node's selection, name and mode are seen there at once."""
+    """A new one's words are written in the panel, and its node's selection, name and mode are seen there at
+    once.
+    """
     page, editor = panel.page, panel.editor
     editor.open("single_edit")
     (first,) = editor.ids("KontextEdit")

@@ -1,4 +1,6 @@
-"""What a row of the chain panel says is true now: whether its picture is that of the graph, what waits, runs, failed."""
+"""The rows of the chain panel are up to date: whether the picture matches the graph, and what waits, runs or
+failed.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,11 @@ def states(panel: Panel, ids: list[str], *said: str) -> None:
 
 
 def tab(editor: Editor, back: int) -> None:
-    """Show the workflow of another tab. Args: back: 1 for the last."""
+    """Show the workflow of another tab.
+
+    Args:
+        back: 1 for the last.
+    """
     tabs = editor.page.locator(".workflow-tab")
     tabs.nth(tabs.count() - back).click()
 

@@ -1,4 +1,6 @@
-"""Settings of a turn that the subgraph around it shows: a run takes them from there, and so do the panel and its buttons."""
+"""Settings of a turn that the subgraph around it shows: a run takes them from there, and so do the panel and
+its buttons.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Every shared workflow runs on a real ComfyUI with the tiny model, and the LATENTs on the way are ComfyUI's own."""
+"""Every shared workflow runs on a real ComfyUI with the tiny model, and the LATENTs on the way are ComfyUI's
+own.
+"""
 
 import shutil
 from pathlib import Path
@@ -138,7 +140,9 @@ def test_workflows_of_the_first_version_run(client: Client, name: str, count: in
 
 
 def test_our_latents_survive_stock_nodes(client: Client, server: Server) -> None:
-    """A latent of ours, scaled to its own size and through a file by ComfyUI's nodes, decodes to the same picture."""
+    """A latent of ours, scaled to its own size and through a file by ComfyUI's nodes, decodes to the same
+    picture.
+    """
     ours = {
         "encode": node("KontextEncode", model=["model", 0], image=["picture", 0], fit="none"),
         "save": node("SaveLatent", samples=["encode", 0], filename_prefix="ours"),

@@ -1,4 +1,4 @@
-"""Batches of a few lines, and workers that only pretend."""
+"""Batches of a few lines, and simulated workers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from kontext_core.batch.work import WorkerDiedError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Holds pictures a.png and b.png."""
+    """A folder with the pictures a.png and b.png."""
     for name, colour in (("a.png", "red"), ("b.png", "green")):
         Image.new("RGB", (40, 30), colour).save(tmp_path / name)
     return tmp_path
@@ -37,7 +37,9 @@ def lines(folder: Path) -> Callable[..., Path]:
 class Pretended:
     """A worker that says at once what it was asked, as a PNG that is none, and dies when it is told to.
 
-    Args: log: what it made. dies: asked before each edit, with the first instruction.
+    Args:
+        log: what it made.
+        dies: asked before each edit, with the first instruction.
     """
 
     def __init__(self, log: list[str], dies: Callable[[str], bool] = lambda _: False) -> None:

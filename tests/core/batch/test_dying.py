@@ -1,4 +1,4 @@
-"""Workers that die say why; those that still load are ended by an interrupt."""
+"""Workers that die report why; an interrupt stops those that are still loading."""
 
 import os
 import signal
@@ -93,7 +93,7 @@ def test_it_may_say_a_lot_and_lives(
 
 
 def test_the_last_words_come_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And are kept also where nobody reads what is passed on."""
+    """They are kept even if nobody reads the output."""
     reader, writer = os.pipe()
     words = processes._Words(os.fdopen(reader, "rb"), heard=True)
     monkeypatch.setattr(processes.os, "write", refuse := Refusing())
@@ -108,7 +108,7 @@ def test_the_last_words_come_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Refusing:
-    """In place of `os.write`, where the reader is gone."""
+    """Stand in for `os.write` after the reader has gone."""
 
     write = staticmethod(os.write)
     asked = 0
@@ -183,7 +183,7 @@ def test_an_interrupt_while_a_model_loads_ends_its_worker(
 
 @unix
 def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The real other end, in which a library breaks off in the middle of loading."""
+    """A real worker, in which a library fails while loading."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nfrom kontext_core.batch.work import WorkerModel\n"
         "WorkerModel.load = lambda self: os.abort()\n"

@@ -1,4 +1,4 @@
-"""Lines of a batch: what they may say, and a sentence with the line's number for what they may not."""
+"""Lines of a batch: what they may contain, and a sentence with the line's number for anything else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
 def test_ids_and_keys_stay_from_version_to_version(
     folder: Path, lines: Callable[..., Path], line: dict[str, Any], name: str, key: str
 ) -> None:
-    """Else every picture of a folder of results would be made anew."""
+    """Otherwise every picture of a results folder would be made again."""
     (edit,), _ = read_edits(lines(line), folder, {"steps": 28})
     assert edit.id == name
     assert edit.key([b"a", b"b"][: len(edit.files)], "model") == key

@@ -1,4 +1,4 @@
-"""The queue: every edit is made once, by whoever lives, and only what is missing is made again."""
+"""The queue: live workers make every edit once, and only missing ones are made again."""
 
 import errno
 import json
@@ -242,7 +242,7 @@ def test_a_picture_that_cannot_be_read(lines: Callable[..., Path], monkeypatch: 
 
 
 def test_the_pictures_of_an_edit_are_bounded_together(lines: Callable[..., Path]) -> None:
-    """A line may name a picture as often as it likes."""
+    """A line may name the same picture any number of times."""
     path = lines({"id": "x", "instructions": "do it", "pictures": ["a.png"] * 12})
     picture = path.parent / "a.png"
     with picture.open("r+b") as file:

@@ -57,7 +57,7 @@ def nobody(*_: object, **__: object) -> None:
 
 @pytest.fixture(scope="module")
 def expected() -> Callable[[Path], dict[str, bytes]]:
-    """What this process makes of the lines itself, by file name."""
+    """Return the pictures that this process makes of the lines, by file name."""
     pipeline = Pipeline.load("tiny", device="cpu")
 
     def made(folder: Path) -> dict[str, bytes]:

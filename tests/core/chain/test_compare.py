@@ -45,7 +45,7 @@ def test_another_size_is_scaled_and_said(
 
 
 def test_a_size_that_is_the_same_to_a_pixel_is_scaled_and_not_stretched() -> None:
-    """As far as whole pixels can be alike: 100 x 75 and 133 x 100."""
+    """Sizes of the same proportions up to whole pixels: 100 x 75 and 133 x 100."""
     assert "is scaled to" in compare(torch.zeros(1, 75, 100, 3), torch.zeros(1, 100, 133, 3)).note
 
 

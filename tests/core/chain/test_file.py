@@ -1,4 +1,4 @@
-"""A chain crosses a file and goes on; what is not one is refused in a sentence."""
+"""A chain survives saving and loading; anything else is refused in one sentence."""
 
 import json
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_files_of_the_first_version_load_and_are_still_written_where_there_are_n
 def test_loras_are_kept_with_their_turn_and_missed(
     tmp_path: Path, chain: Chain, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A chain without any is written as ever, and by one of the second version nothing changes."""
+    """A chain without any is written as before, and a file of the second version loads unchanged."""
     drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
     assert record.to_json(drawn)["version"] == 2
     assert all("loras" not in turn for turn in record.to_json(drawn)["turns"])
@@ -221,7 +221,9 @@ def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain) -> None:
 
 
 def test_a_picture_that_another_program_wrote_anew(tmp_path: Path, chain: Chain) -> None:
-    """It keeps the pixels and drops the text; or it keeps the text and changes the pixels, which then are the picture."""
+    """The program keeps the pixels and drops the text, or keeps the text and changes the pixels, which then
+    count.
+    """
     path = tmp_path / "a.png"
     save_chain(chain, path, latents=False)
     with Image.open(path) as picture:
@@ -248,7 +250,7 @@ def test_damaged_latents(tmp_path: Path, chain: Chain) -> None:
 
 
 def test_latents_of_another_chain(tmp_path: Path, chain: Chain) -> None:
-    """Both hold the same numbers of turns and shapes; what was swapped is noticed all the same."""
+    """A swap is noticed although both have the same turns and shapes."""
     for name in ("a.png", "b.png"):
         save_chain(chain, tmp_path / name)
     (tmp_path / "b.png").replace(tmp_path / "a.png")
@@ -267,7 +269,7 @@ def test_weights_of_the_same_name_are_left_alone(tmp_path: Path, chain: Chain) -
 
 
 def test_words_are_words(tmp_path: Path, chain: Chain) -> None:
-    """Markup and letters of any language come back as they were, and are never run."""
+    """Markup and letters of any language are restored unchanged, and never run."""
     path = tmp_path / "a.png"
     save_chain(chain, path)
     assert [turn.instruction for turn in load_chain(path).turns[1:]] == [

@@ -1,4 +1,4 @@
-"""Latents belong to one picture of one chain, and are loaded beside no other."""
+"""Latents belong to one picture of one chain, and load with no other."""
 
 import shutil
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def rewrite(path: Path, change: Callable[[Image.Image], None]) -> None:
 
 
 def edited(path: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str | None) -> None:
-    """Write the latents anew, with changes to their metadata; None takes an entry away."""
+    """Rewrite the latents with changes to their metadata; None removes an entry."""
     beside = latents_path(path)
     with safe_open(beside, "pt") as file:
         known = {**file.metadata(), **metadata}
@@ -50,7 +50,7 @@ def test_a_picture_that_is_only_stored_anew_keeps_its_latents(path: Path, short:
 
 
 def test_latents_of_a_picture_that_was_changed_since_are_refused(path: Path, short: Chain) -> None:
-    """Whoever paints in the picture does not get the picture of before."""
+    """After a change to the picture, the old picture does not return."""
     rewrite(path, lambda picture: picture.putpixel((3, 2), (1, 2, 3)))
     with pytest.raises(
         ValueError,

@@ -1,4 +1,4 @@
-"""What a chain's files may ask for, before any memory is taken; and that whoever writes one keeps to it."""
+"""Limits of a chain's files, checked before any memory is taken; the writer keeps to them."""
 
 import json
 import struct
@@ -35,12 +35,12 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is decoded: what is refused is refused by its header."""
+    """Check that nothing is decoded: files are refused by their header."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
 
 
 def long(turns: int, side: int = 64, references: int = 0) -> Chain:
-    """As long as it says, of few pictures that are used again and again."""
+    """Make a chain of any length from a few repeated pictures."""
     pictures = [photo(seed, side) for seed in range(4)]
     return Chain(
         tuple(
@@ -76,7 +76,7 @@ def test_the_largest_preview_is_taken(lineage: Make, write: Write) -> None:
 
 
 def test_a_large_picture_is_refused_unopened(lineage: Make, write: Write, sealed: None) -> None:
-    """13,000 x 13,000 px of nothing have 0.2 MiB in the file, and 2 GB as a tensor."""
+    """An empty picture of 13,000 x 13,000 px takes 0.2 MiB in the file, and 2 GB as a tensor."""
     path = write(lineage(), size=(13_000, 13_000), mode="L")
     assert path.stat().st_size < 2**18
     with pytest.raises(
@@ -145,7 +145,7 @@ def test_no_memory_is_one_sentence(short: Chain, tmp_path: Path, monkeypatch: py
 
 
 def test_some_hundred_turns_with_three_references_are_saved_and_loaded(tmp_path: Path) -> None:
-    """Of 256 px each, that is more text than Pillow opens a picture with; which it still does."""
+    """At 256 px each, that would be more text than Pillow accepts in a picture; it still opens."""
     chain = long(420, 256, references=3)
     save_chain(chain, tmp_path / "a.png", latents=False)
     loaded = load_chain(tmp_path / "a.png")

@@ -1,4 +1,4 @@
-"""A chain's record is somebody else's writing: every value of it is checked, by reader and writer alike."""
+"""A chain's record is untrusted: reader and writer check every value of it."""
 
 import json
 from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_a_version_of_later(lineage: Make, write: Write, version: int, words: st
 
 
 def test_a_number_of_too_many_digits_for_python(lineage: Make, write: Write, tmp_path: Path) -> None:
-    """No word of Python's own limits, which nobody who loads a picture has set."""
+    """The message does not mention Python's own limits, which no user has set."""
     text = json.dumps(lineage()).replace('"seed": 0', f'"seed": {"9" * 5000}')
     with pytest.raises(ValueError, match=r"damaged at turn 0: inf is not a whole number") as error:
         record.read_record(text, "a.png")

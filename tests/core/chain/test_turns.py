@@ -51,7 +51,7 @@ def test_the_autoencoder_sees_the_first_picture_only(
 def test_turn_twenty_costs_what_turn_two_does(
     pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is switched on: as many passes, of as many tokens, and a turn as large. No clock is asked."""
+    """With any options, later turns take as many passes and tokens and are as large. No clock is used."""
     passes: list[int] = []
     velocity = pipeline.transformer.velocity
     monkeypatch.setattr(
@@ -132,7 +132,7 @@ def test_what_no_chain_is_made_of() -> None:
 def test_no_turn_costs_more_than_the_first(
     pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the chain is: one reference, one decoding and no encoding a turn."""
+    """Each turn takes one reference, one decoding and no encoding, however long the chain is."""
     work: list[tuple[str, int]] = []
 
     def counted(name: str, size: Callable[..., int]) -> None:

@@ -1,4 +1,4 @@
-"""What the command line takes: each value with its range, and a sentence for what lies outside it."""
+"""Values of the command line: each has a range, and a sentence for anything outside it."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Values of JSON that somebody else wrote."""
+"""Values of untrusted JSON."""
 
 from typing import Any
 

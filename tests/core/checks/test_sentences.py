@@ -10,7 +10,7 @@ from kontext_core.checks.sentences import one_line, sentence
 
 
 def raised(error: Exception) -> Exception:
-    """The error as it is after it was raised."""
+    """Return the error after it was raised."""
     with pytest.raises(type(error)) as info:
         raise error
     return info.value

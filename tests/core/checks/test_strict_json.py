@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: what is read, and what is refused in one sentence."""
+"""Untrusted JSON: what is read, and what is refused in one sentence."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    """As text, as bytes and out of a file, whose name is in the message."""
+    """Read as text, as bytes and from a file, whose name is in the message."""
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
     for read in (

@@ -1,4 +1,4 @@
-"""Processes on this machine that follow the tests' own, over gloo."""
+"""Processes on this machine that join the tests' own, over gloo."""
 
 import json
 import subprocess
@@ -47,7 +47,12 @@ sys.exit(os.waitpid(child, 0)[1] if child else 0)
 
 @dataclass
 class Group:
-    """Rank 0's view. Args: spread: the `transformer` fixture over all ranks. others: rank 1, which waits for the rest."""
+    """Rank 0's view.
+
+    Args:
+        spread: the `transformer` fixture over all ranks.
+        others: rank 1, which waits for the rest.
+    """
 
     ranks: Ranks
     leader: Leader

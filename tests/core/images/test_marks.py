@@ -21,7 +21,7 @@ def marks(*given: dict[str, Any], version: int = 1) -> str:
 
 
 def inked(mark: Mark, size: tuple[int, int] = (100, 200)) -> torch.Tensor:
-    """How much of each pixel the mark covers, (H, W)."""
+    """Return how much of each pixel the mark covers, (H, W)."""
     drawn = draw_marks(torch.zeros(1, *size, 3), (replace(mark, colour="#ffffff"),))
     return drawn[0, :, :, 0]
 
@@ -95,7 +95,7 @@ def test_outside_the_picture_nothing_breaks() -> None:
 def test_a_letter_over_a_whole_photograph_takes_no_more_than_the_photograph(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Drawn four times as large it would not be a picture that Pillow makes."""
+    """Drawn four times as large, it would exceed what Pillow can make."""
     pages: list[int] = []
     new = Image.new
 
@@ -122,7 +122,7 @@ def test_marks_that_would_take_minutes_are_refused(count: int, width: float, siz
 
 
 def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
-    """Drawn with this node, a thing is pointed at as the world itself does."""
+    """This node points at a thing exactly as the tiny model's world does."""
     scene = Scene("sand", (Thing("star", "blue", "big", 1, 2),), cue=(1, 2))
     plain = draw([replace(scene, cue=None)]).permute(0, 2, 3, 1)
     colour = "#" + "".join(f"{round(255 * part):02x}" for part in CUE_COLOUR)

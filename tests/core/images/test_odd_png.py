@@ -1,4 +1,4 @@
-"""PNG files of few and many bits a pixel: the colour that is transparent, and damage that decoding does not see."""
+"""PNG files of few and many bits per pixel: transparent colours, and damage that decoding does not notice."""
 
 import struct
 import zlib
@@ -10,7 +10,12 @@ from kontext_core.images.picture_files import from_bytes, from_pil
 
 
 def stored_png(depth: int, kind: int, line: bytes, *chunks: tuple[bytes, bytes]) -> bytes:
-    """A PNG of one pixel. Args: kind: of its colours. line: bytes of the pixel."""
+    """A PNG of one pixel.
+
+    Args:
+        kind: of its colours.
+        line: bytes of the pixel.
+    """
     parts = [
         (b"IHDR", struct.pack(">IIBBBBB", 1, 1, depth, kind, 0, 0, 0)),
         *chunks,

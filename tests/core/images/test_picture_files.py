@@ -1,4 +1,4 @@
-"""Picture files of any kind become tensors or are refused in a sentence; written ones come back as they were."""
+"""Picture files become tensors or are refused in one sentence; written ones are read back unchanged."""
 
 import io
 import random
@@ -65,7 +65,7 @@ def palette(transparent: bool) -> Image.Image:
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_every_mode_of_pil(picture: Image.Image, colour: tuple[float, float, float]) -> None:
-    """The first pixel; transparency lies on white."""
+    """Return the first pixel; transparency is shown on white."""
     image = from_pil(picture)
     assert image.shape == (1, 2, 4, 3)
     assert image.dtype == torch.float32
@@ -77,7 +77,7 @@ def test_a_palette_keeps_what_is_not_transparent() -> None:
 
 
 def test_sixteen_bit_grey_keeps_its_steps() -> None:
-    """As PNG holds it: not cut to 8 bit, not clipped to white."""
+    """Read as the PNG stores it: not cut to 8 bit, not clipped to white."""
     grey = np.array([[0, 300, 301, 65535]], dtype=np.uint16)
     picture = Image.fromarray(grey)
     assert picture.mode == "I;16"
@@ -96,7 +96,7 @@ def test_sixteen_bit_png(tmp_path_factory: pytest.TempPathFactory) -> None:
     [(1, (0, 0)), (2, (0, 3)), (3, (1, 3)), (4, (1, 0)), (5, (0, 0)), (6, (0, 1)), (7, (3, 1)), (8, (3, 0))],
 )
 def test_turned_as_exif_says(orientation: int, corner: tuple[int, int]) -> None:
-    """Where the stored picture's upper left pixel is to be seen."""
+    """Return where the stored picture's upper left pixel should appear."""
     picture = coloured("RGB", "black")
     picture.putpixel((0, 0), (255, 255, 255))
     picture.getexif()[0x0112] = orientation
@@ -115,13 +115,21 @@ def test_out_to_pil_and_back(pictures: Pictures) -> None:
 
 
 def grey_tiff(path: Path, values: Any, dtype: Any, tags: dict[int, Any] | None = None) -> Path:
-    """A TIFF of one row. Args: dtype: of its numbers."""
+    """A TIFF of one row.
+
+    Args:
+        dtype: of its numbers.
+    """
     Image.fromarray(np.array([values], dtype=dtype)).save(path, "TIFF", tiffinfo=tags or {})
     return path
 
 
 def raw_tiff(order: str, bits: int, sample_format: int, data: bytes, photometric: int = 1) -> bytes:
-    """A TIFF of one row of greys, as other programs write them. Args: order: "II" or "MM"."""
+    """A TIFF of one row of greys, as other programs write them.
+
+    Args:
+        order: "II" or "MM".
+    """
     sign = "<" if order == "II" else ">"
     width = len(data) * 8 // bits
     entries = [(256, 3, width), (257, 3, 1), (258, 3, bits), (259, 3, 1), (262, 3, photometric), (273, 4, 8)]
@@ -212,7 +220,7 @@ def test_signed_greys_below_zero_are_refused() -> None:
 
 
 def test_white_may_be_zero() -> None:
-    """Scanners write so. Pillow turns 8 bit around, and nothing deeper."""
+    """Scanners write such files. Pillow inverts 8 bit, but nothing deeper."""
     deep = from_bytes(raw_tiff("II", 16, 1, struct.pack("<3H", 0, 13107, 65535), photometric=0), "a.tif")
     assert deep[0, 0, :, 0].tolist() == pytest.approx([1, 0.8, 0], abs=1e-6)
     shallow = from_bytes(raw_tiff("II", 8, 1, bytes([0, 51]), photometric=0), "a.tif")
@@ -249,7 +257,7 @@ def test_of_a_phones_two_pictures_nothing_is_said(tmp_path: Path, caplog: pytest
 
 
 def png_of(width: int, height: int, *chunks: tuple[bytes, bytes], body: bytes | None = None) -> bytes:
-    """A grey PNG whose header says a size; without a body all of it is 0."""
+    """Make a grey PNG with the given size in its header; without a body, all of it is 0."""
     head = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
     parts = [
         (b"IHDR", head),
@@ -326,7 +334,7 @@ def test_damaged_files_of_every_kind_end_in_a_sentence(kind: str) -> None:
     "kind", ["PNG", "JPEG", "TIFF", "WEBP", *(["AVIF"] if features.check("avif") else [])]
 )
 def test_files_of_every_kind_are_turned_once(kind: str) -> None:
-    """Also those that Pillow turns while it loads them."""
+    """This includes files that Pillow rotates while loading."""
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     stored = Image.new("RGB", (8, 16), "black")

@@ -1,4 +1,4 @@
-"""PNG files chunk by chunk: what is found is what Pillow wrote, and what is damaged is refused."""
+"""PNG files chunk by chunk: the chunks are those that Pillow wrote, and damaged files are refused."""
 
 import io
 import struct

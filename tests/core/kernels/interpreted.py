@@ -1,6 +1,7 @@
 """Fused kernels against plain torch, run by `test_fused.py` where Triton's interpreter stands in for a card.
 
-What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same dtype.
+What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same
+dtype.
 """
 
 import copy
@@ -100,7 +101,7 @@ def test_float16_stays_finite() -> None:
 
 
 def test_what_is_no_number_is_seen() -> None:
-    """As in plain torch: limits do not make a number of it."""
+    """NaN stays NaN, as in plain torch: limits do not replace it with a number."""
     x = torch.ones(1, 2, 32, dtype=torch.float16)
     x[0, 1, 3] = torch.nan
     zero = torch.zeros(1, 1, 32, dtype=torch.float16)
@@ -204,7 +205,9 @@ def test_float8_rows(dtype: torch.dtype, width: int) -> None:
     ],
 )
 def test_group_norm_and_swish(dtype: torch.dtype, swish: bool, shape: tuple[int, ...], groups: int) -> None:
-    """Of pictures in either layout, whose mean is far from zero, of fewer positions than a program has and of many."""
+    """Of pictures in either layout, whose mean is far from zero, of fewer positions than a program has and of
+    many.
+    """
     generator = torch.Generator().manual_seed(shape[1])
     norm = torch.nn.GroupNorm(groups, shape[1], eps=1e-6)
     norm.weight.copy_(1 + 0.3 * torch.randn(shape[1], generator=generator))

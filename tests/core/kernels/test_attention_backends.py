@@ -1,4 +1,4 @@
-"""Which backend computes attention, as a table; and that what is pinned is what runs."""
+"""Which backend computes attention, as a table, and that a pinned backend is the one that runs."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -123,7 +123,9 @@ def test_weighted_keys_are_attended_exactly(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever was wished: 136 channels are not for all, and coarse numbers would lose what the last eight hold."""
+    """Whatever was wished: 136 channels are not for all, and coarse numbers would lose what the last eight
+    hold.
+    """
 
     def chosen(device: object, dtype: torch.dtype, head_dim: int, asked: str, cudnn: bool) -> str:
         return choose(card, frozenset({package}), BF16, head_dim, asked, cudnn)
@@ -203,7 +205,10 @@ def test_a_wish_is_heard() -> None:
 
 @pytest.mark.parametrize("backend", ["flash3", "flash4", "sage", "cudnn", "flash2"])
 def test_what_backends_are_handed(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
-    """Packages in place of the real ones, with their signatures: tokens before heads. Torch's own fall back on a CPU."""
+    """Packages in place of the real ones, with their signatures: tokens before heads.
+
+    Torch's own fall back on a CPU.
+    """
 
     def by_torch(q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
         parts = (part.transpose(1, 2) for part in (q, k, v))
@@ -231,7 +236,9 @@ def test_what_backends_are_handed(monkeypatch: pytest.MonkeyPatch, backend: str)
 
 @pytest.mark.parametrize("dtype", [torch.float32, BF16, torch.float16])
 def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """A package in the place of the real one, which multiplies its factors in: one for each head of each sample."""
+    """A package in the place of the real one, which multiplies its factors in: one for each head of each
+    sample.
+    """
 
     def flash_attn_func(
         q: Tensor,
@@ -266,7 +273,7 @@ def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 @pytest.mark.gpu
 @torch.no_grad()
 def test_the_kernel_that_runs() -> None:
-    """By its name, on the card at hand."""
+    """Choose it by name, on the available card."""
     q = torch.randn(1, 512, 24, 128, device="cuda", dtype=BF16)
     attention.attention(q, q, q)
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:

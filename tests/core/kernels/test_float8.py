@@ -1,4 +1,6 @@
-"""Products in float8: the reference by hand and against torch's own on this machine, and linears that are swapped."""
+"""Products in float8: the reference by hand and against torch's own on this machine, and linears that are
+swapped.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The group norm of large pictures on a CPU, where torch's own loses digits."""
+"""The group norm of large pictures on a CPU, where torch's own loses precision."""
 
 import pytest
 import torch
@@ -30,7 +30,9 @@ def test_as_exact_at_every_size(height: int, width: int, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("mean", [0.0, 3.0, 9.0, 11.0, 100.0, -1000.0, 10_000.0])
 @torch.no_grad()
 def test_as_exact_at_every_mean(mean: float) -> None:
-    """In deviations, of all groups or of one among others: not above the error of torch's own, which is for contiguous pictures."""
+    """In deviations, of all groups or of one among others: not above the error of torch's own, which is for
+    contiguous pictures.
+    """
     generator = torch.Generator().manual_seed(0)
     norm = nn.GroupNorm(8, 64, eps=1e-6)
     for far in (slice(None), slice(8, 16)):

@@ -1,4 +1,4 @@
-"""Headers that lie, in safetensors and in GGUF: one sentence, and nothing is allocated by what they say."""
+"""False headers, in safetensors and GGUF: one sentence, and no allocation by what they claim."""
 
 import json
 import struct
@@ -164,7 +164,7 @@ def test_gguf(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 def test_a_good_gguf_header_by_hand_is_taken(tmp_path: Path) -> None:
-    """The sentences above are not those of a helper that writes nonsense."""
+    """The files above are valid apart from the fault that is tested."""
     numbers = np.arange(32, dtype=np.float32).tobytes()
     pairs = _pair(_ALIGNED, 4, struct.pack("<I", 64)) + _pair(
         "words", 9, struct.pack("<IQ", 8, 2) + _text("x") * 2

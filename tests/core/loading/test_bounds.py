@@ -1,4 +1,6 @@
-"""Files that ask for more than any model takes are refused before it is taken, in one sentence that names the file."""
+"""Files that claim more than any model needs are refused, before memory is taken, in one sentence with the
+file's name.
+"""
 
 import json
 import struct
@@ -22,7 +24,7 @@ EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 
 
 def header_alone(path: Path, header: dict[str, Any]) -> Path:
-    """A safetensors file of tensors without numbers, which takes next to no room."""
+    """Write a safetensors file of tensors without elements, which takes almost no space."""
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     return path
@@ -100,7 +102,7 @@ def test_what_a_tokenizers_library_lists_is_cut_short(text_encoders: TextEncoder
 
 
 def test_of_a_lora_config_may_be_anything(tmp_path: Path) -> None:
-    """Programs that train them keep their own settings under that name."""
+    """Training programs keep their own settings under that name."""
     module = "single_blocks.0.linear1"
     tensors = {
         f"{module}.lora_A.weight": torch.ones(2, 3072),

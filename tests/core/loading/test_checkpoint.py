@@ -1,4 +1,4 @@
-"""Files that cannot be read are refused in one sentence that says what they are."""
+"""Files that cannot be read are refused in one sentence that identifies them."""
 
 import json
 import pickle

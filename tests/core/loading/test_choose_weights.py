@@ -1,4 +1,4 @@
-"""Which form of the published weights stays within how much memory, as arithmetic on models without memory."""
+"""Which form of the published weights fits into how much memory, computed on models without memory."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ T5_XXL = T5Config(
 
 
 def found(kind: str, model: nn.Module, config: object) -> Found:
-    """A file of bfloat16 that nobody has."""
+    """A report on an imaginary bfloat16 file."""
     weights = {
         key: LazyTensor(
             tuple(tensor.shape), torch.bfloat16, partial(torch.empty, tensor.shape, device="meta")
@@ -114,7 +114,9 @@ def test_the_form_with_the_least_error_whose_blocks_stay(
 
 
 def test_sizes_of_the_published_weights(published: dict[str, Found]) -> None:
-    """By hand: 11.9 and 4.76 billion parameters; without modulation 16.1 GiB, in 8 bits with scales 8.3, in 4 bits 4.3."""
+    """By hand: 11.9 and 4.76 billion parameters; without modulation 16.1 GiB, in 8 bits with scales 8.3, in 4
+    bits 4.3.
+    """
     whole = choose_weights(published, torch.bfloat16, None, 200).where.resident_bytes / GIB
     assert whole == pytest.approx(22.17 + 8.87 + 0.39, abs=0.1)
     for form, bits in ((None, 16), ("int8", 8.25), ("fp8", 8), ("nf4", 4.25)):

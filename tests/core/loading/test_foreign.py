@@ -1,4 +1,4 @@
-"""Files that cannot be used are named by what is in them, with what to take instead."""
+"""Files that cannot be used are identified by content, and the message says what to use instead."""
 
 import io
 import json
@@ -111,7 +111,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", ["kontext.safetensors", "kontext.gguf"])
 @pytest.mark.parametrize(("content", "said"), FILES.values(), ids=FILES)
 def test_by_how_it_begins(tmp_path: Path, content: bytes, said: str, name: str) -> None:
-    """For the model, for text encoders, and as a LoRA. Nothing of it is executed or unpickled."""
+    """As the model, as text encoders and as a LoRA; nothing in the file is executed or unpickled."""
     path = tmp_path / name
     path.write_bytes(content)
     for read in (inspect, load_transformer, inspect_lora):
@@ -308,7 +308,7 @@ def test_by_the_parts_of_packed_weights(
 
 
 def test_parts_of_a_model_that_is_none_here(write: Write) -> None:
-    """The sentence says what to take, and not what a transformer's file is called."""
+    """The sentence says what to use instead, not how a transformer's file is named."""
     path = write("kontext.safetensors", packed_file("blocks.7.mlp", PACKED["GPTQ"][0], {}))
     with pytest.raises(CheckpointError) as error:
         load_transformer(path)
@@ -353,7 +353,7 @@ def test_nothing_that_can_be_read_is_taken_for_it(transformer: Transformer) -> N
 def test_whole_numbers_in_place_of_weights(
     write: Write, transformer: Transformer, dtype: torch.dtype
 ) -> None:
-    """They are never taken for the weights themselves."""
+    """They are never mistaken for the weights themselves."""
     key = "double_blocks.0.img_attn.proj.weight"
     tensors = transformer.state_dict() | {key: torch.ones(64, 64).to(dtype)}
     path = write("kontext.safetensors", tensors, asdict(transformer.config))
@@ -390,7 +390,7 @@ def test_a_folder_of_nunchaku(write: Write, tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_with_other_files_alone(tmp_path: Path, content: bytes, said: str) -> None:
-    """Known by what is in them."""
+    """Recognised by their contents."""
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "weights.any").write_bytes(content)
     with pytest.raises(CheckpointError, match=f"a safetensors file is needed in .*, which {said}"):

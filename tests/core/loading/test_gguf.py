@@ -1,4 +1,4 @@
-"""GGUF files, written by the gguf package, load and compute what its own numbers say; damaged ones are refused."""
+"""GGUF files written by the gguf package load with its own values; damaged ones are refused."""
 
 import json
 import sys
@@ -37,7 +37,10 @@ def transformer(transformer: Transformer) -> Transformer:
 
 @pytest.fixture
 def write_gguf(tmp_path: Path) -> Write:
-    """Writes tensors; matrices of whole blocks as `kind`, others as F32. Given bytes are blocks of `kind` already."""
+    """Writes tensors; matrices of whole blocks as `kind`, others as F32.
+
+    Given bytes are blocks of `kind` already.
+    """
 
     def write(
         name: str, tensors: dict[str, Tensor], kind: str, config: Any = None, architecture: str = "flux"
@@ -70,7 +73,7 @@ def write_gguf(tmp_path: Path) -> Write:
 
 
 def _rounded(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """What the gguf package makes of them."""
+    """Return the values that the gguf package unpacks."""
     own = gguf.GGMLQuantizationType[kind]
     whole = gguf.GGML_QUANT_SIZES[own][0]
     return {
@@ -157,7 +160,7 @@ def test_k_quants_of_layers_that_are_wide_enough(
 def test_diffusers_names_and_mixed_types(
     transformer: Transformer, write_gguf: Write, velocity: Any, assert_close: Any
 ) -> None:
-    """Of a fused matrix, parts may be packed and parts not."""
+    """Parts of a fused matrix may be packed and others not."""
     from kontext_core.loading.keys import transformer_rules
     from tests.core.loading.test_keys import to_diffusers
 

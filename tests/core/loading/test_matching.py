@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together: one rule, by headers alone."""
+"""Whether the parts of a model belong together: one rule, from headers alone."""
 
 import json
 from collections.abc import Callable

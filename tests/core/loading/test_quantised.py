@@ -1,4 +1,4 @@
-"""Models that are packed when they are loaded, NF4 files, and forms that are refused."""
+"""Models that are packed on loading, NF4 files, and forms that are refused."""
 
 import json
 from collections.abc import Callable

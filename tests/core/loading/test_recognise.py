@@ -1,4 +1,4 @@
-"""A file is what its keys and shapes say, whatever it is called."""
+"""A file is recognised by its keys and shapes, whatever its name."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Endless numbers, endless nesting, names twice and NaN in JSON that comes with weights: one sentence."""
+"""Endless numbers, endless nesting, duplicate names and NaN in JSON that comes with weights: one sentence."""
 
 import json
 import shutil

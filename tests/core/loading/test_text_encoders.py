@@ -1,4 +1,4 @@
-"""Text encoders and tokenizers: every way in which transformers fails in silence is an error here."""
+"""Text encoders and tokenizers: every silent failure of transformers is an error here."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ PROMPTS = ("make the red circle blue", "", 'replace the text "hi" with something
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In place of Hugging Face's cache of whoever runs this."""
+    """Stand in for the Hugging Face cache of the person who runs this."""
     monkeypatch.setattr(tokenizers, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 

@@ -1,4 +1,6 @@
-"""Files that torchao and diffusers wrote themselves (tests/data/torchao, made by written_by_torchao.py), and what they may lack."""
+"""Files that torchao and diffusers wrote themselves (tests/data/torchao, made by written_by_torchao.py), and
+what they may lack.
+"""
 
 import hashlib
 import json
@@ -168,7 +170,7 @@ def test_a_folder_whose_header_was_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "transformer"])
 def test_a_pickled_folder(tmp_path: Path, folder: str) -> None:
-    """What diffusers wrote with older versions of torchao."""
+    """Files that diffusers wrote with older versions of torchao."""
     (tmp_path / "transformer").mkdir()
     shutil.copy(DATA / "int8" / "config.json", tmp_path / "transformer")
     torch.save({"a": torch.zeros(2)}, tmp_path / "transformer" / "diffusion_pytorch_model.bin")

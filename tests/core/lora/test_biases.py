@@ -1,4 +1,4 @@
-"""Changes of biases, norms and whole weights act as the arithmetic by hand says, beside and merged."""
+"""Changes of biases, norms and whole weights equal arithmetic by hand, beside and merged."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Files that cannot be used are refused in one sentence that says what they are, and why."""
+"""Files that cannot be used are refused in one sentence that says what they are and why."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -185,16 +185,18 @@ OTHERS: dict[str, tuple[str, Tensors]] = {
 
 @pytest.mark.parametrize(("title", "tensors"), OTHERS.values(), ids=OTHERS)
 def test_for_other_models(transformer: Transformer, write: Write, title: str, tensors: Tensors) -> None:
-    """By what it is for; also where some of its names are ours too."""
+    """Identified by the model it is for, even if some of its names are ours too."""
     said = refused(transformer, write(tensors))
     assert f" is a LoRA for {title}, which FLUX.1 Kontext cannot use" in said
-    assert f" is a LoRA for {title}, and" in refused(transformer, write(tensors | GOOD), strength=0.0)
+    assert f" is a LoRA for {title}, which" in refused(transformer, write(tensors | GOOD), strength=0.0)
     with pytest.raises(CheckpointError, match=f"a LoRA for {title}, and"):
         inspect_lora(write(tensors))
 
 
 def test_no_name_of_flux_looks_like_another_models() -> None:
-    """Every name of every table, alone in a file: it is ours, and of a model that lacks it nothing worse is said."""
+    """Every name of every table, alone in a file: it is ours, and of a model that lacks it nothing worse is
+    said.
+    """
     tensor = LazyTensor((2, 2), torch.float32, lambda: torch.ones(2, 2))
     names = published_names()
     modules = {

@@ -1,4 +1,4 @@
-"""Every way of writing names and every form of change: the same as with the change in the weights."""
+"""Every naming scheme and every form of change: the same as with the change in the weights."""
 
 import itertools
 from collections.abc import Callable
@@ -180,7 +180,10 @@ def test_lycoris(
 def test_dora_of_pieces_and_swapped_halves(
     transformer: Transformer, inputs: Inputs, write: Callable[..., Path], assert_close: Callable[..., float]
 ) -> None:
-    """Norms are those of the rows that a module changes; diffusers' halves change places with them. Several at once."""
+    """Norms are those of the rows that a module changes; diffusers' halves change places with them.
+
+    Several at once.
+    """
     tensors = low_rank("lora_transformer_norm_out_linear", 2 * D, D, seed=1)
     tensors |= low_rank("lora_transformer_transformer_blocks_0_attn_to_k", D, D, seed=2)
     tensors |= low_rank("lora_transformer_transformer_blocks_0_attn_to_v", D, D, seed=3)

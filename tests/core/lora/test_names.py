@@ -1,4 +1,4 @@
-"""Names are found under any prefix and wrapper; of another model's file nothing is taken for FLUX.1's."""
+"""Names are found under any prefix and wrapper; nothing in another model's file is mistaken for FLUX.1's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_prefixes_and_wrappers_that_programs_write(
     names: dict[str, tuple[int, int]],
     form: Callable[[str], str],
 ) -> None:
-    """To the bit as under the plain names, and nothing is said of it."""
+    """Bit for bit as under the plain names, without any message."""
     plain = viewed(transformer, Lora(write(drawn(names, dotted("")), "plain.safetensors")))
     lora = Lora(write(drawn(names, form)))
     (report,) = attached(transformer, lora).reports

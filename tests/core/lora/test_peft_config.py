@@ -1,4 +1,4 @@
-"""What stands beside the tensors: alpha and rank by patterns, and what is damaged or meant to do harm."""
+"""The data that comes with the tensors: alpha and rank by patterns, and damaged or hostile values."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,11 @@ Close = Callable[..., float]
 
 
 def folder(path: Path, config: Any, prefix: str = "base_model.model.") -> Path:
-    """A folder as PEFT writes it, of rank 4. Args: config: a text is written as it is."""
+    """A folder as PEFT writes it, of rank 4.
+
+    Args:
+        config: a text is written as it is.
+    """
     path.mkdir(exist_ok=True)
     save_file(tensors_of(prefix), path / "adapter_model.safetensors")
     text = config if isinstance(config, str) else json.dumps(config)
@@ -80,7 +84,7 @@ def test_a_pattern_for_a_whole_name(transformer: Transformer, tmp_path: Path) ->
 
 
 def test_nobody_can_drive_up_the_time(transformer: Transformer, tmp_path: Path) -> None:
-    """Expressions upon which `re` would never end."""
+    """Expressions for which `re` would never end."""
     evil = {"(a+)+x": 1, r"((\w|\.)*)*x": 2, "(.*)*(.*)*(.*)*x": 3, "(a|a|.)*x": 4, "([a-z.]+)*[0-9]x": 5}
     config = {"r": 4, "lora_alpha": 8, "alpha_pattern": evil}
     assert scales(transformer, folder(tmp_path / "lora", config)) == [2, 2]

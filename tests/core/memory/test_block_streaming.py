@@ -1,4 +1,4 @@
-"""Weights that visit the device, against the same weights resident. On a CPU the visits are copies too."""
+"""Weights that visit the device, against the same weights resident. On a CPU, visits are copies too."""
 
 import copy
 from collections.abc import Callable
@@ -239,7 +239,9 @@ def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
 def test_copies_wait_for_what_the_memory_was_before(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU a buffer is memory that others gave back, whose last work may not be done: streams in the place of real ones."""
+    """On a GPU a buffer is memory that others gave back, whose last work may not be done: streams in the
+    place of real ones.
+    """
     said: list[tuple[str, int, str]] = []
 
     class Event:

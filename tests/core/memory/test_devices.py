@@ -1,4 +1,4 @@
-"""Devices: tried before anything is loaded, whatever PyTorch knows by name."""
+"""Devices: tested before anything is loaded, whatever names PyTorch knows."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The plan on a card of which only so much may be taken: an edit at the published sizes stays within it."""
+"""The plan on a card with limited memory: an edit at the published sizes stays within it."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,9 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module")
 def published() -> Transformer:
-    """The published sizes in bfloat16 in the host's memory, all weights alike: what is computed does not matter here."""
+    """The published sizes in bfloat16 in the host's memory, all weights alike: what is computed does not
+    matter here.
+    """
     with torch.device("meta"):
         model = Transformer(KONTEXT_DEV).to(torch.bfloat16).eval().requires_grad_(False)
     for tensor in (model := model.to_empty(device="cpu")).parameters():

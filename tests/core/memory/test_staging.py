@@ -1,4 +1,6 @@
-"""Weights that wait in their mapped files: the same pictures, no copy of them in the host's memory, and who decides it."""
+"""Weights kept in their mapped files: the same pictures, no copy in the host's memory, and how this is
+decided.
+"""
 
 import re
 import threading
@@ -173,7 +175,9 @@ def test_a_host_that_computes_holds_what_stays_too() -> None:
 
 
 def test_the_published_weights_beside_little_memory() -> None:
-    """bfloat16 on a card of 8 GiB: 14 GiB or more visit, for which 16 GiB of the host are too little and 32 are not."""
+    """bfloat16 on a card of 8 GiB: 14 GiB or more visit, for which 16 GiB of the host are too little and 32
+    are not.
+    """
     with torch.device("meta"):
         published = Transformer(KONTEXT_DEV).to(torch.bfloat16)
     where = plan_offload(published, 8 * GIB)

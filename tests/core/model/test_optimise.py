@@ -72,7 +72,9 @@ class Counted:
 
 @torch.no_grad()
 def test_blocks_are_compiled_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many sizes, several references, lengths of prompts and batches: torch alone counts eight for all blocks together."""
+    """Many sizes, several references, lengths of prompts and batches: torch alone counts eight for all blocks
+    together.
+    """
     monkeypatch.setattr(optimise, "SHAPES", 2)
     model, plain = (
         built(lambda: Transformer(replace(SMALL, depth=1, depth_single_blocks=3))) for _ in range(2)
@@ -81,7 +83,7 @@ def test_blocks_are_compiled_at_every_size(monkeypatch: pytest.MonkeyPatch) -> N
     compile_blocks(model, backend=counted)
 
     def check(height: int, batch: int = 1, length: int = 5, count: int = 1, strength: float = 1.0) -> int:
-        """How many programs were made for it."""
+        """Return how many programs were compiled for it."""
         generator, before = torch.Generator().manual_seed(height), counted.compiled
         references = [
             ReferenceLatents(torch.randn(1, 16, height, 6, generator=generator), strength)
@@ -231,7 +233,10 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("fails", ["raises", "is not finite"])
 def test_a_float8_product_is_tried_before_it_is_put_in(fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A card may have the units and this PyTorch no product for it. On a CPU torch multiplies so too, in its own way."""
+    """A card may have the units and this PyTorch no product for it.
+
+    On a CPU torch multiplies so too, in its own way.
+    """
 
     card, cpu = torch.device("cuda", 0), torch.device("cpu")
     optimise.try_float8(cpu, torch.bfloat16)

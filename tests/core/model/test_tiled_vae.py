@@ -53,7 +53,10 @@ def test_no_seam_is_seen_in_a_trained_picture() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(4096, 32), (32, 4096)])
 def test_the_longest_sides_in_the_usual_tiles(height: int, width: int) -> None:
-    """Eight tiles, and a norm's mean over all of them: a tenth of 1/255 of what a picture spans, at most. More: benchmarks.vae_tiles."""
+    """Eight tiles, and a norm's mean over all of them: a tenth of 1/255 of what a picture spans, at most.
+
+    More: benchmarks.vae_tiles.
+    """
     vae = load_vae(TINY_FOLDER, dtype=torch.float32)
     latents = torch.randn(1, 16, height // 8, width // 8, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -105,7 +108,10 @@ def test_what_the_user_lets_a_model_take_holds_for_its_pictures(monkeypatch: pyt
 
 
 def test_more_numbers_than_kernels_of_a_card_index_are_taken_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whole pictures as many at once as can be, one that is too large in tiles. A card is stood in for by `meta`."""
+    """Whole pictures as many at once as can be, one that is too large in tiles.
+
+    A card is stood in for by `meta`.
+    """
     assert [tiled_vae.whole_at_once(FLUX_VAE, side, side) for side in (1024, 2048, 2896, 2912)] == [
         7,
         1,

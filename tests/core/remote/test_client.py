@@ -1,4 +1,4 @@
-"""What the client makes of ComfyUI's messages, and of everything that is not as it should be."""
+"""How the client handles ComfyUI's messages, and everything that is not as expected."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""Workflows that are damaged in any way: one sentence, or a graph that can be sent."""
+"""Workflows damaged in any way: one sentence, or a graph that can be sent."""
 
 import copy
 import json

@@ -1,4 +1,4 @@
-"""Starting a ComfyUI and ending it again, with a stand-in for it."""
+"""Starting and stopping a ComfyUI, with a stand-in for it."""
 
 import sys
 from pathlib import Path

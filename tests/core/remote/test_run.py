@@ -1,4 +1,4 @@
-"""From a workflow to files in one folder, and never beside it."""
+"""From a workflow to files in one folder, and never outside it."""
 
 import json
 import os

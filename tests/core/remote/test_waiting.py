@@ -1,4 +1,4 @@
-"""A graph that nothing is heard of: its server is asked, and says what came of it."""
+"""A graph without messages: the server is asked and reports what became of it."""
 
 import json
 from collections.abc import Callable

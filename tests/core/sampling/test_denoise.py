@@ -53,7 +53,7 @@ def by_hand(
     negative: tuple[Tensor, Tensor] | None = None,
     cfg_scale: float = 1.0,
 ) -> Tensor:
-    """The loop as the paper says it: a whole forward at each step."""
+    """Run the loop as in the paper, with a whole forward pass at each step."""
     batch, _, height, width = noise.shape
     size = (height // 2, width // 2)
     sizes = [(reference.shape[-2] // 2, reference.shape[-1] // 2) for reference in references]
@@ -453,7 +453,10 @@ def test_a_prompt_of_other_encoders_is_refused(
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_the_loop_waits_for_no_number(transformer: Transformer, prompts: Prompts, solver: str) -> None:
-    """On a card the host runs ahead. Tensors of the device `meta` hold no numbers: whoever wants one is refused."""
+    """On a card the host runs ahead.
+
+    Tensors of the device `meta` hold no numbers: whoever wants one is refused.
+    """
     txt, pooled = prompts()
     ids = torch.cat([target_ids(2, 3), *layout_ids((2, 3), [(2, 2)])], dim=1)
     weights = key_weights(txt.shape[1] + 6, [4], [0.5], 16)
@@ -533,7 +536,9 @@ def test_a_graph_that_teacache_leaves_out_is_said(
 def test_noise_levels_may_end_before_all_noise_is_gone(
     solver: str, transformer: Transformer, run: Callable[..., Tensor]
 ) -> None:
-    """As those of the first part of a whole way; a solver may ask for the velocity at the last level, of the last network."""
+    """As those of the first part of a whole way; a solver may ask for the velocity at the last level, of the
+    last network.
+    """
     levels = sigmas(6, 24)
     first = run(sigmas=levels[:4], solver=solver)
     assert first.isfinite().all()

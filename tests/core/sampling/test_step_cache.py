@@ -1,4 +1,4 @@
-"""TeaCache: exact where nothing is skipped, and what it skips where something is."""
+"""TeaCache: exact if nothing is skipped, and what it skips otherwise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -31,7 +31,9 @@ def _known_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(transformer: Transformer, latents: Latents, prompts: Prompts) -> Run:
-    """`run(approximate=None, batch=1, **options)`: eight steps, one reference of the target's size unless given."""
+    """`run(approximate=None, batch=1, **options)`: eight steps, one reference of the target's size unless
+    given.
+    """
 
     def denoised(approximate: str | None = None, batch: int = 1, **options: Any) -> Tensor:
         given = {"transformer": transformer, "noise": latents(*SIZE, batch), "sigmas": sigmas(STEPS, 24)}

@@ -108,7 +108,9 @@ def test_autoencoder_loss_by_hand(vae: VAE, assert_close: Callable[..., float]) 
 
 
 def test_the_worst_patch_counts_most() -> None:
-    """By hand: of four patches one is off by 0.5 in every pixel, which is 0.5 (1/4)^(1/4) and more than its mean."""
+    """By hand: of four patches one is off by 0.5 in every pixel, which is 0.5 (1/4)^(1/4) and more than its
+    mean.
+    """
     difference = torch.zeros(1, 3, 16, 16)
     difference[..., :8, 8:] = -0.5
     torch.testing.assert_close(worst_patches(difference), torch.tensor(0.5 * 0.25**0.25))

@@ -1,4 +1,4 @@
-"""The weights that come along are worth what the README says."""
+"""The included weights score what the README says."""
 
 import json
 import random
@@ -38,7 +38,7 @@ def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
 
 @pytest.mark.parametrize("kind", ["recolour", "remove", "add", "background", "move", "text_to_image"])
 def test_the_flow_is_worth_its_committed_scores(tiny: Pipeline, kind: str) -> None:
-    """On the first scenes of those that were scored, as many come out right, less 3 points."""
+    """On the first of the scored scenes, as many results are right, less 3 points."""
     scores = json.loads((ROOT / "benchmarks" / "results" / "tiny" / "scores.json").read_text())
     committed = scores["right"][kind][:SCENES]
     found = score_kind(tiny, kind, SCENES, steps=scores["steps"])
@@ -53,7 +53,9 @@ def test_references_are_told_apart_in_both_layouts() -> None:
 
 @torch.no_grad()
 def test_a_stronger_reference_is_seen_more(tiny: Pipeline) -> None:
-    """How far the first velocity is from that without the second picture, on average over scenes; strength 0 is without."""
+    """How far the first velocity is from that without the second picture, on average over scenes; strength 0
+    is without.
+    """
     samples = [sample("character", random.Random(f"strength/{i}")) for i in range(4)]
     first, second = (
         tiny.encode(draw([one.references[i] for one in samples]).permute(0, 2, 3, 1)) for i in range(2)
@@ -89,7 +91,9 @@ def test_weights_know_what_training_they_have_behind_them(
 
 
 def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
-    """A moment of each part: other scenes than the runs before, an autoencoder whose latents are nearly the same."""
+    """A moment of each part: other scenes than the runs before, an autoencoder whose latents are nearly the
+    same.
+    """
     moment = 1 / 600
     made = train_tiny(
         tmp_path,
