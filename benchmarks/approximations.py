@@ -68,7 +68,10 @@ class Multiplications:
 def follow(
     pipeline: Pipeline, counted: Multiplications, kind: str, number: int, steps: int, ways: list[str]
 ) -> Any:
-    """One edit in every way. Returns: for each, whether it is right, its PSNR, multiplications and seconds."""
+    """One edit in every way.
+
+    Returns: for each, whether it is right, its PSNR, multiplications and seconds.
+    """
     one = sample(kind, random.Random(f"score/{SEED}/{kind}/{number}"))
     text = pipeline.encode_prompt(one.instruction)
     references = [pipeline.encode(_pictures([scene])) for scene in one.references]

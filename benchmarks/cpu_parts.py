@@ -95,7 +95,9 @@ def attention(rounds: int) -> dict[str, float]:
 
 
 def group_norm() -> dict[str, dict[str, float]]:
-    """By side in px: errors of torch's, contiguous and channels last, and of ours; how many times as fast ours is."""
+    """By side in px: errors of torch's, contiguous and channels last, and of ours; how
+    many times as fast ours is.
+    """
     found: dict[str, dict[str, float]] = {}
     norm = nn.GroupNorm(8, 16, eps=1e-6)
     for side in SIDES:

@@ -105,7 +105,9 @@ def measured(
 
 
 def k_quants() -> dict[str, float]:
-    """Largest difference from the gguf package's numbers, on 256 x 256 of random blocks whose factors are all 1."""
+    """Largest difference from the gguf package's numbers, on 256 x 256 of random blocks
+    whose factors are all 1.
+    """
     differences: dict[str, float] = {}
     for kind, (_, size) in BLOCK_SIZES.items():
         if not kind.startswith("Q"):

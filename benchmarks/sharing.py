@@ -1,4 +1,5 @@
-"""How an edit over several devices scales, on paper: `python -m benchmarks.sharing [--step-ms MS --link-gbs GB]`.
+"""How an edit over several devices scales, on paper: `python -m benchmarks.sharing
+[--step-ms MS --link-gbs GB]`.
 
 Counted: what each device receives and computes at a step of the published model. Given: what one device was
 measured to take for a step of that work, and how fast an all-gather between the devices was measured to be;
@@ -16,7 +17,8 @@ WORK = {"text to image": 0, "edit, 1 reference": 1, "edit, 2 references": 2}  # 
 
 
 def received_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2) -> float:
-    """Most that a device receives at a step: keys and values of the others' tokens in each block, then velocities.
+    """Most that a device receives at a step: keys and values of the others' tokens in
+    each block, then velocities.
 
     Args:
         size: bytes of a number; 2 is bfloat16. Velocities are rounded up to the same.
@@ -29,7 +31,9 @@ def received_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2
 
 
 def swapped_bytes(config: TransformerConfig, shares: TokenShards, size: int = 2) -> float:
-    """The same, were heads swapped for tokens in place of it (q, k, v there, the output back: arXiv:2309.14509)."""
+    """The same, were heads swapped for tokens in place of it (q, k, v there, the output
+    back: arXiv:2309.14509).
+    """
     blocks = config.depth + config.depth_single_blocks
     others = shares.ranks - 1
     return 4 * blocks * others * max(shares.lengths) / shares.ranks * config.hidden_size * size

@@ -105,7 +105,9 @@ def register(base: Path) -> dict[str, Any]:
 
 
 def imported() -> dict[str, dict[str, Any]]:
-    """For each package of the core: process_seconds of its import, and the modules of `HEAVY` that came along."""
+    """For each package of the core: process_seconds of its import, and the modules of
+    `HEAVY` that came along.
+    """
     packages = sorted(
         ".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "kontext_core").rglob("__init__.py")
     )

@@ -1,7 +1,7 @@
 """What does a step spend its time on, kernel by kernel?
 
-    python -m benchmarks.trace --cuda [--contestant ours]     on a CUDA card, the published model, 1024 px, one reference
-    python -m benchmarks.trace                                on one thread of the CPU, the configuration "middle"
+    python -m benchmarks.trace --cuda [--contestant ours]  on a CUDA card: the published model, 1024 px
+    python -m benchmarks.trace                             on one thread of a CPU: configuration "middle"
 
 One step under PyTorch's profiler, after two that warm up, random weights: each kernel with its share of the
 device's time and how often it runs, and the shares of products, attention, fused kernels, copies and the

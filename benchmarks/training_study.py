@@ -1,4 +1,5 @@
-"""What each run of the flow changed, and what it gave: success against samples over all runs of the tiny model.
+"""What each run of the flow changed, and what it gave: success against samples over all
+runs of the tiny model.
 
     python -m benchmarks.training_study                                   draws what is on record
     python -m benchmarks.training_study runs/mine --changed "a lower rate" --scores benchmarks/results/tiny

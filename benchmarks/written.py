@@ -1,4 +1,5 @@
-"""The tiny model's transformer in every format that published files come in, by writers that share nothing with the readers.
+"""The tiny model's transformer in every format that published files come in, by writers that share
+nothing with the readers.
 
 GGUF is written by the gguf package, the rest from what is documented of each: see kontext_core/loading and
 packed.

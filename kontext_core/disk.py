@@ -1,4 +1,4 @@
-"""Writing so that a file is whole or what it was before, also where the disk is full, read-only, or a kill comes between."""
+"""Writing that leaves a file whole or as it was: on a full or read-only disk, and after a kill."""
 
 import hashlib
 import os

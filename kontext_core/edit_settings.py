@@ -1,4 +1,4 @@
-"""What an edit depends on besides pictures, instruction and model: each value with its range, checked once."""
+"""What an edit depends on besides pictures, instruction and model: values with ranges, checked once."""
 
 import logging
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any, Self, TypedDict
 
 from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed
-from .checks.sentences import short
+from .checks.shorten import short
 from .config import FITS, LAYOUTS, SOLVERS
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class EditSettings:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """Read the settings of a turn in a chain file of any version; names that are not known are passed over.
+        """Read a turn's settings from a chain file of any version; unknown names are passed over.
 
         Raises: ValueError about a value.
         """
@@ -198,19 +198,33 @@ HELP: dict[str, str] = {
 def check_negative(values: Mapping[str, Any]) -> None:
     """Refuse a cfg that has nothing to steer away from, where settings have their short names.
 
+    A negative without a cfg changes nothing, which the log says.
+
     Args:
         values: by the names of the fields.
     Raises: ValueError.
     """
     if values.get("cfg_scale", 1) != 1 and values.get("negative_prompt") is None:
         raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
+    if values.get("cfg_scale", 1) == 1 and values.get("negative_prompt"):
+        log.warning(
+            "a negative counts only with a cfg other than 1, and cfg is 1: the pictures are as without it"
+        )
+
+
+def check_feather(feather_px: float, masked: bool) -> None:
+    """Refuse a feather without a mask. Raises: ValueError."""
+    if feather_px and not masked:
+        raise ValueError(
+            "a feather softens the rim of a mask, and there is none: give a mask, or leave it out"
+        )
 
 
 def clean_prompt(prompt: Any) -> str:
     """Words as tokenizers take them: without white space around them, and without halves of characters.
 
-    A text that was cut off, or that no UTF-8 stood behind, may hold a half of a surrogate pair, which no tokenizer and no
-    file takes. It is left out, which the log says.
+    A text that was cut off, or that no UTF-8 stood behind, may hold a half of a surrogate pair, which no
+    tokenizer and no file takes. It is left out, which the log says.
 
     Raises: ValueError if it is no text.
     """

@@ -50,7 +50,11 @@ class Edit:
 
 @dataclass(frozen=True)
 class UsedLora:
-    """A LoRA as a record names it. Args: name: of its file, without folders."""
+    """A LoRA as a record names it.
+
+    Args:
+        name: of its file, without folders.
+    """
 
     name: str
     strength: float
@@ -108,7 +112,7 @@ class Editor(ABC):
         """From noise to latents, see `denoise.denoise_with`."""
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:
-        """The first picture of unfinished (B, 16, h, w), where that is quick to make; None where it is not."""
+        """The first picture of unfinished (B, 16, h, w), or None where that is not quick to make."""
         return None
 
     def _encoder_state(self) -> tuple[object, ...]:
@@ -131,19 +135,20 @@ class Editor(ABC):
 
         Args:
             prompt: the instruction; empty means none.
-            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an earlier `Edit`,
-                which needs no second trip through the autoencoder; `ReferenceLatents` for a strength or a region.
+            references: PIL pictures, tensors (B, H, W, 3) in [0, 1], latents (B, 16, h, w), or an
+                earlier `Edit`, which needs no second trip through the autoencoder; `ReferenceLatents`
+                for a strength or a region.
             settings: what else the edit depends on, see `EditSettings`. With a strength below 1 it begins
                 from the first reference in place of pure noise, and changes less of it.
-            mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it and its feather
-                the result is that picture, bit for bit, as `fit` brought it to its size.
+            mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it
+                and its feather the result is that picture, bit for bit, as `fit` brought it to its size.
             kept: what is kept there, and what a strength below 1 begins from, in place of the first
                 reference: a picture of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
             callback: see `denoise`.
-            options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px the
-                picture has the first reference's size after `fit`, or the model's first preferred size; other sizes
-                are rounded to multiples of 16, which the log says.
+            options: fields of `EditSettings`, in place of those of `settings`. Without width_px and height_px
+                the picture has the first reference's size after `fit`, or the model's first preferred size;
+                other sizes are rounded to multiples of 16, which the log says.
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         settings = (settings or EditSettings()).with_options(options)
@@ -202,15 +207,15 @@ class Editor(ABC):
         callback: Callback | None = None,
         **options: Unpack[SampleOptions],
     ) -> Tensor:
-        """Latents of a picture, from an encoded prompt and latents of references: what `edit` does in between.
+        """Sample latents from an encoded prompt and latents of references, as `edit` does in between.
 
         Args:
             text: from `encode_prompt`.
-            ref_latents: from `encode_reference`, or results of this function; as `ReferenceLatents` where one has a
-                strength, a region or a place of its own.
-            settings: see `EditSettings`. Without width_px and height_px the size is that of `start`, else of the
-                first reference, else the first preferred. Where a reference, `start` or `mask` is a batch, `batch`
-                must be 1 or that many.
+            ref_latents: from `encode_reference`, or results of this function; as `ReferenceLatents` where one
+                has a strength, a region or a place of its own.
+            settings: see `EditSettings`. Without width_px and height_px the size is that of `start`, else of
+                the first reference, else the first preferred. Where a reference, `start` or `mask` is a
+                batch, `batch` must be 1 or that many.
             negative: from `encode_prompt`.
             start: see `SampleInputs`.
             mask: likewise.
@@ -220,7 +225,10 @@ class Editor(ABC):
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         settings = (settings or EditSettings()).with_options(options, SampleOptions)
-        references = [one.latents if isinstance(one, ReferenceLatents) else one for one in ref_latents]
+        references = [
+            reference.latents if isinstance(reference, ReferenceLatents) else reference
+            for reference in ref_latents
+        ]
         sized = references if start is None else [start, *references]
         height, width = self.target_size(settings.height_px, settings.width_px, sized)
         batch = _batch(settings.batch, sized if mask is None else [*sized, mask])
@@ -249,7 +257,7 @@ class Editor(ABC):
     def encode_reference(
         self, reference: Reference, fit: str = "crop"
     ) -> tuple[Tensor | ReferenceLatents, Placement | None]:
-        """One reference as `sample` takes it, and its place on the canvas; what is encoded already passes through."""
+        """One reference as `sample` takes it, and its place on the canvas; latents pass through."""
         if isinstance(reference, Edit):
             return reference.latents, reference.placement
         if isinstance(reference, ReferenceLatents):
@@ -275,7 +283,8 @@ class Editor(ABC):
             latents: the edit's, (B, 16, H / 8, W / 8).
             mask: (H, W) over the canvas, see `masks.canvas_mask`.
             feather_px: see `masks.blending`.
-        Returns: the picture (B, H, W, 3), and latents that show the same: outside of what the sampler changed, `start`.
+        Returns: the picture (B, H, W, 3), and latents that show the same: outside of what the
+        sampler changed, `start`.
         """
         image = keep_outside(canvas, self.decode(latents), blending(mask, feather_px))
         inside = sampler_mask(mask, feather_px) > 0
@@ -301,7 +310,8 @@ class Editor(ABC):
 
         The last ones used are kept, known by every pixel of every picture of the batch.
 
-        Args: most_tokens: pictures that would have more are scaled down to so many.
+        Args:
+            most_tokens: pictures that would have more are scaled down to so many.
         Returns: the latents, and where the picture lies on their canvas.
         Raises: ValueError about an unusable picture; TooLittleMemoryError.
         """
@@ -344,10 +354,10 @@ def _digest(image: Tensor) -> bytes:
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
-def _batch(batch: int, given: Sequence[Tensor]) -> int:
+def _batch(batch: int, tensors: Sequence[Tensor]) -> int:
     """How many pictures are made. Raises: ValueError where what is given does not agree on it."""
-    sizes = {batch, *(latents.shape[0] for latents in given)} - {1}
+    sizes = {batch, *(latents.shape[0] for latents in tensors)} - {1}
     if len(sizes) > 1 or batch < 1:
-        found = ", ".join(str(size) for size in sorted(sizes))
-        raise ValueError(f"batches of {found} cannot be combined; each must be 1, or all the same")
+        counts = ", ".join(str(size) for size in sorted(sizes))
+        raise ValueError(f"batches of {counts} cannot be combined; each must be 1, or all the same")
     return sizes.pop() if sizes else 1

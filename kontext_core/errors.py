@@ -44,7 +44,9 @@ def printable(text: str) -> str:
 
 
 class CheckpointError(ValueError):
-    """A file of weights cannot be used. The message names the file, what it holds, and what to do, in one line.
+    """A file of weights cannot be used.
+
+    The message names the file, what it holds, and what to do, in one line.
 
     Args:
         message: names out of the file may hold anything; what cannot be printed is escaped.
@@ -78,7 +80,10 @@ def explain_oom(attempt: str, advice: str) -> Generator[None]:
 
 
 def check_finite(result: Tensor, what: str, *models: nn.Module) -> None:
-    """Raises: ValueError that names the weights to blame, where a result holds NaN or infinity; it is looked for only then."""
+    """Raises: ValueError that names the weights to blame, if a result holds NaN or infinity.
+
+    They are looked at only then.
+    """
     if bool(result.isfinite().all()):
         return
     weights = {
@@ -87,16 +92,16 @@ def check_finite(result: Tensor, what: str, *models: nn.Module) -> None:
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
     }
     bad = sorted(name for name, tensor in weights.items() if not _finite(tensor))
-    said = f"{what} contains numbers that are not finite (NaN or infinite)"
+    fault = f"{what} contains numbers that are not finite (NaN or infinite)"
     if bad:
         more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
         raise ValueError(
-            f"{said}, as weights are: {', '.join(bad[:4])}{more}; download their file again ('kontext info "
+            f"{fault}, as weights are: {', '.join(bad[:4])}{more}; download their file again ('kontext info "
             "FILE --check' looks for such numbers)"
         )
     raise ValueError(
-        f"{said}, though all weights are: they grew too large during the computation; compute in bfloat16 or "
-        "float32, or lower the strength of LoRAs"
+        f"{fault}, though all weights are: they grew too large during the computation; compute in bfloat16 "
+        "or float32, or lower the strength of LoRAs"
     )
 
 

@@ -1,5 +1,9 @@
-"""What is loaded, how it is kept, and how it computes: each value checked once. Nothing here needs PyTorch."""
+"""What is loaded, how it is kept, and how it computes: each value checked once.
 
+Nothing here needs PyTorch.
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -8,7 +12,7 @@ from typing import Any, Literal, Self, cast
 
 from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed, checked_strength
-from .checks.sentences import short
+from .checks.shorten import short
 from .config import TINY
 
 MODEL_PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
@@ -70,6 +74,11 @@ def _check_lora(path: object, merged: object, shares: tuple[Any, Any]) -> None:
 
 
 _SHARE = Allowed(0, 1)
+
+
+def _is_amount(value: Any) -> bool:
+    """Tell whether a value is a number above 0, and not an endless one."""
+    return Allowed(0, math.inf).admits(value) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)
@@ -148,8 +157,13 @@ class ModelSpec:
             raise ValueError(
                 f"weights that visit the device wait in {self.waits!r}; choose one of {', '.join(WAITS)}"
             )
-        if isinstance(self.memory_gib, str) and self.memory_gib not in ("least", AUTO):
-            raise ValueError(f"memory_gib is {short(self.memory_gib)} and must be GiB above 0, least or auto")
+        if not _is_amount(self.memory_gib) and self.memory_gib not in (None, "least", AUTO):
+            raise ValueError(
+                f"memory_gib is {short(self.memory_gib)} and must be GiB above 0, least, auto, or None for all weights"
+            )
+        for name in ("compile", "float8"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {short(getattr(self, name))} and must be True or False")
 
     def to_json(self) -> dict[str, Any]:
         """The fields that differ from their defaults, for another process of this version."""
@@ -164,9 +178,9 @@ class ModelSpec:
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
         check_names(values, (field.name for field in fields(cls)), "says nothing of a model")
-        given = dict(values)
-        if "loras" in given:
-            given["loras"] = tuple(Lora(**cast("dict[str, Any]", lora)) for lora in given["loras"])
-        if given.get("compute") is not None:
-            given["compute"] = ComputeOptions(**given["compute"])
-        return cls(**given)
+        arguments = dict(values)
+        if "loras" in arguments:
+            arguments["loras"] = tuple(Lora(**cast("dict[str, Any]", lora)) for lora in arguments["loras"])
+        if arguments.get("compute") is not None:
+            arguments["compute"] = ComputeOptions(**arguments["compute"])
+        return cls(**arguments)

@@ -124,7 +124,7 @@ class Pipeline(Editor):
         return self.weights.describe()
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
-        """The same model with LoRAs upon it, after those that it has; `self` stays as it is, and the weights are shared.
+        """The same model with LoRAs added to those that it has; `self` stays, and the weights are shared.
 
         Raises: CheckpointError in one sentence about a file that cannot be used; ValueError;
         TooLittleMemoryError.

@@ -99,14 +99,14 @@ class KontextCompare(io.ComfyNode):
         from ..kontext_core.chain import compare
 
         second = chain if other is None else other
-        found = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
+        comparison = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
         shared = chain.shared_turns(second)
-        lines = [f"{found.changed:.1%} of the picture differs, {found.psnr:.1f} dB"]
-        lines += [found.note] if found.note else []
+        lines = [f"{comparison.changed:.1%} of the picture differs, {comparison.psnr:.1f} dB"]
+        lines += [comparison.note] if comparison.note else []
         if other is not None:
             lines.append(f"they diverge after turn {shared - 1}" if shared else "they share no turn")
-        said = image_output(found.side_by_side, *lines, cls=cls)
-        return io.NodeOutput(found.side_by_side, found.difference, ui=said)
+        preview = image_output(comparison.side_by_side, *lines, cls=cls)
+        return io.NodeOutput(comparison.side_by_side, comparison.difference, ui=preview)
 
 
 class KontextChainSheet(io.ComfyNode):

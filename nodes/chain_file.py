@@ -110,7 +110,7 @@ class KontextLoadChain(io.ComfyNode):
             paths = [_path(name) for name in names]
         except ValueError as error:
             return str(error)  # which execute says
-        return files.state_of({str(one): one for path in paths for one in (path, latents_path(path))})
+        return files.state_of({str(part): part for path in paths for part in (path, latents_path(path))})
 
     @classmethod
     @user_errors
@@ -128,13 +128,13 @@ def _loras(chain: Chain) -> list[str]:
     from ..kontext_core.chain.turns import lacking_loras
 
     here = {PurePath(name).name for name in folders.weight_files("loras")}
-    made = [
+    turns = [
         (number, lacking_loras(turn, ()), lacking_loras(turn, here))
         for number, turn in enumerate(chain.turns)
     ]
     return [
         f"turn {number} was made with {used}" + (f"; not in models/loras: {lacking}" if lacking else "")
-        for number, used, lacking in made
+        for number, used, lacking in turns
         if used
     ]
 

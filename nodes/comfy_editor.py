@@ -77,8 +77,8 @@ class HostedEditor(Editor):
         prompt = clean_prompt(prompt)
         if prompt not in self._prompts:
             with explain_oom("the text encoders", "choose smaller ones"):
-                found = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
-            self._prompts[prompt] = found.text
+                words = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
+            self._prompts[prompt] = words.text
         self._prompts.move_to_end(prompt)
         while len(self._prompts) > _PROMPTS_KEPT:
             self._prompts.popitem(last=False)
@@ -130,7 +130,7 @@ class HostedEditor(Editor):
             return (noise if start is None else start).float().cpu().expand_as(noise).clone()
         conditioned = [write(text, shown, guidance=settings.guidance, layout=layout) for text in texts]
         steps = _Steps(levels, start, inputs.mask, settings.solver, callback)
-        made = comfy.sample.sample_custom(
+        denoised = comfy.sample.sample_custom(
             self.model,
             noise,
             settings.cfg_scale,
@@ -141,7 +141,7 @@ class HostedEditor(Editor):
             torch.zeros_like(noise),  # the start is for `steps` alone
             disable_pbar=True,
         )
-        return self._format.process_in(made.float())
+        return self._format.process_in(denoised.float())
 
     def _widths(self) -> tuple[int, int] | None:
         """Return the widths of T5's states and CLIP's vector; None if another pack's loader gives none."""

@@ -116,23 +116,23 @@ class KontextToConditioning(io.ComfyNode):
         references: tuple[ReferenceInput, ...] | None = None,
     ) -> io.NodeOutput:
         with collect_warnings() as notes:
-            wanted = Wanted.of(prompt, references, guidance, layout, notes)
-            looked_at, frame = encoded(model, wanted.references)
+            request = Request.of(prompt, references, guidance, layout, notes)
+            looked_at, frame = encoded(model, request.references)
             own = plain(looked_at)
-            shown = [convert.to_latent(one, model.vae_config)["samples"] for one in own]
-            size = model.target_size(None, None, [_latents(one) for one in looked_at])
-            batch = max([1, *(one.shape[0] for one in own)])
+            shown = [convert.to_latent(latents, model.vae_config)["samples"] for latents in own]
+            size = model.target_size(None, None, [_latents(reference) for reference in looked_at])
+            batch = max([1, *(latents.shape[0] for latents in own)])
             empty = convert.empty_latent(size, model.vae_config, batch, frame)
             place = frame.place if looked_at and _counts(looked_at[0]) else None
-            made = [
+            conditionings = [
                 write(
-                    text, shown, guidance=wanted.guidance, layout=wanted.layout or model.layout, place=place
+                    text, shown, guidance=request.guidance, layout=request.layout or model.layout, place=place
                 )
                 for text in (prompt.encoded(model), prompt.encoded_negative(model))
             ]
             if frame.place is not None:
                 notes.append(PADDED.format(width=frame.place.width, height=frame.place.height))
-        return io.NodeOutput(*made, empty, ui=text_output(*notes))
+        return io.NodeOutput(*conditionings, empty, ui=text_output(*notes))
 
 
 class KontextFromConditioning(io.ComfyNode):
@@ -182,14 +182,14 @@ class KontextFromConditioning(io.ComfyNode):
         layout = words.layout if references else None
         prompt = EncodedPrompt(words.text, away and away.text, words.guidance, references, layout)
         count = len(references)
-        said = [f"{words.text[0].shape[1]} tokens of text", f"{count} reference{'s' * (count != 1)}"]
-        said += [f"layout {layout}"] if layout else []
-        said += [] if words.guidance is None else [f"guidance {words.guidance:g}"]
-        return io.NodeOutput(prompt, ui=text_output(", ".join(said)))
+        lines = [f"{words.text[0].shape[1]} tokens of text", f"{count} reference{'s' * (count != 1)}"]
+        lines += [f"layout {layout}"] if layout else []
+        lines += [] if words.guidance is None else [f"guidance {words.guidance:g}"]
+        return io.NodeOutput(prompt, ui=text_output(", ".join(lines)))
 
 
 @dataclass(frozen=True)
-class Wanted:
+class Request:
     """The settings of a sampler, from its prompt and its own inputs."""
 
     references: tuple[ReferenceInput, ...]
@@ -204,7 +204,7 @@ class Wanted:
         guidance: float,
         layout: str,
         notes: list[str],
-    ) -> Wanted:
+    ) -> Request:
         """Resolve layout and guidance.
 
         A chosen layout comes before the prompt's; the prompt's guidance comes before the node's.
@@ -278,9 +278,9 @@ def read(conditioning: Conditioning) -> Words:
         )
     foreign = [name for name, value in values.items() if name not in _READ and value is not None]
     if foreign:
-        found = ", ".join(dict.fromkeys(_KNOWN.get(name, repr(name)) for name in foreign))
+        extras = ", ".join(dict.fromkeys(_KNOWN.get(name, repr(name)) for name in foreign))
         raise ValueError(
-            f"this CONDITIONING comes with {found}, which Kontext nodes do not support: take it from before "
+            f"this CONDITIONING comes with {extras}, which Kontext nodes do not support: take it from before "
             "the node that adds it, or sample with ComfyUI's KSampler"
         )
     return Words((states, pooled), _guidance(values), *_references(values))
@@ -307,12 +307,12 @@ def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | No
     latents = values.get("reference_latents")
     if not isinstance(latents, list | tuple | None):
         raise wrong(latents, "reference_latents of this CONDITIONING", "a list of latents")
-    found: list[Latent] = [
+    references: list[Latent] = [
         border.latent({"samples": samples}, "a reference of this CONDITIONING") for samples in latents or ()
     ]
-    if found and convert.PLACE in values:
-        found[0][convert.PLACE] = values[convert.PLACE]
-    return tuple(found), method and layouts[method]
+    if references and convert.PLACE in values:
+        references[0][convert.PLACE] = values[convert.PLACE]
+    return tuple(references), method and layouts[method]
 
 
 def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
@@ -321,24 +321,24 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
     Raises: ValueError in one sentence about an option that it does not support.
     """
     shown: list[Tensor] = []
-    for number, one in enumerate(references, start=1):
-        if isinstance(one, Tensor):
-            shown.append(one)
+    for number, reference in enumerate(references, start=1):
+        if isinstance(reference, Tensor):
+            shown.append(reference)
             continue
-        if not _counts(one):
+        if not _counts(reference):
             continue
         wishes = {
-            f"a strength of {one.strength:g}": one.strength != 1,
-            "a region": one.region is not None,
-            "a place of its own": one.place is not None,
+            f"a strength of {reference.strength:g}": reference.strength != 1,
+            "a region": reference.region is not None,
+            "a place of its own": reference.place is not None,
         }
-        found = " and ".join(wish for wish, wished in wishes.items() if wished)
-        if found:
+        features = " and ".join(wish for wish, wished in wishes.items() if wished)
+        if features:
             raise ValueError(
-                f"reference {number} has {found}, which ComfyUI's own FLUX.1 does not support: reset it, or "
-                "use a model from Kontext Load Model and Kontext Sampler"
+                f"reference {number} has {features}, which ComfyUI's own FLUX.1 does not support: reset it, "
+                "or use a model from Kontext Load Model and Kontext Sampler"
             )
-        shown.append(one.latents)
+        shown.append(reference.latents)
     return shown
 
 

@@ -114,8 +114,8 @@ def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame:
         frame: to cut results with.
     """
     height, width = frame.odd or (side // LATENT_PX for side in size_px)
-    made: Latent = {"samples": torch.zeros(batch, config.z_channels, height, width)}
-    return made if frame.place is None else made | {PLACE: frame.place}
+    latent: Latent = {"samples": torch.zeros(batch, config.z_channels, height, width)}
+    return latent if frame.place is None else latent | {PLACE: frame.place}
 
 
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:

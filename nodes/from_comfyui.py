@@ -42,5 +42,5 @@ class KontextFromComfyUI(io.ComfyNode):
     def execute(cls, model: Any, clip: Any, vae: Any) -> io.NodeOutput:
         from .comfy_editor import HostedEditor
 
-        made = HostedEditor(model, clip, vae)
-        return io.NodeOutput(made, ui=text_output(*made.describe()))
+        editor = HostedEditor(model, clip, vae)
+        return io.NodeOutput(editor, ui=text_output(*editor.describe()))

@@ -54,31 +54,31 @@ def answer(question: Any) -> dict[str, Any]:
     config = KONTEXT_DEV if model is None else files.transformer_config(_text(model, "name", "the model"))
     numbers = _numbers({} if model is None else model)
     layout = values.choice(asked.get("layout", "auto"), "layout", ("auto", *LAYOUTS))
-    given = asked.get("references", [])
-    if not isinstance(given, list) or len(given) > MOST_REFERENCES:
+    entries = asked.get("references", [])
+    if not isinstance(entries, list) or len(entries) > MOST_REFERENCES:
         raise ValueError(f"references must be a list of at most {MOST_REFERENCES}")
-    references = [_reference(one, f"reference {i}", config) for i, one in enumerate(given, start=1)]
+    references = [_reference(entry, f"reference {i}", config) for i, entry in enumerate(entries, start=1)]
     target, target_known = _target(asked.get("target", [0, 0]), references, config)
-    made = plan(
+    planned = plan(
         config,
         target,
-        [one.planned for one in references],
+        [reference.planned for reference in references],
         None if layout == "auto" else layout,
         dtype=numbers,
     )
     return {
         "layout": config.layout if layout == "auto" else layout,
         "published": model is None,
-        "target": _picture(made.target) | {"known": target_known},
+        "target": _picture(planned.target) | {"known": target_known},
         "references": [
-            None if one is None else _picture(one) | {"known": told.known, "region": told.region}
-            for one, told in zip(made.references, references, strict=True)
+            None if picture is None else _picture(picture) | {"known": told.known, "region": told.region}
+            for picture, told in zip(planned.references, references, strict=True)
         ],
-        "text_tokens": made.n_text,
-        "tokens": made.n_tokens,
-        "time_factor": made.time_factor,
-        "step_flop": made.step_flop,
-        "memory": made.activation_bytes,
+        "text_tokens": planned.n_text,
+        "tokens": planned.n_tokens,
+        "time_factor": planned.time_factor,
+        "step_flop": planned.step_flop,
+        "memory": planned.activation_bytes,
     }
 
 
@@ -89,35 +89,35 @@ class _Reference:
     region: bool
 
 
-def _reference(given: Any, what: str, config: TransformerConfig) -> _Reference:
-    one = _object(given, what)
-    sizes = one.get("sizes")
-    fit = values.choice(one.get("fit", "crop"), f"fit of {what}", FITS)
-    strength = values.number(one.get("strength", 1.0), f"strength of {what}", 0, 2)
-    most = values.whole(one.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
+def _reference(value: Any, what: str, config: TransformerConfig) -> _Reference:
+    entry = _object(value, what)
+    sizes = entry.get("sizes")
+    fit = values.choice(entry.get("fit", "crop"), f"fit of {what}", FITS)
+    strength = values.number(entry.get("strength", 1.0), f"strength of {what}", 0, 2)
+    most = values.whole(entry.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
     height, width = config.preferred_sizes[0] if sizes is None else _stitched(sizes, what)
     size = picture_size(height, width, config.preferred_sizes, fit, most or None)
-    planned = PlannedReference(size, strength, place_of(_text(one, "place", what, "")))
-    return _Reference(planned, sizes is not None, bool(one.get("region", False)))
+    planned = PlannedReference(size, strength, place_of(_text(entry, "place", what, "")))
+    return _Reference(planned, sizes is not None, bool(entry.get("region", False)))
 
 
 def _stitched(sizes: Any, what: str) -> tuple[int, int]:
     """Return the one size of several pictures side by side."""
     if not isinstance(sizes, list) or not 0 < len(sizes) <= MOST_REFERENCES:
         raise ValueError(f"sizes of {what} must be a list of 1 to {MOST_REFERENCES} pairs, or null")
-    pairs = [_pair(one, f"a size of {what}", 1) for one in sizes]
+    pairs = [_pair(pair, f"a size of {what}", 1) for pair in sizes]
     height, widths = stitched_size(pairs)
     return height, sum(widths)
 
 
 def _target(
-    given: Any, references: Sequence[_Reference], config: TransformerConfig
+    value: Any, references: Sequence[_Reference], config: TransformerConfig
 ) -> tuple[HeightWidth, bool]:
     """Return a size in tokens, and whether it is known; 0 is the first reference's or the model's."""
-    if isinstance(given, dict):
-        like = _reference(given, "target", config)
+    if isinstance(value, dict):
+        like = _reference(value, "target", config)
         return like.planned.size, like.known
-    asked = _pair(given, "target", 0)
+    asked = _pair(value, "target", 0)
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     known = True
     if references:
@@ -127,8 +127,8 @@ def _target(
     return (high // TOKEN_PX, wide // TOKEN_PX), known
 
 
-def _picture(one: PlannedPicture) -> dict[str, Any]:
-    return {"corner": one.corner, "size": one.size, "tokens": one.n_tokens}
+def _picture(picture: PlannedPicture) -> dict[str, Any]:
+    return {"corner": picture.corner, "size": picture.size, "tokens": picture.n_tokens}
 
 
 def _numbers(model: _Json) -> Any:
@@ -137,18 +137,18 @@ def _numbers(model: _Json) -> Any:
     return dtype_for(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
 
 
-def _object(given: Any, what: str) -> _Json:
-    if not isinstance(given, dict):
-        raise values.wrong(given, what, "an object")
-    return given
+def _object(value: Any, what: str) -> _Json:
+    if not isinstance(value, dict):
+        raise values.wrong(value, what, "an object")
+    return value
 
 
-def _text(given: Any, name: str, what: str, default: str | None = None) -> str:
-    return values.text(_object(given, what).get(name, default), f"{name} of {what}")
+def _text(value: Any, name: str, what: str, default: str | None = None) -> str:
+    return values.text(_object(value, what).get(name, default), f"{name} of {what}")
 
 
-def _pair(given: Any, what: str, least: int) -> tuple[int, int]:
-    if not isinstance(given, list) or len(given) != 2:
-        raise values.wrong(given, what, "a pair of height and width in pixels")
-    height, width = (values.whole(side, what, least, MOST_PX) for side in given)
+def _pair(value: Any, what: str, least: int) -> tuple[int, int]:
+    if not isinstance(value, list) or len(value) != 2:
+        raise values.wrong(value, what, "a pair of height and width in pixels")
+    height, width = (values.whole(side, what, least, MOST_PX) for side in value)
     return height, width

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakValueDictionary
 
 import torch
@@ -18,6 +21,7 @@ from .types import CATEGORY, Model
 from .values import FileNames
 
 if TYPE_CHECKING:
+    from ..kontext_core.loading.report import FileReport
     from ..kontext_core.pipeline import Pipeline
 
 DTYPES = ("auto", "bfloat16", "float16", "float32")
@@ -26,8 +30,24 @@ AS_STORED = "as stored"
 AUTO = "auto"
 WEIGHTS = (AS_STORED, "full", "fp8", "int8", "int4", "nf4", AUTO, "fp8_tensor", "int8_zero", "int4_zero")
 MOST_GIB = 4096
-EXACT, COMPILED, GRAPH, FP8 = "exact", "compiled", "graph", "fp8"
-SPEEDS = (EXACT, COMPILED, GRAPH, FP8, f"{FP8} {COMPILED}")
+EXACT = "exact"
+
+
+class Speed(NamedTuple):
+    """What a choice of speed is in `ModelSpec`; graph in its `ComputeOptions`."""
+
+    compile: bool = False
+    float8: bool = False
+    graph: bool = False
+
+
+SPEEDS = {
+    EXACT: Speed(),
+    "compiled": Speed(compile=True),
+    "graph": Speed(graph=True),
+    "fp8": Speed(float8=True),
+    "fp8 compiled": Speed(compile=True, float8=True),
+}
 ATTENTIONS = (AUTO, "sage")
 
 _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
@@ -163,33 +183,26 @@ class KontextLoadModel(io.ComfyNode):
         on = device_for(device)
         numbers = dtype_for(dtype, on)
         reports = files.reports_of(parts)
-        quantise = None if weights == AS_STORED else weights
-        key = (files.state_of(parts), numbers, on, quantise, memory, speed, attention)
+        how = SPEEDS[speed]
+        spec = ModelSpec(
+            model={part: str(path) for part, path in parts.items()},
+            dtype=str(numbers).removeprefix("torch."),
+            device=str(on),
+            quantise=None if weights == AS_STORED else weights,
+            memory_gib=float(memory) or None,
+            compile=how.compile,
+            float8=how.float8,
+            compute=ComputeOptions(attention=attention, graph=how.graph),
+        )
+        key = (files.state_of(parts), json.dumps(spec.to_json(), sort_keys=True))
         pipeline = _loaded.get(key)
         if pipeline is None:
-            wanted = sum(report.memory(numbers, None if quantise == AUTO else quantise) for report in reports)
-            make_room(min(wanted, int(memory * 2**30)) if memory else wanted, on)
-            allowed = memory_gib(memory, on)
-            if quantise == AUTO and allowed is None:
-                allowed = free_gib(on)
-            pipeline = _load(
-                ModelSpec(
-                    model={part: str(path) for part, path in parts.items()},
-                    dtype=str(numbers).removeprefix("torch."),
-                    device=str(on),
-                    quantise=quantise,
-                    memory_gib=allowed,
-                    compile=COMPILED in speed,
-                    float8=FP8 in speed,
-                    compute=ComputeOptions(attention=attention, graph=speed == GRAPH),
-                )
-            )
-            _loaded[key] = pipeline
+            pipeline = _loaded[key] = _load(spec, reports)
         plan = pipeline.describe_memory()
         about = [
             _used(pipeline, numbers, on),
             *([plan] if plan else []),
-            *(one.describe() for one in reports),
+            *(report.describe() for report in reports),
             *selection.notes,
         ]
         return io.NodeOutput(pipeline, ui=text_output(*about))
@@ -204,10 +217,24 @@ def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} on {device}{stay}"
 
 
-def _load(spec: ModelSpec) -> Pipeline:
+def _load(spec: ModelSpec, reports: Sequence[FileReport]) -> Pipeline:
+    """Make room for a model, and load it.
+
+    Args:
+        spec: its memory is what the user allows; None: what is free.
+        reports: on the files of its parts.
+    """
     from .managed_pipeline import ManagedPipeline
 
+    device, dtype = torch.device(spec.device or "cpu"), getattr(torch, spec.dtype or "float32")
+    form = None if spec.quantise == AUTO else spec.quantise
+    needed = sum(report.memory(dtype, form) for report in reports)
+    chosen = spec.memory_gib if isinstance(spec.memory_gib, float) else 0.0
+    make_room(min(needed, int(chosen * 2**30)) if chosen else needed, device)
+    allowed = memory_gib(chosen, device)
+    if spec.quantise == AUTO and allowed is None:
+        allowed = free_gib(device)
     with torch.inference_mode(False):  # ComfyUI runs nodes in it, and weights would be marked for ever
-        made = ManagedPipeline.from_spec(spec)
-    made.ensure_loaded()
-    return made
+        pipeline = ManagedPipeline.from_spec(replace(spec, memory_gib=allowed))
+    pipeline.ensure_loaded()
+    return pipeline

@@ -124,8 +124,8 @@ class KontextLora(io.ComfyNode):
                 "loader and Kontext From ComfyUI"
             )
         with torch.inference_mode(False):  # what it reads is kept, and would be marked for ever
-            made = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
-        return io.NodeOutput(made, ui=text_output(*made.lora_reports[-1].describe().splitlines()))
+            changed = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
+        return io.NodeOutput(changed, ui=text_output(*changed.lora_reports[-1].describe().splitlines()))
 
 
 def _path(lora: object) -> Path | None:

@@ -132,8 +132,8 @@ class KontextReference(io.ComfyNode):
         reference = ReferenceInput(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
         called = f"reference {len(stack)} of this stack" + (f", {name.strip()}" if name.strip() else "")
-        said = text_output(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
-        return io.NodeOutput(stack, ui=said)
+        summary = text_output(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
+        return io.NodeOutput(stack, ui=summary)
 
 
 def place_of(text: str) -> tuple[int, int, int] | None:
@@ -188,18 +188,18 @@ def encoded(
     model: Editor, references: Sequence[ReferenceInput]
 ) -> tuple[list[Tensor | ReferenceLatents], convert.CropFrame]:
     """Encode all references for the sampler, with the frame of the first, for results of its size."""
-    made: list[Tensor | ReferenceLatents] = []
+    result: list[Tensor | ReferenceLatents] = []
     frames: list[convert.CropFrame] = []
     for reference in references:
         latents, place, frame = latents_of(model, reference)
         frames.append(frame)
         if (reference.strength, reference.region, reference.place) == (1.0, None, None):
-            made.append(latents)
+            result.append(latents)
             continue
         size = (latents.shape[-2] // 2, latents.shape[-1] // 2)
         region = None if reference.region is None else _region(reference.region, size, place)
-        made.append(ReferenceLatents(latents, reference.strength, region, reference.place))
-    return made, frames[0] if frames else convert.CropFrame()
+        result.append(ReferenceLatents(latents, reference.strength, region, reference.place))
+    return result, frames[0] if frames else convert.CropFrame()
 
 
 def latents_of(

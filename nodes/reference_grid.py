@@ -85,38 +85,37 @@ class KontextReferenceGrid(io.ComfyNode):
         references: list[tuple[ReferenceInput, ...]] | None = None,
         model: list[Editor] | None = None,
     ) -> io.NodeOutput:
-        given = [list(_pictures(one)) for one in (image_1, image_2, image_3, image_4) if one]
-        if not given:
+        groups = [list(_pictures(batches)) for batches in (image_1, image_2, image_3, image_4) if batches]
+        if not groups:
             raise ValueError(f"this grid needs a picture: connect one of {', '.join(IMAGES)}")
-        before = [one for stack in references or () for one in stack]
-        made = [ReferenceInput(picture, fit=fit[0]) for picture in _arranged(given, arrange[0])]
-        stack = (*before, *made)
+        before = [reference for stack in references or () for reference in stack]
+        added = [ReferenceInput(picture, fit=fit[0]) for picture in _arranged(groups, arrange[0])]
+        stack = (*before, *added)
         known = model[0] if model else None
         lines = [
-            f"reference {number} of this stack: {describe(one, known)}"
-            for number, one in enumerate(made, start=len(before) + 1)
+            f"reference {number} of this stack: {describe(reference, known)}"
+            for number, reference in enumerate(added, start=len(before) + 1)
         ]
         return io.NodeOutput(stack, ui=text_output(*lines))
 
 
-def _pictures(given: list[Tensor]) -> Iterable[Tensor]:
+def _pictures(batches: list[Tensor]) -> Iterable[Tensor]:
     """Split batches and lists into single pictures (1, H, W, 3)."""
-    for batch in given:
+    for batch in batches:
         yield from convert.picture(batch).split(1)
 
 
-def _arranged(given: list[list[Tensor]], how: str) -> list[Tensor]:
-    flat = [picture for pictures in given for picture in pictures]
+def _arranged(groups: list[list[Tensor]], how: str) -> list[Tensor]:
+    flat = [picture for pictures in groups for picture in pictures]
     if how == ARRANGE[0]:
         return flat
     if how == ARRANGE[1]:
         return [stitch(flat)]
-    first, *others = given
+    first, *others = groups
     sizes = {tuple(picture.shape[1:3]) for picture in first}
     if len(sizes) > 1:
-        found = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
+        listing = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
         raise ValueError(
-            f"all results of one run have the same size, but the pictures of image_1 have {found} px: scale "
-            "them to one size"
+            f"results of one run have one size and the pictures of image_1 have {listing} px: scale them to one size"
         )
     return [torch.cat(first), *(picture for pictures in others for picture in pictures)]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import convert, inputs
 from ._api import io
-from .conditioning import Wanted
+from .conditioning import Request
 from .host import versions
 from .host.errors import user_errors
 from .host.outputs import collect_warnings, text_output
@@ -128,8 +128,8 @@ class KontextSampler(io.ComfyNode):
         approximate_number: float = 0.0,
     ) -> io.NodeOutput:
         with collect_warnings() as notes:
-            wanted = Wanted.of(prompt, references, guidance, layout, notes)
-            ref_latents, frame = encoded(model, wanted.references)
+            request = Request.of(prompt, references, guidance, layout, notes)
+            ref_latents, frame = encoded(model, request.references)
             start_latents, start_mask = None, None
             if start is not None:
                 start_latents, frame = convert.from_latent(start, model.vae_config)
@@ -148,10 +148,10 @@ class KontextSampler(io.ComfyNode):
                     width=width,
                     batch=batch,
                     steps=steps,
-                    guidance=wanted.guidance,
+                    guidance=request.guidance,
                     seed=seed,
                     shift=shift,
-                    layout=wanted.layout or "auto",
+                    layout=request.layout or "auto",
                     cfg=cfg,
                     strength=strength,
                     solver=solver,

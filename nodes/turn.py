@@ -145,7 +145,7 @@ class KontextTurn(io.ComfyNode):
     ) -> io.NodeOutput:
         drawn = parse_marks(marks)
         with collect_warnings() as notes:
-            made = chain_from_inputs(model, image, chain, fit).edit(
+            result = chain_from_inputs(model, image, chain, fit).edit(
                 model,
                 instruction,
                 references=_shown(model, references or ()),
@@ -159,12 +159,12 @@ class KontextTurn(io.ComfyNode):
                 callback=progress(model),
             )
             stop_if_asked()
-        last = made.last
+        last = result.last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
         count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
-        said = image_output(last.image, f"turn {len(made)}{count}", *notes, cls=cls)
-        return io.NodeOutput(made, last.image, latent, ui=said)
+        preview = image_output(last.image, f"turn {len(result)}{count}", *notes, cls=cls)
+        return io.NodeOutput(result, last.image, latent, ui=preview)
 
 
 class KontextScript(io.ComfyNode):
@@ -251,8 +251,8 @@ class KontextScript(io.ComfyNode):
         outputs: list[Any] = []
         source = {name: link for name, link in (("image", image), ("chain", chain)) if link is not None}
         for number, line in enumerate(lines):
-            one = (seed + number * (seeds == SEEDS[1])) % (inputs.MAX_SEED + 1)
-            turn = graph.node("KontextTurn", instruction=line, seed=one, **settings, **source)
+            turn_seed = (seed + number * (seeds == SEEDS[1])) % (inputs.MAX_SEED + 1)
+            turn = graph.node("KontextTurn", instruction=line, seed=turn_seed, **settings, **source)
             outputs = [turn.out(i) for i in range(3)]
             source = {"chain": outputs[0]}
         return io.NodeOutput(*outputs, expand=graph.finalize())
@@ -305,23 +305,23 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
             "ImageFromBatch, or use Kontext Edit, which edits each of them"
         )
     stop_if_asked()
-    made = Chain.start(model, picture, fit=fit)
+    new_chain = Chain.start(model, picture, fit=fit)
     stop_if_asked()
-    return made
+    return new_chain
 
 
 def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[ReferenceLatents]:
     """Encode references for the sampler, with the pictures that the lineage keeps."""
     from ..kontext_core.sampling.references import ReferenceLatents
 
-    made: list[ReferenceLatents] = []
-    for given, one in zip(references, encoded(model, references)[0], strict=True):
-        known = one if isinstance(one, ReferenceLatents) else ReferenceLatents(one)
+    result: list[ReferenceLatents] = []
+    for reference, latents in zip(references, encoded(model, references)[0], strict=True):
+        known = latents if isinstance(latents, ReferenceLatents) else ReferenceLatents(latents)
         if known.latents.shape[0] != 1:
             raise ValueError(
                 "a turn takes single pictures as references, but one reference is a batch of "
                 f"{known.latents.shape[0]}: take one out with ImageFromBatch"
             )
-        picture = model.decode(known.latents) if given.picture is None else given.picture
-        made.append(replace(known, image=picture))
-    return made
+        picture = model.decode(known.latents) if reference.picture is None else reference.picture
+        result.append(replace(known, image=picture))
+    return result

@@ -99,10 +99,10 @@ def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
         received: names of types by the names of the inputs that they arrive at.
     """
     for entry in schema.inputs:
-        wanted = str(entry.get_io_type())
-        kinds = {wanted, "IMAGE"} if wanted == ChainSocket.io_type else {wanted}
-        kind = received.get(entry.id, wanted)
-        if kind != wanted and not kinds & {part.strip() for part in kind.split(",")}:
+        expected = str(entry.get_io_type())
+        kinds = {expected, "IMAGE"} if expected == ChainSocket.io_type else {expected}
+        kind = received.get(entry.id, expected)
+        if kind != expected and not kinds & {part.strip() for part in kind.split(",")}:
             return f"{entry.id} is wired to {kind}; it takes {' or '.join(sorted(kinds, reverse=True))}"
     return True
 

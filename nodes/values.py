@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..kontext_core.checks.shorten import short
+
 _LONGEST = 60  # letters of a value that a sentence repeats
 _MOST_NAMED = 20  # options that it lists
 
@@ -88,8 +90,7 @@ def described(value: object) -> str:
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, numbers.Integral):
-        digits = int(int(value).bit_length() * math.log10(2)) + 1
-        return str(value) if digits <= _LONGEST else f"a number of about {digits} digits"
+        return short(int(value))
     if isinstance(value, numbers.Real):
         return str(value)
     if isinstance(value, Tensor):

@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-# A shell that starts the tests in the background, or nohup, has these ignored in them, and in what they start.
+# A shell that starts the tests in the background, or nohup, has these ignored in them,
+# and in what they start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:

@@ -1,4 +1,7 @@
-"""A Chromium to open ComfyUI's page with: the one that is there, or the distribution's. Standard library only."""
+"""A Chromium to open ComfyUI's page with: the one that is there, or the distribution's.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +38,9 @@ def find() -> Path | None:
 
 def ensure() -> Path:
     """The browser, installed by apt-get if there is none and that is allowed."""
-    found = find()
-    if found is not None:
-        return found
+    browser = find()
+    if browser is not None:
+        return browser
     prefix = _root_prefix()
     if shutil.which("apt-get") is None or prefix is None:
         raise ToolError(f"No Chromium was found, and this user cannot install one. {HOW}")
@@ -55,10 +58,10 @@ def ensure() -> Path:
             "fonts-dejavu-core",
         ]
     )
-    found = find()
-    if found is None:
+    browser = find()
+    if browser is None:
         raise ToolError(f"apt-get installed Chromium, yet none of {', '.join(NAMES)} is on PATH. {HOW}")
-    return found
+    return browser
 
 
 def _root_prefix() -> list[str] | None:

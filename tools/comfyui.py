@@ -47,9 +47,9 @@ def get(python: Path | str = sys.executable) -> ComfyUI:
     Raises: ToolError if none can be had, with every reason.
     """
     folder = named()
-    found = _cached_or_fetched(python) if folder is None else _named(folder)
-    logger.info("ComfyUI: %s", found.source)
-    return found
+    tree = _cached_or_fetched(python) if folder is None else _named(folder)
+    logger.info("ComfyUI: %s", tree.source)
+    return tree
 
 
 def named() -> Path | None:
@@ -104,26 +104,26 @@ SOURCES: tuple[tuple[str, Fetch], ...] = (
 
 
 def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...] = SOURCES) -> ComfyUI:
-    """Bring ComfyUI into the cache from the first source that serves; it appears there whole or not at all."""
+    """Bring ComfyUI into the cache from the first source that serves; it is there whole or not at all."""
     final = cache / f"comfyui-{VERSION}"
     reasons: list[str] = []
     for name, source in sources:
         with cache_workshop(cache) as temporary:
-            made = temporary / "tree"
+            tree = temporary / "tree"
             try:
-                source(made, python)
+                source(tree, python)
             except DiskFull:
                 raise
             except ToolError as reason:
                 reasons.append(str(reason))
                 continue
-            if not is_comfyui(made):
+            if not is_comfyui(tree):
                 reasons.append(f"{name} holds no ComfyUI.")
                 continue
             if not is_comfyui(final):  # unless somebody was faster
                 if final.exists():
                     final.rename(temporary / "damaged")
-                made.rename(final)
+                tree.rename(final)
         return ComfyUI(final, f"from {name}, now in {final}")
     raise ToolError(
         f"ComfyUI {VERSION} cannot be installed here: {' '.join(reasons)} Or set COMFYUI_PATH to the folder "
@@ -152,8 +152,8 @@ def _cached_or_fetched(python: Path | str) -> ComfyUI:
 
 def main() -> None:
     """The command line: get it and say where it is."""
-    found = get()
-    say(f"ComfyUI: {found.source}")
+    tree = get()
+    say(f"ComfyUI: {tree.source}")
 
 
 if __name__ == "__main__":

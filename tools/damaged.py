@@ -1,4 +1,4 @@
-"""Which installed packages lack files: run with the interpreter in question, prints one `name==version` a line.
+"""Which installed packages of the interpreter that runs this lack files: one `name==version` a line.
 
 An install that was killed half-way leaves packages that pip takes for complete. Every package lists its files
 with their sizes, so looking is cheap.

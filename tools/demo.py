@@ -63,17 +63,17 @@ def task(photo: Path | None, prompt: str | None) -> Task:
 
 
 def instructions(prompt: str) -> tuple[str, ...]:
-    """One instruction a turn, as separated by semicolons; the empty prompt is one turn without an instruction."""
+    """Split instructions at semicolons, one a turn; the empty prompt is one turn without any."""
     return tuple(part.strip() for part in prompt.split(";") if part.strip()) or ("",)
 
 
 def truths(scene: Scene | None, turns: Sequence[str]) -> tuple[Scene | None, ...]:
     """The right result of each turn, until one is not of the world's grammar."""
-    found: list[Scene | None] = []
+    scenes: list[Scene | None] = []
     for turn in turns:
         scene = None if scene is None else apply(turn, scene)
-        found.append(scene)
-    return tuple(found)
+        scenes.append(scene)
+    return tuple(scenes)
 
 
 def read_photo(path: Path) -> Image.Image:
@@ -84,8 +84,10 @@ def read_photo(path: Path) -> Image.Image:
     try:
         return to_pil(from_file(expand(str(path))))
     except ValueError as error:
-        said = str(error)
-        raise ToolError(f"{said[0].upper() if said.startswith('there') else said[0]}{said[1:]}.") from error
+        reason = str(error)
+        raise ToolError(
+            f"{reason[0].upper() if reason.startswith('there') else reason[0]}{reason[1:]}."
+        ) from error
 
 
 def with_input(prompt: Json, name: str) -> Json:
@@ -96,15 +98,15 @@ def with_input(prompt: Json, name: str) -> Json:
 
 def turn_nodes(prompt: Json) -> list[tuple[str, str]]:
     """For each turn the ids of its edit and of the node that saves its picture, from the first on."""
-    found: list[tuple[str, str]] = []
+    turns: list[tuple[str, str]] = []
     source: Any = None
     while True:
         edits = (id for id, node in prompt.items() if node["class_type"] == "KontextEdit")
         edit = next((id for id in edits if prompt[id]["inputs"].get("latent") == source), None)
         if edit is None:
-            return found
+            return turns
         save = next(id for id, node in prompt.items() if node["inputs"].get("images") == [edit, 0])
-        found.append((edit, save))
+        turns.append((edit, save))
         source = [edit, 1]
 
 
@@ -130,12 +132,12 @@ def with_instructions(prompt: Json, turns: Sequence[str]) -> Json:
 def names(prompt: Json) -> dict[str, str]:
     """What to call the nodes that take time."""
     edits = [edit for edit, _ in turn_nodes(prompt)]
-    found = {
+    labels = {
         edit: f"turn {number}/{len(edits)}: {prompt[edit]['inputs']['instruction'] or '(no instruction)'}"
         for number, edit in enumerate(edits, start=1)
     }
     loaders = [id for id, node in prompt.items() if node["class_type"] == "KontextLoadModel"]
-    return found | dict.fromkeys(loaders, "loading the tiny model")
+    return labels | dict.fromkeys(loaders, "loading the tiny model")
 
 
 def queue(client: Client, todo: Task, line: Line) -> tuple[Json, Result]:

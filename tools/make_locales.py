@@ -1,4 +1,4 @@
-"""`python -m tools.make_locales`: writes locales/ from the nodes' schemas and the translations in tools/locales.
+"""`python -m tools.make_locales`: writes locales/ from the nodes' schemas and tools/locales.
 
 English is what the schemas say. A translation is a table from the English sentence; a sentence that was
 changed is missing there, which this says and a test holds. What is set in a node has a name in each language;
@@ -59,20 +59,20 @@ def english(nodes: list[Any]) -> dict[str, Texts]:
 
 def page_sentences() -> list[str]:
     """What the page's scripts say, in `t("...")`, and the labels and needs of their actions."""
-    found = re.findall(r'\b(?:t\(|label:|need:|NEED =)\s*"([^"]+)"', _scripts())
-    return sorted(set(found))
+    sentences = re.findall(r'\b(?:t\(|label:|need:|NEED =)\s*"([^"]+)"', _scripts())
+    return sorted(set(sentences))
 
 
 def page_commands() -> dict[str, str]:
     """Labels of the page's commands by id, with _ for the dot."""
-    found = re.findall(r'id: "(Kontext\.\w+)",\s*label: "([^"]+)"', _scripts())
-    return {id.replace(".", "_"): label for id, label in found}
+    commands = re.findall(r'id: "(Kontext\.\w+)",\s*label: "([^"]+)"', _scripts())
+    return {id.replace(".", "_"): label for id, label in commands}
 
 
 def page_settings() -> Texts:
     """Names and tooltips of the page's settings by id, with _ for the dots."""
-    found = re.findall(r'id: "(Kontext[\w.]+)",\s*name: "([^"]+)",\s*tooltip:\s*"([^"]+)"', _scripts())
-    return {id.replace(".", "_"): {"name": name, "tooltip": tooltip} for id, name, tooltip in found}
+    settings = re.findall(r'id: "(Kontext[\w.]+)",\s*name: "([^"]+)",\s*tooltip:\s*"([^"]+)"', _scripts())
+    return {id.replace(".", "_"): {"name": name, "tooltip": tooltip} for id, name, tooltip in settings}
 
 
 def _scripts() -> str:
@@ -84,11 +84,11 @@ def _of_schema(schema: Any) -> Texts:
         "display_name": schema.display_name,
         "description": schema.description,
         "inputs": {
-            one.id: {
-                "name": WidgetName(one.id) if hasattr(one, "widget_type") else one.id,
-                "tooltip": one.tooltip,
+            entry.id: {
+                "name": WidgetName(entry.id) if hasattr(entry, "widget_type") else entry.id,
+                "tooltip": entry.tooltip,
             }
-            for one in schema.inputs
+            for entry in schema.inputs
         },
         "outputs": {
             str(i): {"name": output.display_name, "tooltip": output.tooltip}

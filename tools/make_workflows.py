@@ -100,7 +100,7 @@ def _around(nodes: Sequence[Node]) -> tuple[int, int, int, int]:
 
 
 def _view(graph: Graph) -> Json:
-    """Where the page looks when the workflow opens: at all of it, or where that is too small to read at its beginning."""
+    """Where the page looks first: at the whole workflow, or, if that is too small, at its beginning."""
     right = max(node.pos[0] + node.size[0] for node in graph.nodes.values())
     bottom = max(node.pos[1] + node.size[1] for node in graph.nodes.values())
     space = (VIEW_PX[0] - SIDEBAR_PX - GAP, VIEW_PX[1] - TOP - GAP)

@@ -1,4 +1,4 @@
-"""`python -m tools.node_pictures`: the help's picture of every node, taken from the real page after a real run."""
+"""`python -m tools.node_pictures`: the help's picture of every node, from the page after a real run."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.node_pictures", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NODE", help="only these nodes, by their ids")
-    wanted = parser.parse_args().names
+    chosen = parser.parse_args().names
     others = [node.type for node in OTHERS.nodes.values()]
     graphs = {name: (GRAPHS[name](), True) for name in dict.fromkeys(SHOWN_IN.values())}
     FOLDER.mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def main() -> None:
             client.settings({**NO_MINIMAP, **VUE_NODES, **ALL_INPUTS})
         for name, (graph, runs) in {**graphs, "others": (OTHERS, False)}.items():
             kinds = [kind for kind, where in SHOWN_IN.items() if where == name] if runs else others
-            kinds = [kind for kind in kinds if not wanted or kind in wanted]
+            kinds = [kind for kind in kinds if not chosen or kind in chosen]
             if not kinds:
                 continue
             with open_page(browser, server.url) as page:

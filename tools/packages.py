@@ -80,11 +80,11 @@ def explain(output: str, what: str, log: Path | None = None, by: str = "pip") ->
 
 
 def offered_versions(python: Path | str, name: str, *options: str) -> list[str]:
-    """All versions of a package that pip would take here, newest first, local ones (`2.13.0+cpu`) included."""
+    """All versions of a package that pip would take here, newest first, local ones (`2.13.0+cpu`) too."""
     command = [str(python), "-m", "pip", "index", "versions", name, *options]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
-    found = re.search(r"^Available versions: (.+)$", result.stdout, re.M)
-    return found[1].split(", ") if found else []
+    match = re.search(r"^Available versions: (.+)$", result.stdout, re.M)
+    return match[1].split(", ") if match else []
 
 
 def install_into(target: Path, requirements: Path, *, python: Path | str, what: str, log: Path) -> str:
@@ -93,11 +93,11 @@ def install_into(target: Path, requirements: Path, *, python: Path | str, what: 
     Args:
         requirements: every package that is wanted, with its version; what they need is not looked for.
     """
-    stamp, wanted = target / "installed.txt", requirements.read_text(encoding="utf-8")
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
+    stamp, listing = target / "installed.txt", requirements.read_text(encoding="utf-8")
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == listing:
         return "there already"
     shutil.rmtree(target, ignore_errors=True)
     arguments = ["install", "--no-deps", "--target", str(target), "-r", str(requirements)]
     pip(python, arguments, what=what, log=log)
-    stamp.write_text(wanted, encoding="utf-8")
+    stamp.write_text(listing, encoding="utf-8")
     return "installed"

@@ -1,4 +1,4 @@
-"""`python -m tools.panel_picture`: the help's picture of the chain panel, taken from the real page after a real run."""
+"""`python -m tools.panel_picture`: the help's picture of the chain panel, from the page after a run."""
 
 from __future__ import annotations
 

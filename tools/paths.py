@@ -43,7 +43,7 @@ def cache_folder() -> Path:
 
 
 def unusable(cache: Path, error: OSError) -> ToolError:
-    """Say what to do about a cache that this user may not use, or that is no folder, or on a read-only disk."""
+    """Say what to do about a cache that this user may not use, that is no folder, or cannot be written to."""
     if error.errno in FULL:
         return DiskFull(str(cache))
     what = "cannot be accessed by this user" if isinstance(error, PermissionError) else "cannot be used"

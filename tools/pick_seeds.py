@@ -47,13 +47,13 @@ def tries(
     mask: Tensor | None = None,
 ) -> list[Try]:
     """One turn with the seeds 0 to count - 1, the best first."""
-    found: list[Try] = []
-    wanted = draw([truth])
+    results: list[Try] = []
+    expected = draw([truth])
     for seed in range(count):
         edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed, mask=mask)
-        error = cell_errors(edit.image.permute(0, 3, 1, 2), wanted).max().item()
-        found.append(Try(error, seed, edit.latents))
-    return sorted(found, key=lambda one: one.error)
+        error = cell_errors(edit.image.permute(0, 3, 1, 2), expected).max().item()
+        results.append(Try(error, seed, edit.latents))
+    return sorted(results, key=lambda attempt: attempt.error)
 
 
 def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
@@ -68,7 +68,7 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     for instruction, truth, start in turns:
         references = [results[start - 1]] if start else pictures
         best, *others = tries(pipeline, instruction, references, truth, count, mask)
-        right = sum(one.right for one in (best, *others))
+        right = sum(attempt.right for attempt in (best, *others))
         say(
             f"  {right} of {count} right; best: seed {best.seed}, {best.error:.3f} of {TOLERANCE}  {instruction}"
         )
@@ -98,16 +98,16 @@ def box(left: int, top: int, width: int, height: int) -> Tensor:
 
 def shared_seed(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     """The seed with which the worst of all turns is best, for each turn."""
-    found: list[tuple[float, int]] = []
+    results: list[tuple[float, int]] = []
     for seed in range(count):
         worst, references = 0.0, shown(example)
         for instruction, truth in zip(example.instructions, example.truths, strict=True):
             edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
             error = cell_errors(edit.image.permute(0, 3, 1, 2), draw([truth])).max().item()
             worst, references = max(worst, error), [edit.latents]
-        found.append((worst, seed))
-    worst, best = min(found)
-    right = sum(one <= TOLERANCE for one, _ in found)
+        results.append((worst, seed))
+    worst, best = min(results)
+    right = sum(error <= TOLERANCE for error, _ in results)
     say(f"  {right} of {count} right in every turn; best: seed {best}, {worst:.3f} of {TOLERANCE}")
     return (best,) * len(example.seeds) if worst <= TOLERANCE else ()
 
@@ -123,12 +123,12 @@ def main() -> None:
     if unknown := [name for name in names if name not in EXAMPLES]:
         raise ToolError(f"There are no examples {', '.join(unknown)}; there are {', '.join(EXAMPLES)}.")
     pipeline = Pipeline.load(options.model)
-    found: dict[str, tuple[int, ...]] = {}
+    results: dict[str, tuple[int, ...]] = {}
     for name in names:
         say(name)
-        found[name] = seeds(pipeline, EXAMPLES[name], options.count)
-    wanting = [name for name, chosen in found.items() if len(chosen) < len(EXAMPLES[name].seeds)]
-    say("\n".join(f"{name}: seeds {chosen}" for name, chosen in found.items()))
+        results[name] = seeds(pipeline, EXAMPLES[name], options.count)
+    wanting = [name for name, chosen in results.items() if len(chosen) < len(EXAMPLES[name].seeds)]
+    say("\n".join(f"{name}: seeds {chosen}" for name, chosen in results.items()))
     if wanting:
         raise ToolError(f"No seed is right for a turn of {', '.join(wanting)}.")
 

@@ -35,10 +35,13 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class Server:
     """A running ComfyUI, as a context manager.
 
-    Args: base, the folder for its models, input, output and user files (None: a temporary one, removed at the
-    end); packs, the custom nodes to load by folder name; port (None: a free one); front_end, the static
-    folder of another front end than the one that this ComfyUI was released with; options, further words of
-    its command line; timeout, seconds until it must answer.
+    Args:
+        base: the folder for its models, input, output and user files; None: a temporary one, removed after.
+        packs: the custom nodes to load, by folder name.
+        port: None: a free one.
+        front_end: static folder of another front end than the one that this ComfyUI was released with.
+        options: further words of its command line.
+        timeout: seconds until it must answer.
     Raises: ToolError if the port is taken, or ComfyUI does not come up (with the end of its log).
     """
 
@@ -141,6 +144,7 @@ class Server:
             "--port",
             str(self.port),
             "--disable-api-nodes",
+            "--cache-classic",  # ComfyUI's of August 2026 drops finished turns as memory runs short
         ]
         command += ["--base-directory", str(self.base), "--database-url", "sqlite:///:memory:"]
         command += ["--disable-all-custom-nodes", "--whitelist-custom-nodes", *self._packs]
@@ -191,7 +195,7 @@ class Server:
 
 
 def released_front_end(folder: Path) -> Path | None:
-    """The static folder of the front end that a ComfyUI was released with; None: the installed one, which may be it."""
+    """The static folder of the front end that a ComfyUI was released with; None for the installed one."""
     version = host_packages.front_end_version(folder)
     if version is None or version == frontend.installed_version():
         return None

@@ -99,10 +99,10 @@ def install_torch(venv: Path) -> str:
 
 
 def install_packages(venv: Path) -> str:
-    """Install everything else under the constraints, mend what an interrupted run left, then set the stamp."""
+    """Install everything else under the constraints, mend what an interrupted run left, set the stamp."""
     python, log = venv_python(venv), _log(venv)
-    wanted = [option for name in REQUIREMENTS for option in ("-r", str(ROOT / name))]
-    pip(python, ["install", *wanted, *_limits(venv)], what="the packages", log=log)
+    options = [option for name in REQUIREMENTS for option in ("-r", str(ROOT / name))]
+    pip(python, ["install", *options, *_limits(venv)], what="the packages", log=log)
     damaged = _damaged(python)
     if damaged:
         say(f"      installing again what lacks files: {', '.join(damaged)}")

@@ -1,4 +1,4 @@
-"""`python3 -m tools.start NAME ...`: what `python3 -m tools.NAME ...` does, and Ctrl+C ends its imports without a word of Python.
+"""`python3 -m tools.start NAME ...` runs `tools.NAME`, and Ctrl+C ends its imports without a word of Python.
 
 Those of the demo take seconds. Standard library only.
 """

@@ -1,4 +1,4 @@
-"""Which PyTorch the set-up installs: on a machine without an NVIDIA GPU, never gigabytes of CUDA for nothing."""
+"""Which PyTorch the set-up installs: without an NVIDIA GPU, never gigabytes of CUDA for nothing."""
 
 from __future__ import annotations
 

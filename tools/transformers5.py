@@ -1,4 +1,4 @@
-"""The other major version of transformers that the pack supports, beside the virtual environment's own, for tests."""
+"""The other major version of transformers that the pack supports, beside the environment's, for tests."""
 
 from __future__ import annotations
 

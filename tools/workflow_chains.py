@@ -24,11 +24,11 @@ TURNS = ("First turn", "Second turn", "Third turn")
 
 def three_turn_edit() -> Graph:
     """Three edits, each made to the result of the one before."""
-    made = EXAMPLES["three_turn_edit"]
-    nodes = {"model": parts.model(0, 0), "picture": parts.picture(0, MODEL_ROW, made.pictures[0])}
+    example = EXAMPLES["three_turn_edit"]
+    nodes = {"model": parts.model(0, 0), "picture": parts.picture(0, MODEL_ROW, example.pictures[0])}
     links = ["picture.image > turn1.image"]
     groups: dict[str, tuple[str, ...]] = {"Model and picture": ("model", "picture", "note")}
-    turns = zip(made.instructions, made.seeds, TURNS, strict=True)
+    turns = zip(example.instructions, example.seeds, TURNS, strict=True)
     for number, (instruction, seed, what) in enumerate(turns, start=1):
         turn, save = f"turn{number}", f"save{number}"
         nodes[turn] = parts.edit(number * COLUMN, 0, instruction, seed, f"Turn {number}")
@@ -50,12 +50,15 @@ def three_turn_edit() -> Graph:
 
 
 def five_turn_chain() -> Graph:
-    """A chain: every turn shows its picture, and the PNG at its end remembers them all. Narrow, so that one page shows it."""
-    made = EXAMPLES["five_turn_chain"]
+    """A chain: every turn shows its picture, and the PNG at its end remembers them all.
+
+    Narrow, so that one page shows it.
+    """
+    example = EXAMPLES["five_turn_chain"]
     step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
         "model": parts.model(0, 0, NARROW),
-        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], wide=NARROW),
+        "picture": parts.picture(0, MODEL_ROW, example.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
             TURN_ROW,
@@ -69,7 +72,9 @@ def five_turn_chain() -> Graph:
         ),
     }
     links = ["picture.image > turn1.image"]
-    for number, (instruction, seed) in enumerate(zip(made.instructions, made.seeds, strict=True), start=1):
+    for number, (instruction, seed) in enumerate(
+        zip(example.instructions, example.seeds, strict=True), start=1
+    ):
         nodes[f"turn{number}"] = parts.turn(number * step, 0, instruction, seed, f"Turn {number}", NARROW)
         links.append(f"model.model > turn{number}.model")
         if number > 1:
@@ -82,12 +87,12 @@ def five_turn_chain() -> Graph:
 
 def branch_and_compare() -> Graph:
     """Two ways on from one turn, held against each other."""
-    made = EXAMPLES["branch_and_compare"]
-    first, second, branch = zip(made.instructions, made.seeds, strict=True)
+    example = EXAMPLES["branch_and_compare"]
+    first, second, branch = zip(example.instructions, example.seeds, strict=True)
     step, wide = NARROW + 30, 2 * NARROW + 30
     nodes = {
         "model": parts.model(0, 0, NARROW),
-        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], wide=NARROW),
+        "picture": parts.picture(0, MODEL_ROW, example.pictures[0], wide=NARROW),
         "note": parts.note(
             0,
             TURN_ROW,
@@ -120,10 +125,10 @@ def branch_and_compare() -> Graph:
 
 def script() -> Graph:
     """Many turns in one box."""
-    made = EXAMPLES["script"]
+    example = EXAMPLES["script"]
     widgets = {
-        "script": "\n".join(made.instructions),
-        "seed": made.seeds[0],
+        "script": "\n".join(example.instructions),
+        "seed": example.seeds[0],
         "control_after_generate": "fixed",
         "seeds": "same",
         "steps": STEPS,
@@ -139,7 +144,7 @@ def script() -> Graph:
             OWN,
         ),
         "model": parts.model(COLUMN, 0),
-        "picture": parts.picture(COLUMN, MODEL_ROW, made.pictures[0]),
+        "picture": parts.picture(COLUMN, MODEL_ROW, example.pictures[0]),
         "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
         "save": parts.save(3 * COLUMN, 560, "kontext_script"),
@@ -155,8 +160,8 @@ def script() -> Graph:
 
 def resume_from_png() -> Graph:
     """A chain out of a PNG, and one turn more."""
-    made = EXAMPLES["resume_from_png"]
-    turn = made.before + 1
+    example = EXAMPLES["resume_from_png"]
+    turn = example.before + 1
     nodes = {
         "note": parts.note(
             0,
@@ -171,7 +176,7 @@ def resume_from_png() -> Graph:
         "model": parts.model(0, 380),
         "load": Node("KontextLoadChain", (COLUMN, 0), (WIDE, 140), {"file": "example (comes along)"}),
         "before": Node("KontextChainSheet", (COLUMN, 600), (WIDE, 260), title="What came before"),
-        "turn": parts.turn(2 * COLUMN, 0, made.instructions[0], made.seeds[0], f"Turn {turn}"),
+        "turn": parts.turn(2 * COLUMN, 0, example.instructions[0], example.seeds[0], f"Turn {turn}"),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
         "save": Node("KontextSaveChain", (3 * COLUMN, 440), (WIDE, 140)),
     }

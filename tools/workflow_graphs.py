@@ -11,7 +11,7 @@ from .workflow_parts import COLUMN, MODEL_ROW, OWN, PICTURE_ROW, WIDE, WORLD, Gr
 
 def text_to_image() -> Graph:
     """Words alone, in single nodes."""
-    made = EXAMPLES["text_to_image"]
+    example = EXAMPLES["text_to_image"]
     nodes = {
         "model": parts.model(0, 0),
         "note": parts.note(
@@ -22,8 +22,8 @@ def text_to_image() -> Graph:
             "No reference: the picture is made from words alone.",
             WORLD,
         ),
-        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
-        "sampler": parts.sampler(2 * COLUMN, 0, made.seeds[0]),
+        "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": example.instructions[0]}),
+        "sampler": parts.sampler(2 * COLUMN, 0, example.seeds[0]),
         "decode": Node("KontextDecode", (3 * COLUMN, 0), (WIDE, 60)),
         "save": parts.save(3 * COLUMN, 140, "kontext_text_to_image"),
     }
@@ -40,12 +40,12 @@ def text_to_image() -> Graph:
 
 def single_edit() -> Graph:
     """One edit in one box."""
-    made = EXAMPLES["single_edit"]
+    example = EXAMPLES["single_edit"]
     nodes = {
         "note": parts.note(0, 0, 300, "## One edit", WORLD, OWN),
         "model": parts.model(COLUMN, 0),
-        "picture": parts.picture(COLUMN, MODEL_ROW, made.pictures[0]),
-        "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
+        "picture": parts.picture(COLUMN, MODEL_ROW, example.pictures[0]),
+        "edit": parts.edit(2 * COLUMN, 0, example.instructions[0], example.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_edit"),
     }
     links = ["model.model > edit.model", "picture.image > edit.image", "edit.image > save.images"]
@@ -54,17 +54,19 @@ def single_edit() -> Graph:
 
 def two_references() -> Graph:
     """Two pictures for one result, in single nodes."""
-    made = EXAMPLES["two_references"]
+    example = EXAMPLES["two_references"]
     nodes = {
         "model": parts.model(0, 0),
-        "first": parts.picture(0, MODEL_ROW, made.pictures[0], "Picture 1"),
-        "second": parts.picture(0, MODEL_ROW + PICTURE_ROW, made.pictures[1], "Picture 2"),
-        "prompt": Node("KontextEncodePrompt", (2 * COLUMN, 0), (WIDE, 300), {"text": made.instructions[0]}),
+        "first": parts.picture(0, MODEL_ROW, example.pictures[0], "Picture 1"),
+        "second": parts.picture(0, MODEL_ROW + PICTURE_ROW, example.pictures[1], "Picture 2"),
+        "prompt": Node(
+            "KontextEncodePrompt", (2 * COLUMN, 0), (WIDE, 300), {"text": example.instructions[0]}
+        ),
         "one": Node(
             "KontextReference", (COLUMN, 0), (WIDE, 480), {"name": "the scene"}, "Reference 1: sets the size"
         ),
         "two": Node("KontextReference", (COLUMN, 580), (WIDE, 480), {"name": "the thing"}, "Reference 2"),
-        "sampler": parts.sampler(2 * COLUMN, 360, made.seeds[0]),
+        "sampler": parts.sampler(2 * COLUMN, 360, example.seeds[0]),
         "note": parts.note(
             3 * COLUMN,
             520,
@@ -95,7 +97,7 @@ def two_references() -> Graph:
 
 def drawn_ellipse() -> Graph:
     """A mark upon the picture says which of two like things is meant."""
-    made = EXAMPLES["drawn_ellipse"]
+    example = EXAMPLES["drawn_ellipse"]
     nodes = {
         "note": parts.note(
             0,
@@ -108,9 +110,9 @@ def drawn_ellipse() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 380),
-        "picture": parts.picture(COLUMN, 0, made.pictures[0]),
-        "cue": Node("KontextVisualCue", (COLUMN, PICTURE_ROW), (WIDE, 200), {"marks": made.marks}),
-        "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
+        "picture": parts.picture(COLUMN, 0, example.pictures[0]),
+        "cue": Node("KontextVisualCue", (COLUMN, PICTURE_ROW), (WIDE, 200), {"marks": example.marks}),
+        "edit": parts.edit(2 * COLUMN, 0, example.instructions[0], example.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_pointed"),
     }
     links = [
@@ -124,9 +126,9 @@ def drawn_ellipse() -> Graph:
 
 def masked_edit() -> Graph:
     """Only what is white in the mask may change."""
-    made = EXAMPLES["masked_edit"]
-    assert made.mask is not None
-    left, top, width, height = made.mask
+    example = EXAMPLES["masked_edit"]
+    assert example.mask is not None
+    left, top, width, height = example.mask
     side = {"value": 0.0, "width": 128, "height": 128}
     nodes = {
         "note": parts.note(
@@ -139,7 +141,7 @@ def masked_edit() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 380),
-        "picture": parts.picture(COLUMN, 0, made.pictures[0]),
+        "picture": parts.picture(COLUMN, 0, example.pictures[0]),
         "black": Node("SolidMask", (COLUMN, PICTURE_ROW), (WIDE, 110), side, "All black"),
         "white": Node(
             "SolidMask",
@@ -149,7 +151,7 @@ def masked_edit() -> Graph:
             "White box",
         ),
         "mask": Node("MaskComposite", (COLUMN, 740), (WIDE, 130), {"x": left, "y": top, "operation": "add"}),
-        "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0], feather=0),
+        "edit": parts.edit(2 * COLUMN, 0, example.instructions[0], example.seeds[0], feather=0),
         "save": parts.save(3 * COLUMN, 0, "kontext_masked"),
     }
     links = [
@@ -165,10 +167,10 @@ def masked_edit() -> Graph:
 
 def three_references() -> Graph:
     """Three pictures in one stack, told apart by their number."""
-    made = EXAMPLES["three_references"]
+    example = EXAMPLES["three_references"]
     nodes = {
         "model": parts.model(0, 0),
-        "prompt": Node("KontextEncodePrompt", (0, MODEL_ROW), (WIDE, 300), {"text": made.instructions[0]}),
+        "prompt": Node("KontextEncodePrompt", (0, MODEL_ROW), (WIDE, 300), {"text": example.instructions[0]}),
         "note": parts.note(
             0,
             800,
@@ -178,11 +180,11 @@ def three_references() -> Graph:
             "and the instruction refers to the others by number.",
             OWN,
         ),
-        "first": parts.picture(COLUMN, 0, made.pictures[0], "Picture 1"),
-        "second": parts.picture(COLUMN, PICTURE_ROW, made.pictures[1], "Picture 2"),
-        "third": parts.picture(COLUMN, 2 * PICTURE_ROW, made.pictures[2], "Picture 3"),
+        "first": parts.picture(COLUMN, 0, example.pictures[0], "Picture 1"),
+        "second": parts.picture(COLUMN, PICTURE_ROW, example.pictures[1], "Picture 2"),
+        "third": parts.picture(COLUMN, 2 * PICTURE_ROW, example.pictures[2], "Picture 3"),
         "grid": Node("KontextReferenceGrid", (2 * COLUMN, 0), (WIDE, 480)),
-        "sampler": parts.sampler(3 * COLUMN, 0, made.seeds[0]),
+        "sampler": parts.sampler(3 * COLUMN, 0, example.seeds[0]),
         "decode": Node("KontextDecode", (2 * COLUMN, 560), (WIDE, 60)),
         "save": parts.save(2 * COLUMN, 700, "kontext_three_references"),
     }
@@ -204,7 +206,7 @@ def three_references() -> Graph:
 
 def style_reference() -> Graph:
     """What picture 1 shows, as picture 2 is drawn."""
-    made = EXAMPLES["style_reference"]
+    example = EXAMPLES["style_reference"]
     nodes = {
         "note": parts.note(
             COLUMN,
@@ -217,10 +219,10 @@ def style_reference() -> Graph:
             OWN,
         ),
         "model": parts.model(0, 0),
-        "picture": parts.picture(0, MODEL_ROW, made.pictures[0], "Picture 1"),
-        "style": parts.picture(0, MODEL_ROW + PICTURE_ROW, made.pictures[1], "Picture 2: the style"),
+        "picture": parts.picture(0, MODEL_ROW, example.pictures[0], "Picture 1"),
+        "style": parts.picture(0, MODEL_ROW + PICTURE_ROW, example.pictures[1], "Picture 2: the style"),
         "reference": Node("KontextReference", (COLUMN, 500), (WIDE, 480)),
-        "edit": parts.edit(2 * COLUMN, 0, made.instructions[0], made.seeds[0]),
+        "edit": parts.edit(2 * COLUMN, 0, example.instructions[0], example.seeds[0]),
         "save": parts.save(3 * COLUMN, 0, "kontext_style"),
     }
     links = [

@@ -1,4 +1,4 @@
-"""What workflows are described with: nodes, where they stand, how they are wired, and those that many have."""
+"""What workflows are made of: nodes, their places and wires, and the nodes that many have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m tools.world_sheets`: pictures of the tiny model's world for the help pages, and of where scoring draws the line."""
+"""`python -m tools.world_sheets`: pictures of the tiny model's world, and of where scoring draws the line."""
 
 from __future__ import annotations
 

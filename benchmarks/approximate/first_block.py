@@ -1,4 +1,6 @@
-"""All blocks but the first are skipped at steps where what it adds has hardly changed: what they added last is added again."""
+"""All blocks but the first are skipped at steps where what it adds has hardly changed: what they
+added last is added again.
+"""
 
 import torch
 from torch import Tensor
@@ -8,7 +10,8 @@ from kontext_core.sampling.step_cache import CachedStep, StepInputs, distance
 
 
 def first_block(threshold: float) -> CachedStep:
-    """The first block runs at every step; the others only where what it added has changed by more than the threshold.
+    """The first block runs at every step; the others only where what it added has changed
+    by more than the threshold.
 
     Source: the first-block cache of chengzeyi/ParaAttention; here the target's tokens alone are compared.
     """
@@ -52,7 +55,9 @@ def _first(question: StepInputs, embedded: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _others(question: StepInputs, img: Tensor, txt: Tensor) -> Tensor:
-    """From there to the target tokens (B, n_target, D) that the last layer reads; as `Transformer.through_blocks`."""
+    """From there to the target tokens (B, n_target, D) that the last layer reads; as
+    `Transformer.through_blocks`.
+    """
     network, modulation, row = question.network, question.modulation, question.row
     pe, weights = question.prepared.pe, question.prepared.weights
     doubles = list(zip(network.double_blocks, modulation.img, modulation.txt, strict=True))

@@ -1,4 +1,6 @@
-"""Some tokens stand still for a few steps: the others see only the keys and values that they had at an earlier one."""
+"""Some tokens stand still for a few steps: the others see only the keys and values that
+they had at an earlier one.
+"""
 
 import math
 from collections.abc import Sequence
@@ -62,7 +64,8 @@ def keeping(question: StepInputs, start: int) -> tuple[Tensor, Kept]:
 
 
 def references(every: float) -> CachedStep:
-    """References are computed every so many times that the network is asked; between, they show what they did then.
+    """References are computed every so many times that the network is asked; between,
+    they show what they did then.
 
     Not exact for Kontext, whose references are modulated by the noise level and look at the target. Where
     they do neither (arXiv:2411.15098) it is.

@@ -1,8 +1,9 @@
-"""What a few minutes with an NVIDIA card can tell, in the order of its value; each section within its own time.
+"""What a few minutes with an NVIDIA card can tell, in the order of its value; each
+section within its own time.
 
-    python -m benchmarks.card               within eight minutes on an H200; goes on with what an earlier run left open
+    python -m benchmarks.card               within eight minutes on an H200; goes on with an earlier run
     python -m benchmarks.card --anew        from the beginning
-    python -m benchmarks.card --rehearse    the same on a CPU, small, so that nothing but the numbers can be a surprise
+    python -m benchmarks.card --rehearse    the same on a CPU, small: only the numbers are a surprise
 
 Sections: tests (those with the marker gpu, a verdict each), exactness (fused kernels beside plain torch,
 against float32), step (no, one and two references: ours exact, compiled, as a graph and with fp8, diffusers,

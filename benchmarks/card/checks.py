@@ -1,4 +1,6 @@
-"""The tests that need a card, each a row with its verdict; and fused kernels beside plain torch, against float32."""
+"""The tests that need a card, each a row with its verdict; and fused kernels beside
+plain torch, against float32.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -66,7 +68,9 @@ def run_tests(context: Context) -> None:
 
 @torch.no_grad()
 def compare_with_float32(context: Context) -> None:
-    """Relative L2 error of one velocity to float32's, at the published widths and with two blocks of each kind."""
+    """Relative L2 error of one velocity to float32's, at the published widths and with
+    two blocks of each kind.
+    """
     full = CONFIGURATIONS["least" if context.rehearse else "kontext"]
     config = replace(full.transformer, depth=1 if context.rehearse else 2, depth_single_blocks=2)
     case = Case(32 if context.rehearse else 1024, 1)

@@ -1,4 +1,6 @@
-"""Peak memory of an edit's steps: weights whole in several forms, and within a limit, where some of them visit."""
+"""Peak memory of an edit's steps: weights whole in several forms, and within a limit,
+where some of them visit.
+"""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,7 +31,7 @@ STEPS = 4
 
 @torch.no_grad()
 def measure_memory(context: Context) -> None:
-    """With the modulation away, as an edit that is told a limit leaves it, and resident as it is without one."""
+    """With the modulation away, as an edit told a limit leaves it, and resident as it is without one."""
     configuration = CONFIGURATIONS["least" if context.rehearse else "kontext"]
     config, side = configuration.transformer, configuration.sides[0] if context.rehearse else 1024
     asked = question(config, Case(side, 1), context.device, context.dtype)

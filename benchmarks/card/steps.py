@@ -1,4 +1,6 @@
-"""One step with no, one and two references: ours in its modes beside diffusers and ComfyUI, and the floor of this card."""
+"""One step with no, one and two references: ours in its modes beside diffusers and ComfyUI,
+and the floor of this card.
+"""
 
 import argparse
 import math

@@ -1,1 +1,3 @@
-"""How fast is an edit, beside this card's own limits and beside diffusers? `python -m benchmarks.speed --help`."""
+"""How fast is an edit, beside this card's own limits and beside diffusers? `python -m
+benchmarks.speed --help`.
+"""

@@ -1,6 +1,6 @@
 """How fast is a step, and an edit, beside this machine's own limits and beside diffusers?
 
-    python -m benchmarks.speed --short       on a CUDA card, the published model: four cases, within nine minutes
+    python -m benchmarks.speed --short       on a CUDA card, the published model: four cases, nine minutes
     python -m benchmarks.speed --side 1024   on a CUDA card, all contestants and references at that size
     python -m benchmarks.speed               on a CUDA card, 512, 1024 and 2048 px: about two hours on an H100
     python -m benchmarks.speed --cpu         on one thread, the sizes "tiny" and "middle"; ratios only
@@ -226,7 +226,8 @@ def usual_edit(configuration: Configuration) -> Case:
 
 
 def cases_of(configuration: Configuration, *, short: bool, sides: Sequence[int] | None = None) -> list[Case]:
-    """All sides with no, one, two and four references; in short the usual side with up to two, and the smallest with one.
+    """All sides with no, one, two and four references; in short the usual side with up to two,
+    and the smallest with one.
 
     The usual edit comes first of its side. Args: sides: these, in place of the configuration's.
     """

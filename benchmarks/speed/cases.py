@@ -121,7 +121,9 @@ def attentions(config: TransformerConfig, case: Case) -> Counter[tuple[int, int]
 
 
 def step_flop(config: TransformerConfig, tokens: int) -> tuple[float, float]:
-    """Of products and of attention in one step, by the formula blocks (4 (2 + r) D^2 N + 4 N^2 D), 24 D^2 N for r = 4."""
+    """Of products and of attention in one step, by the formula blocks (4 (2 + r) D^2 N + 4
+    N^2 D), 24 D^2 N for r = 4.
+    """
     width, blocks = config.hidden_size, config.depth + config.depth_single_blocks
     return blocks * 4 * (2 + config.mlp_ratio) * width**2 * tokens, blocks * 4 * tokens**2 * width
 

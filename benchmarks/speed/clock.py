@@ -1,4 +1,7 @@
-"""Time and memory on one device. On CUDA device events, elsewhere the clock of the thread, or of the wall for several threads."""
+"""Time and memory on one device.
+
+On CUDA device events, elsewhere the clock of the thread, or of the wall for several threads.
+"""
 
 import json
 import platform
@@ -67,7 +70,9 @@ class Clock:
         return time.perf_counter() - start
 
     def looped(self, work: Callable[[], object], seconds: float) -> float:
-        """Seconds of one run among many back to back, for so long; in ten parts, of which the typical one counts."""
+        """Seconds of one run among many back to back, for so long; in ten parts, of
+        which the typical one counts.
+        """
         work()
         times = max(1, int(seconds / 10 / max(self.once(work), 1e-6)))
         return Times(tuple(self.once(work, times) / times for _ in range(10)), self.shared).typical
@@ -85,7 +90,7 @@ class Clock:
         return {name: Times(tuple(seconds), self.shared) for name, seconds in found.items()}
 
     def peak_gib(self, work: Callable[[], object]) -> float | None:
-        """What one run needs beyond what was there before it, its result included; None where nobody counts."""
+        """What one run needs beyond what was there before, its result included; None where nobody counts."""
         if self.device.type != "cuda":
             work()
             return None

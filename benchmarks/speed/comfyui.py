@@ -113,7 +113,10 @@ def tree() -> Path:
 
 @cache
 def _modules(device: str) -> tuple[Any, Any]:
-    """Its network and its layers. It looks for a card when it is imported, and is told where there is none."""
+    """Its network and its layers.
+
+    It looks for a card when it is imported, and is told where there is none.
+    """
     folder, before = tree(), logging.getLogger().level
     sys.path.insert(0, str(folder))
     try:

@@ -218,7 +218,9 @@ PEERS: dict[str, Contestant] = {
 
 
 def step_of(contestant: Contestant, model: Any, asked: Question) -> Step:
-    """One step of the loop: in diffusers the whole network, in ours what is left once `prepare` and `modulation` have run."""
+    """One step of the loop: in diffusers the whole network, in ours what is left once `prepare`
+    and `modulation` have run.
+    """
     if isinstance(model, Transformer):
         with contestant.scope():
             references = asked.img[:, asked.tokens.shape[1] :]

@@ -1,4 +1,7 @@
-"""One whole edit: pictures through the autoencoder, all steps, and back. The prompt's states are given on both sides."""
+"""One whole edit: pictures through the autoencoder, all steps, and back.
+
+The prompt's states are given on both sides.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -29,7 +32,10 @@ def edit_of(
     case: Case,
     steps: int,
 ) -> Callable[[], Tensor]:
-    """The edit, as a picture (1, 3, H, W) in [0, 1]. Raises: UnavailableError for what diffusers' pipeline does not take."""
+    """The edit, as a picture (1, 3, H, W) in [0, 1].
+
+    Raises: UnavailableError for what diffusers' pipeline does not take.
+    """
     generator = torch.Generator().manual_seed(1)
     side = case.side_px
     pictures = [torch.rand(1, 3, side, side, generator=generator).to(asked.txt) for _ in asked.references]

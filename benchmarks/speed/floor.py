@@ -34,7 +34,9 @@ class Floor:
 
     @torch.no_grad()
     def of(self, case: Case) -> dict[str, Any]:
-        """Seconds of one step's products and attention, of products in float8 (None where there is none), and rates."""
+        """Seconds of one step's products and attention, of products in float8 (None where
+        there is none), and rates.
+        """
         gemm = sum(self._product(shape) * times for shape, times in products(self.config, case).items())
         attention = sum(
             self._attention(shape)[0] * times for shape, times in attentions(self.config, case).items()

@@ -55,7 +55,7 @@ def same_weights(model: Transformer) -> Transformer:
 
 
 def their_transformer(model: Transformer) -> "FluxTransformer2DModel":
-    """diffusers' model on the same memory; the last layer's modulation alone is a copy, its halves swapped."""
+    """diffusers' model on the same memory; only the last layer's modulation is a copy, its halves swapped."""
     from diffusers import FluxTransformer2DModel
 
     config = model.config
@@ -122,7 +122,9 @@ def _empty(kind: Any, config: Any, device: torch.device, dtype: torch.dtype) -> 
 
 
 def _filled(model: Any) -> Any:
-    """Normal numbers scaled by fan-in, near 1 for norms: zeros would run faster than what a trained model holds."""
+    """Normal numbers scaled by fan-in, near 1 for norms: zeros would run faster than
+    what a trained model holds.
+    """
     generator = torch.Generator(next(model.parameters()).device).manual_seed(0)
     with torch.no_grad():
         for name, parameter in model.named_parameters():

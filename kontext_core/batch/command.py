@@ -25,7 +25,8 @@ def run_batch(options: argparse.Namespace, model: ModelSpec, say: Callable[[str]
         options: of the command.
         model: that makes it.
         say: takes a line for the user.
-    Raises: ValueError in one sentence if a line or an edit failed, after all others have been made, or nothing can be.
+    Raises: ValueError in one sentence if a line or an edit failed, after all others have
+    been made, or nothing can be.
     """
     pictures = options.pictures or options.edits.parent
     edits, faults = read_edits(options.edits, pictures, {"steps": options.steps})

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
-from ..checks.sentences import short
-from ..edit_settings import ALLOWED, SHORT_NAMES, check_negative
+from ..checks.shorten import short
+from ..edit_settings import ALLOWED, SHORT_NAMES, check_feather, check_negative
 from ..sampling.step_cache import parse_step_cache
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -64,7 +64,8 @@ class BatchEdit:
         return digest.hexdigest()
 
 
-# What a line may say beside its pictures and instructions: the field of `EditSettings`, and what it may be here.
+# What a line may say beside its pictures and instructions: the field of `EditSettings`,
+# and what it may be here.
 _SIDE = {"low": 16, "high": _LARGEST}
 _NARROWER: dict[str, dict[str, Any]] = {"seed": {"low": 0}, "width_px": _SIDE, "height_px": _SIDE}
 SETTINGS: dict[str, tuple[str, Allowed]] = {
@@ -75,9 +76,13 @@ _KEYS = ("id", "pictures", "instructions", *SETTINGS, "mask")
 
 
 def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple[list[BatchEdit], list[str]]:
-    """The edits of a file, in order, and a sentence for each line that cannot be used. Empty lines count as none.
+    """The edits of a file, in order, and a sentence for each line that cannot be used.
 
-    Args: pictures: the folder that pictures are named from and lie in. defaults: settings of lines that say nothing.
+    Empty lines count as none.
+
+    Args:
+        pictures: the folder that pictures are named from and lie in.
+        defaults: settings of lines that say nothing.
     Raises: ValueError if there is no such file or folder.
     """
     if not path.is_file():
@@ -117,7 +122,7 @@ def _lines(file: BinaryIO) -> Generator[bytes]:
 
 def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -> BatchEdit:
     try:
-        given = json.loads(text)
+        line = json.loads(text)
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:
@@ -126,29 +131,30 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
         raise ValueError("it is not JSON (it is not UTF-8)") from error
     except ValueError as error:  # the one that is left
         raise ValueError("its JSON cannot be read (a number has thousands of digits)") from error
-    if not isinstance(given, dict):
+    if not isinstance(line, dict):
         raise ValueError('it must be an object, as in {"pictures": "a.png", "instructions": "make it night"}')
-    unknown = [key for key in given if key not in _KEYS]
+    unknown = [key for key in line if key not in _KEYS]
     if unknown:
         raise ValueError(f"{unknown[0]!r} is not known; a line may have {', '.join(_KEYS)}")
-    names = _texts("pictures", given.get("pictures", []))
-    instructions = _texts("instructions", given.get("instructions"))
+    names = _texts("pictures", line.get("pictures", []))
+    instructions = _texts("instructions", line.get("instructions"))
     if not instructions:
         raise ValueError("it has no instructions; give one, or an empty text for no instruction")
     settings = dict(defaults)
     for key, (name, allowed) in SETTINGS.items():
-        if key not in given:
+        if key not in line:
             continue
-        if not allowed.admits(given[key]):
-            raise ValueError(f"{key} is {short(given[key])} and must be {allowed}")
-        settings[name] = given[key]
+        if not allowed.admits(line[key]):
+            raise ValueError(f"{key} is {short(line[key])} and must be {allowed}")
+        settings[name] = line[key]
     check_negative(settings)
     if (approximate := settings.get("approximate")) is not None:
         parse_step_cache(approximate)
-    masks = _mask(given, names)
+    masks = _mask(line, names)
+    check_feather(line.get("feather", 0), bool(masks))
     if not names and settings.get("strength", 1) < 1:
         raise ValueError("a strength below 1 starts from the first picture, but there is none; name one")
-    chosen = given.get("id", _named(names, [names, instructions, settings, *masks]))
+    chosen = line.get("id", _named(names, [names, instructions, settings, *masks]))
     if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
         raise ValueError(
             f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and "
@@ -173,12 +179,12 @@ def _mask(line: Mapping[str, Any], pictures: tuple[str, ...]) -> tuple[str, ...]
     return (mask,)
 
 
-def _texts(key: str, given: Any) -> tuple[str, ...]:
+def _texts(key: str, value: Any) -> tuple[str, ...]:
     """A text, or a list of texts."""
-    texts = [given] if isinstance(given, str) else given
+    texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
         raise ValueError(
-            f"{key} must be a text or a list of texts" + (", and there are none" * (given is None))
+            f"{key} must be a text or a list of texts" + (", and there are none" * (value is None))
         )
     return tuple(texts)
 
@@ -190,9 +196,9 @@ def _named(names: tuple[str, ...], parts: Sequence[Any]) -> str:
         names: of the pictures.
         parts: all that a line says, as JSON can hold it.
     """
-    said = json.dumps(parts, sort_keys=True)
+    content = json.dumps(parts, sort_keys=True)
     stem = re.sub(r"[^A-Za-z0-9]+", "-", Path(names[0]).stem)[:60].strip("-") if names else ""
-    return f"{stem or 'edit'}-{hashlib.sha256(said.encode()).hexdigest()[:10]}"
+    return f"{stem or 'edit'}-{hashlib.sha256(content.encode()).hexdigest()[:10]}"
 
 
 def _inside(folder: Path, name: str) -> Path:

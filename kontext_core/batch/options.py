@@ -11,7 +11,11 @@ ENGINES = ("processes", "ray")
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Args: parser: has the model's options already."""
+    """Add a batch's options.
+
+    Args:
+        parser: has the model's options already.
+    """
     parser.add_argument("edits", type=path, help="a file with one line of JSON per edit")
     parser.add_argument(
         "--output", type=path, default=Path("output"), help="folder for pictures and results.jsonl (output)"

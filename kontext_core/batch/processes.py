@@ -1,4 +1,4 @@
-"""Workers as plain processes on this machine: JSON and the bytes of pictures through their pipes, no port and no pickle.
+"""Workers as processes on this machine: JSON and bytes of pictures through pipes, no port and no pickle.
 
 `python -m kontext_core.batch.processes` is the other end.
 """
@@ -95,7 +95,11 @@ class _Words(threading.Thread):
 
 
 def _death(code: int | None, words: str) -> str:
-    """Say how a process ended. Args: code: None if it ended only when it was told to."""
+    """Say how a process ended.
+
+    Args:
+        code: None if it ended only when it was told to.
+    """
     if code is None:
         how = "did not answer as it should and was stopped"
     elif code == -getattr(signal, "SIGKILL", 9):
@@ -130,9 +134,9 @@ def _exactly(pipe: BinaryIO, length: int) -> bytes:
 
 def serve(source: BinaryIO, sink: BinaryIO) -> None:
     """Load the model of the first message, then make edits until nobody asks any more."""
-    given, _ = receive(source)
+    message, _ = receive(source)
     try:
-        pipeline = WorkerModel.from_json(given).load()
+        pipeline = WorkerModel.from_json(message).load()
     except Exception as error:
         send(sink, {"error": failure(error)}, [])
         return

@@ -1,8 +1,8 @@
 """Workers as actors of Ray, one for each GPU: on this machine, or on those of a cluster that is named.
 
-Ray carries bytes and JSON-like values between processes of one user by its own means, pickle among them; nothing of a file is
-ever unpickled. Ray listens on all interfaces of the machine, whatever it is told, so it is never started unless it is asked for;
-it reports nothing to anybody, and ends with the batch.
+Ray carries bytes and JSON-like values between processes of one user by its own means, pickle among them;
+nothing of a file is ever unpickled. Ray listens on all interfaces of the machine, whatever it is told, so it
+is never started unless it is asked for; it reports nothing to anybody, and ends with the batch.
 Source: Ray's documentation, "Actors" and "Fault tolerance".
 """
 
@@ -85,7 +85,11 @@ def has_ray() -> bool:
 
 @contextmanager
 def started_ray(workers: int, gpus: int, address: str | None = None) -> Generator[Any]:
-    """The module, connected. Args: gpus: of this machine. address: of a cluster that runs; None starts one here.
+    """The module, connected.
+
+    Args:
+        gpus: of this machine.
+        address: of a cluster that runs; None starts one here.
 
     Raises: ValueError if Ray is not installed or not there.
     """

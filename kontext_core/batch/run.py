@@ -21,8 +21,10 @@ class Batch:
     """Edits that are to be made, and what became of them.
 
     Args:
-        starts: one for each worker. attempts: how many workers an edit may outlive before it counts as failed.
-        model: what the results depend on beside the lines. earlier: how versions before this one put it.
+        starts: one for each worker.
+        attempts: how many workers an edit may outlive before it counts as failed.
+        model: what the results depend on beside the lines.
+        earlier: how versions before this one put it.
         report: takes a sentence for each thing that happens.
     """
 
@@ -51,8 +53,8 @@ class Batch:
     def run(self) -> None:
         """Until nothing is left to do.
 
-        Raises: ValueError, RuntimeError or OSError if no worker can be started or no result kept; KeyboardInterrupt. What
-            was made until then is kept.
+        Raises: ValueError, RuntimeError or OSError if no worker can be started or no result kept;
+            KeyboardInterrupt. What was made until then is kept.
         """
         threads = [
             threading.Thread(target=self._serve, args=(start,), daemon=True)
@@ -104,7 +106,7 @@ class Batch:
             if worker is None:
                 worker = self._started(start)
             try:
-                answer, made = worker.edit(job, pictures)
+                answer, results = worker.edit(job, pictures)
             except WorkerDiedError as error:
                 self._gone(worker)
                 worker = None
@@ -116,7 +118,7 @@ class Batch:
                 again = "it is tried again" if attempt < self._attempts else "no further attempt is made"
                 self._report(f"{edit.id}: its worker died while making it; {again}")
                 continue
-            self._keep(edit, key, answer, made)
+            self._keep(edit, key, answer, results)
             return worker
         fault = f"{self._attempts} workers died while making it{reason}"
         self._keep(edit, key, {"error": fault}, [])
@@ -138,7 +140,7 @@ class Batch:
         if warn:
             self._report(
                 f"{edit.id} was made before, but its line, a picture, the model or a LoRA has changed since: "
-                "it is made again, and so is every other edit that this concerns"
+                "it is tried again, and so is every other edit that this concerns"
             )
         return False
 
@@ -167,19 +169,19 @@ class Batch:
                 return worker
         raise AssertionError
 
-    def _keep(self, edit: BatchEdit, key: str, answer: dict[str, Any], made: Sequence[bytes]) -> None:
+    def _keep(self, edit: BatchEdit, key: str, answer: dict[str, Any], results: Sequence[bytes]) -> None:
         record = {"line": edit.line, "key": key, "seed": edit.settings.get("seed", 0)}
         with self._lock:
             if "error" in answer:
                 self.failed += 1
                 self._store.failed(edit.id, answer["error"], record)
-                said = f"failed: {answer['error']}"
+                outcome = f"failed: {answer['error']}"
             else:
                 self.made += 1
-                paths = self._store.done(edit.id, made, {**record, "sizes": answer["sizes"]})
-                said = f"-> {paths[-1]}"
+                paths = self._store.done(edit.id, results, {**record, "sizes": answer["sizes"]})
+                outcome = f"-> {paths[-1]}"
             count = self.made + self.kept + self.failed
-        self._report(f"{count}/{self._total} {edit.id} (line {edit.line}) {said}")
+        self._report(f"{count}/{self._total} {edit.id} (line {edit.line}) {outcome}")
 
     def _take(self) -> BatchEdit | None:
         with self._lock:

@@ -35,7 +35,11 @@ class EarlierModel:
 
 
 class Store:
-    """Args: folder: made if it is not there. Only one process may have it at a time, see `opened`."""
+    """The folder of a batch's results; one process may have it at a time, see `opened`.
+
+    Args:
+        folder: made if it is not there.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,7 +49,7 @@ class Store:
     @classmethod
     @contextmanager
     def opened(cls, folder: Path) -> Generator["Store"]:
-        """Raises: ValueError if another batch is at work in this folder; OSError if nothing can be written there."""
+        """Raises: ValueError if another batch is at work in this folder; OSError if it takes no file."""
         make_folder(folder)
         with (folder / _LOCK).open("ab") as lock:
             if not _locked(lock):
@@ -79,7 +83,10 @@ class Store:
         return paths if last.get("status") == "done" and all(path.is_file() for path in paths) else []
 
     def done(self, id: str, pictures: Sequence[bytes], record: Mapping[str, Any]) -> list[Path]:
-        """Keep the pictures (PNG) of an edit, one for each turn, and then its line. Raises: OSError if they cannot be."""
+        """Keep the pictures (PNG) of an edit, one for each turn, and then its line.
+
+        Raises: OSError if they cannot be.
+        """
         names = [f"{id}_turn{turn}.png" for turn in range(1, len(pictures) + 1)]
         for name, picture in zip(names, pictures, strict=True):
             with whole(self.folder / name) as (partial,), partial.open("wb") as file:
@@ -100,15 +107,15 @@ class Store:
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:
     """The last line of each edit. What is no such line, as a kill may leave one, counts as none."""
-    found: dict[str, dict[str, Any]] = {}
+    lines: dict[str, dict[str, Any]] = {}
     for text in path.read_bytes().splitlines() if path.exists() else ():
         try:
             line = json.loads(text)
         except (ValueError, RecursionError):
             continue
         if isinstance(line, dict) and isinstance(line.get("id"), str) and _is_list(line.get("pictures", [])):
-            found[line["id"]] = line
-    return found
+            lines[line["id"]] = line
+    return lines
 
 
 def _is_list(names: Any) -> bool:

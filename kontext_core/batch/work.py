@@ -1,4 +1,4 @@
-"""What a worker of a batch does, wherever it runs: load the model once, then from bytes to bytes for each edit."""
+"""What a worker of a batch does, wherever it runs: load the model once, then turn bytes into bytes."""
 
 import gc
 import logging
@@ -90,7 +90,8 @@ def make(
         job: instructions, settings by the names of `EditSettings`, names of the pictures, and whether the
             last of them is a mask.
         pictures: the bytes of their files.
-    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error": sentence} of whatever went wrong.
+    Returns: {"sizes": [[width, height], ...]} and a PNG of each turn; {"error":
+    sentence} of whatever went wrong.
     Raises: BrokenDeviceError if no other edit can be made here either.
     """
     try:

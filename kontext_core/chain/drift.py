@@ -1,4 +1,4 @@
-"""Drift: slow changes of colour and brightness that creep in from turn to turn, where nothing was asked for."""
+"""Drift: slow changes of colour and brightness from turn to turn, where nothing was asked for."""
 
 from torch import Tensor
 from torch.nn import functional as F

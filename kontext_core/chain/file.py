@@ -60,7 +60,9 @@ def save_chain(
 
 
 def load_chain(path: str | Path) -> Chain:
-    """The chain in a PNG. Without the latents beside it, earlier turns are thumbnails and the last is the picture.
+    """The chain in a PNG.
+
+    Without the latents beside it, earlier turns are thumbnails and the last is the picture.
 
     Raises: ValueError in one sentence if there is none, or if it is not to be used.
     """

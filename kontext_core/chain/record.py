@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..checks.json_values import Json, listing, number, read_json, record, shown, whole, whole_letters, words
+from ..checks.json_values import Json, listing, number, read_json, record, whole, whole_letters, words
+from ..checks.shorten import short
 from ..edit_settings import ALLOWED
 from ..editor import UsedLora
 from ..images.fitting import Placement, check_placement
@@ -147,7 +148,7 @@ def _check_counts(chain: Chain, fault: str) -> None:
 
 
 def read_record(text: str, name: str) -> tuple[list[TurnRecord], object]:
-    """Read the turns of a chain, every value of them checked and no preview opened, and what the chain is called.
+    """Read the turns of a chain, each value checked and no preview opened, and the chain's name.
 
     Args:
         name: of the file, for the message.
@@ -160,7 +161,7 @@ def read_record(text: str, name: str) -> tuple[list[TurnRecord], object]:
         raise ValueError(f"{fault}: it has no version")
     if version > VERSION:
         raise ValueError(
-            f"the edit chain in {name} has version {shown(version)}, but this pack reads versions up to "
+            f"the edit chain in {name} has version {short(version)}, but this pack reads versions up to "
             f"{VERSION}; update the pack"
         )
     return _read_turns(lineage, fault), lineage.get("id")
@@ -256,7 +257,7 @@ def _setting(name: str, value: object) -> str | int | float | bool | None:
         return whole(value, *_SEEDS)
     if isinstance(value, float):
         return number(value, -_MOST_NUMBER, _MOST_NUMBER)
-    raise ValueError(f"the setting {shown(name)} is {type(value).__name__}")
+    raise ValueError(f"the setting {short(name)} is {type(value).__name__}")
 
 
 def _placement(entry: Any) -> Placement:
@@ -284,5 +285,5 @@ def _lora(entry: Any) -> UsedLora:
     try:
         strength = number(values["strength"], -_MOST_NUMBER, _MOST_NUMBER)
     except ValueError as error:
-        raise ValueError(f"the strength of a LoRA is {shown(values['strength'])}") from error
+        raise ValueError(f"the strength of a LoRA is {short(values['strength'])}") from error
     return UsedLora(words(values["name"], MOST_LETTERS), strength)

@@ -1,7 +1,7 @@
 """Edit chains: every picture with how it came to be.
 
-A chain is immutable. Going on from it makes a new one that shares all earlier turns, so two chains that go on from one
-are branches, and know it.
+A chain is immutable. Going on from it makes a new one that shares all earlier turns, so two chains that go on
+from one are branches, and know it.
 """
 
 import logging
@@ -61,14 +61,14 @@ class Turn:
                 raise ValueError(f"latents of {canvas} px do not lie on the canvas {self.placement.canvas}")
 
     def as_reference(self) -> Reference:
-        """What the next turn looks at: the latents where they are known, which loses nothing, else the picture."""
+        """What the next turn looks at: the latents, which lose nothing, or else the picture."""
         if self.latents is None:
             return self.image
         return Edit(self.image, self.latents, self.seed, placement=self.placement)
 
 
 def lacking_loras(turn: Turn, there: Container[str]) -> str:
-    """The LoRAs of a turn whose files are not among `there`, with their strengths, in words; "" if all are."""
+    """In words, the LoRAs of a turn that are not among `there`, with their strengths; "" if all are."""
     lacking = [f"{lora.name} at {lora.strength:g}" for lora in turn.loras if lora.name not in there]
     return f"the LoRA{'s' * (len(lacking) > 1)} {', '.join(lacking)}" if lacking else ""
 
@@ -90,7 +90,8 @@ class Chain:
     def start(cls, pipeline: Editor, image: Tensor, *, fit: str = "crop") -> Self:
         """A chain of nothing but a picture (1, H, W, 3) in [0, 1], encoded here and never again.
 
-        Args: fit: how it reaches a size that the model likes, see `fitting.fit_image`.
+        Args:
+            fit: how it reaches a size that the model likes, see `fitting.fit_image`.
         Raises: ValueError about an unusable picture; TooLittleMemoryError.
         """
         latents, placement = pipeline.encode_picture(image, fit)
@@ -109,17 +110,17 @@ class Chain:
         return Chain((*self.turns, turn))
 
     def back_to(self, turn: int) -> "Chain":
-        """The chain as it was after so many edits; 0 is the picture at the start, -1 the last turn, -2 the one before.
+        """The chain as it was after so many edits; 0 is the start, -1 the last turn, -2 the one before.
 
         Raises: ValueError if there were not so many.
         """
-        wanted = turn if turn >= 0 else len(self.turns) + turn
-        if not 0 <= wanted < len(self.turns):
+        index = turn if turn >= 0 else len(self.turns) + turn
+        if not 0 <= index < len(self.turns):
             raise ValueError(
                 f"there is no turn {turn}: this chain has {len(self)} edits; "
                 f"choose 0 (the start) to {len(self)}, or -1 to {-len(self.turns)} from the end"
             )
-        return Chain(self.turns[: wanted + 1])
+        return Chain(self.turns[: index + 1])
 
     def shared_turns(self, other: "Chain") -> int:
         """How many turns from the start are the same ones: where two branches part."""
@@ -144,18 +145,18 @@ class Chain:
     ) -> "Chain":
         """One more turn. Latents go from turn to turn, so the autoencoder is crossed at the start only.
 
-        Args:
-            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or as
-                `ReferenceLatents`; those are kept as pictures where they have one.
-            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
-            align: whether slow changes of colour against the picture at the start are taken back where nothing was
-                edited, see `drift.align_to`.
-            marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a mask keeps of
-                it, or a strength below 1 begins from, has them.
-            settings: of the edit.
-            options: what else `Editor.edit` takes.
         LoRAs of the last turn that the model lacks are logged as a warning.
 
+        Args:
+            references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or
+                as `ReferenceLatents`; those are kept as pictures where they have one.
+            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
+            align: whether slow changes of colour against the picture at the start are taken back where
+                nothing was edited, see `drift.align_to`.
+            marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a
+                mask keeps of it, or a strength below 1 begins from, has them.
+            settings: of the edit.
+            options: what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
         """
         loras = pipeline.used_loras
@@ -169,16 +170,20 @@ class Chain:
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        made = pipeline.edit(instruction, looked_at, settings=settings, kept=before, finish=finish, **options)
-        recorded = {name: value for name, value in made.settings.items() if name != "prompt"}
-        pictures = (one if isinstance(one, Tensor) else one.image for one in references)
+        result = pipeline.edit(
+            instruction, looked_at, settings=settings, kept=before, finish=finish, **options
+        )
+        recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
+        pictures = (
+            reference if isinstance(reference, Tensor) else reference.image for reference in references
+        )
         shown = tuple(picture for picture in pictures if picture is not None)
         turn = Turn(
-            made.image,
-            made.latents.cpu(),
-            made.placement,
+            result.image,
+            result.latents.cpu(),
+            result.placement,
             instruction,
-            made.seed,
+            result.seed,
             recorded | {"anchor": anchor, "align": align},
             shown,
             marks,
@@ -187,15 +192,19 @@ class Chain:
         return self.extended(turn)
 
     def _drawn(self, pipeline: Editor, marks: tuple[Mark, ...]) -> Reference:
-        """The last picture with marks upon it. Its latents, where they are known, change by what the marks change in
-        them and stay as they are beside, so that here too nothing wears out; and they are all that this depends on, so
-        that a loaded chain gives the same bits."""
+        """The last picture with marks upon it.
+
+        Its latents, where they are known, change by what the marks change in them and stay as they are
+        beside, so that here too nothing wears out; and they are all that this depends on, so that a loaded
+        chain gives the same bits.
+        """
         last = self.last
         if last.latents is None:
             return draw_marks(last.image, marks)
         canvas = pipeline.decode(last.latents)
         plain, drawn = (
-            pipeline.encode(one).cpu() for one in (canvas, draw_on_canvas(canvas, marks, last.placement))
+            pipeline.encode(picture).cpu()
+            for picture in (canvas, draw_on_canvas(canvas, marks, last.placement))
         )
         return Edit(last.image, last.latents + (drawn - plain), last.seed, placement=last.placement)
 

@@ -2,26 +2,23 @@
 
 import argparse
 import math
-import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ..config import TINY
 from .ranges import LORA_STRENGTH, Allowed
-
-_LONGEST = 30  # letters of a wrong value that are repeated
-_UNPRINTABLE = re.compile(r"[\0\ud800-\udfff]")
+from .shorten import plain
 
 
 def path(text: str) -> Path:
     """Read a file or folder; ~ and ~name are home folders."""
     if "\0" in text:
-        raise argparse.ArgumentTypeError(f"{_short(text)} is not a path: it holds a NUL")
+        raise argparse.ArgumentTypeError(f"{plain(text)} is not a path: it holds a NUL")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
-        raise argparse.ArgumentTypeError(f"{_short(text)}: there is no such home folder") from error
+        raise argparse.ArgumentTypeError(f"{plain(text)}: there is no such home folder") from error
 
 
 def model(text: str) -> str:
@@ -38,7 +35,7 @@ def file_and_strength(text: str) -> tuple[Path, float]:
         return path(text), 1.0
     if not LORA_STRENGTH.admits(strength):
         raise argparse.ArgumentTypeError(
-            f"the strength of a LoRA is {_short(behind)} and must be {LORA_STRENGTH} (1 is as trained)"
+            f"the strength of a LoRA is {plain(behind)} and must be {LORA_STRENGTH} (1 is as trained)"
         )
     return path(name if colon else text), strength
 
@@ -62,7 +59,7 @@ def whole_number(least: int, most: int) -> Callable[[str], int]:
         except ValueError:  # of a text without a number, and of one with thousands of digits
             value = least - 1
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not a whole number from {least} to {most}")
+            raise argparse.ArgumentTypeError(f"{plain(text)} is not a whole number from {least} to {most}")
         return value
 
     return whole
@@ -74,7 +71,7 @@ def number(least: float, most: float) -> Callable[[str], float]:
     def real(text: str) -> float:
         value = _float(text)
         if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not a number from {least:g} to {most:g}")
+            raise argparse.ArgumentTypeError(f"{plain(text)} is not a number from {least:g} to {most:g}")
         return value
 
     return real
@@ -85,7 +82,7 @@ def count(most: int) -> Callable[[str], int]:
 
     def positive(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"{_short(text)} is not a count; give 1 or more, up to {most}")
+            raise argparse.ArgumentTypeError(f"{plain(text)} is not a count; give 1 or more, up to {most}")
         return int(text)
 
     return positive
@@ -94,13 +91,13 @@ def count(most: int) -> Callable[[str], int]:
 def gib(text: str) -> float:
     """Read an amount of memory."""
     return _above_zero(
-        text, f"{_short(text)} is not an amount of memory; give GiB above 0", sys.float_info.max / 2**30
+        text, f"{plain(text)} is not an amount of memory; give GiB above 0", sys.float_info.max / 2**30
     )
 
 
 def minutes(text: str) -> float:
     """Read a time."""
-    return _above_zero(text, f"{_short(text)} is not a time; give minutes above 0")
+    return _above_zero(text, f"{plain(text)} is not a time; give minutes above 0")
 
 
 def _above_zero(text: str, wrong: str, most: float = sys.float_info.max) -> float:
@@ -115,9 +112,3 @@ def _float(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _short(text: str) -> str:
-    """Repeat what was given, as far as it can be read."""
-    shown = _UNPRINTABLE.sub("\ufffd", text)  # half a character, as of an argument that is no UTF-8
-    return shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}..."

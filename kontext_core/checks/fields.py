@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from .sentences import short
+from .shorten import short
 
 
 def changed_fields(value: Any) -> dict[str, Any]:

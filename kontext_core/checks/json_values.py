@@ -1,12 +1,16 @@
-"""Values out of JSON that somebody else may have written, each checked for its kind and range before use.
+"""Single values of JSON from chains and marks, each checked for its kind and range before use.
 
-All functions raise ValueError in words that follow the name of what is wrong. A number has to lie within a
+`strict_json` is for whole files, where one value that is out of range spoils all.
+
+The functions raise ValueError in words that follow the name of what is wrong. A number has to lie within a
 range, which NaN, infinity and 10^400 do not; True is no number.
 """
 
 import json
 import re
 from typing import Any, cast
+
+from .shorten import short
 
 _LONGEST = 4000  # digits of a whole number; Python itself refuses to read more than 4,300
 _HALVES = re.compile("[\ud800-\udfff]")  # of a letter of UTF-16, which no file and no tokenizer takes
@@ -25,21 +29,21 @@ def read_json(text: str) -> Any:
 def number(value: object, low: float, high: float) -> float:
     """A number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{shown(value)} is not a number from {low:g} to {high:g}")
+        raise ValueError(f"{short(value)} is not a number from {low:g} to {high:g}")
     return float(value)
 
 
 def whole(value: object, low: int, high: int) -> int:
     """A whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{shown(value)} is not a whole number from {low} to {high}")
+        raise ValueError(f"{short(value)} is not a whole number from {low} to {high}")
     return value
 
 
 def words(value: object, most: int) -> str:
     """A text of at most so many letters, see `whole_letters`."""
     if not isinstance(value, str):
-        raise ValueError(f"{shown(value)} is not text")
+        raise ValueError(f"{short(value)} is not text")
     if len(value) > most:
         raise ValueError(f"a text has {len(value)} letters, but {most} is the maximum")
     return whole_letters(value)
@@ -53,7 +57,7 @@ def whole_letters(text: str) -> str:
 def listing(value: object, most: int, least: int = 0) -> list[Any]:
     """A list of `least` to `most` values."""
     if not isinstance(value, list):
-        raise ValueError(f"{shown(value)} is not a list")
+        raise ValueError(f"{short(value)} is not a list")
     values = cast("list[Any]", value)
     if not least <= len(values) <= most:
         raise ValueError(f"a list has {len(values)} values and {least} to {most} are allowed")
@@ -63,24 +67,11 @@ def listing(value: object, most: int, least: int = 0) -> list[Any]:
 def record(value: object, *names: str) -> Json:
     """An object that has these names."""
     if not isinstance(value, dict):
-        raise ValueError(f"{shown(value)} is not a JSON object")
+        raise ValueError(f"{short(value)} is not a JSON object")
     values = cast("Json", value)
     if missing := [name for name in names if name not in values]:
         raise ValueError(f"it lacks {', '.join(map(repr, missing))}")
     return values
-
-
-def shown(value: object) -> str:
-    """A value for a message, as far as a line has room."""
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:
-        return f"a number of about {round(value.bit_length() * 0.30103)} digits"
-    if isinstance(value, str):
-        value = value[:41]
-    elif isinstance(value, list | dict):
-        kind = "list" if isinstance(value, list) else "object"
-        return f"the {kind} of {len(cast('list[Any]', value))}"
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
 
 
 def _whole(digits: str) -> int | float:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-from .sentences import short
+from .shorten import short
 
 
 @dataclass(frozen=True)

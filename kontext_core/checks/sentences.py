@@ -2,7 +2,6 @@
 
 import traceback
 from pathlib import Path
-from typing import Any
 
 EXPECTED = (
     OSError,
@@ -29,12 +28,3 @@ def sentence(error: BaseException) -> str:
 def one_line(text: str) -> str:
     """Put a text without line breaks."""
     return " ".join(text.split())
-
-
-def short(value: Any) -> str:
-    """A value in a message: no longer than a line, whatever it is."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        return "a number of thousands of digits"
-    return text if len(text) <= 80 else f"{text[:77]}..."

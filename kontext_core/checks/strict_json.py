@@ -1,4 +1,7 @@
-"""JSON in files that strangers wrote: read within bounds, or refused in one sentence that names the file."""
+"""JSON of weight files, parsed whole and within bounds, or refused by an error that names the file.
+
+`json_values` is for single values, of chains and marks.
+"""
 
 import json
 import math
@@ -8,6 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from ..errors import CheckpointError
+from .shorten import short
 
 MOST_BYTES = 64 * 2**20  # of a file; the largest that is known, a tokenizer's, has 17 MB
 _MOST_DIGITS = 100  # of a whole number; transformers writes one of 31 (model_max_length)
@@ -90,7 +94,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result = dict(pairs)
     if len(result) < len(pairs):
         ((double, _),) = Counter(name for name, _ in pairs).most_common(1)
-        raise _Unusable(f"names {double!r:.80} twice")
+        raise _Unusable(f"names {short(double)} twice")
     return result
 
 

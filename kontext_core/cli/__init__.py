@@ -33,9 +33,9 @@ def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
         import sys
 
         parser = _parser()
-    given = sys.argv[1:] if arguments is None else list(arguments)
+    words = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        options = parser.parse_args(given)
+        options = parser.parse_args(words)
     except SystemExit:  # it showed its help, or said what is wrong
         OUT.flush()
         ERR.flush()
@@ -44,7 +44,7 @@ def _run(arguments: Sequence[str] | None, interrupts: Interrupts) -> int:
         OUT.let_go()
         ERR.let_go()
         raise ClosedOutputError from error
-    options.given = given
+    options.given = words
     logging.basicConfig(level=logging.INFO if options.verbose else logging.WARNING, format="%(message)s")
     command: Callable[[argparse.Namespace], int | None] = options.command
     try:

@@ -13,6 +13,7 @@ from .examples import BATCH_EXAMPLE, EXAMPLES
 from .interrupts import importing
 from .options import (
     Subcommands,
+    check_settings,
     loading_options,
     lora_option,
     model_options,
@@ -80,7 +81,7 @@ def _edit(options: argparse.Namespace) -> None:
         from ..distributed.command import spread_over
         from ..pipeline import Pipeline as Pipeline
 
-    settings_of(options)  # what is wrong with them is said by one process
+    check_settings(options)  # by one process, before others start
     spread_over(options, spec_of(options), _edit_here)
 
 

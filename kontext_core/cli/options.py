@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from ..checks.arguments import count, file_and_strength, gib, model, setting
 from ..config import TINY
-from ..edit_settings import ALLOWED, HELP, SHORT_NAMES, EditSettings, check_negative
+from ..edit_settings import ALLOWED, HELP, SHORT_NAMES, EditSettings, check_feather, check_negative
 from ..model_spec import AUTO, WEIGHT_FORMS, ComputeOptions, Lora, ModelSpec
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
@@ -54,9 +54,21 @@ def setting_options(parser: argparse.ArgumentParser) -> None:
 
 def settings_of(options: argparse.Namespace) -> EditSettings:
     """Read what `setting_options` adds. Raises: ValueError in one sentence."""
-    values = {field: getattr(options, field) for field in SHORT_NAMES}
-    check_negative(values)
-    return EditSettings(**values)
+    return EditSettings(**_values(options))
+
+
+def check_settings(options: argparse.Namespace) -> None:
+    """Refuse flags that go together only with others, and warn of those that change nothing.
+
+    Raises: ValueError in one sentence.
+    """
+    settings_of(options)
+    check_negative(_values(options))
+    check_feather(options.feather_px, options.mask is not None)
+
+
+def _values(options: argparse.Namespace) -> dict[str, Any]:
+    return {field: getattr(options, field) for field in SHORT_NAMES}
 
 
 def loading_options(parser: argparse.ArgumentParser) -> None:

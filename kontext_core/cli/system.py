@@ -75,7 +75,11 @@ def comfyui_version(folder: Path) -> str | None:
 
 
 def _project_version(file: Path, name: str | None = None) -> str | None:
-    """The version in a pyproject.toml. Args: name: the only project that will do; None for any."""
+    """The version in a pyproject.toml.
+
+    Args:
+        name: the only project that will do; None for any.
+    """
     try:
         project: Any = tomllib.loads(file.read_text(encoding="utf-8")).get("project")
     except (OSError, ValueError):  # the second: no TOML, or no UTF-8

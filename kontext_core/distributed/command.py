@@ -116,7 +116,7 @@ def _device(asked: str | None, number: int) -> torch.device:
 
 
 def _networks(model: ModelSpec, device: torch.device) -> "list[Transformer]":
-    """What a rank that follows needs of the model: with LoRAs, what they are put upon tells what they are for."""
+    """The networks of a rank that follows; with LoRAs all is loaded, which tells what they belong to."""
     from ..loading.load_parts import load_network
     from ..pipeline import Pipeline
 

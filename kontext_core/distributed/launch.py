@@ -1,4 +1,4 @@
-"""`kontext edit --gpus N`: starts a process for each device, and ends them all with one sentence when one fails.
+"""`kontext edit --gpus N`: a process for each device; when one fails, all end with one sentence.
 
 They meet through a file in a folder of this user's, and talk over the loopback interface alone.
 """
@@ -68,13 +68,13 @@ def run_ranks(arguments: Sequence[str], count: int, *, verbose: bool = False) ->
         try:
             for place in places:
                 processes.append(_start(place, arguments, heard=verbose or place.rank == 0))  # noqa: PERF401
-            while any(one.poll() is None for one in processes) and not any(one.poll() for one in processes):
+            while _any_runs(processes) and not _any_failed(processes):
                 time.sleep(0.05)
-            codes = [one.poll() for one in processes]  # before the others are ended
+            codes = [process.poll() for process in processes]  # before the others are ended
         finally:
             _end(processes)
         faults = [place.fault.read_text(encoding="utf-8") if place.fault.exists() else "" for place in places]
-    if any(one.returncode for one in processes):
+    if any(process.returncode for process in processes):
         raise RuntimeError(_reason(faults, codes))
 
 
@@ -99,21 +99,29 @@ def _start(place: RankAddress, arguments: Sequence[str], heard: bool) -> subproc
     )
 
 
+def _any_runs(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return any(process.poll() is None for process in processes)
+
+
+def _any_failed(processes: Sequence[subprocess.Popen[bytes]]) -> bool:
+    return any(process.poll() for process in processes)
+
+
 def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     """End what still runs: those that see another go may end by themselves, and say so."""
     deadline = time.monotonic() + _GRACE_S
-    if any(one.poll() for one in processes):
-        while time.monotonic() < deadline - _GRACE_S / 2 and any(one.poll() is None for one in processes):
+    if _any_failed(processes):
+        while time.monotonic() < deadline - _GRACE_S / 2 and _any_runs(processes):
             time.sleep(0.05)
-    for one in processes:
-        if one.poll() is None:
-            one.terminate()
-    for one in processes:
+    for process in processes:
+        if process.poll() is None:
+            process.terminate()
+    for process in processes:
         try:
-            one.wait(max(deadline - time.monotonic(), 0.1))
+            process.wait(max(deadline - time.monotonic(), 0.1))
         except subprocess.TimeoutExpired:
-            one.kill()
-            one.wait()
+            process.kill()
+            process.wait()
 
 
 def _reason(faults: Sequence[str], codes: Sequence[int | None]) -> str:

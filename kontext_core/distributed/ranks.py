@@ -1,4 +1,4 @@
-"""The processes that share an edit, and what they say to each other: PyTorch's collectives, and messages in JSON.
+"""The processes that share an edit, and what they exchange: PyTorch's collectives and JSON messages.
 
 Source: torch.distributed; NCCL between GPUs, gloo between CPUs and for messages.
 """
@@ -61,13 +61,15 @@ class Ranks:
                 gathered.append(out)
             for work in waiting:
                 work.wait()
-        return [joined_tokens(one, lengths) for one in gathered]
+        return [joined_tokens(shares, lengths) for shares in gathered]
 
     def broadcast(self, message: dict[str, Any], tensors: Sequence[Tensor | None] = ()) -> None:
         """From rank 0 to all others; `receive` is the other end."""
         shapes = [
-            one if one is None else [str(one.dtype).removeprefix("torch."), one.device.type, *one.shape]
-            for one in tensors
+            None
+            if tensor is None
+            else [str(tensor.dtype).removeprefix("torch."), tensor.device.type, *tensor.shape]
+            for tensor in tensors
         ]
         text = json.dumps({"message": message, "tensors": shapes}).encode()
         if len(text) > _MESSAGE_BYTES:
@@ -76,9 +78,9 @@ class Ranks:
         buffer[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         with _answered():
             dist.broadcast(buffer, src=0, group=self.control)
-            for one in tensors:
-                if one is not None and one.numel():
-                    dist.broadcast(one.contiguous(), src=0, group=self.data)
+            for tensor in tensors:
+                if tensor is not None and tensor.numel():
+                    dist.broadcast(tensor.contiguous(), src=0, group=self.data)
 
     def receive(self) -> tuple[dict[str, Any], list[Tensor | None]]:
         """The next message of rank 0, as long as it takes, with its tensors on devices of the same kind."""
@@ -93,10 +95,10 @@ class Ranks:
                     continue
                 dtype, where, *shape = described
                 device = self.device if where == self.device.type else torch.device("cpu")
-                one = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-                if one.numel():
-                    dist.broadcast(one, src=0, group=self.data)
-                tensors.append(one)
+                tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+                if tensor.numel():
+                    dist.broadcast(tensor, src=0, group=self.data)
+                tensors.append(tensor)
         return heard["message"], tensors
 
     def barrier(self) -> None:

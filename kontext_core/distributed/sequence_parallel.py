@@ -73,7 +73,7 @@ class Leader:
 
 
 class SequenceParallelTransformer(Transformer):
-    """The same modules as those of a transformer, computing for this rank's tokens, with the others' keys and values.
+    """A transformer's modules, computing for this rank's tokens with the keys and values of all.
 
     Args:
         number: of this network among those of the model.
@@ -131,7 +131,7 @@ class SequenceParallelTransformer(Transformer):
                 "this network is spread over several devices and was given what another prepared"
             )
         if self.leader is not None:
-            numbers = [self.leader.number(one) for one in (prepared, modulation)]
+            numbers = [self.leader.number(value) for value in (prepared, modulation)]
             self.leader.ask("velocity", [tokens], network=self.number, of=numbers, step=step)
         shares = prepared.shares
         lengths = shares.lengths
@@ -175,9 +175,9 @@ class SequenceParallelTransformer(Transformer):
             return answer()
         number = self.leader.promise()
         self.leader.ask(what, tensors, network=self.number, number=number)
-        made = answer()
-        self.leader.keep(made, number)
-        return made
+        result = answer()
+        self.leader.keep(result, number)
+        return result
 
 
 @contextmanager
@@ -188,10 +188,10 @@ def sequence_parallel(pipeline: "Pipeline", ranks: Ranks) -> Generator["Pipeline
         network: SequenceParallelTransformer(network, ranks, number, leader)
         for number, network in enumerate(pipeline.networks)
     }
-    made = pipeline.with_networks(others)
+    parallel = pipeline.with_networks(others)
     ranks.barrier()
     try:
-        yield made
+        yield parallel
     except LostRankError:
         raise
     except BaseException:
@@ -218,12 +218,12 @@ def worker_loop(networks: Sequence[Transformer], ranks: Ranks) -> None:
             return
         for number in message["forget"]:
             del kept[number]
-        network, given = spreads[message["network"]], cast("list[Any]", tensors)
+        network, inputs = spreads[message["network"]], cast("list[Any]", tensors)
         if message["ask"] == "velocity":
-            network.velocity(*given, *(kept[number] for number in message["of"]), message["step"])
+            network.velocity(*inputs, *(kept[number] for number in message["of"]), message["step"])
         elif message["ask"] == "modulation":
-            kept[message["number"]] = network.modulation(*given)
+            kept[message["number"]] = network.modulation(*inputs)
         else:
-            *parts, query, key = given
+            *parts, query, key = inputs
             weights = None if query is None else KeyWeights(query, key)
             kept[message["number"]] = network.prepare(*parts, weights)

@@ -20,8 +20,13 @@ def share(length: int, rank: int, ranks: int) -> slice:
 
 @dataclass(frozen=True)
 class TokenShards:
-    """The sequence [txt | target | references] over some ranks. Args: how many tokens each part has.
+    """The sequence [txt | target | references] over some ranks.
 
+    Args:
+        n_txt: tokens of text.
+        n_target: of the target.
+        n_references: of all references.
+        ranks: that share them.
     Raises: ValueError if a rank would have no text or no target.
     """
 
@@ -45,7 +50,7 @@ class TokenShards:
     @property
     def lengths(self) -> list[int]:
         """How many tokens each rank has in all."""
-        return [sum(_length(one) for one in self.parts(rank)) for rank in range(self.ranks)]
+        return [sum(_length(part) for part in self.parts(rank)) for rank in range(self.ranks)]
 
     def parts(self, rank: int) -> tuple[slice, slice, slice]:
         """A rank's run of text, target and references, each counted from that part's first token."""
@@ -65,16 +70,16 @@ class TokenShards:
 
     def weights_of(self, rank: int, weights: KeyWeights) -> KeyWeights:
         """For a rank's queries, and for all keys in the order in which they are gathered: rank by rank."""
-        gathered = torch.cat([self.places(one) for one in range(self.ranks)])
+        gathered = torch.cat([self.places(r) for r in range(self.ranks)])
         return KeyWeights(weights.query[:, self.places(rank)], weights.key[:, gathered])
 
 
 def joined_tokens(shares: Tensor, lengths: Sequence[int]) -> Tensor:
-    """What all ranks have, side by side. shares (ranks, B, longest, ...), each filled up at its end: (B, sum, ...)."""
+    """Join (ranks, B, longest, ...), each share filled up at its end, to (B, sum of lengths, ...)."""
     longest = shares.shape[2]
     if shares.shape[1] == 1 and all(length == longest for length in lengths):
         return shares.flatten(0, 2)[None]
-    return torch.cat([one[:, :length] for one, length in zip(shares, lengths, strict=True)], dim=1)
+    return torch.cat([share[:, :length] for share, length in zip(shares, lengths, strict=True)], dim=1)
 
 
 def _length(part: slice) -> int:

@@ -78,7 +78,7 @@ def save_scores(scores: dict[str, Any], path: Path) -> None:
 
 
 def grid(outcomes: dict[str, Outcome]) -> Image.Image:
-    """For each kind some samples: references, output, truth; the instruction below, red where the output is wrong."""
+    """Some samples of each kind: references, output, truth; the instruction below, red where it is wrong."""
     rows = [_row(outcome) for outcome in outcomes.values()]
     width = max(row.width for row in rows)
     sheet = Image.new("RGB", (width, sum(row.height for row in rows)), "white")
@@ -91,19 +91,19 @@ def grid(outcomes: dict[str, Outcome]) -> Image.Image:
 
 def _row(outcome: Outcome) -> Image.Image:
     shown = min(SHOWN, len(outcome.samples))
-    columns = max(len(one.references) for one in outcome.samples) + 2
+    columns = max(len(sample.references) for sample in outcome.samples) + 2
     side = outcome.outputs.shape[-1]
     cell = columns * (side + 4) + 12
     picture = Image.new("RGB", (SHOWN * cell, side + CAPTION_PX), "white")
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
     for i in range(shown):
-        one = outcome.samples[i]
-        references = draw(list(one.references)) if one.references else ()
+        sample = outcome.samples[i]
+        references = draw(list(sample.references)) if sample.references else ()
         images = [*references, outcome.outputs[i], outcome.truths[i]]
         for column, image in enumerate(images, start=columns - len(images)):
             picture.paste(_pil(image), (i * cell + column * (side + 4), 0))
         colour = "black" if outcome.right[i] else "#c00000"
-        caption = "\n".join(textwrap.wrap(f"{one.kind}: {one.instruction or '(empty)'}", cell // 6))
+        caption = "\n".join(textwrap.wrap(f"{sample.kind}: {sample.instruction or '(empty)'}", cell // 6))
         pen.multiline_text((i * cell, side + 2), caption, colour, font=font, spacing=1)
     return picture
 
@@ -126,7 +126,7 @@ def _chain_line(name: str, outcome: ChainOutcome, report: Report) -> dict[str, A
 def _commit() -> str | None:
     """The commit of the checkout this runs in, if it is one."""
     try:
-        found = subprocess.run(
+        result = subprocess.run(
             ["git", "rev-parse", "--short", "HEAD"],
             cwd=Path(__file__).parent,
             capture_output=True,
@@ -135,4 +135,4 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.CalledProcessError):
         return None
-    return found.stdout.strip()
+    return result.stdout.strip()

@@ -52,7 +52,7 @@ class Outcome:
     @property
     def flags(self) -> str:
         """Each sample's verdict in order, 1 for right: "0110"."""
-        return "".join(str(int(one)) for one in self.right)
+        return "".join(str(int(verdict)) for verdict in self.right)
 
 
 @dataclass(frozen=True)
@@ -84,9 +84,9 @@ def score_kind(
         [
             run(
                 pipeline,
-                [one.instruction for one in part],
+                [example.instruction for example in part],
                 [
-                    _encoded(pipeline, [one.references[i] for one in part])
+                    _encoded(pipeline, [example.references[i] for example in part])
                     for i in range(len(part[0].references))
                 ],
                 seed=SEED + start,
@@ -96,7 +96,7 @@ def score_kind(
             for start, part in _parts(samples)
         ]
     )
-    truths = draw([one.target for one in samples])
+    truths = draw([example.target for example in samples])
     return Outcome(
         samples, outputs, truths, right(outputs, truths), right(_through(pipeline, truths), truths)
     )

@@ -17,7 +17,7 @@ Size = tuple[int, int]  # (height, width) in pixels
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a picture lies on the canvas that the model sees, in pixels of the canvas: enough to cut it out again."""
+    """Where a picture lies on the model's canvas, in pixels of the canvas: enough to cut it out again."""
 
     canvas: Size
     top: int
@@ -198,13 +198,13 @@ def _nearest(own: int, scaled: int, start: int, most: int) -> Tensor:
 
 
 def stitched_size(sizes: Sequence[Size]) -> tuple[int, list[int]]:
-    """The height of pictures of these sizes side by side, that of the first, and the width that each then has."""
+    """The height of pictures put side by side, that of the first, and the width that each then has."""
     height = sizes[0][0]
     return height, [max(round(wide * height / high), 1) for high, wide in sizes]
 
 
 def stitch(images: Sequence[Tensor]) -> Tensor:
-    """Pictures (1 or B, H, W, 3) side by side in one, scaled to the height of the first: (B, H, sum of widths, 3).
+    """Join pictures (1 or B, H, W, 3) side by side at the first one's height: (B, H, sum of widths, 3).
 
     Raises: ValueError if there are none, or their batches do not agree.
     """

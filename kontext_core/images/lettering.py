@@ -1,4 +1,4 @@
-"""Words written upon a picture, with the font that comes along: the same on every machine, to a part of a pixel.
+"""Words written upon a picture in the font that comes along: alike on every machine.
 
 The page draws the same from the same file (web/js/marks/font.js): letters stand at their own widths, without
 kerning, and nothing is rounded to whole pixels.

@@ -1,4 +1,6 @@
-"""Marks drawn upon a picture for the model to see: the paper's "visual cues". Stored as vectors, drawn at any size.
+"""Marks drawn upon a picture for the model to see: the paper's "visual cues".
+
+Stored as vectors, drawn at any size.
 
 Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and
 a text's height are fractions of the shorter side. So a mark means the same on every size of a picture.
@@ -15,7 +17,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from ..checks.json_values import listing, number, read_json, shown, words
+from ..checks.json_values import listing, number, read_json, words
+from ..checks.shorten import short
 from .fitting import Placement, check_image, undo_fit
 from .lettering import text_cover
 
@@ -52,7 +55,7 @@ class Mark:
 
 
 def parse_marks(text: str) -> tuple[Mark, ...]:
-    """Marks from their JSON, {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; empty is none.
+    """Read marks from {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; "" is none.
 
     Raises: ValueError in one sentence that names the mark.
     """
@@ -67,7 +70,7 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
     version = document.get("version")
     if isinstance(version, bool) or version != VERSION:
         raise ValueError(
-            f"the marks have version {shown(version)}, but this pack reads version {VERSION}; update the pack"
+            f"the marks have version {short(version)}, but this pack reads version {VERSION}; update the pack"
         )
     return marks_from(document["marks"])
 
@@ -88,7 +91,9 @@ def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
 
 
 def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
-    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above. The pictures themselves stay.
+    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above.
+
+    The pictures themselves stay.
 
     Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
     """
@@ -125,7 +130,7 @@ def _mark(place: int, entry: Any) -> Mark:
     values = cast("Mapping[str, Any]", entry)
     kind = values.get("kind")
     if kind not in MARK_KINDS:
-        raise wrong(f"kind {shown(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
+        raise wrong(f"kind {short(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
     points = values.get("points")
     least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
     if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:
@@ -139,13 +144,13 @@ def _mark(place: int, entry: Any) -> Mark:
         ) from error
     colour, width, text = values.get("colour", COLOUR), values.get("width", WIDTH), values.get("text", "")
     if not isinstance(colour, str) or not re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
-        raise wrong(f"colour {shown(colour)} must be written #rrggbb")
+        raise wrong(f"colour {short(colour)} must be written #rrggbb")
     try:
         stroke = number(width, 0, 1)
     except ValueError:
         stroke = 0.0
     if stroke == 0:
-        raise wrong(f"width {shown(width)} must be a fraction of the picture, above 0 and up to 1")
+        raise wrong(f"width {short(width)} must be a fraction of the picture, above 0 and up to 1")
     if not isinstance(text, str) or len(text) > MOST_LETTERS or (kind == "text" and not text.strip()):
         raise wrong(f"its text must have 1 to {MOST_LETTERS} letters")
     return Mark(kind=kind, points=pairs, colour=colour, width=stroke, text=words(text, MOST_LETTERS))

@@ -111,7 +111,7 @@ def keep_outside(before: Tensor, after: Tensor, blend: Tensor) -> Tensor:
 
 
 def dilated(values: Tensor, reach: int) -> Tensor:
-    """(B, C, H, W), each the largest within so many rows and columns; in steps that triple, so that far costs little."""
+    """The largest of (B, C, H, W) within so many rows and columns, in steps that triple: far costs little."""
     done = 0
     while done < reach:
         step = min(2 * done + 1, reach - done)  # windows of 2 done + 1, side by side, leave no gap

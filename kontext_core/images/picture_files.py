@@ -209,7 +209,7 @@ def _loaded(file: IO[bytes], name: str) -> Image.Image:
 
 
 def _bring_key_to_8_bit(picture: Image.Image, stored: object) -> None:
-    """Let the colour that is transparent have the depth of the decoded pixels, as Pillow has it for some depths alone.
+    """Give the transparent colour the depth of the decoded pixels, as Pillow does for some depths alone.
 
     Args:
         stored: how Pillow calls the pixels in the file.

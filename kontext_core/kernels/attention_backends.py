@@ -1,4 +1,4 @@
-"""What computes attention: the one place that chooses it, by card, packages, dtype, a head's width and wishes.
+"""The one choice of what computes attention: by card, packages, dtype, a head's width and wishes.
 
 Source: torch.nn.attention, sdpa_kernel; Dao-AILab/flash-attention (FlashAttention 3 and 4); arXiv:2410.02367
 (SageAttention).
@@ -231,15 +231,15 @@ def _say_other(wish: str, name: str) -> None:
 
 @cache
 def _installed() -> frozenset[str]:
-    found: set[str] = set()
+    packages: set[str] = set()
     for package in _PACKAGES:
         try:
             import_module(package)
         except (ImportError, OSError, RuntimeError) as reason:  # built for another torch or card
             log.debug("%s is not used: %s", package, reason)
         else:
-            found.add(package)
-    return frozenset(found)
+            packages.add(package)
+    return frozenset(packages)
 
 
 def _function(backend: str) -> Callable[..., Any]:

@@ -1,4 +1,7 @@
-"""What `plain` defines, in fewer passes: for float32 on a CPU, without gradients. The same numbers up to rounding."""
+"""What `plain` defines, in fewer passes: for float32 on a CPU, without gradients.
+
+The same numbers up to rounding.
+"""
 
 import math
 from collections.abc import Sequence
@@ -74,7 +77,7 @@ def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -
 
 
 def gelu(x: Tensor) -> Tensor:
-    """tanh-GELU as x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)): an exponential takes half as long as a tanh."""
+    """tanh-GELU as x sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)): an exponential, half as slow as a tanh."""
     return _sigmoid(x).mul_(x)
 
 

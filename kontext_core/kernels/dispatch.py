@@ -33,7 +33,7 @@ def kernels_for(x: Tensor) -> Kernels:
 
 @cache
 def runs_fused(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> bool:
-    """Tell whether Triton is there, compiles for this device, and gives what plain torch gives in these numbers.
+    """Tell whether Triton compiles for this device and gives what plain torch gives in these numbers.
 
     Looked at once for each.
     """

@@ -23,18 +23,20 @@ class Float8Linear(PackedLinear, Float8Reader):
 
     @classmethod
     def of(cls, linear: nn.Module) -> "Float8Linear | None":
-        """Of a plain linear, or of one that is stored in this format already, which keeps its numbers; None for others."""
+        """Make one of a plain linear, or of one stored in this format, as it is; None for others."""
         if type(linear) is nn.Linear:
             pieces = [quantise(linear.weight.detach(), by_row=True)]
         elif isinstance(linear, PackedLinear):
-            pieces = [one for one in linear.pieces if isinstance(one, Float8) and one.stored.dtype == E4M3]
+            pieces = [
+                piece for piece in linear.pieces if isinstance(piece, Float8) and piece.stored.dtype == E4M3
+            ]
             if len(pieces) < len(linear.pieces):
                 return None
         else:
             return None
         if any(side % 16 for side in (linear.in_features, linear.out_features)):
             return None
-        stored, factors = [one.stored for one in pieces], [_factors(one) for one in pieces]
+        stored, factors = [piece.stored for piece in pieces], [_factors(piece) for piece in pieces]
         weight = Float8(*(parts[0] if len(parts) == 1 else torch.cat(parts) for parts in (stored, factors)))
         return cls(weight, cast("nn.Parameter | None", linear.bias))
 

@@ -17,7 +17,7 @@ LEAST = 1e-12  # factor of a row of zeros
 
 
 class Float8Reader(nn.Module):
-    """A linear that takes `Float8Rows` as well as numbers: kernels may quantise what they hand to it alone."""
+    """A linear that takes `Float8Rows` too: kernels may quantise what they hand to it alone."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Float8Rows:
 
 
 def pack_rows(x: Tensor) -> Float8Rows:
-    """The largest number of a row becomes the largest of the format; the others are rounded to the nearest, ties to even."""
+    """Scale a row's largest number to the format's largest, and round the others to nearest, ties to even."""
     wide = x.float()
     factors = (wide.abs().amax(-1, keepdim=True) / LARGEST).clamp(min=LEAST)
     return Float8Rows((wide / factors).clamp(-LARGEST, LARGEST).to(E4M3), factors, x.dtype)
@@ -58,7 +58,10 @@ def product(rows: Float8Rows, weight: Tensor, factors: Tensor, bias: Tensor | No
 
 
 def card_product(rows: Float8Rows, weight: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
-    """The same on a card's float8 units. Sums come in bfloat16, the one form that cards with row-wise factors have."""
+    """The same on a card's float8 units.
+
+    Sums come in bfloat16, the one form that cards with row-wise factors have.
+    """
     out = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         rows.stored.flatten(0, -2),
         weight.t(),

@@ -13,7 +13,7 @@ QKV = tuple[Tensor, Tensor, Tensor]
 
 
 class Kernels(Protocol):
-    """What every set has, see `reference`; a result that goes to a `Float8Reader` alone may be `Float8Rows`."""
+    """What every set has, see `reference`; what a `Float8Reader` alone reads may be `Float8Rows`."""
 
     def modulate(
         self, x: Tensor, shift: Tensor, scale: Tensor, reader: nn.Module | None = None

@@ -15,9 +15,9 @@ def compute_options() -> ComputeOptions:
 
 
 @contextmanager
-def use_compute_options(wanted: ComputeOptions) -> Generator[None]:
+def use_compute_options(options: ComputeOptions) -> Generator[None]:
     """Within it, steps are computed so."""
-    token = _compute_options.set(wanted)
+    token = _compute_options.set(options)
     try:
         yield
     finally:

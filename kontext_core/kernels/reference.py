@@ -1,8 +1,8 @@
-"""What stands between the matrix products of a block, in plain torch: the definition that `fused` is held to.
+"""What stands between the matrix products of a block, in plain torch; other kernels must give the same.
 
 B batch, L tokens, H heads, D channels of a head, C the model's width. Vectors of modulation are (B or 1, 1,
-C). `reader` is the linear that reads a result. Here it is of no account; `fused` packs what it hands to a
-`Float8Linear`.
+C). `reader` is the linear that reads a result: it makes no difference here; the Triton kernels quantise what
+a `Float8Linear` reads.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ def add_gated_modulated(
 
 
 def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Queries and keys, normalised and turned to their places, and values; of all streams, one after the other.
+    """RMS-normalise queries and keys, apply RoPE, and concatenate the streams.
 
     Args:
         streams: their qkv is not read again by anybody, and may be written over.
@@ -57,7 +57,12 @@ def qk_norm_rope(streams: Sequence[QKV], pe: Tensor) -> tuple[Tensor, Tensor, Te
 
 
 def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """[attended | tanh-GELU of mlp], what a single block's last linear reads. Args: (B, L, C), (B, L, MLP's width)."""
+    """[attended | tanh-GELU of mlp], what a single block's last linear reads.
+
+    Args:
+        attended: (B, L, C).
+        mlp: (B, L, the MLP's width).
+    """
     return torch.cat([attended, F.gelu(mlp, approximate="tanh")], dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""Whether kernels give what plain torch gives, on small random tensors and on some rows of the published widths."""
+"""Whether kernels give what plain torch gives, on small tensors and on some rows of published widths."""
 
 from dataclasses import dataclass
 
@@ -58,8 +58,8 @@ def difference(
 def _apart(result: Tensor | Float8Rows, expected: Tensor | Float8Rows) -> float:
     coarse = isinstance(result, Float8Rows) or isinstance(expected, Float8Rows)
     values, exact = (
-        one.dequantised().float() if isinstance(one, Float8Rows) else one.float()
-        for one in (result, expected)
+        tensor.dequantised().float() if isinstance(tensor, Float8Rows) else tensor.float()
+        for tensor in (result, expected)
     )
     return float((values - exact).norm() / exact.norm()) / (_COARSE if coarse else 1.0)
 
@@ -74,7 +74,7 @@ def _results(
 
     batch, tokens, heads, dim = size.batch, size.tokens, size.heads, size.dim
     width, length = heads * dim, tokens + 2
-    x, update, mlp = (random(batch, tokens, one) for one in (width, width, size.mlp))
+    x, update, mlp = (random(batch, tokens, channels) for channels in (width, width, size.mlp))
     shift, scale, gate = (random(batch, 1, width) for _ in range(3))
     streams = [(random(batch, part, 3, heads, dim), random(dim), random(dim)) for part in (2, tokens)]
     pe = torch.polar(torch.ones(1, length, dim // 2), torch.randn(1, length, dim // 2, generator=generator))
@@ -104,7 +104,7 @@ def _results(
         kernels.gelu_concat(x, mlp, reader),
         kernels.linear_gelu(linear, x, reader),
     ]
-    return [*results, *(_as_rows(one) for one in packed)]
+    return [*results, *(_as_rows(result) for result in packed)]
 
 
 def _as_rows(result: Tensor | Float8Rows) -> Float8Rows:

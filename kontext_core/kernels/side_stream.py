@@ -1,4 +1,4 @@
-"""Two pieces of work that need nothing of each other, one on a CUDA stream of its own where that is wished."""
+"""Two independent pieces of work, one on a CUDA stream of its own where that is wished."""
 
 from collections.abc import Callable
 from functools import cache

@@ -73,7 +73,10 @@ def _turn_kernel(
     length, qkv_batch, qkv_token, out_batch, out_token, pe_batch, pe_token, heads, dim,
     HEADS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Kind 0 are queries, 1 keys, 2 values, which are only copied. Heads lie side by side, kinds after each other."""
+    """Kind 0 are queries, 1 keys, 2 values, which are only copied.
+
+    Heads lie side by side, kinds after each other.
+    """
     row = tl.program_id(0).to(tl.int64)
     batch, token = row // length, row % length
     kind = tl.program_id(2)
@@ -156,7 +159,7 @@ def gelu_concat(attended: Tensor, mlp: Tensor, reader: nn.Module | None = None) 
 
 
 def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -> Tensor:
-    """Where the card's GEMM has tanh-GELU at its end, that; on the CPU it would be the exact GELU, and is not taken."""
+    """The card's GEMM with tanh-GELU at its end; not on the CPU, where it would be the exact GELU."""
     if isinstance(reader, Float8Reader):
         hidden = linear(x)
         return _beside(hidden, hidden, 0, hidden.shape[-1], True)
@@ -171,8 +174,8 @@ def linear_gelu(linear: nn.Module, x: Tensor, reader: nn.Module | None = None) -
 def quantise_rows(x: Tensor) -> Float8Rows:
     """Of any number of dimensions, as linears take them."""
     rows = x.reshape(1, -1, x.shape[-1])
-    made = cast("Float8Rows", _beside(rows, rows, x.shape[-1], 0, True))
-    return Float8Rows(made.stored.view(x.shape), made.factors.view(*x.shape[:-1], 1), x.dtype)
+    packed = cast("Float8Rows", _beside(rows, rows, x.shape[-1], 0, True))
+    return Float8Rows(packed.stored.view(x.shape), packed.factors.view(*x.shape[:-1], 1), x.dtype)
 
 
 def _rows(
@@ -187,7 +190,7 @@ def _rows(
     x, add, norm, pack = _dense(x), update is not None, scale is not None, isinstance(reader, Float8Reader)
     batch, length, width = x.shape
     update = x if update is None else _dense(update)
-    gate, shift, scale = (x if one is None else _dense(one) for one in (gate, shift, scale))
+    gate, shift, scale = (x if tensor is None else _dense(tensor) for tensor in (gate, shift, scale))
     out = x.new_empty(x.shape) if add else x
     normed = torch.empty(x.shape, dtype=E4M3 if pack else x.dtype, device=x.device) if norm else x
     factors = torch.empty(batch, length, 1, device=x.device) if pack else x

@@ -1,4 +1,4 @@
-"""Group norm and swish of pictures whose channels lie side by side, in Triton kernels that read twice and write once.
+"""Group norm and swish of channels-last pictures, in Triton kernels that read twice and write once.
 
 A program has some positions with all their channels. Mean and variance are made of those of each program's
 positions, so that nothing large is subtracted from anything large. No gradients. Source: pictures.py;
@@ -20,7 +20,7 @@ _NUMBERS = 8192  # in one program
 def _moments_kernel(
     x, means, squares, positions, ROWS: tl.constexpr, GROUPS: tl.constexpr, WIDTH: tl.constexpr
 ):
-    """Of each group of `WIDTH` channels: the mean, and the sum of squares around it. x (B, positions, channels)."""
+    """Of each group of `WIDTH` channels of x (B, positions, channels): mean, and sum of squares around it."""
     part, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row, at = part * ROWS + tl.arange(0, ROWS), tl.arange(0, GROUPS * WIDTH)
     inside = (row < positions)[:, None]
@@ -45,7 +45,7 @@ def _moments_kernel(
 def _apply_kernel(
     x, mean, factor, added, out, positions, ROWS: tl.constexpr, CHANNELS: tl.constexpr, SWISH: tl.constexpr
 ):
-    """out = swish((x - mean) * factor + added), or without swish. mean, factor (B, channels), added (channels), float32."""
+    """out = swish((x - mean) * factor + added), or without swish; mean, factor (B, C), added (C), float32."""
     part, batch = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
     row, at = part * ROWS + tl.arange(0, ROWS), tl.arange(0, CHANNELS)
     inside = (row < positions)[:, None]

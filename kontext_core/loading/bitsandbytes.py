@@ -53,40 +53,40 @@ def _state(name: str, stored: LazyTensor) -> dict[str, Any]:
         text = bytes(stored.read().tolist())
     except (ValueError, TypeError) as error:
         raise CheckpointError(f"how {name} is packed (quant_state) cannot be read: {error!r}") from error
-    said = parse_object(text, f"how {name} is packed (quant_state)")
+    state = parse_object(text, f"how {name} is packed (quant_state)")
     try:
-        rows, columns = said["shape"]
-        numbers = (rows, columns, said["blocksize"], said.get("nested_blocksize", 1))
+        rows, columns = state["shape"]
+        numbers = (rows, columns, state["blocksize"], state.get("nested_blocksize", 1))
         if any(type(number) is not int or number < 1 for number in numbers):
             raise ValueError(f"shape and blocks are {numbers}")
-        said["nested_offset"] = float(said.get("nested_offset", 0.0))
+        state["nested_offset"] = float(state.get("nested_offset", 0.0))
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"how {name} is packed (quant_state) cannot be read: {error!r}") from error
-    return said
+    return state
 
 
 def _lazy(
-    name: str, kind: str, weights: Weights, helpers: dict[str, LazyTensor], said: dict[str, Any]
+    name: str, kind: str, weights: Weights, helpers: dict[str, LazyTensor], state: dict[str, Any]
 ) -> LazyTensor:
-    shape: tuple[int, int] = (said["shape"][0], said["shape"][1])
+    shape: tuple[int, int] = (state["shape"][0], state["shape"][1])
     numbers = math.prod(shape)
-    blocks = math.ceil(numbers / said["blocksize"])
-    wanted = {"absmax": blocks, "quant_map": 16}
+    blocks = math.ceil(numbers / state["blocksize"])
+    lengths = {"absmax": blocks, "quant_map": 16}
     nested = "nested_absmax" in helpers or "nested_quant_map" in helpers
-    block = said.get("nested_blocksize", 256)
+    block = state.get("nested_blocksize", 256)
     if nested:
-        wanted |= {"nested_absmax": math.ceil(blocks / block), "nested_quant_map": 256}
-    if absent := [end for end in wanted if end not in helpers]:
+        lengths |= {"nested_absmax": math.ceil(blocks / block), "nested_quant_map": 256}
+    if absent := [end for end in lengths if end not in helpers]:
         raise CheckpointError(f"{name} is packed in 4 bits, and {name}.{absent[0]} is missing")
     stored = weights.get(name)
     if stored is None:
         raise CheckpointError(f"{name} is missing, though the description of its packing is there")
-    found = {name: stored.numel, **{f"{name}.{end}": helpers[end].numel for end in wanted}}
-    right = {name: math.ceil(numbers / 2), **{f"{name}.{end}": count for end, count in wanted.items()}}
-    for key, count in right.items():
-        if found[key] != count:
+    actual = {name: stored.numel, **{f"{name}.{end}": helpers[end].numel for end in lengths}}
+    needed = {name: math.ceil(numbers / 2), **{f"{name}.{end}": count for end, count in lengths.items()}}
+    for key, count in needed.items():
+        if actual[key] != count:
             raise CheckpointError(
-                f"{key} has {found[key]} entries; for {name} of shape {shape} it needs {count}"
+                f"{key} has {actual[key]} entries; for {name} of shape {shape} it needs {count}"
             )
     if stored.dtype is not torch.uint8 or (nested and helpers["absmax"].dtype is not torch.uint8):
         raise CheckpointError(
@@ -97,9 +97,9 @@ def _lazy(
         packed = None
         if nested:
             table, factors = helpers["nested_quant_map"].read(), helpers["nested_absmax"].read()
-            packed = PackedFactors(table, factors, block, said["nested_offset"])
+            packed = PackedFactors(table, factors, block, state["nested_offset"])
         table, factors = helpers["quant_map"].read(), helpers["absmax"].read()
-        return FourBits(stored.read(), table, factors, shape=shape, block=said["blocksize"], packed=packed)
+        return FourBits(stored.read(), table, factors, shape=shape, block=state["blocksize"], packed=packed)
 
     def read() -> torch.Tensor:
         return piece().dequantise(torch.float32)

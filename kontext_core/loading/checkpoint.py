@@ -44,7 +44,7 @@ class Checkpoint:
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a safetensors or GGUF file, or of all in a folder that transformers or diffusers wrote.
+    """Read the header of a safetensors or GGUF file, or of a folder of transformers or diffusers.
 
     Raises: CheckpointError where there is no such file, or it cannot be read, or is cut off, or neither.
     """
@@ -84,8 +84,8 @@ def _open_folder(folder: Path) -> Checkpoint:
 def _header_config(path: Path, metadata: dict[str, str]) -> tuple[dict[str, Any], str]:
     """The configuration in a header, and what is wrong with it."""
     try:
-        said = metadata.get("config")
-        return {} if said is None else parse_object(said, f"'config' in the header of {path}"), ""
+        text = metadata.get("config")
+        return {} if text is None else parse_object(text, f"'config' in the header of {path}"), ""
     except CheckpointError as error:
         return {}, str(error)
 
@@ -111,7 +111,7 @@ def files_of_weights(folder: Path) -> list[Path]:
 
 
 def check_index(folder: Path) -> None:
-    """Raises: CheckpointError if a folder has shards by their names, and no index that says what is in which."""
+    """Raises: CheckpointError if a folder has shards, and no index that says what is in which."""
     shards = [match for file in files_of_weights(folder) if (match := _SHARD.match(file.name))]
     if shards and not any(folder.glob("*.safetensors.index.json")):
         raise CheckpointError(
@@ -121,7 +121,7 @@ def check_index(folder: Path) -> None:
 
 
 def is_one_model(folder: Path) -> bool:
-    """Whether a folder is what transformers or diffusers write for one model, and not a collection of files."""
+    """Whether transformers or diffusers wrote a folder as one model, and it is no collection of files."""
     if any(folder.glob("*.safetensors.index.json")):
         return True
     files = [file.name for file in files_of_weights(folder)]
@@ -135,10 +135,10 @@ def _only_file(folder: Path) -> Path:
             return file
     check_index(folder)
     if len(files) != 1:
-        found = f"holds several: {first_few([file.name for file in files])}; name one"
+        problem = f"holds several: {first_few([file.name for file in files])}; name one"
         raise CheckpointError(
             f"a safetensors file is needed in {folder}, which "
-            f"{found if files else others_in(folder) or 'holds none'}"
+            f"{problem if files else others_in(folder) or 'holds none'}"
         )
     return files[0]
 

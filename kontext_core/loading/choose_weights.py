@@ -1,4 +1,4 @@
-"""Whether a model fits a device, and in which form: planned before anything is loaded, on models without memory."""
+"""Whether a model fits a device, and in which form: planned before loading, on models without memory."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -70,7 +70,7 @@ def choose_weights(
     budget = budget_bytes(memory)
     if quantise != AUTO:
         return WeightChoice(quantise, _planned(parts, dtype, quantise, budget, host))
-    names = [one or "as stored" for one in BY_ERROR]
+    names = [form or "as stored" for form in BY_ERROR]
     words = f"the first of {', '.join(names)}"
     for form, name in zip(BY_ERROR, names, strict=True):
         try:
@@ -89,42 +89,42 @@ def choose_weights(
 def _planned(
     parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None, budget: int | None, host: Host
 ) -> OffloadPlan:
-    transformer, beside, made = outlined(parts, dtype, quantise)
+    transformer, beside, converted_bytes = outlined(parts, dtype, quantise)
     where = plan_offload(transformer, budget, beside=beside)
-    return replace(where, waiting=host_storage(where, made, host))
+    return replace(where, waiting=host_storage(where, converted_bytes, host))
 
 
 def outlined(
     parts: Mapping[str, Found], dtype: torch.dtype, quantise: str | None
 ) -> tuple[Transformer, OtherWeights, int]:
-    """The model as it would be loaded, without memory, and how many bytes of it its files have in another form.
+    """The model as it would be loaded, without memory, and the bytes of it that its files hold otherwise.
 
-    Args: as for `choose_weights`, without "auto".
+    Arguments are those of `choose_weights`, without "auto".
     """
     with empty_weights():
         transformer = Transformer(parts["transformer"][0].config)
         t5 = T5EncoderModel(parts["t5"][0].config)
-    made = _outline(transformer, parts["transformer"], dtype, quantise, QUANTISED_PREFIXES)
+    converted_bytes = _outline(transformer, parts["transformer"], dtype, quantise, QUANTISED_PREFIXES)
     report, weights = parts["t5"]
     weights = weights | {"encoder.embed_tokens.weight": weights["shared.weight"]}
     half = torch.bfloat16 if dtype == torch.float16 else dtype  # as T5 is loaded
-    made += _outline(t5, (report, weights), half, quantise, T5_BLOCKS)
+    converted_bytes += _outline(t5, (report, weights), half, quantise, T5_BLOCKS)
     t5.get_encoder().set_input_embeddings(t5.shared)
     small = sum(parts[kind][0].memory(dtype, None) for kind in ("vae", "clip"))
-    found = other_weights(nn.Module(), nn.Module(), t5)
-    return transformer, OtherWeights(found.resident + small, found.words), made
+    others = other_weights(nn.Module(), nn.Module(), t5)
+    return transformer, OtherWeights(others.resident + small, others.words), converted_bytes
 
 
 def _outline(
-    model: nn.Module, found: Found, dtype: torch.dtype, quantise: str | None, stays_packed: tuple[str, ...]
+    model: nn.Module, part: Found, dtype: torch.dtype, quantise: str | None, stays_packed: tuple[str, ...]
 ) -> int:
     """Have a model on `meta` as it would be loaded. What is stored in packed form is mapped, and not read.
 
     Returns: see `assign_weights`.
     """
-    report, weights = found
+    report, weights = part
     outline = {
-        key: replace(one, read=partial(torch.empty, one.shape, dtype=one.dtype, device="meta"))
-        for key, one in weights.items()
+        key: replace(tensor, read=partial(torch.empty, tensor.shape, dtype=tensor.dtype, device="meta"))
+        for key, tensor in weights.items()
     }
     return assign_weights(model, report, outline, dtype, "meta", stays_packed, quantise)

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 @contextmanager
 def empty_weights() -> Generator[None]:
-    """What is made meanwhile is on the `meta` device, and nobody draws numbers for it, which takes half of the time."""
+    """Make modules on the `meta` device, and draw no numbers for them, which takes half of the time."""
     with torch.device("meta"), _Undrawn():
         yield
 
@@ -19,7 +19,7 @@ class _Undrawn(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        given = kwargs or {}
+        keywords = kwargs or {}
         if getattr(func, "__module__", "") == torch.nn.init.__name__:
-            return args[0] if args else given["tensor"]
-        return func(*args, **given)
+            return args[0] if args else keywords["tensor"]
+        return func(*args, **keywords)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse_object
 from ..errors import CheckpointError
 from ..quant.float8 import FLOAT8_DTYPES, Float8
@@ -94,10 +95,10 @@ def _declared_formats(weights: Weights, metadata: dict[str, str]) -> dict[str, s
     layers: dict[str, Any] = {}
     try:
         if _METADATA in metadata:
-            said = parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
-            if not isinstance(said, dict):
-                raise TypeError(f"its layers are {said!r:.80}")
-            layers |= said
+            declared = parse_object(metadata[_METADATA], f"{_METADATA!r} in its header")["layers"]
+            if not isinstance(declared, dict):
+                raise TypeError(f"its layers are {short(declared)}")
+            layers |= declared
         for key, tensor in weights.items():
             if key.endswith(_LAYER_FORMAT):
                 layers[key.removesuffix(_LAYER_FORMAT)] = _layer_format(key, tensor)

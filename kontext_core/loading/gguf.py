@@ -50,20 +50,19 @@ def _lazy(path: Path, tensor: Stored, mapped: Any, header: Header) -> LazyTensor
     kind, shape = tensor.kind, tensor.shape
     original = header.values.get(_ORIGINAL_SHAPE + tensor.name)
     if original is not None:
-        wanted = tuple(original) if isinstance(original, list) else ()
-        if not all(type(side) is int and side > 0 for side in wanted) or math.prod(wanted) != math.prod(
-            shape
-        ):
+        final_shape = tuple(original) if isinstance(original, list) else ()
+        usable = all(type(side) is int and side > 0 for side in final_shape)
+        if not usable or math.prod(final_shape) != math.prod(shape):
             raise CheckpointError(f"{path}: {tensor.name!r} of shape {shape} cannot have shape {original!r}")
     else:
-        wanted = shape
+        final_shape = shape
     stored = mapped[header.data + tensor.start : header.data + tensor.end]
     if kind in _PLAIN:
-        read = partial(_plain, stored, _PLAIN[kind], wanted)
-        return LazyTensor(wanted, _PLAIN[kind], read, None, kind, mapped=True)
+        read = partial(_plain, stored, _PLAIN[kind], final_shape)
+        return LazyTensor(final_shape, _PLAIN[kind], read, None, kind, mapped=True)
 
-    packed = partial(_packed, kind, stored, shape[0]) if len(shape) == 2 and wanted == shape else None
-    return LazyTensor(wanted, torch.float32, partial(_unpacked, kind, stored, wanted), packed, kind)
+    packed = partial(_packed, kind, stored, shape[0]) if len(shape) == 2 and final_shape == shape else None
+    return LazyTensor(final_shape, torch.float32, partial(_unpacked, kind, stored, final_shape), packed, kind)
 
 
 def _packed(kind: str, stored: Any, rows: int) -> list[Blocks]:

@@ -91,7 +91,7 @@ def read_header(path: Path) -> Header:
         values, tensors, alignment = _walk(header)
         data = -(-file.tell() // alignment) * alignment
     end = 0
-    for tensor in sorted(tensors, key=lambda one: one.start):
+    for tensor in sorted(tensors, key=lambda entry: entry.start):
         if tensor.start % alignment:
             raise header.damaged(
                 f"{tensor.name!r} begins at {tensor.start}, no multiple of its alignment {alignment}"

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from transformers import CLIPTextConfig, T5Config
 
+from ..checks.shorten import short
 from ..config import FLUX_VAE, KONTEXT_DEV, TransformerConfig, VAEConfig
 from ..errors import CheckpointError
 from .keys import count
@@ -37,11 +38,13 @@ def shape_of(weights: Weights, key: str, axes: int) -> tuple[int, ...]:
     return shape
 
 
-def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerConfig:
+def transformer_config(weights: Weights, declared: dict[str, Any]) -> TransformerConfig:
     """Infer the sizes from the shapes; what they do not show is taken from what the file declares.
 
     Args:
-        said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes.
+        declared: JSON of ours or of diffusers.
+    Raises:
+        CheckpointError: if it does not fit the shapes.
     """
     hidden, in_channels = shape_of(weights, "img_in.weight", 2)
     head_dim = shape_of(weights, "double_blocks.0.img_attn.norm.query_norm.scale", 1)[0]
@@ -64,20 +67,22 @@ def transformer_config(weights: Weights, said: dict[str, Any]) -> TransformerCon
         "theta": KONTEXT_DEV.theta,
         "text_length": KONTEXT_DEV.text_length if guidance else _SCHNELL_TEXT_LENGTH,
     }
-    said = _ours(said)
-    if "axes_dim" not in said and head_dim != sum(KONTEXT_DEV.axes_dim):
+    declared = _ours(declared)
+    if "axes_dim" not in declared and head_dim != sum(KONTEXT_DEV.axes_dim):
         raise CheckpointError(
             f"its attention heads are {head_dim} wide and nothing says how the rotary axes share them; "
             "'config' in the safetensors header should say axes_dim"
         )
-    return _build(TransformerConfig, {**beyond_shapes, **said}, sizes)
+    return _build(TransformerConfig, {**beyond_shapes, **declared}, sizes)
 
 
-def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
+def vae_config(weights: Weights, declared: dict[str, Any]) -> VAEConfig:
     """Infer the sizes from the shapes; what they do not show is taken from what the file declares.
 
     Args:
-        said: JSON of ours or of diffusers. Raises: CheckpointError if it does not fit the shapes.
+        declared: JSON of ours or of diffusers.
+    Raises:
+        CheckpointError: if it does not fit the shapes.
     """
     ch, in_channels = shape_of(weights, "encoder.conv_in.weight", 4)[:2]
     levels = count(weights, "encoder.down.{}.")
@@ -95,21 +100,21 @@ def vae_config(weights: Weights, said: dict[str, Any]) -> VAEConfig:
         name: getattr(FLUX_VAE, name)
         for name in ("resolution", "scale_factor", "shift_factor", "norm_groups")
     }
-    return _build(VAEConfig, {**beyond_shapes, **_ours(said)}, sizes)
+    return _build(VAEConfig, {**beyond_shapes, **_ours(declared)}, sizes)
 
 
-def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
+def clip_config(weights: Weights, declared: dict[str, Any]) -> CLIPTextConfig:
     """Read CLIP's sizes; those of CLIP-L where nothing is said.
 
     Args:
         weights: under keys that begin with `text_model.`.
-        said: config.json of transformers.
+        declared: config.json of transformers.
     Raises:
         CheckpointError: if it does not fit the shapes.
     """
-    said = _fields(said.get("text_config", said), _CLIP_FIELDS)
+    declared = _fields(declared.get("text_config", declared), _CLIP_FIELDS)
     vocab_size, hidden = shape_of(weights, "text_model.embeddings.token_embedding.weight", 2)
-    if not said and hidden != 768:
+    if not declared and hidden != 768:
         raise CheckpointError(
             f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed next to it"
         )
@@ -121,7 +126,7 @@ def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
         "max_position_embeddings": shape_of(weights, "text_model.embeddings.position_embedding.weight", 2)[0],
     }
     beyond_shapes = {"num_attention_heads": max(1, hidden // 64), "eos_token_id": vocab_size - 1}
-    values = {**beyond_shapes, **said}
+    values = {**beyond_shapes, **declared}
     if hidden % values["num_attention_heads"]:
         raise CheckpointError(
             f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is not a "
@@ -130,16 +135,16 @@ def clip_config(weights: Weights, said: dict[str, Any]) -> CLIPTextConfig:
     return _built(CLIPTextConfig, values, sizes)
 
 
-def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
+def t5_config(weights: Weights, declared: dict[str, Any]) -> T5Config:
     """Read T5's sizes.
 
     Args:
         weights: under the published keys (`encoder.block.0.layer...`).
-        said: config.json of transformers.
+        declared: config.json of transformers.
     Raises:
         CheckpointError: if it does not fit the shapes.
     """
-    said = _fields(said, _T5_FIELDS)
+    declared = _fields(declared, _T5_FIELDS)
     vocab_size, d_model = shape_of(weights, "shared.weight", 2)
     attention = "encoder.block.0.layer.0.SelfAttention"
     feed_forward = "encoder.block.0.layer.1.DenseReluDense"
@@ -154,7 +159,7 @@ def t5_config(weights: Weights, said: dict[str, Any]) -> T5Config:
         "num_heads": heads,
         "relative_attention_num_buckets": buckets,
     }
-    return _built(T5Config, {"feed_forward_proj": "gated-gelu" if gated else "relu", **said}, sizes)
+    return _built(T5Config, {"feed_forward_proj": "gated-gelu" if gated else "relu", **declared}, sizes)
 
 
 _MOST_TOKENS = 16_384  # of a prompt
@@ -185,11 +190,11 @@ _OUR_FIELDS: dict[str, tuple[float, float] | tuple[str, ...]] = {
 _LISTS = {"axes_dim": 1, "preferred_sizes": 2}
 
 
-def _fields(said: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]]) -> dict[str, Any]:
+def _fields(declared: Any, fields: dict[str, tuple[float, float] | tuple[str, ...]]) -> dict[str, Any]:
     """What is known of a config, each in its range. Raises: CheckpointError."""
-    if not isinstance(said, dict):
+    if not isinstance(declared, dict):
         raise CheckpointError("its config is not a JSON object")
-    known = {name: said[name] for name in fields if said.get(name) is not None}
+    known = {name: declared[name] for name in fields if declared.get(name) is not None}
     for name, value in known.items():
         _check_field(name, value, fields[name])
     return known
@@ -201,7 +206,7 @@ def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str
     if isinstance(low, str) or isinstance(high, str):
         if value not in allowed:
             raise CheckpointError(
-                f"its config says {name} {value!r:.80}; it may be {', '.join(map(str, allowed))}"
+                f"its config says {name} {short(value)}; it may be {', '.join(map(str, allowed))}"
             )
         return
     whole, depth = isinstance(low, int) and isinstance(high, int), _LISTS.get(name, 0)
@@ -212,32 +217,35 @@ def _check_field(name: str, value: Any, allowed: tuple[float, float] | tuple[str
         if type(number) not in ((int,) if whole else (int, float)) or not low <= number <= high:
             kind = f"{'lists of ' * depth}{'whole numbers' if whole else 'numbers'}"
             raise CheckpointError(
-                f"its config says {name} {value!r:.80}; {kind} from {low:,} to {high:,} are allowed"
+                f"its config says {name} {short(value)}; {kind} from {low:,} to {high:,} are allowed"
             )
 
 
-def _ours(said: dict[str, Any]) -> dict[str, Any]:
-    said = {_DIFFUSERS_NAMES.get(name, name): value for name, value in said.items() if value is not None}
-    _fields(said, _OUR_FIELDS)
-    return said
+def _ours(declared: dict[str, Any]) -> dict[str, Any]:
+    declared = {
+        _DIFFUSERS_NAMES.get(name, name): value for name, value in declared.items() if value is not None
+    }
+    _fields(declared, _OUR_FIELDS)
+    return declared
 
 
-def _agree(said: dict[str, Any], sizes: dict[str, Any]) -> None:
+def _agree(declared: dict[str, Any], sizes: dict[str, Any]) -> None:
     """Raises: CheckpointError where what is said contradicts the shapes."""
     for name, value in sizes.items():
-        if name in said and said[name] not in (value, list(value) if isinstance(value, tuple) else value):
-            raise CheckpointError(f"its config says {name} {said[name]!r:.80}, its tensors {value}")
+        same = (value, list(value)) if isinstance(value, tuple) else (value,)
+        if name in declared and declared[name] not in same:
+            raise CheckpointError(f"its config says {name} {short(declared[name])}, its tensors {value}")
 
 
-def _built(kind: type[_TextConfig], said: dict[str, Any], sizes: dict[str, Any]) -> _TextConfig:
-    _agree(said, sizes)
-    return kind(**{**said, **sizes})
+def _built(kind: type[_TextConfig], values: dict[str, Any], sizes: dict[str, Any]) -> _TextConfig:
+    _agree(values, sizes)
+    return kind(**{**values, **sizes})
 
 
-def _build(kind: type[_Config], said: dict[str, Any], sizes: dict[str, Any]) -> _Config:
+def _build(kind: type[_Config], values: dict[str, Any], sizes: dict[str, Any]) -> _Config:
     """Raises: CheckpointError where what is said contradicts the shapes, or is not possible."""
-    _agree(said, sizes)
+    _agree(values, sizes)
     try:
-        return kind.from_dict({**said, **sizes})
+        return kind.from_dict({**values, **sizes})
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"its sizes make no model: {error}") from error

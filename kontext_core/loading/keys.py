@@ -1,5 +1,6 @@
-"""Tables from other parameter names to the published ones: diffusers' of the transformer and the autoencoders, ComfyUI's
-of norms, llama.cpp's of T5.
+"""Tables from other parameter names to the published ones.
+
+The names are diffusers' of the transformer and the autoencoders, ComfyUI's of norms, and llama.cpp's of T5.
 
 Source: diffusers scripts/convert_flux_to_diffusers.py; llama.cpp gguf-py/gguf/tensor_mapping.py; the names of
 both.
@@ -127,7 +128,9 @@ def transformer_rules(depth: int, depth_single_blocks: int) -> list[Rule]:
 
 
 def comfyui_norm_rules(depth: int, depth_single_blocks: int) -> list[Rule]:
-    """The scales of norms as ComfyUI 0.14 and later call them, in models and in what its nodes save; all else is published.
+    """Norms' scales as ComfyUI 0.14 and later name them, in models and in what its nodes save.
+
+    All other names are the published ones.
 
     Source: ComfyUI comfy/supported_models.py, Flux.process_unet_state_dict.
     """
@@ -232,8 +235,8 @@ def _joined(rule: Rule, sources: list[LazyTensor]) -> LazyTensor:
     def packed() -> list[PackedWeight]:
         return [
             piece
-            for one in sources
-            for piece in (one.packed() if one.packed else [UnquantisedRows(one.read())])
+            for source in sources
+            for piece in (source.packed() if source.packed else [UnquantisedRows(source.read())])
         ]
 
     stays = any(source.packed for source in sources) and not rule.swap_halves and not rule.pointwise

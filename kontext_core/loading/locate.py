@@ -38,16 +38,16 @@ def locate_part(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     Raises: CheckpointError if it is not there, or is something else, or cannot be used.
     """
     path = Path(path)
-    name, wanted = _PARTS[part]
+    name, expected = _PARTS[part]
     if not path.exists():
         raise CheckpointError(
-            f"there is no file or folder {path}, where the {name} should be; needed: {wanted}"
+            f"there is no file or folder {path}, where the {name} should be; wanted: {expected}"
         )
     report, weights = _in_folder(path, part) if path.is_dir() else recognise(open_checkpoint(path), part)
     if report.kind != part:
         raise CheckpointError(
             f"{report.path} is {report.title} and not the {name} of FLUX.1; "
-            f"{report.instead or f'needed: {wanted}'}"
+            f"{report.instead or f'wanted: {expected}'}"
         )
     if report.refusal:
         raise CheckpointError(f"{report.path} cannot be used as the {name}: {report.refusal}")
@@ -60,15 +60,15 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
 
     check_index(folder)
     damaged: list[CheckpointError] = []
-    found: list[tuple[FileReport, Weights]] = []
+    recognised: list[tuple[FileReport, Weights]] = []
     for file in files_of_weights(folder):
         try:
-            found.append(recognise(open_checkpoint(file), part))
+            recognised.append(recognise(open_checkpoint(file), part))
         except CheckpointError as error:
             damaged.append(error)
-    fitting = [(report, weights) for report, weights in found if report.kind == part]
+    fitting = [(report, weights) for report, weights in recognised if report.kind == part]
     usable = [(report, weights) for report, weights in fitting if not report.refusal] or fitting
-    name, wanted = _PARTS[part]
+    name, expected = _PARTS[part]
     if len(usable) > 1:
         names = first_few(report.path.name for report, _ in usable)
         raise CheckpointError(
@@ -80,7 +80,7 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
         return recognise(open_checkpoint(folder / _FOLDERS[part]), part)
     if damaged:
         raise damaged[0]
-    others = "".join(f"; {report.path.name} is {report.title}" for report, _ in found)
+    others = "".join(f"; {report.path.name} is {report.title}" for report, _ in recognised)
     if other := others_in(folder):
         others += f"; it {other}"
-    raise CheckpointError(f"there is no {name} in {folder}; needed there: {wanted}{others}")
+    raise CheckpointError(f"there is no {name} in {folder}; wanted there: {expected}{others}")

@@ -142,11 +142,14 @@ def assign_weights(
     quantise: str | None,
     pack_on: torch.device | str | None = None,
 ) -> int:
-    """`fill_model`, without a word. Returns: bytes of weights that are not as they lie in the file, and so take memory."""
+    """`fill_model`, without a word.
+
+    Returns: bytes of weights that are not as they lie in the file, and so take memory.
+    """
     check_keys(model, report, weights)
     dtype = dtype or own_dtype(weights)
     tensors: dict[str, Tensor] = {}
-    made = 0
+    converted_bytes = 0
     for key, tensor in weights.items():
         layer = key.removesuffix(".weight")
         pieces = None
@@ -154,15 +157,15 @@ def assign_weights(
             pieces = _pieces(model.get_submodule(layer), layer, tensor, device, quantise, pack_on)
         if pieces is None:
             tensors[key] = tensor.read().to(device=device, dtype=dtype)
-            made += 0 if tensor.mapped and tensor.dtype == dtype else tensors[key].nbytes
+            converted_bytes += 0 if tensor.mapped and tensor.dtype == dtype else tensors[key].nbytes
         else:
             swapped = PackedLinear(pieces, _bias(model.get_submodule(layer)))
             model.set_submodule(layer, swapped)
-            own = {f"{layer}.pieces.{name}": one for name, one in swapped.pieces.state_dict().items()}
-            made += 0 if quantise is None else sum(one.nbytes for one in own.values())
+            own = {f"{layer}.pieces.{name}": buffer for name, buffer in swapped.pieces.state_dict().items()}
+            converted_bytes += 0 if quantise is None else sum(buffer.nbytes for buffer in own.values())
             tensors |= own
     model.load_state_dict(tensors, assign=True)
-    return made
+    return converted_bytes
 
 
 def _pieces(
@@ -192,21 +195,21 @@ def _bias(module: nn.Module) -> nn.Parameter | None:
 
 def check_keys(model: nn.Module, report: FileReport, weights: Weights) -> None:
     """Raises: CheckpointError with the first few names of what is missing, unexpected or misshapen."""
-    wanted = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
+    shapes = {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}
     misshapen = [
         f"{key} {weights[key].shape} in place of {shape}"
-        for key, shape in wanted.items()
+        for key, shape in shapes.items()
         if key in weights and weights[key].shape != shape
     ]
     findings = {
-        "missing": wanted.keys() - weights.keys(),
-        "unexpected": weights.keys() - wanted.keys(),
+        "missing": shapes.keys() - weights.keys(),
+        "unexpected": weights.keys() - shapes.keys(),
         "of a wrong shape": misshapen,
     }
-    said = [f"{len(names)} {what} ({first_few(names)})" for what, names in findings.items() if names]
-    if said:
+    faults = [f"{len(names)} {what} ({first_few(names)})" for what, names in findings.items() if names]
+    if faults:
         raise CheckpointError(
-            f"{report.path} is {report.title}, but its tensors do not fit: {'; '.join(said)}"
+            f"{report.path} is {report.title}, but its tensors do not fit: {'; '.join(faults)}"
         )
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import short
 from ..config import FLUX_VAE, KONTEXT_DEV, TINY_TRANSFORMER
 from ..errors import CheckpointError
 from . import bitsandbytes, fp8, torchao
@@ -141,13 +142,13 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
 
     if checkpoint.config_fault:
         raise CheckpointError(checkpoint.config_fault)
-    said = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
+    declared = checkpoint.config if len(parts) == 1 or part == "transformer" else {}
     for kind, title, keys, read in _KINDS:
         if any(key in known for key in keys):
             report = replace(report, kind=kind, title=title, refusal="")
             try:
                 weights, forms = _unpack(weights, checkpoint)
-                report, weights = read(report, weights, said)
+                report, weights = read(report, weights, declared)
                 _check_numbers(weights)
             except CheckpointError as error:
                 return replace(report, refusal=str(error)), weights
@@ -167,7 +168,7 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
     """Weights that can be read or stay packed, and what the forms are called that they are stored in."""
     method = _method(checkpoint)
     if method not in ("", "bitsandbytes", "torchao"):
-        raise CheckpointError(f"it is quantised by {method!r:.40}, which is not known here; {TAKE}")
+        raise CheckpointError(f"it is quantised by {short(method)}, which is not known here; {TAKE}")
     if method == "torchao" and torchao.NAMES not in checkpoint.metadata:
         raise CheckpointError(
             "it is quantised by 'torchao', and its header does not say how; save it again as safetensors with torchao 0.16 "
@@ -181,8 +182,8 @@ def _unpack(weights: Weights, checkpoint: Checkpoint) -> tuple[Weights, list[str
 
 def _method(checkpoint: Checkpoint) -> str:
     """What a configuration says that the weights are quantised by; "" where it says nothing."""
-    said = checkpoint.config.get("quantization_config")
-    method = said.get("quant_method") if isinstance(said, dict) else None
+    quantisation = checkpoint.config.get("quantization_config")
+    method = quantisation.get("quant_method") if isinstance(quantisation, dict) else None
     return "" if method is None else str(method)
 
 
@@ -202,9 +203,9 @@ def _parts(weights: Weights) -> dict[str, Weights]:
     parts: dict[str, Weights] = {}
     for part, prefixes in _PREFIXES.items():
         for prefix in prefixes:
-            found = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
-            if found:
-                parts[part] = found
+            own = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
+            if own:
+                parts[part] = own
     return parts or {"": weights}
 
 
@@ -214,10 +215,10 @@ def _name(tensor: LazyTensor) -> str:
 
 def _by_layer(weights: Weights) -> dict[str, dict[str, int]]:
     """How many tensors of each dtype, by names in which `*` stands for numbers."""
-    found: dict[str, Counter[str]] = {}
+    layers: dict[str, Counter[str]] = {}
     for name, tensor in weights.items():
-        found.setdefault(_NUMBER.sub("*", name), Counter())[_name(tensor)] += 1
-    return {name: dict(kinds.most_common()) for name, kinds in found.items()}
+        layers.setdefault(_NUMBER.sub("*", name), Counter())[_name(tensor)] += 1
+    return {name: dict(kinds.most_common()) for name, kinds in layers.items()}
 
 
 def _parameters(weights: Weights) -> int:
@@ -225,7 +226,7 @@ def _parameters(weights: Weights) -> int:
 
 
 def _read_transformer(
-    report: FileReport, weights: Weights, said: dict[str, Any]
+    report: FileReport, weights: Weights, declared: dict[str, Any]
 ) -> tuple[FileReport, Weights]:
     names = "published names"
     if _FLUX_KEY not in weights:
@@ -243,7 +244,7 @@ def _read_transformer(
         refusal = f"it is {title}: its image input takes {inputs} numbers a token and not {outputs}"
         return replace(report, format=names, title=title, refusal=refusal), weights
 
-    config = transformer_config(weights, said)
+    config = transformer_config(weights, declared)
     report = replace(report, format=names, config=config)
     if config == TINY_TRANSFORMER:
         return replace(report, title="a FLUX transformer of the tiny model's size"), weights
@@ -265,7 +266,7 @@ _DEV_OR_KONTEXT = (
 _SCHNELL = "FLUX.1 schnell was not trained to edit: it makes pictures from text alone"
 
 
-def _read_vae(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+def _read_vae(report: FileReport, weights: Weights, declared: dict[str, Any]) -> tuple[FileReport, Weights]:
     names = "published names"
     if _VAE_KEY not in weights:
         names = "diffusers' names"
@@ -276,13 +277,13 @@ def _read_vae(report: FileReport, weights: Weights, said: dict[str, Any]) -> tup
         title = f"an autoencoder with {channels} latent channels"
         refusal = f"it is {title}{_OTHER_VAES.get(channels, '')}; FLUX.1 has {FLUX_VAE.z_channels}"
         return replace(report, format=names, title=title, refusal=refusal), weights
-    return replace(report, format=names, config=vae_config(weights, said)), weights
+    return replace(report, format=names, config=vae_config(weights, declared)), weights
 
 
 _OTHER_VAES = {4: " (Stable Diffusion 1, 2 or SDXL)", 32: " (FLUX.2)"}
 
 
-def _read_clip(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+def _read_clip(report: FileReport, weights: Weights, declared: dict[str, Any]) -> tuple[FileReport, Weights]:
     """Published names begin with `text_model.`; transformers 5 writes them without."""
     unused = (
         "vision_model.",
@@ -296,11 +297,11 @@ def _read_clip(report: FileReport, weights: Weights, said: dict[str, Any]) -> tu
     if f"text_model.{_CLIP_KEY}" not in weights:
         names = "transformers 5 names"
         weights = {f"text_model.{key}": tensor for key, tensor in weights.items()}
-    return replace(report, format=names, config=clip_config(weights, said)), weights
+    return replace(report, format=names, config=clip_config(weights, declared)), weights
 
 
-def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
-    """The embedding may be there under two names or either; whole T5 models have a decoder, of no use here."""
+def _read_t5(report: FileReport, weights: Weights, declared: dict[str, Any]) -> tuple[FileReport, Weights]:
+    """The embedding has one name, the other or both; whole T5 models have a decoder, of no use here."""
     unused = ("decoder.", "lm_head.", "spiece_model", "encoder.embed_tokens.", "dec.", "output.")
     names = "published names"
     if _T5_KEY not in weights:
@@ -311,10 +312,12 @@ def _read_t5(report: FileReport, weights: Weights, said: dict[str, Any]) -> tupl
     weights = {key: tensor for key, tensor in weights.items() if not key.startswith(unused)}
     if embedding is not None:
         weights["shared.weight"] = embedding
-    return replace(report, format=names, config=t5_config(weights, said)), weights
+    return replace(report, format=names, config=t5_config(weights, declared)), weights
 
 
-def _read_preview(report: FileReport, weights: Weights, said: dict[str, Any]) -> tuple[FileReport, Weights]:
+def _read_preview(
+    report: FileReport, weights: Weights, declared: dict[str, Any]
+) -> tuple[FileReport, Weights]:
     """diffusers' files have the encoder too, of no use here."""
     names = "published names"
     if _PREVIEW_KEY not in weights:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..checks.sentences import one_line
+from ..checks.shorten import cut
 from ..config import TransformerConfig
 from ..errors import printable
 from ..quant.schemes import BYTES
@@ -57,7 +58,7 @@ class FileReport:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def memory(self, dtype: torch.dtype, quantise: str | None) -> int:
-        """Bytes that the model takes when it is loaded, estimated. Args: as for `load_transformer`."""
+        """Bytes that the model takes when it is loaded, estimated; arguments as for `load_transformer`."""
         whole = self.parameters * dtype.itemsize
         high = _HIGH_PRECISION.get(self.kind, 1.0)
         if quantise is None and self.packed_parameters:
@@ -91,9 +92,12 @@ class FileReport:
     def describe_closely(self) -> str:
         """Further lines: the dtype of every kind of layer, and the metadata, cut short."""
         layers = [f"{printable(name)}: {_counts(kinds)}" for name, kinds in self.layers.items()]
-        said = [f"{printable(name)} = {_short(value)}" for name, value in sorted(self.metadata.items())]
-        more = [f"and {len(said) - _MOST_SAID} more"] if len(said) > _MOST_SAID else []
-        return "\n".join([*layers, "metadata:", *(said[:_MOST_SAID] or ["none"]), *more])
+        entries = [
+            f"{printable(name)} = {cut(printable(one_line(value)), _LONGEST_SAID)}"
+            for name, value in sorted(self.metadata.items())
+        ]
+        more = [f"and {len(entries) - _MOST_SAID} more"] if len(entries) > _MOST_SAID else []
+        return "\n".join([*layers, "metadata:", *(entries[:_MOST_SAID] or ["none"]), *more])
 
     def _groups(self) -> list[str]:
         groups: dict[str, Counter[str]] = {}
@@ -105,11 +109,6 @@ class FileReport:
 
 def _counts(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{n} x {name}" for name, n in kinds.items())
-
-
-def _short(text: str) -> str:
-    line = printable(one_line(text))
-    return line if len(line) <= _LONGEST_SAID else f"{line[:_LONGEST_SAID]} ..."
 
 
 def _size(size: int) -> str:

@@ -50,7 +50,9 @@ def save_model(
     dtype: torch.dtype = torch.bfloat16,
     training: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write the given parts, packed weights multiplied out. Each file is complete or, when writing fails, what it was before.
+    """Write the given parts, packed weights multiplied out.
+
+    Each file is complete or, when writing fails, what it was before.
 
     Args:
         training: how the transformer came to be, kept as JSON in its file's header.

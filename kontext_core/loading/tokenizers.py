@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checks.sentences import one_line
+from ..checks.shorten import cut
 from ..checks.strict_json import MOST_BYTES, read_object
 from ..errors import CheckpointError
 
@@ -99,7 +100,9 @@ def is_tokenizer(name: str, folder: Path) -> bool:
 
 
 def find_tokenizer(name: str, folder: Path) -> Path:
-    """The folder, if it holds a tokenizer; else a published one that was downloaded before. Nothing is downloaded.
+    """The folder, if it holds a tokenizer; else a published one that was downloaded before.
+
+    Nothing is downloaded.
 
     Raises: CheckpointError that says which files to put where.
     """
@@ -112,8 +115,8 @@ def find_tokenizer(name: str, folder: Path) -> Path:
                 log.info("no tokenizer in %s; that of %s in Hugging Face's cache is used", folder, repository)
                 return snapshot / inner
     model, choices = FILES[name]
-    wanted = ", or ".join(" and ".join(files) for files in reversed(choices))
-    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; needed there: {wanted}")
+    alternatives = ", or ".join(" and ".join(files) for files in reversed(choices))
+    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {alternatives}")
 
 
 def check_files(folder: Path) -> None:
@@ -166,9 +169,8 @@ def load_tokenizer(name: str, folder: Path) -> Any:
     except BaseException as error:  # the tokenizers library raises nothing more special, or panics
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        fault = one_line(str(error))
-        said = fault if len(fault) <= _LONGEST_FAULT else f"{fault[:_LONGEST_FAULT]}..."
-        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {said}") from error
+        reason = cut(one_line(str(error)), _LONGEST_FAULT)
+        raise CheckpointError(f"the tokenizer in {folder} cannot be read: {reason}") from error
 
 
 def read_vocabulary(name: str, folder: Path) -> Vocabulary:

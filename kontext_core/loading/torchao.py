@@ -1,4 +1,4 @@
-"""Weights in 8 bits as torchao flattens them for safetensors, and diffusers and transformers save them (torchao 0.16 on).
+"""Weights in 8 bits as torchao 0.16 and later flatten them, and diffusers and transformers save them.
 
 In place of `<layer>.weight` lie its parts, `<layer>._weight_qdata`, `<layer>._weight_scale` and perhaps
 `<layer>._weight_zero_point`. The header has JSON under `<layer>.weight`, {"_type": class, "_data":
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse, parse_object
 from ..errors import CheckpointError
 from ..quant.float8 import FLOAT8_DTYPES, Float8
@@ -49,20 +50,22 @@ def unpack(weights: Weights, metadata: dict[str, str]) -> tuple[Weights, str]:
     plain = dict(weights)
     kinds: set[str] = set()
     for name in _listed(metadata):
-        said = _said(name, metadata)
-        if said["_type"] == _PLAIN:
+        entry = _header_entry(name, metadata)
+        if entry["_type"] == _PLAIN:
             continue
-        if said["_type"] not in _KINDS:
+        if entry["_type"] not in _KINDS:
             raise CheckpointError(
-                f"{name} is stored as torchao's {said['_type']}; of torchao's forms {', '.join(_KINDS)} are "
+                f"{name} is stored as torchao's {entry['_type']}; of torchao's forms {', '.join(_KINDS)} are "
                 f"supported; {TAKE}"
             )
         start = f"{name.removesuffix('.weight')}{_PART}"
-        parts = {part: plain.pop(start + part, None) for part in said["_tensor_data_names"]}
+        parts = {part: plain.pop(start + part, None) for part in entry["_tensor_data_names"]}
         if absent := [part for part, tensor in parts.items() if tensor is None]:
             raise CheckpointError(f"{name} is packed by torchao, and {start}{absent[0]} is missing")
-        kinds.add(_KINDS[said["_type"]])
-        plain[name] = _lazy(name, {part: one for part, one in parts.items() if one is not None}, said)
+        kinds.add(_KINDS[entry["_type"]])
+        plain[name] = _lazy(
+            name, {part: tensor for part, tensor in parts.items() if tensor is not None}, entry
+        )
     if lone := [key for key in plain if _PART in key]:
         raise CheckpointError(f"the header says nothing of {lone[0]}, a part of a weight that torchao packed")
     return plain, f"{' and '.join(sorted(kinds))} of torchao"
@@ -80,45 +83,45 @@ def _listed(metadata: dict[str, str]) -> list[str]:
     return listed
 
 
-def _said(name: str, metadata: dict[str, str]) -> dict[str, Any]:
-    """What the header says of one tensor: its class, its parts and, of one that is packed, the sides of its tiles."""
+def _header_entry(name: str, metadata: dict[str, str]) -> dict[str, Any]:
+    """What the header says of one tensor: class, parts and, where it is packed, the sides of its tiles."""
     try:
-        said = parse_object(metadata[name], f"{name!r} in its header")
-        if not isinstance(said["_type"], str):
-            raise TypeError(f"its _type is {said['_type']!r:.80}")
-        if said["_type"] != _PLAIN:
-            said = {one: said[one] for one in ("_type", "_tensor_data_names", "_data")}
-            parts, block = said["_tensor_data_names"], said["_data"].get("block_size")
+        entry = parse_object(metadata[name], f"{name!r} in its header")
+        if not isinstance(entry["_type"], str):
+            raise TypeError(f"its _type is {short(entry['_type'])}")
+        if entry["_type"] != _PLAIN:
+            entry = {key: entry[key] for key in ("_type", "_tensor_data_names", "_data")}
+            parts, block = entry["_tensor_data_names"], entry["_data"].get("block_size")
             if not all(isinstance(part, str) for part in parts):
                 raise TypeError(f"its parts are {parts!r}")
             if block and not (len(block) == 2 and all(type(side) is int and side > 0 for side in block)):
                 raise TypeError(f"its block_size is {block!r}")
     except (KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"what the header says of {name} cannot be read: {error!r}") from error
-    return said
+    return entry
 
 
-def _lazy(name: str, parts: dict[str, LazyTensor], said: dict[str, Any]) -> LazyTensor:
+def _lazy(name: str, parts: dict[str, LazyTensor], entry: dict[str, Any]) -> LazyTensor:
     if "act_pre_scale" in parts:
         raise CheckpointError(
             f"{name} wants its inputs scaled (act_pre_scale of torchao), which is not supported"
         )
     if unknown := sorted(parts.keys() - set(_KNOWN)):
         raise CheckpointError(
-            f"{name} has a part {unknown[0]!r} that torchao's {said['_type']} is not known to have"
+            f"{name} has a part {unknown[0]!r} that torchao's {entry['_type']} is not known to have"
         )
     if absent := [part for part in (_MAIN, "scale") if part not in parts]:
         raise CheckpointError(
             f"{name} is packed by torchao, and the header names no part {absent[0]!r} of it"
         )
     stored, scale, zero = parts[_MAIN], parts["scale"], parts.get("zero_point")
-    right = FLOAT8_DTYPES if said["_type"] == "Float8Tensor" else (torch.int8,)
+    right = FLOAT8_DTYPES if entry["_type"] == "Float8Tensor" else (torch.int8,)
     if len(stored.shape) != 2 or 0 in stored.shape or stored.dtype not in right:
         raise CheckpointError(
-            f"{name} is stored as {stored.dtype} of shape {stored.shape}; torchao's {said['_type']} of a linear is a matrix of "
-            f"{' or '.join(str(one) for one in right)}"
+            f"{name} is stored as {stored.dtype} of shape {stored.shape}; torchao's {entry['_type']} of a linear is a matrix of "
+            f"{' or '.join(str(dtype) for dtype in right)}"
         )
-    down, across = _tiles(name, stored, said["_data"].get("block_size"), scale)
+    down, across = _tiles(name, stored, entry["_data"].get("block_size"), scale)
     for part in (scale, *([zero] if zero else ())):
         if part.numel != down * across:
             raise CheckpointError(
@@ -142,7 +145,10 @@ def _lazy(name: str, parts: dict[str, LazyTensor], said: dict[str, Any]) -> Lazy
 
 
 def _tiles(name: str, stored: LazyTensor, block: list[int] | None, scale: LazyTensor) -> tuple[int, int]:
-    """How many tiles there are down and across. Float8Tensor may say nothing of their size: one factor is for all."""
+    """How many tiles there are down and across.
+
+    Float8Tensor may say nothing of their size: one factor is for all.
+    """
     rows, columns = stored.shape
     high, wide = block or ((rows, columns) if scale.numel == 1 else (1, columns))
     if rows % high or columns % wide:

@@ -14,14 +14,14 @@ def not_finite(path: str | Path) -> dict[str, tuple[int, int]]:
     """
     checkpoint = open_checkpoint(Path(path))
     report, weights = recognise(checkpoint)
-    found: dict[str, tuple[int, int]] = {}
+    faults: dict[str, tuple[int, int]] = {}
     for name, tensor in (weights if report.config is not None else checkpoint.weights).items():
         numbers = tensor.read()
         if numbers.is_floating_point():
             bad = numbers.numel() - int(numbers.float().isfinite().sum())
             if bad:
-                found[name] = (bad, numbers.numel())
-    return found
+                faults[name] = (bad, numbers.numel())
+    return faults
 
 
 def sha256(path: str | Path) -> dict[str, str]:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model_spec import Lora
-from ..sampling.denoise import Stages
+from ..sampling.velocity import Stages
 from .file import LoraFile, open_lora
 from .keys import Names, Target, make_names
 from .layer import BoundDelta, LoraLinear, Rows, is_linear, merged
@@ -59,13 +59,13 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
     """
     names = _names(transformer, text)
     files = tuple(open_lora(lora.path) for lora in loras)
-    found = [match(file, names) for file in files]
+    matched = [match(file, names) for file in files]
     uses = [
         _Use(lora, file, matches)
-        for lora, file, (matches, _) in zip(loras, files, found, strict=True)
+        for lora, file, (matches, _) in zip(loras, files, matched, strict=True)
         if lora.strength
     ]
-    for _, report in found:
+    for _, report in matched:
         if report.missed:
             log.warning(report.missed)
     clip = _beside("clip", _merged("clip", text.clip, uses), uses)
@@ -74,7 +74,7 @@ def with_loras(transformer: Transformer, text: TextEncoders, loras: Sequence[Lor
     return Attached(
         stages=_stages(transformer, uses),
         text=text if same else text.with_encoders(t5, clip),
-        reports=tuple(report for _, report in found),
+        reports=tuple(report for _, report in matched),
         files=files,
     )
 
@@ -91,12 +91,12 @@ def replace_modules(module: _Model, replaced: Mapping[str, nn.Module]) -> _Model
     for name, other in replaced.items():
         first, _, rest = name.partition(".")
         inside.setdefault(first, {})[rest] = other
-    made = copy.copy(module)  # its parameters, buffers and hooks are the very same dictionaries
-    made._modules = dict(module._modules)  # pyright: ignore[reportPrivateUsage]
+    view = copy.copy(module)  # its parameters, buffers and hooks are the very same dictionaries
+    view._modules = dict(module._modules)  # pyright: ignore[reportPrivateUsage]
     for name, below in inside.items():
         child = module.get_submodule(name)
-        made._modules[name] = below[""] if "" in below else replace_modules(child, below)  # pyright: ignore[reportPrivateUsage]
-    return made
+        view._modules[name] = below[""] if "" in below else replace_modules(child, below)  # pyright: ignore[reportPrivateUsage]
+    return view
 
 
 @dataclass(frozen=True, eq=False)

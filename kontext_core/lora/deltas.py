@@ -1,4 +1,4 @@
-"""Changes of a linear's weight in the forms that files hold, each applied without ever building the whole change.
+"""Changes of a linear's weight in the forms of files, applied without ever building the whole change.
 
 R rank. `forward(x)` is the change times x; `dense()` is the change itself, (out, in), in float32.
 """

@@ -76,7 +76,8 @@ class LoraFile:
     ) -> Delta | None:
         """Read the whole difference of a weight, which is added as it is.
 
-        Args: as for `delta`.
+        Arguments are those of `delta`.
+
         Returns: None where there is none.
         Raises:
             CheckpointError: in one sentence if it does not fit.
@@ -131,7 +132,8 @@ class LoraFile:
     ) -> Tensor | None:
         """Read DoRA's magnitude of rows (out,) or (out, 1), or of columns (1, in).
 
-        Args: as for `delta`.
+        Arguments are those of `delta`.
+
         Raises:
             CheckpointError: in one sentence if it does not fit.
         """
@@ -170,7 +172,9 @@ class LoraFile:
         return None
 
     def scale(self, module: str, delta: Delta) -> float:
-        """alpha / rank. Alpha is a tensor of the module; else PEFT's configuration says it; else it is the rank.
+        """alpha / rank.
+
+        Alpha is a tensor of the module; else PEFT's configuration says it; else it is the rank.
 
         Raises:
             CheckpointError: if it is no number to compute with.
@@ -230,21 +234,21 @@ class LoraFile:
                     "file is incomplete, download it again"
                 )
         inner, outer = _matrix(tensors[down].shape), _matrix(tensors[up].shape)
-        said = f"{self.path}: {module} is ({down} {tensors[down].shape}, {up} {tensors[up].shape})"
+        pair = f"{self.path}: {module} is ({down} {tensors[down].shape}, {up} {tensors[up].shape})"
         if inner is None or outer is None or inner[0] != outer[1]:
-            raise CheckpointError(f"{said}, whose ranks differ: the file is damaged, download it again")
+            raise CheckpointError(f"{pair}, whose ranks differ: the file is damaged, download it again")
         if not inner[0]:
             raise CheckpointError(
-                f"{said}, of rank 0, which changes nothing: train it with a rank of 1 or more"
+                f"{pair}, of rank 0, which changes nothing: train it with a rank of 1 or more"
             )
         if (outer[0], inner[1]) != shape:
             raise CheckpointError(
-                f"{said}, for a layer of {inner[1]} inputs and {outer[0]} outputs, and here it has {shape[1]} and "
+                f"{pair}, for a layer of {inner[1]} inputs and {outer[0]} outputs, and here it has {shape[1]} and "
                 f"{shape[0]}: this LoRA belongs to another model"
             )
         if inner[0] > max(shape):
             raise CheckpointError(
-                f"{said}, of rank {inner[0]}, which is more than the layer's {max(shape)}: it is larger than what it changes "
+                f"{pair}, of rank {inner[0]}, which is more than the layer's {max(shape)}: it is larger than what it changes "
                 "and is not read"
             )
 
@@ -263,18 +267,18 @@ class LoraFile:
     def _check_kronecker(self, module: str, sides: list[tuple[str, ...]], shape: tuple[int, int]) -> None:
         tensors = self.modules[module]
         shapes = [_matrix(tensors[role].shape) for side in sides for role in side]
-        said = ", ".join(f"{role} {tensors[role].shape}" for side in sides for role in side)
-        found: list[tuple[int, int]] = []
+        listing = ", ".join(f"{role} {tensors[role].shape}" for side in sides for role in side)
+        matrices: list[tuple[int, int]] = []
         for side in sides:
             first, last = _matrix(tensors[side[0]].shape), _matrix(tensors[side[-1]].shape)
             if first is None or last is None or (len(side) > 1 and not 0 < first[1] == last[0] <= max(shape)):
                 raise CheckpointError(
-                    f"{self.path}: {module} is ({said}), whose ranks are 0, or differ, or are more than the layer is wide"
+                    f"{self.path}: {module} is ({listing}), whose ranks are 0, or differ, or are more than the layer is wide"
                 )
-            found.append((first[0], last[1]))
-        if None in shapes or (found[0][0] * found[1][0], found[0][1] * found[1][1]) != shape:
+            matrices.append((first[0], last[1]))
+        if None in shapes or (matrices[0][0] * matrices[1][0], matrices[0][1] * matrices[1][1]) != shape:
             raise CheckpointError(
-                f"{self.path}: {module} is ({said}), which does not multiply to the {shape[1]} inputs and {shape[0]} "
+                f"{self.path}: {module} is ({listing}), which does not multiply to the {shape[1]} inputs and {shape[0]} "
                 "outputs of the layer here: this LoRA belongs to another model"
             )
 
@@ -297,19 +301,21 @@ _opened: WeakValueDictionary[tuple[object, ...], LoraFile] = WeakValueDictionary
 
 
 def open_lora(path: str | Path) -> LoraFile:
-    """Read the header of a file, or of a folder that PEFT or diffusers wrote. A file that is in use is opened once.
+    """Read the header of a file, or of a folder that PEFT or diffusers wrote.
+
+    A file that is in use is opened once.
 
     Raises:
         CheckpointError: if it cannot be read, or holds nothing that belongs to a LoRA.
     """
     path = Path(path)
     state = (str(path), *_stamp(path), *_stamp(path.with_name(CONFIG_FILE)))
-    found = _opened.get(state)
-    if found is None:
-        found = _open(path)
+    file = _opened.get(state)
+    if file is None:
+        file = _open(path)
         if path.is_file():
-            _opened[state] = found
-    return found
+            _opened[state] = file
+    return file
 
 
 def _stamp(path: Path) -> tuple[int, int]:

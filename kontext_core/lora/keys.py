@@ -168,7 +168,7 @@ class Names:
         """The same without layers that a model lacks, such as the guidance of schnell."""
         kept = {
             kind: {
-                joint: {name: one for name, one in table.items() if not absent(one)}
+                joint: {name: target for name, target in table.items() if not absent(target)}
                 for joint, table in tables.items()
             }
             for kind, tables in self.targets.items()

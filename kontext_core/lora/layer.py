@@ -1,4 +1,6 @@
-"""A linear with changes beside it: y = W x + strength * scale * (change x). W is never touched, and may be packed.
+"""A linear with changes beside it: y = W x + strength * scale * (change x).
+
+W is never touched, and may be packed.
 
 DoRA gives the changed weight a norm of its own: W' = m (W + scale * change) / |W + scale * change|, by rows
 or, in files of older LyCORIS, by columns. Its strength s leads from W to W', as ComfyUI's does: (1 - s) W + s
@@ -19,7 +21,9 @@ Rows = tuple[tuple[int, int], ...]
 
 
 class BoundDelta(nn.Module):
-    """A change at its strength, bound to a layer. The delta may belong to several changes, at other strengths.
+    """A change at its strength, bound to a layer.
+
+    The delta may belong to several changes, at other strengths.
 
     Args:
         layer: what it changes.
@@ -172,29 +176,29 @@ def merged(base: nn.Module, changes: Sequence[BoundDelta]) -> nn.Module:
     like = next(buffer for change in changes for buffer in change.buffers())
     bias = cast("nn.Parameter | None", base.bias)
     if any(change.delta is not None for change in changes):
-        made: Any = nn.Linear(width, out, bias=False, device="meta")
+        linear: Any = nn.Linear(width, out, bias=False, device="meta")
         weight = dense_weight(base).to(like.device)
         total = weight.clone()
         for change in changes:
             change.add_weight(total, weight)
-        made.weight = nn.Parameter(total.to(cast("Tensor", base.weight).dtype), requires_grad=False)
-        made.bias = bias
+        linear.weight = nn.Parameter(total.to(cast("Tensor", base.weight).dtype), requires_grad=False)
+        linear.bias = bias
     else:
-        made = own_parameters(base)
+        linear = own_parameters(base)
     if any(change.bias is not None for change in changes):
         total = torch.zeros(out) if bias is None else bias.detach().float()
         total = total.to(like.device, copy=True)
         for change in changes:
             change.add_bias(total)
-        made.bias = nn.Parameter(total.to(like.dtype if bias is None else bias.dtype), requires_grad=False)
-    return made.eval()
+        linear.bias = nn.Parameter(total.to(like.dtype if bias is None else bias.dtype), requires_grad=False)
+    return linear.eval()
 
 
 def own_parameters(module: nn.Module) -> nn.Module:
     """The same module with a place of its own for each parameter, in which others can be put."""
-    made = copy.copy(module)
-    made._parameters = dict(module._parameters)  # pyright: ignore[reportPrivateUsage]
-    return made
+    view = copy.copy(module)
+    view._parameters = dict(module._parameters)  # pyright: ignore[reportPrivateUsage]
+    return view
 
 
 def dense_weight(layer: nn.Module) -> Tensor:

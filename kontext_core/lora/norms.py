@@ -45,7 +45,7 @@ def is_norm(module: nn.Module) -> bool:
 
 def changed_norm(norm: nn.Module, changes: Sequence[NormChange]) -> nn.Module:
     """The same norm with changes; the given one stays as it is."""
-    made = own_parameters(norm)
+    changed = own_parameters(norm)
     for name in (*_SCALES, "bias"):
         parameter = cast("nn.Parameter | None", getattr(norm, name, None))
         parts = [(change.bias if name == "bias" else change.scale, change.strength) for change in changes]
@@ -55,5 +55,5 @@ def changed_norm(norm: nn.Module, changes: Sequence[NormChange]) -> nn.Module:
         for part, strength in parts:
             if part is not None:
                 total = total + strength * part.to(total.device)
-        setattr(made, name, nn.Parameter(total.to(parameter.dtype), requires_grad=False))
-    return made
+        setattr(changed, name, nn.Parameter(total.to(parameter.dtype), requires_grad=False))
+    return changed

@@ -138,15 +138,15 @@ class _Parser:
         return sequence
 
     def _repeated(self, piece: _Piece) -> _Piece:
-        found = _QUANTIFIER.match(self.text, self.i)
-        if not found or found[0] == "{}":
+        quantifier = _QUANTIFIER.match(self.text, self.i)
+        if not quantifier or quantifier[0] == "{}":
             return piece
-        self.i = found.end()
+        self.i = quantifier.end()
         if self.text.startswith("+", self.i):
             raise ValueError("it repeats without giving back ('*+'), which is not read here")
         # As few as can be, which changes nothing for a whole name.
         self.i += self.text.startswith("?", self.i)
-        low, high = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(found[0]) or _counts(found)
+        low, high = {"*": (0, None), "+": (1, None), "?": (0, 1)}.get(quantifier[0]) or _counts(quantifier)
 
         def repeated(then: int) -> int:
             if high is None:
@@ -177,10 +177,10 @@ class _Parser:
                 end = text.index("]", end + 1)
             atom = text[i : end + 1]
         else:
-            found = _LETTER.match(text, i)
-            if found is None:
+            match = _LETTER.match(text, i)
+            if match is None:
                 raise ValueError(f"{text[i : i + 2]!r} is not read here")
-            atom = found[0]
+            atom = match[0]
         self.i += len(atom)
         letter = re.compile(atom)
         return lambda then: self._state([then], letter)
@@ -199,8 +199,8 @@ class _Parser:
         return inner
 
 
-def _counts(found: re.Match[str]) -> tuple[int, int | None]:
-    low, comma, high = cast("tuple[str, str, str]", found.groups())
+def _counts(quantifier: re.Match[str]) -> tuple[int, int | None]:
+    low, comma, high = cast("tuple[str, str, str]", quantifier.groups())
     if not comma:
         return int(low), int(low)
     return int(low or 0), int(high) if high else None

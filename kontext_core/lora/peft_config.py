@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import short
 from ..checks.strict_json import parse_object, read_object
 from ..errors import CheckpointError
 from .patterns import NamePattern
@@ -90,7 +91,7 @@ def _config(where: str, prefix: str, values: dict[str, Any]) -> PeftConfig:
     begin = values.get("init_lora_weights")
     if isinstance(begin, str) and begin.lower().startswith(_CHANGES_WEIGHTS):
         raise CheckpointError(
-            f"{where} says init_lora_weights {begin!r:.40}, which changes the model's own weights too, and "
+            f"{where} says init_lora_weights {short(begin)}, which changes the model's own weights too, and "
             "those are not in the file: save it with PEFT's path_initial_model_for_weight_conversion, which "
             "makes a plain LoRA of it"
         )
@@ -109,11 +110,11 @@ def _patterns(where: str, field: str, values: Any) -> tuple[tuple[NamePattern, f
         try:
             pattern = NamePattern(text)
         except ValueError as error:
-            raise CheckpointError(f"{where}: {field} has the pattern {text!r:.80}, and {error}") from error
+            raise CheckpointError(f"{where}: {field} has the pattern {short(text)}, and {error}") from error
         expressions += not pattern.is_plain
         if expressions > _MOST_EXPRESSIONS:
             raise CheckpointError(f"{where}: {field} has more than {_MOST_EXPRESSIONS} regular expressions")
-        patterns.append((pattern, _number(value, f"{field} of {text!r:.80}", where)))
+        patterns.append((pattern, _number(value, f"{field} of {short(text)}", where)))
     return tuple(patterns)
 
 
@@ -124,6 +125,6 @@ def _first(patterns: tuple[tuple[NamePattern, float], ...], name: str, default: 
 def _number(value: Any, what: str, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) <= _MOST_ALPHA:
         raise CheckpointError(
-            f"{where} says {what} {value!r:.40}; a number up to {_MOST_ALPHA:,.0f} is needed"
+            f"{where} says {what} {short(value)}; a number up to {_MOST_ALPHA:,.0f} is needed"
         )
     return float(value)

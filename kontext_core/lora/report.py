@@ -51,21 +51,21 @@ class LoraReport:
     @property
     def missed(self) -> str:
         """One sentence of what is not used; "" if all is."""
-        said: list[str] = []
+        notes: list[str] = []
         if self.unmatched:
             total = self.matched + len(self.unmatched)
-            said.append(
+            notes.append(
                 f"{len(self.unmatched)} of {total} modules fit no layer here ({first_few(self.unmatched)})"
             )
-        said += [f"left out: {count} x {what}" for what, count in (self.unusable or {}).items()]
+        notes += [f"left out: {count} x {what}" for what, count in (self.unusable or {}).items()]
         if len(self.adapters) > 1:
             used = f"the adapter {self.adapters[0]!r}" if self.adapters[0] else "the one without a name"
             others = first_few(map(repr, self.adapters[1:]))
-            said.append(
+            notes.append(
                 f"of {len(self.adapters)} adapters in it {used} is used and not {others}, as PEFT uses one "
                 "at a time"
             )
-        return printable(f"{self.path.name} is used in part: {'; '.join(said)}") if said else ""
+        return printable(f"{self.path.name} is used in part: {'; '.join(notes)}") if notes else ""
 
     def describe(self) -> str:
         """A few lines for people."""
@@ -168,9 +168,9 @@ def inspect_lora(path: str | Path) -> LoraReport:
     return match(open_lora(path), published_names())[1]
 
 
-def _check_control(file: LoraFile, found: Matches) -> None:
-    """Raises: CheckpointError about the LoRAs of FLUX.1 Depth and Canny, whose image input is twice as wide."""
-    for module, hit in found.items():
+def _check_control(file: LoraFile, matches: Matches) -> None:
+    """Raises: CheckpointError about LoRAs of FLUX.1 Depth and Canny, whose image input is twice as wide."""
+    for module, hit in matches.items():
         tensor = file.modules[module].get("down")
         if hit.target.layer == _IMAGE_INPUT and tensor is not None and len(tensor.shape) == 2:
             _, width = tensor.shape

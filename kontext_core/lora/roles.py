@@ -80,7 +80,7 @@ def split_key(key: str) -> Part:
             best = Part(key.removesuffix(end), "", "", end)
             break
     for role, pattern in _PATTERNS:
-        found = pattern.search(key)
-        if found and len(found[0]) > len(best.end):
-            best = Part(key[: found.start()], role, found.groupdict().get("adapter") or "", found[0])
+        match = pattern.search(key)
+        if match and len(match[0]) > len(best.end):
+            best = Part(key[: match.start()], role, match.groupdict().get("adapter") or "", match[0])
     return best

@@ -99,7 +99,7 @@ def _packet(
 ) -> TransferGroup:
     """That one of the earlier packets which holds the same tensors, or a new one."""
     ids = [id(tensor) for tensor in tensors]
-    same = (one for one in before if [id(tensor) for tensor in one.tensors] == ids)
+    same = (packet for packet in before if [id(tensor) for tensor in packet.tensors] == ids)
     return next(same, None) or TransferGroup(tensors, device.type == "cuda", staging)
 
 
@@ -297,8 +297,8 @@ class StreamedTransformer:
             before.stop()
         known = [] if before is None else before.packets
         visiting = every[len(every) - blocks :]
-        rare = [one for one in transformer.modules() if modulation and isinstance(one, Modulation)]
-        self.visitors = [OnDemandModule(one, device, known, staging) for one in rare]
+        rare = [module for module in transformer.modules() if modulation and isinstance(module, Modulation)]
+        self.visitors = [OnDemandModule(module, device, known, staging) for module in rare]
         without = Modulation if modulation else None
         self.carousel = BlockStreamer(visiting, device, without, known, staging) if visiting else None
         move_others(transformer, device, self.packets)
@@ -313,19 +313,23 @@ class StreamedTransformer:
             self.carousel.release()
 
     def stop(self) -> None:
-        for one in (*self.visitors, *([self.carousel] if self.carousel else [])):
-            one.stop()
+        for streamer in (*self.visitors, *([self.carousel] if self.carousel else [])):
+            streamer.stop()
 
     @property
     def packets(self) -> list[TransferGroup]:
         """What visits."""
-        return [one.packet for one in self.visitors] + (self.carousel.packets if self.carousel else [])
+        own = [visitor.packet for visitor in self.visitors]
+        return own + (self.carousel.packets if self.carousel else [])
 
 
 def stream_blocks(
     model: nn.Module, blocks: Sequence[nn.Module], device: torch.device, staging: Staging | None = None
 ) -> BlockStreamer:
-    """Have the blocks of any model on the CPU visit the device; the rest of it moves there. Args: as of `StreamedTransformer`."""
+    """Have the blocks of any model on the CPU visit the device; the rest of it moves there.
+
+    Arguments are those of `StreamedTransformer`.
+    """
     carousel = BlockStreamer(blocks, device, None, staging=staging)
     move_others(model, device, carousel.packets)
     return carousel
@@ -343,7 +347,7 @@ def _is_dense(tensor: Tensor) -> bool:
 
 
 def _laid_out_as(tensor: Tensor, memory: Tensor) -> Tensor:
-    """A view of that memory (n,) with the tensor's shape and, where it is dense, its order: products keep their bits."""
+    """A view (n,) of that memory in the tensor's shape and, if dense, its order: products keep their bits."""
     return (
         memory.as_strided(tensor.shape, tensor.stride()) if _is_dense(tensor) else memory.view(tensor.shape)
     )

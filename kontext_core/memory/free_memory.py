@@ -9,18 +9,18 @@ _GROUP = Path("/sys/fs/cgroup")
 
 
 def free_host_bytes(meminfo: Path = _MEMINFO, group: Path = _GROUP) -> int | None:
-    """What can still be taken without swapping, the system's copies of files counted as free; None if nothing says so.
+    """Host memory free without swapping, cached files included; None if nothing says so.
 
     On Linux it is no more than the control group leaves, as of a container; elsewhere psutil is asked where
     it is installed, as it is beside ComfyUI.
     Source: proc(5), MemAvailable; kernel.org, admin-guide/cgroup-v2.
     """
-    found = [one for one in (_of_system(meminfo), _of_group(group)) if one is not None]
-    return min(found, default=None)
+    amounts = [amount for amount in (_of_system(meminfo), _of_group(group)) if amount is not None]
+    return min(amounts, default=None)
 
 
 def free_bytes(device: torch.device) -> int | None:
-    """What tensors on a device can still take, that which PyTorch holds in reserve counted as free; None if nothing says."""
+    """Device memory free for tensors, PyTorch's reserve included; None if nothing says so."""
     if device.type == "cpu":
         return free_host_bytes()
     if device.type != "cuda":

@@ -1,4 +1,4 @@
-"""One thread at a time in a model: its visiting weights, and the inputs of its CUDA graphs, are there once."""
+"""One thread at a time in a model: its visiting weights and its CUDA graphs' inputs are there once."""
 
 import threading
 from collections.abc import Generator

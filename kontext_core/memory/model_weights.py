@@ -1,4 +1,4 @@
-"""Where a model's weights are: those that stay on the device, those that visit it, and what LoRAs have put upon them."""
+"""Where a model's weights are: those that stay on the device, those that visit it, and LoRAs' upon them."""
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext

@@ -124,7 +124,11 @@ _NOTHING = OtherWeights()
 def other_weights(vae: nn.Module, clip: nn.Module, t5: nn.Module) -> OtherWeights:
     """Add up what is beside the transformer.
 
-    Args: on any device, `meta` too; t5 with transformers' names."""
+    Args:
+        vae: on any device, `meta` too, as are the others.
+        clip: with transformers' names.
+        t5: likewise.
+    """
     words = tuple(_bytes(block) for block in t5_blocks(t5))
     return OtherWeights(_bytes(vae) + _bytes(clip) + _bytes(t5) - sum(words), words)
 
@@ -156,7 +160,7 @@ def plan_offload(
         working_bytes = usual_working_bytes(transformer)
     blocks = [*transformer.double_blocks, *transformer.single_blocks]
     every = _bytes(transformer)
-    modulations = [_bytes(one) for one in transformer.modules() if isinstance(one, Modulation)]
+    modulations = [_bytes(module) for module in transformer.modules() if isinstance(module, Modulation)]
     sizes = [_bytes(block, without=Modulation) for block in blocks]
     words = sum(beside.words)
     choices = [OffloadPlan(0, False, every + beside.resident + words, 0, working_bytes)]
@@ -179,7 +183,7 @@ def plan_offload(
             )
         )
     if least is not None:
-        choices = [one for one in choices if one.visitors >= least.visitors]
+        choices = [choice for choice in choices if choice.visitors >= least.visitors]
     smallest = min(choices, key=lambda choice: choice.needed_bytes)
     if budget_bytes is None:
         return smallest
@@ -192,26 +196,27 @@ def plan_offload(
     )
 
 
-def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage:
-    """Where the weights of a model wait that visit the device: in the host's memory, which is the fastest, or, where that
-    is too small for them, in their files.
+def host_storage(where: OffloadPlan, converted_bytes: int, host: Host) -> HostStorage:
+    """Choose where visiting weights wait: in the host's memory, or in their files where that is too small.
 
     Args:
-        made_bytes: of the model, what its files have in another form than it is to have, and so takes memory
-            anyway.
+        converted_bytes: of the model, what its files have in another form than it is to have,
+            and so takes memory anyway.
     """
     visiting = where.visiting_bytes
     if not visiting:
         return HostStorage()
-    kept = min(made_bytes, visiting)
-    made = kept if host.computes else made_bytes  # on a card, all of it goes through the host's memory
-    gathered = max(made, visiting if host.computes else max(visiting, where.pinned_bytes))
+    kept = min(converted_bytes, visiting)
+    minimum = (
+        kept if host.computes else converted_bytes
+    )  # on a card, all of it goes through the host's memory
+    gathered = max(minimum, visiting if host.computes else max(visiting, where.pinned_bytes))
     free = None if host.free_bytes is None else host.free_bytes - _LEFT
     if free is not None and host.computes:
         free -= where.needed_bytes
     short = free is not None and gathered > free
     in_file = host.waits == "file" or (host.waits == "auto" and short and kept < visiting)
-    needed = made if in_file else gathered
+    needed = minimum if in_file else gathered
     notes: list[str] = []
     if in_file and kept:
         notes.append(
@@ -220,11 +225,11 @@ def host_storage(where: OffloadPlan, made_bytes: int, host: Host) -> HostStorage
         )
     if free is not None and needed > max(0, free):
         advice = "keep them in their files" if kept < visiting and not in_file else _AS_STORED
-        found = (
+        demand = (
             f"{_gib(needed)} of weights are needed in the host's memory, which has {_gib(max(0, free))} for "
             "them"
         )
-        notes.append(f"{found}: {advice}")
+        notes.append(f"{demand}: {advice}")
     return HostStorage(in_file, "; ".join(notes))
 
 
@@ -237,8 +242,10 @@ def _pinned(sizes: Sequence[int]) -> int:
 
 
 def usual_working_bytes(transformer: Transformer) -> int:
-    """What an edit of the model's first size with two references of that size needs beside the weights, with what it
-    takes to multiply out the largest packed one."""
+    """What an edit of the model's first size, with two references of that size, needs beside the weights.
+
+    It includes what it takes to multiply out the largest packed weight.
+    """
     config = transformer.config
     height, width = (side // TOKEN_PX for side in config.preferred_sizes[0])
     references = [PlannedReference((height, width))] * 2
@@ -300,8 +307,8 @@ class OffloadedModel:
     @property
     def packets(self) -> list[TransferGroup]:
         """What visits."""
-        found = [] if self._words is None else list(self._words.packets)
-        return found + ([] if self._steps is None else self._steps.packets)
+        packets = [] if self._words is None else list(self._words.packets)
+        return packets + ([] if self._steps is None else self._steps.packets)
 
     def _planned(self, beside: OtherWeights, least: OffloadPlan | None = None) -> OffloadPlan:
         where = plan_offload(

@@ -42,7 +42,7 @@ def move_to(tensors: Iterable[Tensor], device: torch.device) -> None:
 
 
 def lay_out_for_cpu(model: nn.Module) -> int:
-    """Let the weights of small linears lie in memory as a CPU's products read them, inputs first: the same numbers.
+    """Lay weights of small linears out as a CPU's products read them, inputs first: the same numbers.
 
     With up to some hundred tokens such a product is 1.07 to 1.45 times as fast (benchmarks.cpu_parts): no
     weight is transposed first. Shapes and names stay; only strides change, so that what saves weights has to
@@ -73,7 +73,7 @@ def tensors_of(module: nn.Module, without: type[nn.Module] | None = None) -> lis
 
 
 def own_mode(tensor: Tensor) -> AbstractContextManager[object]:
-    """Be in or outside of inference mode, as when the tensor was made: only data of that mode can become its own."""
+    """Enter or leave inference mode, as when the tensor was made: else data cannot become its own."""
     return torch.inference_mode(tensor.is_inference())
 
 

@@ -1,4 +1,7 @@
-"""Attention over all tokens, weights of keys, and keys of other devices. What computes it: `attention_backends`."""
+"""Attention over all tokens, weights of keys, and keys of other devices.
+
+What computes it: `attention_backends`.
+"""
 
 import math
 import sys
@@ -66,7 +69,9 @@ class KeyWeights:
 def key_weights(
     n_free: int, lengths: Sequence[int], weights: Sequence[float], head_dim: int
 ) -> KeyWeights | None:
-    """Weights of the references' keys for the tokens before them. The references themselves see all keys alike.
+    """Weights of the references' keys for the tokens before them.
+
+    The references themselves see all keys alike.
 
     Args:
         n_free: tokens of text and target.
@@ -80,12 +85,12 @@ def key_weights(
         [torch.zeros(n_free)]
         + [torch.full((length,), math.log(weight)) for length, weight in zip(lengths, weights, strict=True)]
     )
-    wanted = logits * head_dim**0.5  # attention divides by it
-    coarse = wanted.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
+    exact = logits * head_dim**0.5  # attention divides by it
+    coarse = exact.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
     query = torch.zeros(1, len(logits), 1, ADDED_CHANNELS)
     query[:, :n_free, :, :2] = 1.0
     key = torch.zeros_like(query)
-    key[0, :, 0, 0], key[0, :, 0, 1] = coarse, wanted - coarse
+    key[0, :, 0, 0], key[0, :, 0, 1] = coarse, exact - coarse
     return KeyWeights(query, key)
 
 

@@ -1,6 +1,8 @@
 """The transformer's parts: embedders, double and single blocks, the last layer.
 
-Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidden" is the model's width.
+Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidden" is the model's width. What
+stands between the linears is a kernel of `kernels.reference`, or one that gives the same in fewer passes; its
+`reader` is the linear that reads the result.
 """
 
 import math
@@ -44,7 +46,10 @@ class MLPEmbedder(nn.Module):
 
 
 class Modulation(nn.Module):
-    """The linear that turns `vec` into a block's shift, scale and gate vectors. It runs once for all steps."""
+    """The linear that turns `vec` into a block's shift, scale and gate vectors.
+
+    It runs once for all steps.
+    """
 
     def __init__(self, hidden_size: int, vectors: int) -> None:
         super().__init__()
@@ -57,7 +62,7 @@ class Modulation(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Holds the published `scale`; it is applied with the turning of queries and keys, see `kernels.reference.qk_norm_rope`."""
+    """Holds the published `scale`, which `kernels.reference.qk_norm_rope` applies with the rotation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -71,7 +76,7 @@ class QKNorm(nn.Module):
         self.key_norm = RMSNorm(dim)
 
     def with_scales(self, qkv: Tensor) -> QKV:
-        """With queries, keys and values (B, L, 3, H, D), not yet normalised, what a stream brings to attention."""
+        """Take a stream's queries, keys and values (B, L, 3, H, D), not yet normalised, to attention."""
         return qkv, self.query_norm.scale, self.key_norm.scale
 
 
@@ -172,13 +177,13 @@ class SingleBlock(nn.Module):
         """
         kernels = kernels_for(x)
         shift, scale, gate = mod.unbind(1)
-        normed = kernels.modulate(x, shift, scale, self.linear1)
+        normed = kernels.modulate(x, shift, scale, self.linear1)  # (1 + scale) * LayerNorm(x) + shift
         qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, output_tokens)
         qkv = qkv.unflatten(-1, (3, self.num_heads, -1))
         q, k, v = kernels.qk_norm_rope([self.norm.with_scales(qkv)], pe)
         attended = attention(q[:, output_tokens], k, v, weights and weights.narrow(output_tokens))
         out = self.linear2(kernels.gelu_concat(attended, mlp, self.linear2))
-        return kernels.add_gated(x[:, output_tokens], gate, out)
+        return kernels.add_gated(x[:, output_tokens], gate, out)  # x + gate * out
 
 
 class LastLayer(nn.Module):
@@ -202,7 +207,9 @@ def _project(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAtten
     Args:
         mod: six of (B, 1, hidden).
     """
-    return attn.project(kernels.modulate(x, mod[0], mod[1], attn.qkv))
+    shift, scale, *_ = mod
+    normed = kernels.modulate(x, shift, scale, attn.qkv)  # (1 + scale) * LayerNorm(x) + shift
+    return attn.project(normed)
 
 
 def _attention_out_and_mlp(
@@ -220,8 +227,10 @@ def _attention_out_and_mlp(
         attended: (B, L, hidden).
     """
     _, _, gate, mlp_shift, mlp_scale, mlp_gate = mod
-    x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, mlp[0])
-    return kernels.add_gated(x, mlp_gate, mlp[2](kernels.linear_gelu(mlp[0], normed, mlp[2])))
+    fc1, _, fc2 = mlp
+    # x + gate * proj(attended), and (1 + mlp_scale) * LayerNorm of that + mlp_shift
+    x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, fc1)
+    return kernels.add_gated(x, mlp_gate, fc2(kernels.linear_gelu(fc1, normed, fc2)))
 
 
 def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:

@@ -1,4 +1,4 @@
-"""What makes a loaded transformer faster and takes its time first, or changes the picture: off unless chosen."""
+"""What makes a loaded transformer faster, at a cost in time or another picture: off unless chosen."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -139,12 +139,12 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
     count = 0
     for block in _blocks(transformer):
         beside = {
-            id(one) for part in block.modules() if isinstance(part, Modulation) for one in part.modules()
+            id(inner) for part in block.modules() if isinstance(part, Modulation) for inner in part.modules()
         }
         for name, module in list(block.named_modules()):
-            made = None if id(module) in beside else Float8Linear.of(module)
-            if made is not None:
-                block.set_submodule(name, made)
+            linear = None if id(module) in beside else Float8Linear.of(module)
+            if linear is not None:
+                block.set_submodule(name, linear)
                 count += 1
     log.info("%d linears multiply in float8", count)
     return count

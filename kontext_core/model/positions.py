@@ -26,8 +26,12 @@ def reference_ids(
 ) -> Tensor:
     """Position ids of one reference image.
 
-    Args: height, width in tokens; index is the virtual time step, 0 being the target's plane; offsets in
-        tokens.
+    Args:
+        height: in tokens.
+        width: in tokens.
+        index: the virtual time step, 0 being the target's plane.
+        row_offset: in tokens.
+        column_offset: in tokens.
     Returns: (1, height * width, 3), float32 (bfloat16 is exact only to 256).
     Raises: ValueError if a size is below 1 or a place below 0.
     Source: arXiv:2506.15742 section 3, "3D RoPE": (i, h, w); flux sampling.py, prepare_kontext.
@@ -66,7 +70,10 @@ def layout_ids(
 def layout_corners(
     target: HeightWidth, references: Sequence[HeightWidth], layout: Layout = "offset"
 ) -> list[Place]:
-    """Where the first token of every reference stands, (index, row, column) in tokens. As `layout_ids`, without the ids."""
+    """Where the first token of every reference stands, (index, row, column) in tokens.
+
+    As `layout_ids`, without the ids.
+    """
     if layout == "index":
         return [(index, 0, 0) for index in range(1, len(references) + 1)]
     if layout == "offset":

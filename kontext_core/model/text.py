@@ -92,7 +92,7 @@ class TextEncoders(nn.Module):
         if (state := self._state()) != self._kept_state:
             self._kept.clear()
             self._kept_state = state
-        found: list[tuple[Tensor, Tensor]] = []
+        encoded: list[tuple[Tensor, Tensor]] = []
         for text in texts:  # one at a time: a prompt's bits must not depend on its neighbours
             if text not in self._kept:
                 txt, pooled = self.embed(*self.tokenize([text]))
@@ -102,12 +102,12 @@ class TextEncoders(nn.Module):
             txt, pooled, warnings = self._kept[text]
             for warning in warnings:  # each time: who asks again has not seen the first answer
                 log.warning(warning)
-            found.append((txt, pooled))
+            encoded.append((txt, pooled))
         while len(self._kept) > _PROMPTS_KEPT:
             self._kept.popitem(last=False)
         return (
-            torch.cat([txt.to(self.t5.device) for txt, _ in found]),
-            torch.cat([pooled.to(self.clip.device) for _, pooled in found]),
+            torch.cat([txt.to(self.t5.device) for txt, _ in encoded]),
+            torch.cat([pooled.to(self.clip.device) for _, pooled in encoded]),
         )
 
     def _state(self) -> Any:

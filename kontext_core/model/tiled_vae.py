@@ -38,7 +38,7 @@ def encode_with_room(vae: VAE, image: Tensor, room: int | None = None) -> Tensor
         room: see `decode_with_room`.
     """
     size = image.shape[-2], image.shape[-1]
-    return _with_room(vae, vae.encode, lambda one: encode_in_tiles(vae, one), image, size, room)
+    return _with_room(vae, vae.encode, lambda x: encode_in_tiles(vae, x), image, size, room)
 
 
 def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tensor:
@@ -49,7 +49,7 @@ def decode_with_room(vae: VAE, latents: Tensor, room: int | None = None) -> Tens
     Raises: ValueError if numbers of the result are not finite, and those of the latents are.
     """
     size = 8 * latents.shape[-2], 8 * latents.shape[-1]
-    image = _with_room(vae, vae.decode, lambda one: decode_in_tiles(vae, one), latents, size, room)
+    image = _with_room(vae, vae.decode, lambda x: decode_in_tiles(vae, x), latents, size, room)
     if bool(latents.isfinite().all()):
         check_finite(image, "the picture", vae)
     return image
@@ -95,7 +95,7 @@ def decode_in_tiles(vae: VAE, latents: Tensor, tile: int = TILE) -> Tensor:
 
 
 def whole_at_once(config: VAEConfig, height_px: int, width_px: int) -> int:
-    """Count the pictures whose largest layer a card's kernels can number with 32 bits; 0 if one alone is too large."""
+    """Count the pictures whose largest layer 32 bits can number on a card; 0 if one alone is too large."""
     return INDEXED // largest_layer(config, height_px, width_px)
 
 
@@ -124,7 +124,7 @@ def _with_room(
         gc.collect()  # nor is it gone yet where an error holds itself by its traceback, as newer Pythons have it
         torch.cuda.empty_cache()  # what it has left is in pieces of the wrong size
     log.info("the autoencoder works in tiles: %d pictures are too large to be processed whole", len(x))
-    return torch.cat([tiled(one) for one in x.split(1)])
+    return torch.cat([tiled(single) for single in x.split(1)])
 
 
 class _Tiles:
@@ -165,8 +165,10 @@ class _Tiles:
         return self.conv(block.conv2, h, self.normed(block.norm2, h), plus=x)
 
     def attention(self, attention: AttnBlock, x: Tensor) -> Tensor:
-        """Keys and values of the whole picture, queries a few at a time: no table of all pairs even where there is no
-        fused kernel for heads this wide."""
+        """Attend to the whole picture, a few queries at a time.
+
+        No table of all pairs is made, even where no fused kernel takes heads this wide.
+        """
         whole = x.to(self.device, self.dtype)
         h = attention.norm(whole)
         q, k, v = (

@@ -22,7 +22,7 @@ from .rope import rotary_table
 
 @dataclass(frozen=True)
 class PreparedInputs:
-    """What stays constant over an edit: the rotary table, the embedded text and references, weights of their keys."""
+    """What stays constant over an edit: rotary table, embedded text and references, weights of their keys."""
 
     pe: Tensor  # (1 or B, L_txt + L_img, head / 2), complex64
     txt: Tensor  # (B, L_txt, D)
@@ -104,7 +104,10 @@ class Transformer(nn.Module):
         references: Tensor,
         weights: KeyWeights | None = None,
     ) -> PreparedInputs:
-        """Everything constant over an edit. Shapes as in `forward`; references (B, L_ref, 64) packed, L_ref may be 0."""
+        """Everything constant over an edit.
+
+        Shapes as in `forward`; references (B, L_ref, 64) packed, L_ref may be 0.
+        """
         batch = max(txt_ids.shape[0], img_ids.shape[0])
         ids = torch.cat([txt_ids.expand(batch, -1, -1), img_ids.expand(batch, -1, -1)], dim=1)
         return PreparedInputs(
@@ -117,7 +120,9 @@ class Transformer(nn.Module):
     def modulation(
         self, timesteps: Tensor, pooled: Tensor, guidance: Tensor | None = None
     ) -> ModulationTable:
-        """All modulation vectors of all steps at once. They depend on nothing but time, guidance and pooled text.
+        """All modulation vectors of all steps at once.
+
+        They depend on nothing but time, guidance and pooled text.
 
         Args:
             timesteps: (S, B), or (S, 1) for a batch in step.
@@ -145,7 +150,10 @@ class Transformer(nn.Module):
     def velocity(
         self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
     ) -> Tensor:
-        """One evaluation at one step. tokens (B, n_target, 64) of the noisy target. Returns the same shape."""
+        """One evaluation at one step. tokens (B, n_target, 64) of the noisy target.
+
+        Returns the same shape.
+        """
         x = self.through_blocks(tokens, prepared, modulation, step)
         return self.final_layer(x, modulation.last[step])
 

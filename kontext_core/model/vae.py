@@ -31,7 +31,7 @@ class VAE(nn.Module):
         return self.config.scale_factor * (mean - self.config.shift_factor)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Image (B, 3, H, W), about [-1, 1] and not clamped, from scaled and shifted latents (B, z_channels, H/8, W/8)."""
+        """Decode scaled and shifted latents (B, C, H/8, W/8) to (B, 3, H, W), about [-1, 1], unclamped."""
         latents = latents.to(self.decoder.conv_in.weight.dtype)
         z = latents / self.config.scale_factor + self.config.shift_factor
         return self.decoder(to_channels_last(z)).contiguous()
@@ -185,7 +185,7 @@ class Upsample(nn.Module):
 
 
 def _doubling(weight: Tensor) -> Tensor:
-    """(C_out, C_in, 3, 3) of a convolution behind nearest x2 to (C_in, C_out, 4, 4) of a transposed one that does both.
+    """A 3x3 kernel behind nearest x2, (C_out, C_in, 3, 3), as a transposed one (C_in, C_out, 4, 4).
 
     Of each 3 x 3 taps some read the same number twice: their sums are 2 x 2, four ninths of the
     multiplications.

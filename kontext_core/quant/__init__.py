@@ -1,1 +1,1 @@
-"""Weights that stay packed in memory: linear layers that multiply them out at each call, one file a family of formats."""
+"""Weights that stay packed in memory: linears that multiply them out at each call, a file a family."""

@@ -31,7 +31,7 @@ class Float8(PackedWeight):
 
 
 def quantise(weight: Tensor, *, by_row: bool) -> Float8:
-    """float8_e4m3fn with the factors that let the largest number of a row, or of the matrix, be the format's largest."""
+    """float8_e4m3fn, scaled so that the largest number of a row, or the matrix, is the format's largest."""
     weight = weight.float()
     largest = weight.abs().amax(dim=1, keepdim=True) if by_row else weight.abs().max()
     factor = (largest / torch.finfo(torch.float8_e4m3fn).max).clamp(min=1e-30)

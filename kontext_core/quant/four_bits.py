@@ -1,4 +1,4 @@
-"""Weights as indices of 4 bits into a table of 16 numbers, in blocks with a factor each: bitsandbytes' NF4 and FP4.
+"""Weights as 4-bit indices into a table of 16 numbers, a factor a block: bitsandbytes' NF4 and FP4.
 
 The matrix is read as one row, its blocks do not care where a row of it ends. Of a byte the upper half comes
 first. The factors may be packed themselves: 8-bit indices into a table of 256, blocks with a factor each, and

@@ -1,4 +1,4 @@
-"""Weights as integers of 8 or 4 bits, in groups along a row: weight = scale * integer, or scale * integer + lowest."""
+"""Weights as integers of 8 or 4 bits in groups along a row: scale * integer, or that + lowest."""
 
 import torch
 from torch import Tensor

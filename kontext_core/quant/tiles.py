@@ -1,4 +1,4 @@
-"""Weights as 8-bit numbers, integers or floats, with a factor for each tile of the matrix: factor * (number - zero)."""
+"""Weights as 8-bit integers or floats, with a factor for each tile: factor * (number - zero)."""
 
 import torch
 from torch import Tensor

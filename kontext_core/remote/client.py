@@ -39,7 +39,7 @@ class SlowServer(RemoteError):
 
 @dataclass(frozen=True)
 class Result:
-    """How a graph ended: `outputs` by node id, the nodes that ran, in order, and those taken from the cache."""
+    """How a graph ended: `outputs` by node id, the nodes that ran, in order, and those from the cache."""
 
     prompt_id: str
     outputs: dict[str, Json]
@@ -136,7 +136,7 @@ class Client:
         return f"{answer['subfolder']}/{answer['name']}" if answer.get("subfolder") else answer["name"]
 
     def queue(self, prompt: Json, workflow: Json | None = None) -> str:
-        """Queue a graph in API form, with the page's form to be kept in what it saves; returns the prompt's id.
+        """Queue a graph in API form, with its page form for what it saves; returns the prompt's id.
 
         Raises: PromptRefused naming nodes and inputs.
         """
@@ -288,16 +288,16 @@ class Client:
         module = _websocket()
         address = f"{self.url.replace('http', 'ws', 1)}/ws?clientId={self.id}"
         try:
-            made = module.create_connection(address, timeout=30, http_no_proxy=["*"])
-            made.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
-            while json.loads(made.recv())["type"] != "feature_flags":
+            socket = module.create_connection(address, timeout=30, http_no_proxy=["*"])
+            socket.send(json.dumps({"type": "feature_flags", "data": {"supports_preview_metadata": True}}))
+            while json.loads(socket.recv())["type"] != "feature_flags":
                 pass
         except (OSError, module.WebSocketException) as error:
             raise self._absent(error) from error
         except (ValueError, KeyError, TypeError) as error:
             raise self._odd("/ws") from error
-        self._socket = made
-        return made
+        self._socket = socket
+        return socket
 
     def _json(self, path: str) -> Json:
         return self._parsed(path, self._request(path))

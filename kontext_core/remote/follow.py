@@ -48,8 +48,10 @@ class Line:
 class Follower:
     """Takes a graph's events and shows each node, its steps, and how long it took.
 
-    Args: prompt, in API form. name, what to call a node by its id: its title unless given; "" leaves the node
-        out.
+    Args:
+        prompt: in API form.
+        line: that is written to.
+        name: what to call a node by its id, its title unless given; "" leaves the node out.
     """
 
     def __init__(self, prompt: Json, line: Line, name: Callable[[str], str] | None = None) -> None:

@@ -73,12 +73,12 @@ def own_python(folder: Path) -> Path:
 
 
 def _needs_cpu_flag(python: Path) -> bool:
-    """Whether ComfyUI has to be told that there is no GPU: it looks for one of NVIDIA's by itself and fails."""
+    """Whether ComfyUI must be told that there is no GPU: it looks for one of NVIDIA's and fails."""
     if sys.platform == "darwin":
         return False
     code = "from importlib.metadata import version; print(version('torch'))"
-    found = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
-    build = found.stdout.strip().partition("+")[2]
+    result = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=False)
+    build = result.stdout.strip().partition("+")[2]
     return build == "cpu" or (not build.startswith(("rocm", "xpu")) and shutil.which("nvidia-smi") is None)
 
 

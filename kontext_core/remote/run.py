@@ -31,7 +31,9 @@ def execute(
 ) -> Result:
     """Queue a graph and wait for its end. An interrupt here takes it off the server's queue.
 
-    Args: prompt in API form; workflow, its page form, to be kept in the pictures.
+    Args:
+        prompt: in API form.
+        workflow: its page form, to be kept in the pictures.
     Raises: RemoteError if it is refused, fails, or is stopped over there.
     """
     prompt_id = client.queue(prompt, workflow)
@@ -48,9 +50,12 @@ def execute(
 def download(
     client: Client, result: Result, folder: Path, nodes: Collection[str] | None = None
 ) -> list[Path]:
-    """Fetch every picture that a graph put out. Nothing that exists is overwritten, and nothing leaves the folder.
+    """Fetch every picture that a graph put out.
 
-    Args: nodes, the ids of those whose pictures count; None is all.
+    Nothing that exists is overwritten, and nothing leaves the folder.
+
+    Args:
+        nodes: ids of those whose pictures count; None is all.
     Returns: the new files, by node.
     """
     disk.make_folder(folder)
@@ -79,7 +84,7 @@ def output_nodes(prompt: Json, object_info: Json, result: Result) -> set[str]:
 
 
 def write_new(folder: Path, name: str, data: bytes) -> Path:
-    """Write a new file into the folder, called as the server says, or nearly so where that is taken or no name."""
+    """Write a new file, named as the server says, or nearly so where that is taken or no name."""
     base = re.split(r"[/\\]", name)[-1]
     base = re.sub(r'[\x00-\x1f<>:"|?*\ud800-\udfff]', "_", base).strip(" .") or "picture"
     return disk.write_new(folder, Path(base).stem, Path(base).suffix, data)

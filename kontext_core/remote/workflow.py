@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..checks.shorten import plain
 from .passing import pass_over
-from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires, short
+from .shape import WorkflowError, called, check_api_form, check_page_form, check_wires
 
 Json = dict[str, Any]
 
@@ -73,7 +74,7 @@ def to_api_form(workflow: Json, object_info: Json, rng: random.Random | None = N
     """
     check_page_form(workflow)
     nodes = {node["id"]: node for node in workflow["nodes"]}
-    inside = {one.get("id") for one in (workflow.get("definitions") or {}).get("subgraphs") or []}
+    inside = {subgraph.get("id") for subgraph in (workflow.get("definitions") or {}).get("subgraphs") or []}
     if any(node["type"] in inside for node in nodes.values()):
         raise ValueError(
             "this workflow has subgraphs, which only the page can unfold: export it there with File > Export (API)"
@@ -109,13 +110,13 @@ def widget_values(node: Json, info: Json) -> Json:
     uploads = any(option in spec[1] for spec in map(_pair, required.values()) for option in _UPLOADS)
     last_required = next((name for name in reversed(specs) if name in required), None)
     values = iter(saved)
-    found: Json = {}
+    widgets: Json = {}
     for name, spec in specs.items():
         value = next(values, _default(spec))
-        found[name] = {"__value__": value} if isinstance(value, list) else value
+        widgets[name] = {"__value__": value} if isinstance(value, list) else value
         for _ in range(_controls(name, spec) + (uploads and name == last_required)):
             next(values, None)
-    return found
+    return widgets
 
 
 def dynamic_prompt(text: str, rng: random.Random) -> str:
@@ -134,15 +135,15 @@ class _Wires:
         self.nodes = nodes
         # id -> (origin node, origin slot); newer pages may write a link as an object
         self.origins: dict[Any, tuple[Any, int]] = {
-            one["id"] if isinstance(one, dict) else one[0]: (one["origin_id"], one["origin_slot"])
-            if isinstance(one, dict)
-            else (one[1], one[2])
-            for one in links
-            if one is not None
+            link["id"] if isinstance(link, dict) else link[0]: (link["origin_id"], link["origin_slot"])
+            if isinstance(link, dict)
+            else (link[1], link[2])
+            for link in links
+            if link is not None
         }
 
-    def source(self, link: Any, wanted: str) -> tuple[Any, int] | None:
-        """(node, output) that really feeds an input of this type, muted nodes included; None where nothing does."""
+    def source(self, link: Any, kind: str) -> tuple[Any, int] | None:
+        """(node, output) that feeds an input of this type, muted nodes included, or None."""
         seen: set[Any] = set()
         while link in self.origins and link not in seen:
             seen.add(link)
@@ -151,10 +152,10 @@ class _Wires:
             if node is None:
                 return None
             if node.get("mode", 0) == _BYPASSED:
-                index = _bypass(node, slot, wanted)
+                index = _bypass(node, slot, kind)
                 if index is None:
                     return None
-                link, wanted = node["inputs"][index].get("link"), node["inputs"][index]["type"]
+                link, kind = node["inputs"][index].get("link"), node["inputs"][index]["type"]
             elif node["type"] in _VIRTUAL:
                 inputs = node.get("inputs") or []
                 link = inputs[slot].get("link") if slot < len(inputs) else None
@@ -172,25 +173,25 @@ class _Wires:
 def _inputs(
     node: Json, info: Json, wires: _Wires, running: Mapping[Any, Json], rng: random.Random
 ) -> dict[str, Any]:
-    found = widget_values(node, info)
+    inputs = widget_values(node, info)
     for name, (_, options) in _specs(info):
-        if options.get("dynamicPrompts") and isinstance(found.get(name), str):
-            found[name] = dynamic_prompt(found[name], rng)
+        if options.get("dynamicPrompts") and isinstance(inputs.get(name), str):
+            inputs[name] = dynamic_prompt(inputs[name], rng)
     for slot in node.get("inputs") or []:
         if slot.get("link") is None:
             continue
         if value := wires.primitive(slot["link"]):
-            found[slot["name"]] = value[0]
+            inputs[slot["name"]] = value[0]
         source = wires.source(slot["link"], slot["type"])
         if source is not None and source[0] in running:
-            found[slot["name"]] = [str(source[0]), source[1]]
+            inputs[slot["name"]] = [str(source[0]), source[1]]
         elif source is not None:
-            found.pop(slot["name"], None)  # it comes from a muted node
-    return found
+            inputs.pop(slot["name"], None)  # it comes from a muted node
+    return inputs
 
 
-def _bypass(node: Json, slot: int, wanted: str) -> int | None:
-    """The input that stands in for an output of a bypassed node: the one beside it, else the first that fits."""
+def _bypass(node: Json, slot: int, kind: str) -> int | None:
+    """The input that stands in for a bypassed node's output: the one beside it, else the first that fits."""
     inputs = node.get("inputs") or []
     outputs = node.get("outputs") or []
     if slot >= len(outputs):
@@ -198,23 +199,23 @@ def _bypass(node: Json, slot: int, wanted: str) -> int | None:
             f"{called(node['id'], node)}: a link comes from its output {slot}, and it has {len(outputs)} "
             "of them"
         )
-    given = outputs[slot]["type"]
-    if wanted in ("*", ""):
+    output_kind = outputs[slot]["type"]
+    if kind in ("*", ""):
         return slot if slot < len(inputs) else 0 if inputs else None
 
-    def fits(one: Json) -> bool:
-        return _connects(one["type"], given) and _connects(one["type"], wanted)
+    def fits(entry: Json) -> bool:
+        return _connects(entry["type"], output_kind) and _connects(entry["type"], kind)
 
     if slot < len(inputs) and fits(inputs[slot]):
         return slot
-    same = [i for i, one in enumerate(inputs) if one["type"] == wanted]
-    like = [i for i, one in enumerate(inputs) if fits(one)]
+    same = [i for i, entry in enumerate(inputs) if entry["type"] == kind]
+    like = [i for i, entry in enumerate(inputs) if fits(entry)]
     return next(iter([*same, *like]), None)
 
 
-def _connects(one: Any, other: Any) -> bool:
+def _connects(kind: Any, other: Any) -> bool:
     """Whether LiteGraph lets two types be wired together."""
-    names, others = ({part.strip() for part in str(kind).lower().split(",")} for kind in (one, other))
+    names, others = ({part.strip() for part in str(text).lower().split(",")} for text in (kind, other))
     anything = {"*", "", "0"}
     return bool(names & others or names & anything or others & anything)
 
@@ -225,7 +226,7 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
         if kind not in object_info:
             missing.setdefault(kind, []).append(str(id))
     if missing:
-        named = ", ".join(f"{short(kind)} (node {short(', '.join(ids))})" for kind, ids in missing.items())
+        named = ", ".join(f"{plain(kind)} (node {plain(', '.join(ids))})" for kind, ids in missing.items())
         raise ValueError(f"this ComfyUI does not have {named}: install the pack that provides it")
 
 
@@ -238,10 +239,10 @@ def _pair(spec: Any) -> tuple[Any, Json]:
 def _specs(info: Json) -> Iterator[tuple[str, tuple[Any, Json]]]:
     """Inputs in the page's order, as (name, (kind, options))."""
     inputs: Json = info.get("input") or {}
-    given: Json = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
+    specs: Json = {**(inputs.get("required") or {}), **(inputs.get("optional") or {})}
     order: Json = info.get("input_order") or {}
-    names = [*(order.get("required") or []), *(order.get("optional") or [])] or list(given)
-    return ((name, _pair(given[name])) for name in names if name in given)
+    names = [*(order.get("required") or []), *(order.get("optional") or [])] or list(specs)
+    return ((name, _pair(specs[name])) for name in names if name in specs)
 
 
 def _is_widget(name: str, spec: tuple[Any, Json], node: Json) -> bool:
@@ -267,7 +268,7 @@ def _default(spec: tuple[Any, Json]) -> Any:
 
 
 def _controls(name: str, spec: tuple[Any, Json]) -> int:
-    """How many values the page's own "fixed / randomize" takes behind this one; lists have a filter beside it."""
+    """How many values the page's "fixed / randomize" takes after this one; lists have a filter too."""
     kind, options = spec
     is_seed = kind == "INT" and name in _SEEDS
     if not options.get("control_after_generate", is_seed):

@@ -1,4 +1,4 @@
-"""What an edit costs before it is made: where its pictures stand, how many tokens they have, arithmetic and memory.
+"""What an edit costs before it is made: places and tokens of its pictures, arithmetic and memory.
 
 Nothing here needs a model or a picture, only sizes. Places are those that the sampler uses, by the same
 functions.
@@ -69,7 +69,9 @@ class Plan:
     @property
     def n_image(self) -> int:
         """Tokens of the target and of all references."""
-        return self.target.n_tokens + sum(one.n_tokens for one in self.references if one is not None)
+        return self.target.n_tokens + sum(
+            reference.n_tokens for reference in self.references if reference is not None
+        )
 
     @property
     def n_tokens(self) -> int:
@@ -91,20 +93,29 @@ def plan(
     n_text: int | None = None,
     dtype: torch.dtype = torch.bfloat16,
 ) -> Plan:
-    """Plan one step. Args: target in tokens. layout, n_text: None is the model's own. dtype: that it computes in."""
-    shown = [one for one in references if one.strength > 0]
+    """Plan one step.
+
+    Args:
+        target: in tokens.
+        layout: None is the model's own.
+        n_text: likewise.
+        dtype: that it computes in.
+    """
+    shown = [reference for reference in references if reference.strength > 0]
     corners = iter(
         corners_of(
-            [(one.size, one.place) for one in shown], target, config.layout if layout is None else layout
+            [(reference.size, reference.place) for reference in shown],
+            target,
+            config.layout if layout is None else layout,
         )
     )
     placed = tuple(
-        PlannedPicture(next(corners), one.size, _count(one)) if one.strength > 0 else None
-        for one in references
+        PlannedPicture(next(corners), reference.size, _count(reference)) if reference.strength > 0 else None
+        for reference in references
     )
     n_target, n_text = target[0] * target[1], config.text_length if n_text is None else n_text
-    n_references = sum(one.n_tokens for one in placed if one is not None)
-    weighted = any(one.strength != 1.0 for one in shown)
+    n_references = sum(picture.n_tokens for picture in placed if picture is not None)
+    weighted = any(reference.strength != 1.0 for reference in shown)
     return Plan(
         target=PlannedPicture((0, 0, 0), target, n_target),
         references=placed,
@@ -116,7 +127,9 @@ def plan(
 
 
 def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weighted: bool = False) -> float:
-    """Floating-point operations of one step for one picture, embedders and last layer left out (below one in a thousand).
+    """Floating-point operations of one step for one picture.
+
+    Embedders and the last layer are left out: below one in a thousand.
 
     With a width D and an MLP of 4 D, a block of either kind costs 24 D^2 N in its linears and 4 N^2 D in
     attention. The last block computes keys and values of all tokens and the rest for the target alone.
@@ -138,7 +151,7 @@ def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weight
 
 
 def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dtype: torch.dtype) -> int:
-    """Most that one step holds beside the weights, for one picture; the modulation vectors of all steps not counted.
+    """Most that one step holds beside the weights, for one picture, without the modulation vectors.
 
     The peak is in a single block, before its second linear: the tokens in both forms (2), normed (1),
     queries, keys, values and MLP as they come out of the first linear (3 + m), queries and keys turned (2),
@@ -156,7 +169,7 @@ def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dt
 def picture_size(
     height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop", most_tokens: int | None = None
 ) -> HeightWidth:
-    """(height, width) in tokens that a picture has as a reference. Args: as `Editor.encode_picture`'s."""
+    """(height, width) in tokens that a picture has as a reference; as `Editor.encode_picture` takes it."""
     height, width = canvas_size(height_px, width_px, sizes, fit, most_tokens)
     return height // TOKEN_PX, width // TOKEN_PX
 

@@ -1,4 +1,4 @@
-"""One step of the loop as a CUDA graph: a fixed shape, recorded once and replayed, so that the host need not keep up.
+"""One step as a CUDA graph of a fixed shape, recorded once and replayed, so that no host must keep up.
 
 Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The
 loop asks `velocity` and does not know. A graph is for a network whose weights stay where they are.
@@ -38,7 +38,8 @@ def velocity(
 
 def release_graphs(*networks: Transformer) -> None:
     """Give the memory of these networks' graphs back; of all graphs where none is named."""
-    for graph in [_graphs[one] for one in networks if one in _graphs] if networks else list(_graphs.values()):
+    named = [_graphs[network] for network in networks if network in _graphs]
+    for graph in named if networks else list(_graphs.values()):
         graph.release()
 
 
@@ -69,7 +70,7 @@ class Recording:
 
 
 class StepGraph:
-    """The recorded steps of one network, by shape; the latest few are kept, as long as its weights lie where they lay.
+    """The latest recorded steps of one network, by shape, for as long as its weights stay in place.
 
     Args:
         record: runs a function once as it is to be replayed, and returns its result, and what computes that
@@ -113,20 +114,20 @@ class StepGraph:
         table: ModulationTable,
         step: int,
     ) -> Recording:
-        """That of this shape, made where there is none, or where other weights were recorded: an edit moves none."""
+        """Get the recording of this shape, or record where there is none, or where weights have moved."""
         shape = _shape(tokens, prepared, table)
-        found = self._recordings.get(shape)
-        if found is not None and found.shown is prepared:
-            return found
-        weights = tuple(one.data_ptr() for one in _weights(network))
-        if found is None or found.weights != weights:
+        recording = self._recordings.get(shape)
+        if recording is not None and recording.shown is prepared:
+            return recording
+        weights = tuple(tensor.data_ptr() for tensor in _weights(network))
+        if recording is None or recording.weights != weights:
             self._recordings.pop(shape, None)
             while len(self._recordings) >= _KEPT:
                 del self._recordings[next(iter(self._recordings))]
-            stays = all(one.device == tokens.device for one in _weights(network))
-            made = self._recorded(network, tokens, prepared, table, step) if stays else None
-            found = self._recordings[shape] = Recording(weights, prepared, made)
-        return found
+            stays = all(tensor.device == tokens.device for tensor in _weights(network))
+            recorded = self._recorded(network, tokens, prepared, table, step) if stays else None
+            recording = self._recordings[shape] = Recording(weights, prepared, recorded)
+        return recording
 
     # ComfyUI runs nodes in inference mode, and what is made there could not be filled outside it
     @torch.inference_mode(False)
@@ -194,14 +195,14 @@ def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None
 
 def _weights(network: Transformer) -> list[Tensor]:
     """What a step reads: all but the blocks' modulation, which may have left the device by then."""
-    rare = [one for one in network.modules() if isinstance(one, Modulation)]
-    beside = {id(one) for module in rare for one in (*module.parameters(), *module.buffers())}
-    return [one for one in (*network.parameters(), *network.buffers()) if id(one) not in beside]
+    rare = [module for module in network.modules() if isinstance(module, Modulation)]
+    beside = {id(tensor) for module in rare for tensor in (*module.parameters(), *module.buffers())}
+    return [tensor for tensor in (*network.parameters(), *network.buffers()) if id(tensor) not in beside]
 
 
 def _shape(tokens: Tensor, prepared: PreparedInputs, table: ModulationTable) -> object:
     parts = [tokens, *_tensors(prepared), table.last[0]]
-    return (compute_options(), prepared.weights is None, *((one.shape, one.dtype) for one in parts))
+    return (compute_options(), prepared.weights is None, *((part.shape, part.dtype) for part in parts))
 
 
 def _tensors(prepared: PreparedInputs) -> list[Tensor]:
@@ -213,12 +214,12 @@ def _tensors(prepared: PreparedInputs) -> list[Tensor]:
 def _row(table: ModulationTable, step: int) -> ModulationTable:
     """The vectors of one step, as a table of that step alone."""
     row = slice(step, step + 1)
-    img, txt, single = ([one[row] for one in part] for part in (table.img, table.txt, table.single))
+    img, txt, single = ([vectors[row] for vectors in part] for part in (table.img, table.txt, table.single))
     return ModulationTable(img, txt, single, table.last[row])
 
 
 def _cloned(tensors: list[Tensor]) -> list[Tensor]:
-    return [one.clone() for one in tensors]
+    return [tensor.clone() for tensor in tensors]
 
 
 def _rows(table: ModulationTable) -> list[Tensor]:

@@ -48,11 +48,12 @@ def check_levels(sigmas: Sequence[float]) -> None:
 
 def check_text(text: Text, widths: tuple[int, int]) -> None:
     """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
-    found = text[0].shape[-1], text[1].shape[-1]
-    if found != widths or text[0].ndim != 3 or text[1].ndim != 2:
+    own_widths = text[0].shape[-1], text[1].shape[-1]
+    if own_widths != widths or text[0].ndim != 3 or text[1].ndim != 2:
         raise ValueError(
-            f"the prompt is states of {found[0]} numbers and a vector of {found[1]}, but this model takes "
-            f"{widths[0]} and {widths[1]}: encode the words with the text encoders that belong to it"
+            f"the prompt is states of {own_widths[0]} numbers and a vector of {own_widths[1]}, but this "
+            f"model takes {widths[0]} and {widths[1]}: encode the words with the text encoders that belong "
+            "to it"
         )
 
 
@@ -75,7 +76,10 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
         raise ValueError(
             f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
         )
-    ref_latents = [one.latents if isinstance(one, ReferenceLatents) else one for one in inputs.references]
+    ref_latents = [
+        reference.latents if isinstance(reference, ReferenceLatents) else reference
+        for reference in inputs.references
+    ]
     for reference in ref_latents:
         if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
             raise ValueError(

@@ -81,7 +81,7 @@ class Placed:
     @property
     def lengths(self) -> tuple[int, ...]:
         """How many tokens each one has."""
-        return tuple(one.shape[1] for one in self.tokens)
+        return tuple(part.shape[1] for part in self.tokens)
 
 
 def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth, layout: Layout) -> Placed:
@@ -91,26 +91,29 @@ def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth
     not move its tokens: the layout sees the whole picture. One with a place of its own takes no room from the
     others.
     """
-    given = [one if isinstance(one, ReferenceLatents) else ReferenceLatents(one) for one in references]
-    shown = [one for one in given if one.strength > 0]
-    corners = corners_of([(one.size, one.place) for one in shown], target, layout)
+    encoded = [
+        reference if isinstance(reference, ReferenceLatents) else ReferenceLatents(reference)
+        for reference in references
+    ]
+    shown = [reference for reference in encoded if reference.strength > 0]
+    corners = corners_of([(reference.size, reference.place) for reference in shown], target, layout)
     tokens: list[Tensor] = []
     ids: list[Tensor] = []
-    for one, corner in zip(shown, corners, strict=True):
-        own_ids = reference_ids(*one.size, *corner)
-        own_tokens = pack(one.latents)
-        if one.region is not None:
-            chosen = one.region.flatten().to("cpu").nonzero()[:, 0]
+    for reference, corner in zip(shown, corners, strict=True):
+        own_ids = reference_ids(*reference.size, *corner)
+        own_tokens = pack(reference.latents)
+        if reference.region is not None:
+            chosen = reference.region.flatten().to("cpu").nonzero()[:, 0]
             own_ids, own_tokens = own_ids[:, chosen], own_tokens[:, chosen.to(own_tokens.device)]
         tokens.append(own_tokens)
         ids.append(own_ids)
-    return Placed(tuple(tokens), tuple(ids), tuple(one.strength for one in shown))
+    return Placed(tuple(tokens), tuple(ids), tuple(reference.strength for reference in shown))
 
 
 def corners_of(
     references: Sequence[tuple[HeightWidth, Place | None]], target: HeightWidth, layout: Layout
 ) -> list[Place]:
-    """Where each reference's first token stands: at its own place, else where the layout puts it among those without.
+    """Place each reference's first token: at its own place, else where the layout puts it.
 
     Args:
         references: (size in tokens, its own place or None) of each.
@@ -121,7 +124,7 @@ def corners_of(
 
 
 def region_tokens(mask: Tensor, size: HeightWidth) -> Tensor:
-    """A mask (H, W) in [0, 1] over a whole picture as a region of (height, width) tokens: all that it touches.
+    """Turn a mask (H, W) in [0, 1] over a picture into the region of (height, width) tokens that it touches.
 
     Raises: ValueError if it is empty, not finite, or touches nothing.
     """

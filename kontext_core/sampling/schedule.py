@@ -20,8 +20,8 @@ def shift_mu(n_target_tokens: int) -> float:
 def sigmas(steps: int, n_target_tokens: int, *, mu: float | None = None) -> list[float]:
     """Noise levels of a run: steps + 1 values, falling from 1.0 to 0.0.
 
-    Args: mu overrides `shift_mu(n_target_tokens)`; an "alpha shift" is mu = log(alpha); 0 leaves the steps
-        even.
+    Args:
+        mu: in place of `shift_mu(n_target_tokens)`; an "alpha shift" is log(alpha); 0 leaves the steps even.
     Raises: ValueError if steps < 1.
     Source: arXiv:2506.15742 eq. 13 with sigma = 1; flux sampling.py, time_shift.
     """

@@ -92,7 +92,7 @@ def parse_step_cache(text: str) -> Callable[[], CachedStep]:
 
 
 def teacache(threshold: float) -> CachedStep:
-    """All blocks are skipped until the changes of what enters the first one, rescaled, add up to the threshold.
+    """Skips all blocks until the rescaled changes of what enters the first one add up to the threshold.
 
     Raises: ValueError about a network of whose output nothing is known.
     Source: arXiv:2411.19108, section 3.3; the first and the last step are computed.
@@ -133,13 +133,13 @@ def modulated_input(question: StepInputs, target: Tensor) -> Tensor:
 
 
 def distance(now: Tensor, before: Tensor) -> float:
-    """Mean absolute change of (B, L, D), relative to what it was, of that picture of the batch where it is largest."""
+    """Mean absolute change of (B, L, D), relative to what it was, of the picture where it is largest."""
     change = (now - before).abs().float().mean((1, 2)) / before.abs().float().mean((1, 2)).clamp_min(1e-8)
     return change.max().item()
 
 
 def rescaled(change: float, coefficients: tuple[float, ...]) -> float:
-    """The polynomial's value, and at least the change itself: beyond what it was fitted to it falls below zero."""
+    """The polynomial's value, or the change itself where that is more: beyond its fit it falls below zero."""
     value = 0.0
     for coefficient in coefficients:
         value = value * change + coefficient
@@ -150,7 +150,7 @@ def coefficients_of(network: Transformer) -> tuple[float, ...]:
     """Raises: ValueError if none are known for networks of this width."""
     width = network.config.hidden_size
     if width not in COEFFICIENTS:
-        known = " and ".join(str(one) for one in COEFFICIENTS)
+        known = " and ".join(str(size) for size in COEFFICIENTS)
         raise ValueError(
             f"approximate is 'teacache', which supports models of width {known}, but this one has {width}: "
             "leave it off"

@@ -81,7 +81,7 @@ def train_autoencoder(
 
 
 def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
-    """Pictures (B, 3, 128, 128) in [0, 1] with more things than any edit has: fewer empty cells to learn nothing from.
+    """Pictures (B, 3, 128, 128) in [0, 1] with more things than edits have: few empty cells.
 
     Every other one may have fewer, and has any style, palette and time of day: most scenes are plain, and the
     rest must look right too.
@@ -94,9 +94,10 @@ def crowded_pictures(rng: random.Random, count: int, device: str = "cpu") -> Ten
 
 
 def odd_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
-    """Pictures (B, 3, 128, 128) in [0, 1] that an autoencoder remembers last: one to five things, or a crowd, in any
-    style, at any time of day, two in five of them grey. Large plain areas in rare colours show its errors
-    most.
+    """Pictures (B, 3, 128, 128) in [0, 1] that an autoencoder remembers last.
+
+    One to five things, or a crowd, in any style, at any time of day, two in five of them grey: large plain
+    areas in rare colours show its errors most.
     """
     scenes = []
     for i in range(count):
@@ -116,7 +117,7 @@ def odd_pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
 def pictures(rng: random.Random, count: int, device: str = "cpu") -> Tensor:
     """Scenes of every kind (B, 3, 128, 128) in [0, 1], references and results alike."""
     drawn = [sample(rng.choice(KINDS), rng) for _ in range(count)]
-    return draw([rng.choice([*one.references, one.target]) for one in drawn], device)
+    return draw([rng.choice([*example.references, example.target]) for example in drawn], device)
 
 
 @torch.no_grad()
@@ -145,5 +146,5 @@ def _crops(image: Tensor, size: int, rng: random.Random) -> Tensor:
         (rng.randint(0, spare // 8) * 8, rng.randint(0, spare // 8) * 8) for _ in range(image.shape[0])
     ]
     return torch.stack(
-        [one[:, y : y + size, x : x + size] for one, (y, x) in zip(image, corners, strict=True)]
+        [picture[:, y : y + size, x : x + size] for picture, (y, x) in zip(image, corners, strict=True)]
     )

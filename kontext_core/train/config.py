@@ -47,8 +47,12 @@ MIX: Mapping[str, float] = MappingProxyType(
 class AutoencoderTraining:
     """How long and on what the autoencoder is trained.
 
-    Args: minutes of training in all; crop_px the side of the pieces it learns from until the last fifth;
-    latent_noise and worst_weight see `autoencoder_loss`."""
+    Args:
+        minutes: of training in all.
+        crop_px: side of the pieces that it learns from until the last fifth.
+        latent_noise: see `autoencoder_loss`.
+        worst_weight: likewise.
+    """
 
     minutes: float = 15.0
     batch_size: int = 16
@@ -81,9 +85,11 @@ REFINING = AutoencoderTraining(
 class TextTraining:
     """How long and on what the text encoders are trained.
 
-    Args: minutes of training in all; batch_size in sentences; places_rate the rate of position tables
-    relative to lr_adam; mix how often a kind's sentences are drawn, 1 unless given: long ones are hard to
-    hold.
+    Args:
+        minutes: of training in all.
+        batch_size: in sentences.
+        places_rate: rate of position tables relative to lr_adam.
+        mix: how often a kind's sentences are drawn, 1 unless given: long ones are hard to hold.
     """
 
     minutes: float = 6.0

@@ -16,8 +16,11 @@ from ..world.labels import cell_labels
 
 @dataclass(frozen=True)
 class Batch:
-    """Latents (B, 1 + n_references, 16, h, w), the target first, and their cells' labels (B, 1 + n_references, 16,
-    fields); `txt` (B, L, T5 width) and `pooled` (B, CLIP width) of the instructions."""
+    """Latents (B, 1 + n_references, 16, h, w), the target first, their cells' labels, and encoded words.
+
+    Labels are (B, 1 + n_references, 16, fields); `txt` (B, L, T5 width) and `pooled` (B, CLIP width) are of
+    the instructions.
+    """
 
     latents: Tensor
     labels: Tensor
@@ -36,11 +39,11 @@ def groups(mix: Mapping[str, float]) -> dict[int, list[str]]:
     unknown = [kind for kind in mix if kind not in KINDS]
     if unknown:
         raise ValueError(f"unknown kinds in the mix: {', '.join(unknown)}; known are {', '.join(KINDS)}")
-    found: dict[int, list[str]] = {}
+    by_count: dict[int, list[str]] = {}
     for kind in mix:
         if mix[kind] > 0:
-            found.setdefault(len(sample(kind, random.Random(0)).references), []).append(kind)
-    return found
+            by_count.setdefault(len(sample(kind, random.Random(0)).references), []).append(kind)
+    return by_count
 
 
 class Pool:
@@ -67,8 +70,8 @@ class Pool:
         """A batch of one number of references, as many samples as fit into `tokens`."""
         counts = list(self.groups)
         n = rng.choices(counts, [sum(self.mix[kind] for kind in self.groups[c]) for c in counts])[0]
-        wanted = max(tokens // (self.text.text_length + (1 + n) * tokens_per_picture), self.reuse)
-        fresh = self._draw(rng, self.groups[n], -(-wanted // self.reuse))
+        n_samples = max(tokens // (self.text.text_length + (1 + n) * tokens_per_picture), self.reuse)
+        fresh = self._draw(rng, self.groups[n], -(-n_samples // self.reuse))
         if self.reuse == 1:
             return fresh
         kept = self.kept[n]
@@ -82,9 +85,9 @@ class Pool:
         drawn = [
             sample(kind, rng) for kind in rng.choices(kinds, [self.mix[kind] for kind in kinds], k=count)
         ]
-        scenes = [scene for one in drawn for scene in (one.target, *one.references)]
+        scenes = [scene for example in drawn for scene in (example.target, *example.references)]
         latents = self.vae.encode(draw(scenes, self.device) * 2 - 1)
-        ids = self.text.tokenize([one.instruction for one in drawn])
+        ids = self.text.tokenize([example.instruction for example in drawn])
         txt, pooled = self.text.embed(*(part.to(self.device) for part in ids))
         labels = cell_labels(scenes).to(self.device)
         return Batch(latents.unflatten(0, (count, -1)), labels.unflatten(0, (count, -1)), txt, pooled)

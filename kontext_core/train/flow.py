@@ -28,7 +28,7 @@ from .run import TrainingRun
 
 
 class FlowModel(nn.Module):
-    """The transformer in training, with the text encoders whose language it learns and the heads that help it."""
+    """The transformer in training, with the text encoders that it learns from and the heads that help it."""
 
     def __init__(self, transformer: Transformer, text: TextEncoders) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ def change_weights(batch: Batch, change_weight: float) -> Tensor:
 
 
 def initialised(transformer: Transformer) -> Transformer:
-    """Xavier for linears; zero for modulation and the last layer, so that every block begins as the identity."""
+    """Xavier for linears; zero for modulation and the last layer: every block begins as the identity."""
     for name, module in transformer.named_modules():
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)

@@ -14,7 +14,7 @@ KL_WEIGHT = 1e-5
 
 
 def logit_normal(count: int, mu: float | Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Times from the logit-normal p(t; mu, 1), one from each of `count` equally likely parts, in random order.
+    """Times from the logit-normal p(t; mu, 1): one from each of `count` equally likely parts, shuffled.
 
     Each time alone is distributed as in the paper; drawing them apart takes noise out of a batch's gradient.
 

@@ -17,8 +17,9 @@ class Muon(torch.optim.Optimizer):
 
     `torch.optim.Muon` rounds to bfloat16, which costs three times as much on a CPU without such arithmetic.
 
-    Args: params of two or more dimensions, taken as (out, everything else); lr in AdamW's terms (each update
-        is scaled to the root mean square of one of AdamW's, 0.2).
+    Args:
+        params: of two or more dimensions, taken as (out, everything else).
+        lr: in AdamW's terms: each update is scaled to the root mean square of one of AdamW's, 0.2.
     """
 
     def __init__(

@@ -11,7 +11,10 @@ log = logging.getLogger(__name__)
 
 
 def plot(folder: Path) -> Path | None:
-    """Write plot.png beside log.csv and scores.csv. Returns None, and says so, where matplotlib is not installed."""
+    """Write plot.png beside log.csv and scores.csv.
+
+    Returns None, and says so, where matplotlib is not installed.
+    """
     if importlib.util.find_spec("matplotlib") is None:
         log.warning("no plot was drawn: matplotlib is not installed (pip install matplotlib)")
         return None

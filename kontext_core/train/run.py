@@ -1,4 +1,4 @@
-"""What every run has: a clock that survives restarts, a learning rate by progress, a log, regular checkpoints."""
+"""What every run has: a clock that survives restarts, a rate by progress, a log, regular checkpoints."""
 
 import contextlib
 import csv
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def keep_freed_memory() -> None:
-    """Tell glibc to keep what is freed: a training step otherwise spends up to half its time on page faults."""
+    """Tell glibc to keep what is freed: page faults otherwise take up to half of a training step."""
     if not sys.platform.startswith("linux"):
         return
     with contextlib.suppress(OSError, AttributeError):  # another C library: no harm, only slower

@@ -1,4 +1,4 @@
-"""A run that survives a kill: weights, averages and optimiser state in one safetensors file, written atomically."""
+"""A run that survives a kill: weights, averages and optimiser state in one safetensors file."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ STATE_FILE = "state.safetensors"
 
 
 class EMA:
-    """Exponential moving average of a module's parameters; short memory at first, so that the start is forgotten."""
+    """Exponential moving average of a module's parameters, short at first, so that the start is forgotten."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -41,7 +41,12 @@ def save_state(
     optimizers: list[torch.optim.Optimizer],
     progress: dict[str, Any],
 ) -> None:
-    """Write everything that a run needs to go on. The old file stays until the new one is whole. Raises: OSError."""
+    """Write everything that a run needs to go on.
+
+    The old file stays until the new one is whole.
+
+    Raises: OSError.
+    """
     tensors: dict[str, Tensor] = {f"model.{name}": t for name, t in module.state_dict().items()}
     tensors |= {f"average.{name}": t for name, t in average.tensors.items()}
     for i, optimizer in enumerate(optimizers):

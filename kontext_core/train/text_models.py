@@ -68,7 +68,9 @@ def tiny_text_models(
 
 
 def _look_at_neighbours(t5: T5EncoderModel, strength: float = 4.0) -> None:
-    """Heads begin by looking one or two words back or ahead; from nothing, T5 takes long to find the order of words.
+    """Make heads begin by looking one or two words back or ahead.
+
+    From nothing, T5 takes long to find the order of words.
 
     Source: transformers, T5Attention._relative_position_bucket: the bucket of an offset, half of them ahead.
     """

@@ -1,4 +1,4 @@
-"""The tiny model from nothing: tokenizers, autoencoder, text encoders, flow, and the folder that all of it ends in."""
+"""The tiny model from nothing: tokenizers, autoencoder, text encoders, flow, and the folder of it all."""
 
 import json
 import logging

@@ -40,13 +40,13 @@ def sample_chain(rng: random.Random, turns: int = 5) -> Chain:
     while True:
         start = random_scene(rng, least=2)
         whole = rng.randrange(turns) if rng.random() < GLOBAL_SHARE else None
-        if (made := _follow(start, turns, whole, rng)) is not None:
-            return Chain(start, made)
+        if (sequence := _follow(start, turns, whole, rng)) is not None:
+            return Chain(start, sequence)
 
 
 def _follow(scene: Scene, turns: int, whole: int | None, rng: random.Random) -> tuple[Turn, ...] | None:
-    """Turns from a first scene on; None if one finds no edit: many colours stand out from no other background."""
-    made: list[Turn] = []
+    """Turns from a first scene on; None if one finds no edit: many colours suit one background only."""
+    sequence: list[Turn] = []
     for number in range(turns):
         kinds = GLOBAL_KINDS if number == whole else LOCAL_KINDS
         for kind in rng.choices(kinds, k=DRAWS):
@@ -56,8 +56,8 @@ def _follow(scene: Scene, turns: int, whole: int | None, rng: random.Random) -> 
         else:
             return None
         instruction, scene = result
-        made.append(Turn(kind, instruction, scene))
-    return tuple(made)
+        sequence.append(Turn(kind, instruction, scene))
+    return tuple(sequence)
 
 
 def untouched_cells(chain: Chain) -> Tensor:

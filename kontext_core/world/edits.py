@@ -29,9 +29,9 @@ def sample(kind: str, rng: random.Random) -> Sample:
     if kind not in _SAMPLERS:
         raise ValueError(f"unknown kind {kind!r}; known: {', '.join(KINDS)}")
     while True:
-        made = _SAMPLERS[kind](rng)
-        if made is not None and made.target.is_clear():
-            return made
+        candidate = _SAMPLERS[kind](rng)
+        if candidate is not None and candidate.target.is_clear():
+            return candidate
 
 
 def corpus(n: int, rng: random.Random) -> list[str]:
@@ -42,15 +42,15 @@ def corpus(n: int, rng: random.Random) -> list[str]:
 def _single(kind: str, rng: random.Random) -> Sample | None:
     most = 3 if kind in ("add", "text") else MAX_THINGS
     scene = random_scene(rng, most=most, word=True if kind == "text" else None)
-    made = edit(kind, scene, rng)
-    return Sample(kind, made[0], (scene,), made[1]) if made else None
+    change = edit(kind, scene, rng)
+    return Sample(kind, change[0], (scene,), change[1]) if change else None
 
 
 def _pointed(rng: random.Random) -> Sample | None:
     scene = random_scene(rng)
     scene = replace(scene, cue=rng.choice(scene.things).cell)
-    made = edit(rng.choice(("recolour", "remove", "reshape")), scene, rng)
-    return Sample("pointed", made[0], (scene,), made[1]) if made else None
+    change = edit(rng.choice(("recolour", "remove", "reshape")), scene, rng)
+    return Sample("pointed", change[0], (scene,), change[1]) if change else None
 
 
 def _style(rng: random.Random) -> Sample:
@@ -73,14 +73,14 @@ def _three(rng: random.Random) -> Sample | None:
     second, third = _portrait(rng, scene), _portrait(rng, scene)
     if _placed(second, (0, 0)) == _placed(third, (0, 0)):
         return None
-    one, two = rng.sample(scene.free_cells(), 2)
+    cell, other_cell = rng.sample(scene.free_cells(), 2)
     if rng.random() < 0.25:
-        text = say(rng, "both", place=place(one), other=place(two))
-        target = added(scene, _placed(second, one), _placed(third, two))
+        text = say(rng, "both", place=place(cell), other=place(other_cell))
+        target = added(scene, _placed(second, cell), _placed(third, other_cell))
     else:
         number, portrait = rng.choice((("2", second), ("3", third)))
-        text = say(rng, "character", number=number, place=place(one))
-        target = added(scene, _placed(portrait, one))
+        text = say(rng, "character", number=number, place=place(cell))
+        target = added(scene, _placed(portrait, cell))
     return Sample("three", text, (scene, second, third), target)
 
 

@@ -206,6 +206,6 @@ def is_right(output: Tensor, truth: Scene) -> bool:
     """Whether a picture (1, 128, 128, 3) in [0, 1] shows the scene; a picture of another size does not."""
     from .score import right
 
-    wanted = draw([truth])
+    expected = draw([truth])
     seen = output.permute(0, 3, 1, 2)
-    return seen.shape == wanted.shape and bool(right(seen, wanted))
+    return seen.shape == expected.shape and bool(right(seen, expected))

@@ -1,4 +1,4 @@
-"""What stands in each cell of a scene, as class numbers: what a network that understands a picture can tell."""
+"""What stands in each cell of a scene, in class numbers: what a network that sees can tell."""
 
 from collections.abc import Sequence
 

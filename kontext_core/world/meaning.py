@@ -1,4 +1,4 @@
-"""What an instruction names, slot by slot: the right answers for text encoders that learn the language first."""
+"""What an instruction names, slot by slot: right answers for text encoders that learn the language."""
 
 import re
 from collections.abc import Mapping

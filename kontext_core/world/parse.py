@@ -24,8 +24,10 @@ def apply(instruction: str, scene: Scene) -> Scene | None:
         return scene
     for action, change in _CHANGES.items():
         for pattern in _patterns(action):
-            if (match := pattern.fullmatch(text)) and (made := change(scene, match.groupdict())) is not None:
-                return made
+            match = pattern.fullmatch(text)
+            result = change(scene, match.groupdict()) if match else None
+            if result is not None:
+                return result
     return None
 
 
@@ -37,10 +39,10 @@ def _patterns(action: str) -> tuple[re.Pattern[str], ...]:
 def _meant(scene: Scene, slots: Slots) -> Thing | None:
     """The one thing that the sentence means."""
     if slots["pointed"]:
-        found = [thing for thing in scene.things if thing.cell == scene.cue]
+        things = [thing for thing in scene.things if thing.cell == scene.cue]
     else:
-        found = matching(scene, _of(slots, "its_colour"), _of(slots, "its_shape"), slots["its_size"])
-    return found[0] if len(found) == 1 else None
+        things = matching(scene, _of(slots, "its_colour"), _of(slots, "its_shape"), slots["its_size"])
+    return things[0] if len(things) == 1 else None
 
 
 def _of(slots: Slots, name: str) -> str:

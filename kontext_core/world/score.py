@@ -34,10 +34,10 @@ def cell_errors(output: Tensor, truth: Tensor) -> Tensor:
     output, truth = output.float(), truth.float()
     height, width = truth.shape[-2:]
     worst_even = _worst_patch((output - truth).square() * _even(truth))
-    seen, wanted = _blurred(output), _blurred(truth)
+    seen, expected = _blurred(output), _blurred(truth)
     around = pad(seen, (SHIFT_PX,) * 4, mode="replicate")
     shifts = [
-        _worst_patch((around[..., down : down + height, along : along + width] - wanted).square())
+        _worst_patch((around[..., down : down + height, along : along + width] - expected).square())
         for down in range(2 * SHIFT_PX + 1)
         for along in range(2 * SHIFT_PX + 1)
     ]

@@ -69,25 +69,29 @@ def borderline_cases() -> list[Case]:
 
 def _wrong_answers() -> list[Case]:
     """Wrong answers where they are hardest to tell: small things of little contrast."""
-    one = Scene("sand", (Thing("diamond", "white", "small", 1, 1), Thing("heart", "blue", "big", 2, 2)))
-    small, big = one.things
-    round_one = replace(one, things=(replace(small, shape="circle"), big))
+    scene = Scene("sand", (Thing("diamond", "white", "small", 1, 1), Thing("heart", "blue", "big", 2, 2)))
+    small, big = scene.things
+    round_one = replace(scene, things=(replace(small, shape="circle"), big))
     night = Scene("sky", (replace(small, colour="red", shape="moon"),), time="night")
     dusk = Scene("grass", (Thing("circle", "red", "small", 1, 1),), style="outline", palette="warm")
     dark = Scene("clay", (Thing("circle", "green", "small", 1, 1),), palette="warm")
     word = Word("hut", "white", 1, 0)
     pairs: list[tuple[str, Scene, Scene]] = [
         ("square for circle", round_one, altered(round_one, round_one.things[0], shape="square")),
-        ("star for diamond", one, altered(one, small, shape="star")),
+        ("star for diamond", scene, altered(scene, small, shape="star")),
         ("pink for red, warm", dusk, altered(dusk, dusk.things[0], colour="pink")),
-        ("big for small", one, altered(one, small, size="big")),
-        ("one thing too few", replace(one, style="outline"), replace(removed(one, small), style="outline")),
+        ("big for small", scene, altered(scene, small, size="big")),
+        (
+            "one thing too few",
+            replace(scene, style="outline"),
+            replace(removed(scene, small), style="outline"),
+        ),
         ("outline for solid", night, replace(night, style="outline")),
         ("inked for solid, warm", dark, replace(dark, style="inked")),
         ("one wrong letter", Scene("sand", (), word), Scene("sand", (), replace(word, text="mut"))),
     ]
     cases = [Case(label, *draw([true, false])) for label, true, false in pairs]
-    truth = draw([one])[0]
+    truth = draw([scene])[0]
     return [*cases, Case("a quarter cell off", truth, shifted(truth, 8))]
 
 
@@ -139,10 +143,10 @@ def sample_sheet(rng: random.Random, per_kind: int = 3, kinds: Sequence[str] = K
     tiles: list[Image.Image] = []
     for kind in kinds:
         for _ in range(per_kind):
-            made = sample(kind, rng)
-            words = (made.instruction or "(nothing asked)").split()
+            example = sample(kind, rng)
+            words = (example.instruction or "(nothing asked)").split()
             lines = " ".join(words[:11]), " ".join(words[11:])
-            tiles.append(_tile(lines[0], list(draw([*made.references, made.target])), lines[1], INK))
+            tiles.append(_tile(lines[0], list(draw([*example.references, example.target])), lines[1], INK))
     return _grid(tiles, per_kind)
 
 

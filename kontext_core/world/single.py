@@ -36,9 +36,9 @@ Edit = tuple[str, Scene]
 
 
 def edit(kind: str, scene: Scene, rng: random.Random) -> Edit | None:
-    """An instruction of a single-reference kind for this scene, and the result; None if the draw was unfit."""
-    made = _EDITS[kind](scene, rng)
-    return made if made is not None and made[1].is_clear() else None
+    """An instruction of a single-reference kind for this scene, and its result; None for an unfit draw."""
+    change = _EDITS[kind](scene, rng)
+    return change if change is not None and change[1].is_clear() else None
 
 
 def random_scene(
@@ -49,7 +49,7 @@ def random_scene(
     word: bool | None = None,
     plain: bool = False,
 ) -> Scene:
-    """A scene of `least` to `most` things; `word` None leaves it to chance; `plain` is neither tinted nor night."""
+    """A scene of `least` to `most` things; `word` None is left to chance, `plain` not tinted, not night."""
     palette, time = PLAIN if plain or rng.random() < 0.8 else rng.choice(LOOKS)
     background = rng.choice(tuple(BACKGROUNDS))
     colours = clear_colours(background, palette, time)
@@ -134,13 +134,13 @@ def _palette(scene: Scene, rng: random.Random) -> Edit | None:
         time = "day" if scene.time == "night" else "night"
         return say(rng, "time", time=time), replace(scene, time=time)
     palette = other(rng, PALETTES, scene.palette)
-    made = replace(scene, palette=palette)
-    return (say(rng, "palette", palette=palette), made) if _is_seen(scene, made) else None
+    changed = replace(scene, palette=palette)
+    return (say(rng, "palette", palette=palette), changed) if _is_seen(scene, changed) else None
 
 
-def _is_seen(scene: Scene, made: Scene) -> bool:
+def _is_seen(scene: Scene, changed: Scene) -> bool:
     """Whether a change of palette shows; grey snow, for one, is snow."""
-    was, now = (scene.palette, scene.time), (made.palette, made.time)
+    was, now = (scene.palette, scene.time), (changed.palette, changed.time)
     ground = BACKGROUNDS[scene.background]
     if (
         distance(shown(ground, *was, is_background=True), shown(ground, *now, is_background=True))

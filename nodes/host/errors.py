@@ -18,7 +18,7 @@ _Result = TypeVar("_Result")
 
 def _others_loaded() -> bool:
     """Tell whether ComfyUI has models in memory that are not ours: ours have asked for room already."""
-    return any(not getattr(one.model, "ours", False) for one in management.current_loaded_models)
+    return any(not getattr(entry.model, "ours", False) for entry in management.current_loaded_models)
 
 
 def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
@@ -30,11 +30,11 @@ def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
 
     @functools.wraps(execute)
     def wrapped(cls: Any, *args: Any, **inputs: Any) -> _Result:
-        given = dict(zip(names, args, strict=False)) | inputs
+        values = dict(zip(names, args, strict=False)) | inputs
 
         def attempt() -> _Result:
             with explain_oom("what came into this node", "pass smaller pictures, or fewer at once"):
-                return execute(cls, **checked(cls, given))
+                return execute(cls, **checked(cls, values))
 
         try:
             try:

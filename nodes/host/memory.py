@@ -27,10 +27,10 @@ def dtype_for(choice: str, on: torch.device) -> torch.dtype:
     return torch.bfloat16 if management.should_use_bf16(on) else torch.float16
 
 
-def make_room(wanted: int, on: torch.device) -> None:
+def make_room(needed_bytes: int, on: torch.device) -> None:
     """Have ComfyUI unload its own models until this many bytes, and some to compute with, are free."""
     if on.type != "cpu":
-        management.free_memory(wanted + management.minimum_inference_memory(), on)
+        management.free_memory(needed_bytes + management.minimum_inference_memory(), on)
 
 
 def memory_gib(choice: float, on: torch.device) -> float | Literal["least"] | None:

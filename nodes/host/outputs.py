@@ -18,16 +18,16 @@ _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core
 @contextmanager
 def collect_warnings() -> Generator[list[str]]:
     """Collect warnings of the core, so that the node can show them too."""
-    said: list[str] = []
+    messages: list[str] = []
 
     class Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            messages.append(record.getMessage())
 
     listener = Listener(logging.WARNING)
     _CORE_LOG.addHandler(listener)
     try:
-        yield said
+        yield messages
     finally:
         _CORE_LOG.removeHandler(listener)
 

@@ -13,8 +13,8 @@ import comfy.options  # pyright: ignore[reportMissingImports]
 
 from .._api import io
 
-# Fields of a schema that came after 0.3.75: search words for a node, its place among ComfyUI's essentials, and
-# whether it shows an intermediate picture, which then survives a reload of the page.
+# Fields of a schema that came after 0.3.75: words to find a node by, its place among ComfyUI's essentials,
+# and that it is worked on with a picture in it, which then outlives a reload of the page.
 NEWER = ("search_aliases", "essentials_category", "has_intermediate_output")
 
 

@@ -1,4 +1,4 @@
-"""Step caches that are measured but not shipped: exact where nothing is skipped, and the measurement itself."""
+"""Step caches that are measured but not shipped: exact if nothing is skipped, and the measurement itself."""
 
 import json
 from collections.abc import Callable

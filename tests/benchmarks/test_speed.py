@@ -16,8 +16,8 @@ from tools.paths import ROOT
 
 
 def test_work_of_a_step_is_the_formula() -> None:
-    """57 (24 D^2 N + 4 N^2 D): 112.4 and 53.1 TFLOP with one reference, of which the last block leaves out
-    some.
+    """57 (24 D^2 N + 4 N^2 D): 112.4 and 53.1 TFLOP with one reference, of which the
+    last block leaves out some.
     """
     case = Case(1024, 1)
     by_formula = step_flop(KONTEXT_DEV, case.image_tokens + KONTEXT_DEV.text_length)
@@ -165,8 +165,8 @@ def test_what_a_kernel_is_for(name: str, kind: str) -> None:
 
 
 def test_on_a_cpu_ours_is_what_loading_gives() -> None:
-    """Its small weights lie inputs first, in memory of their own: diffusers' stay as they were, and all the
-    numbers.
+    """Its small weights lie inputs first, in memory of their own: diffusers' stay as they
+    were, and all the numbers.
     """
     config = CONFIGURATIONS["least"].transformer
     model = random_transformer(config, torch.device("cpu"), torch.float32)

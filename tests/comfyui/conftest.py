@@ -1,8 +1,8 @@
 """A real ComfyUI with this pack in it, shared by all tests of this folder, and its page in a real Chromium.
 
-Where one of them cannot be had the tests fail with the sentence that says why; they are never skipped. None
-lives longer than a file's tests: Playwright keeps an event loop running in this thread, and other tests start
-one.
+Where one of them cannot be had the tests fail with the sentence that says why; they are never
+skipped. None lives longer than a file's tests: Playwright keeps an event loop running in this thread,
+and other tests start one.
 """
 
 from collections.abc import Iterator

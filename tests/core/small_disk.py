@@ -1,9 +1,9 @@
-"""`unshare -rm python -m tests.core.small_disk FOLDER`: everything that writes, on a disk that is full and on
-a read-only one.
+"""`unshare -rm python -m tests.core.small_disk FOLDER`: everything that writes, on a disk that is
+full and on a read-only one.
 
-Each writes once, and is asked to write something else when it no longer can. Prints JSON: for each and each
-fault, what was said, and the files that are not what they were. No model is asked for a picture here, nor
-transformers imported.
+Each writes once, and is asked to write something else when it no longer can. Prints JSON: for each and
+each fault, what was said, and the files that are not what they were. No model is asked for a picture here,
+nor transformers imported.
 """
 
 import contextlib

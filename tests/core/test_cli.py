@@ -180,6 +180,28 @@ def test_edit_is_that_of_the_pipeline(settings: dict[str, Any], tmp_path: Path) 
         assert torch.equal(from_file(tmp_path / f"photo_turn{turn}.png"), from_pil(to_pil(edit.image)))
 
 
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--cfg", "2"], "cfg other than 1 needs a negative"),
+        (["--feather", "8"], "a feather softens the rim of a mask, and there is none"),
+    ],
+)
+def test_flags_that_go_with_others(
+    flags: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["edit", str(PICTURE), "make it red", *flags]) == 1
+    assert sentence in capsys.readouterr().err
+
+
+def test_a_negative_without_a_cfg_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    options = ["--steps", "1", "--device", "cpu", "--output", str(tmp_path), "--negative", "green"]
+    assert main(["edit", str(PICTURE), "make it red", *options]) == 0
+    assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
+        "a negative counts only with a cfg other than 1, and cfg is 1: the pictures are as without it"
+    ]
+
+
 def test_an_instruction_in_another_encoding(tmp_path: Path) -> None:
     """As a shell hands it over: bytes that are no UTF-8, and half an emoji that was cut off."""
     command = [

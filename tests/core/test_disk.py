@@ -30,8 +30,8 @@ UNSHARE = ("unshare", "--user", "--map-root-user", "--mount")
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
-    """What each writer said, and which of its files changed, on disks of a few MiB that only one process
-    sees.
+    """What each writer said, and which of its files changed, on disks of a few MiB that
+    only one process sees.
     """
     try:
         subprocess.run([*UNSHARE, "true"], check=True, capture_output=True)

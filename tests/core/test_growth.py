@@ -68,8 +68,8 @@ def guest(pipeline: Pipeline) -> Pipeline:
 
 
 def from_file(pipeline: Pipeline, path: Path, dice: random.Random) -> Pipeline:
-    """With a transformer from a file of some format, of which all blocks are read again at each step, or
-    none.
+    """With a transformer from a file of some format, of which all blocks are read again
+    at each step, or none.
     """
     visits = dice.random() < 0.5
     text = copy.deepcopy(pipeline.text) if visits else pipeline.text

@@ -87,7 +87,13 @@ def test_every_field_goes_through_json() -> None:
             {"waits": "cloud"},
             "weights that visit the device wait in 'cloud'; choose one of auto, memory, file",
         ),
-        ({"memory_gib": "much"}, "memory_gib is 'much' and must be GiB above 0, least or auto"),
+        ({"memory_gib": "much"}, "memory_gib is 'much' and must be GiB above 0, least, auto, or None"),
+        ({"memory_gib": 0}, "memory_gib is 0 and must be GiB above 0"),
+        ({"memory_gib": float("nan")}, "memory_gib is nan and must be GiB above 0"),
+        ({"memory_gib": float("inf")}, "memory_gib is inf and must be GiB above 0"),
+        ({"memory_gib": True}, "memory_gib is True and must be GiB above 0"),
+        ({"compile": "no"}, "compile is 'no' and must be True or False"),
+        ({"float8": None}, "float8 is None and must be True or False"),
     ],
 )
 def test_what_no_model_can_have(values: dict[str, Any], sentence: str) -> None:

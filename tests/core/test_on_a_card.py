@@ -1,5 +1,5 @@
-"""What only a CUDA card can show, each with a verdict of its own; on a CPU the same, small, so that no check
-is itself wrong.
+"""What only a CUDA card can show, each with a verdict of its own; on a CPU the same, small, so that
+no check is itself wrong.
 
 `python -m benchmarks.card` runs them first.
 """
@@ -64,8 +64,8 @@ def recordings(model: Pipeline) -> int:
 @on_each
 @torch.no_grad()
 def test_eight_pictures_are_decoded_at_once(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """2^31 numbers in the largest layer at 1024 px, more than upsampling of channels that lie side by side
-    takes.
+    """2^31 numbers in the largest layer at 1024 px, more than upsampling of channels
+    that lie side by side takes.
     """
     config, side, count = (FLUX_VAE, 1024, 8) if is_card(device) else (SMALL_VAE, 64, 3)
     if not is_card(device):
@@ -193,7 +193,7 @@ def test_teacache_takes_no_graph(device: str, caplog: pytest.LogCaptureFixture) 
     with use_compute_options(GRAPH):
         assert torch.equal(edited(model, approximate="teacache"), expected)
     assert recordings(model) == 0
-    assert "no graph is used" in caplog.text
+    assert "none is recorded as a CUDA graph" in caplog.text
 
 
 @on_each

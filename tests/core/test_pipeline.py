@@ -90,7 +90,8 @@ def test_an_empty_prompt_means_no_instruction(pipeline: Pipeline, pictures: Pict
     assert not torch.allclose(edit.latents, pipeline.edit(PROMPT, [pictures(64, 64)], **FAST).latents)
 
 
-# Preferred are (64, 64), (32, 96) and (96, 32). Each row: the picture, fit, the latents' size, the picture that comes out.
+# Preferred are (64, 64), (32, 96) and (96, 32). Each row: the picture, fit, the latents' size,
+# the picture that comes out.
 @pytest.mark.parametrize(
     ("shape", "fit", "latents", "image"),
     [
@@ -442,7 +443,8 @@ def test_saved_and_loaded(
         for part in ("transformer", "vae", "text"):
             kept = getattr(pipeline, part).state_dict()
             assert all(torch.equal(one, kept[key]) for key, one in getattr(loaded, part).state_dict().items())
-        # not to the bit: weights mapped from a file lie elsewhere in memory, and some processors add in another order
+        # not to the bit: weights mapped from a file lie elsewhere in memory, and some
+        # processors add in another order
         torch.testing.assert_close(
             loaded.edit(PROMPT, [pictures(64, 64)], **FAST).image, expected, rtol=0, atol=1e-5
         )

@@ -1,5 +1,5 @@
-"""The text encoders and every file format on transformers' other supported major version, in a process of its
-own.
+"""The text encoders and every file format on transformers' other supported major
+version, in a process of its own.
 """
 
 import os

@@ -1,5 +1,5 @@
-"""The pack as ComfyUI loads it, in this process, beside a real ComfyUI's modules; and a tiny model of random
-weights.
+"""The pack as ComfyUI loads it, in this process, beside a real ComfyUI's modules; and a
+tiny model of random weights.
 """
 
 import asyncio
@@ -46,8 +46,8 @@ def comfy_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def comfy_models(comfy_base: Path) -> None:
-    """ComfyUI's model code can be imported too, with stand-ins for what it needs of torchvision and
-    torchaudio.
+    """ComfyUI's model code can be imported too, with stand-ins for what it needs of
+    torchvision and torchaudio.
     """
     with standins.installed():
         for name in ("comfy.model_base", "comfy.sd", "comfy.sample", "latent_preview"):
@@ -139,8 +139,8 @@ def model(run: Callable[..., Any], tiny: Path) -> Any:
 
 @pytest.fixture(scope="session")
 def own(part: Callable[[str], Any], model: Any) -> Any:
-    """Our own code: the tiny model with guidance as an input and the published scale and shift, random
-    weights.
+    """Our own code: the tiny model with guidance as an input and the published scale and
+    shift, random weights.
     """
     config = part("kontext_core.train.config")
     torch.manual_seed(0)

@@ -134,7 +134,7 @@ def test_what_they_say(node_list: list[Any]) -> None:
         "seed is 18446744073709551616; it must be a whole number from 0 to 18446744073709551615"
     )
     assert refused(edit, "steps", HUGE) == (
-        "steps is a number of about 5001 digits; it must be a whole number from 1 to 1000"
+        "steps is a number of about 5000 digits; it must be a whole number from 1 to 1000"
     )
     assert refused(sampler, "shift", -1) == "shift is -1; it must be a number from 0 to 100"
     assert refused(loader, "speed", "x") == (
@@ -176,8 +176,8 @@ def test_lists_of_the_grid(run: Run, node_list: list[Any]) -> None:
 
 
 def test_masks(run: Run, model: Any) -> None:
-    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else with four axes is a
-    mask.
+    """One picture's, a batch of one, and ComfyUI's noise_mask are one mask; nothing else
+    with four axes is a mask.
     """
     mask = torch.zeros(128, 128)
     mask[:, 64:] = 1
@@ -216,7 +216,7 @@ def test_a_latent_with_something_else_in_the_place_of_its_frame(run: Run, model:
     [
         ({"pooled_output": torch.zeros(768)}, "has no text states with a pooled output"),
         ({"guidance": "x"}, "guidance of this CONDITIONING is 'x'; it must be a number"),
-        ({"guidance": 10**400}, "guidance of this CONDITIONING is a number of about 401 digits; it must be"),
+        ({"guidance": 10**400}, "guidance of this CONDITIONING is a number of about 400 digits; it must be"),
         ({"guidance": float("nan")}, "guidance of this CONDITIONING is nan; it must be a number"),
         (
             {"reference_latents": torch.zeros(2, 16, 8, 8)},

@@ -61,8 +61,8 @@ def test_auto_is_the_layout_of_the_model(run: Run, own: Any, hosted: Any, prompt
 def test_comfyuis_own_sampler_makes_the_same_picture(
     run: Run, own: Any, stock: Stock, prompt: Any, layout: str, cfg: float
 ) -> None:
-    """KSampler's own code, all its own steps, with ModelSamplingFlux's shift at this size, which is the
-    paper's.
+    """KSampler's own code, all its own steps, with ModelSamplingFlux's shift at this
+    size, which is the paper's.
     """
     import comfy.model_sampling
     import comfy.sample

@@ -51,7 +51,7 @@ def test_latents_are_scaled_as_in_comfyui(convert: Any, flux_vae: Any) -> None:
 
 
 def test_stock_autoencoder_and_ours_are_interchangeable(part: Callable[[str], Any], convert: Any) -> None:
-    """The same weights in ComfyUI's autoencoder: its LATENT is ours, and each decodes what the other encoded."""
+    """The same weights in ComfyUI's autoencoder: its LATENT is ours, each decodes what the other encodes."""
     from comfy.ldm.models.autoencoder import AutoencodingEngine
 
     config = part("kontext_core.config").VAEConfig(

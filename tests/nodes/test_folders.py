@@ -123,7 +123,7 @@ def test_a_folder_that_may_not_be_looked_into(
 def test_what_is_remembered_of_a_folder(
     part: Callable[[str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is looked at anew when it has changed, or the end of a link has, and while it may still be changing."""
+    """It is looked at anew when it has changed, or the end of a link has, and while it may still change."""
     folders, walks = part("nodes.host.folders"), []
     walk = folders._walk
     monkeypatch.setattr(folders, "_walk", lambda root: (walks.append(root), walk(root))[1])

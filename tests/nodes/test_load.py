@@ -173,7 +173,7 @@ def test_what_auto_would_take_loads(
     choice: str,
     change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
 ) -> None:
-    """A file that cannot be loaded is skipped, whatever its name; if it is the only one, the reason is given."""
+    """A file that cannot be loaded is skipped, whatever its name; a single one is named with the reason."""
     files, folder = part("nodes.files"), placed / FOLDERS[choice]
     own = folder / f"{PLACED[choice]}.safetensors"
     with safe_open(own, "pt") as file:

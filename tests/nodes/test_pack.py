@@ -254,7 +254,7 @@ def test_options_of_the_loader_are_listed_at_run_time(
 
 
 def test_instructions_in_the_help_are_the_worlds() -> None:
-    """Whoever copies one into the node gets a sentence of the tiny model's lessons, or of its world at least."""
+    """Whoever copies one into the node gets a sentence of the tiny model's lessons, or of its world."""
     page = (ROOT / "web" / "docs" / "KontextExample.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (?:recolour|remove|add|change the background) \| (.+) \|$", page, re.MULTILINE)
     asked = [sentence.strip() for row in rows for sentence in row.split(";")]
@@ -272,8 +272,8 @@ def test_instructions_in_the_help_are_the_worlds() -> None:
 
 
 def test_the_page_asks_no_other_server() -> None:
-    """What it fetches it fetches from ComfyUI by ComfyUI's own functions, or it is the font beside the
-    scripts.
+    """What it fetches it fetches from ComfyUI by ComfyUI's own functions, or it is the
+    font beside the scripts.
     """
     scripts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "web").rglob("*.[cj]s*")}
     assert len(scripts) > 20
@@ -285,8 +285,8 @@ def test_the_page_asks_no_other_server() -> None:
 
 
 def test_colours_follow_the_theme() -> None:
-    """Every colour is one of the page's, with what stands in where a theme lacks it; but for what lies upon a
-    picture.
+    """Every colour is one of the page's, with what stands in where a theme lacks it; but for
+    what lies upon a picture.
     """
     upon_pictures = {"#fff", "#000"}
     for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw" / "style.js"):

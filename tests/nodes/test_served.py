@@ -139,7 +139,7 @@ def test_only_the_changed_turn_runs_again(client: Client) -> None:
 
 
 def test_lora_changes_the_picture_and_goes_again(server: Server, client: Client) -> None:
-    """Two nodes on one loaded model, with and without; then without in both: bit for bit the first picture."""
+    """Two nodes on one loaded model, with and without; then without in both: the first picture again."""
     folder = server.base / "models" / "loras"
     folder.mkdir(parents=True, exist_ok=True)
     generator = torch.Generator().manual_seed(0)

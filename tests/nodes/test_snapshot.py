@@ -21,7 +21,7 @@ def described(node: Any) -> dict[str, Any]:
 
 
 def shared(value: Any, other: Any) -> Any:
-    """Of objects within objects the keys that both have: each version of ComfyUI says some things of its own."""
+    """Of objects within objects the keys that both have: each version of ComfyUI says things of its own."""
     if isinstance(value, dict) and isinstance(other, dict):
         return {key: shared(value[key], other[key]) for key in value if key in other}
     if isinstance(value, list) and isinstance(other, list) and len(value) == len(other):

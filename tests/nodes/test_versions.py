@@ -131,8 +131,8 @@ def test_a_manager_that_asks_for_the_size_at_once(
 
 
 class Throttled:
-    """A progress bar as from 0.9.2 on: the first and the last step and those with a picture; others at times,
-    here never.
+    """A progress bar as from 0.9.2 on: the first and the last step and those with a picture;
+    others at times, here never.
     """
 
     sent: list[tuple[int, bool]]

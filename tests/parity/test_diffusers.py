@@ -1,5 +1,5 @@
-"""The same as diffusers on small random weights, which go through diffusers' own files and our tables of
-names.
+"""The same as diffusers on small random weights, which go through diffusers' own files
+and our tables of names.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""LoRA files that diffusers and PEFT write, in both: the same velocity. Their own modules say what is right."""
+"""LoRA files that diffusers and PEFT write, in both: the same velocity.
+
+Their own modules say what is right.
+"""
 
 import copy
 from collections.abc import Callable, Mapping

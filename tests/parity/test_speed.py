@@ -23,8 +23,8 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.skipif(sys.platform == "win32", reason="its clock of a thread's own time ticks every 16 ms")
 @pytest.mark.usefixtures("one_thread")
 def test_faster_than_diffusers(tmp_path: Path) -> None:
-    """Measured 1.35 (forward) and 1.55 (step) times as fast; a busy machine blurs it, so the best of a few
-    counts.
+    """Measured 1.35 (forward) and 1.55 (step) times as fast; a busy machine blurs it, so
+    the best of a few counts.
     """
     contestants = transformer_contestants(tmp_path)
     seen = []

@@ -1,5 +1,5 @@
-"""The tiny model as ComfyUI's own MODEL, CLIP and VAE, which its loaders cannot make: they fix the published
-sizes.
+"""The tiny model as ComfyUI's own MODEL, CLIP and VAE, which its loaders cannot make:
+they fix the published sizes.
 
 ComfyUI's FLUX.1 with the tiny weights; its CLIP and VAE classes around our text encoders and autoencoder. As
 a node pack it gives a ComfyUI under test the loader "LoadTinyStock".

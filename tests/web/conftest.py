@@ -20,8 +20,8 @@ from tools.server import Server
 from .editor import PATIENCE_MS, QUIET, Editor, forget
 from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
-# Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one, and all of them
-# on others, with 'make test-matrix'.
+# Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one,
+# and all of them on others, with 'make test-matrix'.
 ON_BOTH = ("test_page.py", "test_turns.py")
 
 expect.set_options(timeout=PATIENCE_MS)  # however busy the machine is
@@ -75,7 +75,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]:
-    """ComfyUI's page in a fresh profile; what it looked like at the end lies in the test's temporary folder."""
+    """ComfyUI's page in a fresh profile; what it looked like at the end is in the test's temporary folder."""
     with Client(server.url) as client:
         client.settings(QUIET)
     with open_page(browser, server.url) as page:

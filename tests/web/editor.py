@@ -70,8 +70,8 @@ _TRACKER = "app.extensionManager.workflow.activeWorkflow?.changeTracker"
 _SETTLED = f"() => !{_TRACKER}?._restoringState"
 _STEPS_BACK = f"() => {_TRACKER}.undoQueue.length"
 
-# A page that is loaded anew opens what it kept. Older front ends keep a change in the session at once, newer ones half a
-# second after the last change in a draft, and not all of them when the page is left.
+# A page that is loaded anew opens what it kept. Older front ends keep a change in the session at once, newer
+# ones half a second after the last change in a draft, and not all of them when the page is left.
 _KEPT = """() => {
   const values = ({nodes}) => JSON.stringify(
     nodes.map(({id, type, widgets_values}) => [Number(id), type, widgets_values ?? []]).sort(([a], [b]) => a - b))
@@ -204,8 +204,8 @@ class Editor:
         self.page.keyboard.press("Control+z")
 
     def undo_until(self, there: str, arg: Any) -> None:
-        """Step back until something is so; that nodes have grown around their pictures may be a step of its
-        own.
+        """Step back until something is so; that nodes have grown around their pictures
+        may be a step of its own.
 
         Args:
             there: a JavaScript function that says whether it is arg: what that gets

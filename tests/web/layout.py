@@ -22,7 +22,8 @@ SHOWN = """id => {
 }"""
 _SAYS = f"([id, text]) => ({SHOWN})(id).lines.some(line => line.includes(text))"
 
-# As a person does who picks a value: the widget changes, its callback is called, and the mouse button goes up.
+# As a person does who picks a value: the widget changes, its callback is called, and the
+# mouse button goes up.
 _PICK = """([id, values]) => {
   const node = app.graph.getNodeById(id)
   for (const [name, value] of Object.entries(values)) {

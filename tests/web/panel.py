@@ -31,6 +31,11 @@ REMOVE = """ids => {
   ids.forEach(id => app.graph.remove(app.graph.getNodeById(id)))
   app.canvas.emitAfterChange()
 }"""
+# Makes a subgraph of these nodes, by their ids; the id of the node that shows it.
+SUBGRAPH = """ids => {
+  const { node } = app.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))
+  return String(node.id)
+}"""
 
 
 class Panel:

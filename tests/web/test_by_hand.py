@@ -21,7 +21,8 @@ _ON_SCREEN = """([id, x, y]) => {
   const at = [pos[0] + size[0] * x, pos[1] + y]
   return [box.left + (at[0] + ds.offset[0]) * ds.scale, box.top + (at[1] + ds.offset[1]) * ds.scale]
 }"""
-# It flies to what it shows, and begins some frames later: there once it has stood still for a third of a second.
+# It flies to what it shows, and begins some frames later: there once it has stood still
+# for a third of a second.
 _LANDED = """() => new Promise(done => {
   const place = () => [...app.canvas.ds.offset, app.canvas.ds.scale].join()
   let before = place(), since = performance.now()
@@ -133,8 +134,8 @@ def pixels(client: Client, listed: Json) -> np.ndarray:
 
 @pytest.mark.since_front_end("1.32")  # whose search this person knows
 def test_a_branched_chain_from_nothing_and_back_from_its_picture(editor: Editor) -> None:
-    """Three turns and a branch, an ellipse on the picture, compared, saved; dropped on an empty page it is
-    all back.
+    """Three turns and a branch, an ellipse on the picture, compared, saved; dropped on an
+    empty page it is all back.
     """
     page = editor.page
     empty(editor)

@@ -1,5 +1,5 @@
-"""The pure parts of drawing on the picture: the format, geometry, history, view, and that pixels are those of
-Python.
+"""The pure parts of drawing on the picture: the format, geometry, history, view, and that
+pixels are those of Python.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Drawing on the picture, on the page: by mouse and by keyboard, stored in one step, run, and equal to
-Python's drawing.
+"""Drawing on the picture, on the page: by mouse and by keyboard, stored in one step, run, and
+equal to Python's drawing.
 
 On the newest front end alone, for time; test_by_hand.py draws on both.
 """

@@ -1,5 +1,5 @@
-"""The layout picture in Kontext Reference: right at once, live, on canvas nodes and Vue nodes, and in no
-file.
+"""The layout picture in Kontext Reference: right at once, live, on canvas nodes and Vue
+nodes, and in no file.
 """
 
 from __future__ import annotations

@@ -145,8 +145,8 @@ def test_saved_picture_restores_the_graph(editor: Editor) -> None:
 def test_words_of_a_chain_from_a_file_are_text_and_its_picture_has_room(
     editor: Editor, server: Server
 ) -> None:
-    """A friend's file with markup in its words runs nothing; a node that was made small grows around its
-    picture.
+    """A friend's file with markup in its words runs nothing; a node that was made small
+    grows around its picture.
     """
     words = "<img src=x onerror=window.ran=1> make it blue <script>window.ran=2</script>"
     start, turn = (Turn(torch.full((1, 64, 64, 3), 0.5), instruction=one, seed=2) for one in ("", words))

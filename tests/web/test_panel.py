@@ -70,7 +70,7 @@ def test_each_button_is_one_step_of_undo(panel: Panel) -> None:
     made = panel.new_node("KontextTurn", first, second, third)
     panel.wait_for(first, second, third, made)
     assert panel.editor.fed_by(made, "chain") == third, "at the end of the line"
-    expect(panel.row(made)).to_be_focused(timeout=PATIENCE_MS)
+    expect(panel.row(made).locator(".kontext-edit")).to_be_focused(timeout=PATIENCE_MS)
     undo()
 
     panel.press(second, "Branch here")
@@ -155,17 +155,23 @@ def test_by_keyboard_alone(panel: Panel) -> None:
     page.keyboard.press("Enter")
     assert panel.editor.selected() == [turns[1]]
     labels = []
-    for _ in range(5):
+    for _ in range(6):
         page.keyboard.press("Tab")
         labels.append(page.evaluate("() => document.activeElement.getAttribute('aria-label')"))
-    assert labels == ["Add turn", "Branch here", "Re-roll", "Compare", "Edit the instruction"]
+    assert labels == [
+        "Run up to here",
+        "Add turn",
+        "Branch here",
+        "Re-roll",
+        "Compare",
+        "Edit the instruction",
+    ]
     for _ in range(3):
         page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     branch = panel.new_node("KontextTurn", *turns)
     assert panel.editor.fed_by(branch, "chain") == turns[1]
-    expect(panel.row(branch)).to_be_focused(timeout=PATIENCE_MS)
-    page.keyboard.press("F2")
+    expect(panel.row(branch).locator(".kontext-edit")).to_be_focused(timeout=PATIENCE_MS)
     page.keyboard.type("make the red circle blue r w n")  # letters that are the page's keys elsewhere
     page.keyboard.press("Enter")
     expect(panel.row(branch)).to_be_focused(timeout=PATIENCE_MS)

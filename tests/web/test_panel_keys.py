@@ -1,5 +1,5 @@
-"""The chain panel by keyboard and with several turns at once: typing writes a turn, Ctrl and Shift add to
-what is selected.
+"""The chain panel by keyboard and with several turns at once: typing writes a turn, Ctrl and
+Shift add to what is selected.
 """
 
 from __future__ import annotations
@@ -101,7 +101,9 @@ def test_few_stops_of_the_tab_key_and_what_is_new_is_said(panel: Panel) -> None:
     editor.open("five_turn_chain")
     turns = editor.ids("KontextTurn")
     panel.wait_for(*turns)
-    assert page.evaluate(_STOPS) <= 7, "the current row, its buttons, and the line between the pictures"
+    assert page.evaluate(_STOPS) <= 9, (
+        "the head, the current row, its buttons, and the line between the pictures"
+    )
     panel.row(turns[3]).focus()
     expect(panel.row(turns[3]).get_by_role("button").first).to_have_attribute("tabindex", "0")
     expect(panel.row(turns[0]).get_by_role("button").first).to_have_attribute("tabindex", "-1")
@@ -131,8 +133,8 @@ def test_a_new_name_is_seen_at_once(panel: Panel) -> None:
 
 
 def test_edits_are_followed_as_turns_are(panel: Panel) -> None:
-    """A new one's words are written in the panel, and its node's selection, name and mode are seen there at
-    once.
+    """A new one's words are written in the panel, and its node's selection, name and
+    mode are seen there at once.
     """
     page, editor = panel.page, panel.editor
     editor.open("single_edit")
@@ -142,7 +144,7 @@ def test_edits_are_followed_as_turns_are(panel: Panel) -> None:
     panel.press(first, "Add turn")
     second = panel.new_node("KontextEdit", first)
     panel.wait_for(first, second)
-    expect(panel.row(second)).to_be_focused(timeout=PATIENCE_MS)
+    expect(panel.row(second).locator(".kontext-edit")).to_be_focused(timeout=PATIENCE_MS)
     page.keyboard.type("make it blue")
     page.keyboard.press("Enter")
     assert (editor.value(first, "instruction"), editor.value(second, "instruction")) == (

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .editor import PATIENCE_MS
-from .panel import REMOVE, SEEDS, THUMBNAILS, Panel, three_turns
+from .panel import REMOVE, SEEDS, SUBGRAPH, THUMBNAILS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
@@ -93,14 +93,10 @@ def expect_result_alone(panel: Panel, id: str, filename: str) -> None:
     )
 
 
-# What is around the node that these nodes, by their ids, become.
-_SUBGRAPH = """ids => {
-  const { node } = app.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))
-  return String(node.id)
-}"""
 _SHOWN = """() => [app.canvas.graph === app.graph,
   ...Object.values(app.canvas.selected_nodes).map(node => String(node.id))]"""
-# Not the distance from the centre: where the node is drawn for the first time, it grows for its picture behind the jump.
+# Not the distance from the centre: where the node is drawn for the first time, it grows for
+# its picture behind the jump.
 _IN_THE_MIDDLE = """id => {
   const {pos, size} = app.canvas.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
   return [box.width, box.height].every((length, i) => {
@@ -115,7 +111,7 @@ def test_turns_in_a_subgraph_are_shown_run_and_jumped_to_as_all_others(panel: Pa
     first, second, third = three_turns(panel)
     for id in (first, second, third):
         panel.editor.set(id, {"seed": next(SEEDS), "steps": 4})
-    host = page.evaluate(_SUBGRAPH, [second])
+    host = page.evaluate(SUBGRAPH, [second])
     inner = f"{host}:{second}"
     rows = panel.wait_for(first, inner, third)
     assert [row["name"] for row in rows] == ["Turn 1", "Turn 2", "Turn 3"], (

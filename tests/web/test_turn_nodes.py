@@ -1,4 +1,4 @@
-"""Turns that are added and removed: seeds are kept, settings are copied, and lines close and stay connected."""
+"""Turns that are added and removed: seeds are kept, settings are copied, and lines stay connected."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Settings of a turn that the subgraph around it shows: a run takes them from there, and so do the panel and
-its buttons.
+"""Settings of a turn that the subgraph around it shows: a run takes them from there, and so do
+the panel and its buttons.
 """
 
 from __future__ import annotations

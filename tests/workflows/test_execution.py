@@ -1,5 +1,5 @@
-"""Every shared workflow runs on a real ComfyUI with the tiny model, and the LATENTs on the way are ComfyUI's
-own.
+"""Every shared workflow runs on a real ComfyUI with the tiny model, and the LATENTs on
+the way are ComfyUI's own.
 """
 
 import shutil
@@ -140,8 +140,8 @@ def test_workflows_of_the_first_version_run(client: Client, name: str, count: in
 
 
 def test_our_latents_survive_stock_nodes(client: Client, server: Server) -> None:
-    """A latent of ours, scaled to its own size and through a file by ComfyUI's nodes, decodes to the same
-    picture.
+    """A latent of ours, scaled to its own size and through a file by ComfyUI's nodes,
+    decodes to the same picture.
     """
     ours = {
         "encode": node("KontextEncode", model=["model", 0], image=["picture", 0], fit="none"),
@@ -192,7 +192,7 @@ def test_our_latents_survive_stock_nodes(client: Client, server: Server) -> None
 
 
 def test_stock_latents_fit_our_nodes(client: Client, server: Server, tmp_path: Path) -> None:
-    """ComfyUI's empty latent is a start, a reference turn, and decodes; what we make of it, stock nodes take."""
+    """ComfyUI's empty latent is a start, a reference turn, and decodes; stock nodes take what we make."""
     sampler = next(
         node for node in to_prompt(client, "text_to_image").values() if node["class_type"] == "KontextSampler"
     )

@@ -55,8 +55,8 @@ def queued(page: Page, workflow: Json) -> tuple[Json, Json]:
 
 
 def plain(prompt: Json, workflow: Json) -> Json:
-    """A graph without the titles that nobody gave: they are ComfyUI's and its page's, which may be of
-    different years.
+    """A graph without the titles that nobody gave: they are ComfyUI's and its page's, which
+    may be of different years.
     """
     named = {str(node["id"]) for node in workflow["nodes"] if node.get("title")}
     return {
@@ -96,8 +96,8 @@ _WITH_TURNS = ("three_turn_edit", "five_turn_chain", "branch_and_compare", "scri
 def test_what_comes_behind_a_turn_that_is_off_goes_on_with_what_came_before_it(
     page: Page, object_info: Json, name: str, mode: int
 ) -> None:
-    """Each turn alone, and all of them; no node that runs lacks what it needs, and the command line queues
-    the same.
+    """Each turn alone, and all of them; no node that runs lacks what it needs, and the
+    command line queues the same.
     """
     workflow = read_workflow(ROOT / "workflows" / f"{name}.json")
     turns = [node for node in workflow["nodes"] if node["type"] in _TURNS]

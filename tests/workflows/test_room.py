@@ -1,4 +1,4 @@
-"""No node of a template covers another, once it has run and shows its pictures and texts, drawn either way."""
+"""No node of a template covers another, once it has run and shows pictures and texts, drawn either way."""
 
 from collections.abc import Iterator
 from itertools import combinations
@@ -18,7 +18,8 @@ from ..web.editor import Editor
 pytestmark = [pytest.mark.comfy, pytest.mark.matrix]
 OVERLAP_PX = 2  # of the graph, where edges touch
 
-# Left, top, right and bottom of each node, in the graph's own pixels; Vue nodes can be larger than the graph knows.
+# Left, top, right and bottom of each node, in the graph's own pixels; Vue nodes can be
+# larger than the graph knows.
 _BOXES = """() => app.graph._nodes.map(node => {
   const drawn = document.querySelector(`[data-node-id="${node.id}"]`)
   if (drawn) {

@@ -1,5 +1,5 @@
-"""Beside ComfyUI's own nodes, on a real ComfyUI: each does what the other would, with one picture for all
-ways there.
+"""Beside ComfyUI's own nodes, on a real ComfyUI: each does what the other would, with one
+picture for all ways there.
 """
 
 import shutil
@@ -84,8 +84,8 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 def test_a_detour_through_stock_nodes_changes_nothing(client: Client, server: Server) -> None:
-    """Guidance, a second reference and the layout set by ComfyUI's nodes on our conditioning, and back to our
-    sampler.
+    """Guidance, a second reference and the layout set by ComfyUI's nodes on our
+    conditioning, and back to our sampler.
     """
     prompt = graph(
         both=node("KontextReference", fit="none", image=["second", 0], references=["reference", 0]),
@@ -120,8 +120,8 @@ def test_a_detour_through_stock_nodes_changes_nothing(client: Client, server: Se
 
 
 def test_every_way_to_one_picture(client: Client, server: Server) -> None:
-    """Our nodes on our model; on ComfyUI's; ComfyUI's sampler on our conditioning; our sampler on all that is
-    ComfyUI's.
+    """Our nodes on our model; on ComfyUI's; ComfyUI's sampler on our conditioning; our sampler
+    on all that is ComfyUI's.
     """
     shift = {"max_shift": 1.15, "base_shift": 0.5, "width": 128, "height": 128}
     layout = {"layout": "offset"}
@@ -230,8 +230,8 @@ def test_a_script_of_turns_on_a_model_of_comfyui(client: Client) -> None:
 
 
 def test_ksampler_hands_on_what_was_padded(client: Client) -> None:
-    """The empty latent says where the picture lies, through KSampler and to Kontext Decode, which cuts it
-    out.
+    """The empty latent says where the picture lies, through KSampler and to Kontext
+    Decode, which cuts it out.
     """
     prompt = used(
         graph(

@@ -1,4 +1,4 @@
-"""Runs before anything else in the ComfyUI process that `tools.server` starts: this folder is on its PYTHONPATH.
+"""Runs before all else in the ComfyUI that `tools.server` starts, by way of its PYTHONPATH.
 
 1. ComfyUI ends with the process that started it, however that one ended: their pipe breaks.
 2. ComfyUI cannot start without torchvision, and newer ones not without torchaudio; stand-ins take their

@@ -75,7 +75,7 @@ def test_a_lora_of_the_same_size_and_time(run: Callable[..., tuple[int, str]], l
     made, said = run("--lora", f"{lora}:1")
     assert made == 1
     assert said.startswith(
-        "x was made before, but its line, a picture, the model or a LoRA has changed since: it is made again"
+        "x was made before, but its line, a picture, the model or a LoRA has changed since: it is tried again"
     )
     assert run("--lora", f"{lora}:1")[0] == 0
     assert run("--lora", f"{lora}:0.5")[0] == 1

@@ -176,7 +176,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: None, r"a\.png holds no edit chain: it was not saved by Kontext Save Chain"),
         (lambda _: "no json", r"the edit chain in a\.png is damaged"),
         (lambda _: "[" * 100_000, r"is damaged"),
-        (lambda _: "[]", r"is damaged: the list of 0 is not a JSON object"),
+        (lambda _: "[]", r"is damaged: \[\] is not a JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
         (lambda chain: lineage(chain, version=4), r"has version 4, but this pack reads versions up to 3; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),

@@ -1,7 +1,7 @@
 """Fused kernels against plain torch, run by `test_fused.py` where Triton's interpreter stands in for a card.
 
-What is allowed is an error to a float64 evaluation of at most 1.05 times that of the plain form in the same
-dtype.
+What is allowed is an error to a float64 evaluation of at most 1.05 times that of the
+plain form in the same dtype.
 """
 
 import copy
@@ -205,8 +205,8 @@ def test_float8_rows(dtype: torch.dtype, width: int) -> None:
     ],
 )
 def test_group_norm_and_swish(dtype: torch.dtype, swish: bool, shape: tuple[int, ...], groups: int) -> None:
-    """Of pictures in either layout, whose mean is far from zero, of fewer positions than a program has and of
-    many.
+    """Of pictures in either layout, whose mean is far from zero, of fewer positions than
+    a program has and of many.
     """
     generator = torch.Generator().manual_seed(shape[1])
     norm = torch.nn.GroupNorm(groups, shape[1], eps=1e-6)

@@ -123,8 +123,8 @@ def test_weighted_keys_are_attended_exactly(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Whatever was wished: 136 channels are not for all, and coarse numbers would lose what the last eight
-    hold.
+    """Whatever was wished: 136 channels are not for all, and coarse numbers would lose
+    what the last eight hold.
     """
 
     def chosen(device: object, dtype: torch.dtype, head_dim: int, asked: str, cudnn: bool) -> str:
@@ -236,8 +236,8 @@ def test_what_backends_are_handed(monkeypatch: pytest.MonkeyPatch, backend: str)
 
 @pytest.mark.parametrize("dtype", [torch.float32, BF16, torch.float16])
 def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
-    """A package in the place of the real one, which multiplies its factors in: one for each head of each
-    sample.
+    """A package in the place of the real one, which multiplies its factors in: one for
+    each head of each sample.
     """
 
     def flash_attn_func(

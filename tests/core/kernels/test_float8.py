@@ -1,5 +1,5 @@
-"""Products in float8: the reference by hand and against torch's own on this machine, and linears that are
-swapped.
+"""Products in float8: the reference by hand and against torch's own on this machine, and
+linears that are swapped.
 """
 
 from collections.abc import Callable

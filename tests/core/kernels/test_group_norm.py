@@ -30,8 +30,8 @@ def test_as_exact_at_every_size(height: int, width: int, dtype: torch.dtype) -> 
 @pytest.mark.parametrize("mean", [0.0, 3.0, 9.0, 11.0, 100.0, -1000.0, 10_000.0])
 @torch.no_grad()
 def test_as_exact_at_every_mean(mean: float) -> None:
-    """In deviations, of all groups or of one among others: not above the error of torch's own, which is for
-    contiguous pictures.
+    """In deviations, of all groups or of one among others: not above the error of torch's own, which
+    is for contiguous pictures.
     """
     generator = torch.Generator().manual_seed(0)
     norm = nn.GroupNorm(8, 64, eps=1e-6)

@@ -1,4 +1,4 @@
-"""Fused kernels without a card: what they compute in Triton's interpreter, and that they compile for cards."""
+"""Fused kernels without a card: what they compute in Triton's interpreter, and that they compile."""
 
 import os
 import subprocess

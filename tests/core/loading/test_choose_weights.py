@@ -114,8 +114,8 @@ def test_the_form_with_the_least_error_whose_blocks_stay(
 
 
 def test_sizes_of_the_published_weights(published: dict[str, Found]) -> None:
-    """By hand: 11.9 and 4.76 billion parameters; without modulation 16.1 GiB, in 8 bits with scales 8.3, in 4
-    bits 4.3.
+    """By hand: 11.9 and 4.76 billion parameters; without modulation 16.1 GiB, in 8 bits with
+    scales 8.3, in 4 bits 4.3.
     """
     whole = choose_weights(published, torch.bfloat16, None, 200).where.resident_bytes / GIB
     assert whole == pytest.approx(22.17 + 8.87 + 0.39, abs=0.1)

@@ -236,7 +236,10 @@ def test_a_diffusers_autoencoder(tmp_path: Path, assert_close):
 
 
 def test_all_parts_with_text_encoders_in_one_file(transformer, vae: VAE, text_encoders, config, write):
-    """As ComfyUI saves a checkpoint. CLIP-L's sizes are known; a smaller one could not say its own in there."""
+    """As ComfyUI saves a checkpoint.
+
+    CLIP-L's sizes are known; a smaller one could not say its own in there.
+    """
     torch.manual_seed(0)
     clip = CLIPTextModel(CLIPTextConfig(
         vocab_size=600, hidden_size=768, intermediate_size=96, num_hidden_layers=1, num_attention_heads=12,

@@ -67,7 +67,7 @@ def test_the_dtype_of_every_kind_of_layer_and_the_metadata(transformer, write):
     assert "single_blocks.*.linear1.weight: 3 x float8_e4m3fn" in said
     assert "double_blocks.*.img_mlp.*.weight: 4 x bfloat16" in said
     assert said[said.index("metadata:") + 1 :] == [
-        next(line for line in said if line.startswith("config = {")), f"long = {'x' * 160} ...", "who = somebody else",
+        next(line for line in said if line.startswith("config = {")), f"long = {'x' * 160}...", "who = somebody else",
     ]  # fmt: skip
     assert len(said) < 60
 

@@ -1,5 +1,5 @@
-"""Files that torchao and diffusers wrote themselves (tests/data/torchao, made by written_by_torchao.py), and
-what they may lack.
+"""Files that torchao and diffusers wrote themselves (tests/data/torchao, made by
+written_by_torchao.py), and what they may lack.
 """
 
 import hashlib

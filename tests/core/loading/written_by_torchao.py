@@ -1,12 +1,12 @@
-"""`PYTHONPATH=FOLDER python -m tests.core.loading.written_by_torchao`: tests/data/torchao, by torchao and
-diffusers themselves.
+"""`PYTHONPATH=FOLDER python -m tests.core.loading.written_by_torchao`: tests/data/torchao, by torchao
+and diffusers themselves.
 
 FOLDER has torchao (pip install --no-deps --target FOLDER torchao==0.18.0), which takes half a minute to
 import: too long for every run of the tests, and no place in the environment, where peft and diffusers would
 import it too. What is written: small FLUX transformers of random weights as diffusers saves them, in int8
 and, in shards, in float8; `forms.safetensors`, one small matrix in each scheme with torchao's own float32
-numbers of it under `expected.`; and `digests.json`, sha256 of the float32 numbers that torchao gives for each
-matrix of the folders.
+numbers of it under `expected.`; and `digests.json`, sha256 of the float32 numbers that torchao gives for
+each matrix of the folders.
 """
 
 from __future__ import annotations

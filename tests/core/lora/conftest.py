@@ -21,7 +21,10 @@ NO_TEXT: Any = SimpleNamespace(clip=nn.Identity(), t5=nn.Identity())
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """`write(tensors, name="lora.safetensors", **metadata)`: the file. Metadata that is no text becomes JSON."""
+    """`write(tensors, name="lora.safetensors", **metadata)`: the file.
+
+    Metadata that is no text becomes JSON.
+    """
 
     def write(tensors: Tensors, name: str = "lora.safetensors", **metadata: Any) -> Path:
         texts = {

@@ -285,15 +285,15 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
         ({"strength": float("-inf")}, "the strength of a LoRA is -inf and must be a number"),
         (
             {"strength": 10**400},
-            r"the strength of a LoRA is 10+\.\.\. and must",
+            "the strength of a LoRA is a number of about 400 digits and must",
         ),
         (
             {"strength": -(10**5000)},
-            "the strength of a LoRA is a number of thousands of digits and must be a number",
+            "the strength of a LoRA is a number of about 5000 digits and must be a number",
         ),
         (
             {"strength": Fraction(10**400, 3)},
-            r"the strength of a LoRA is Fraction\(10+\.\.\. and must be a number",
+            r"the strength of a LoRA is Fraction\(10+\.\.\.0+, 3\) and must be a number",
         ),
         ({"strength": 1000.5}, "the strength of a LoRA is 1000.5 and must be a number from -1000 to 1000"),
         ({"strength": True}, "the strength of a LoRA is True and must be a number"),
@@ -304,7 +304,7 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
         ({"start": "0"}, "acts from '0' to 1.0 of the steps; both must lie in"),
         ({"end": float("nan")}, "acts from 0.0 to nan of the steps; both must lie in"),
         ({"end": True}, "acts from 0.0 to True of the steps; both must lie in"),
-        ({"start": -(10**5000)}, "acts from a number of thousands of digits to 1.0 of the steps"),
+        ({"start": -(10**5000)}, "acts from a number of about 5000 digits to 1.0 of the steps"),
         ({"merged": "no"}, "whether a LoRA is merged is 'no' and must be True or False"),
         ({"path": None}, "the file of a LoRA is None and must be a path"),
         ({"start": 0.5, "end": 0.5}, "acts from 0.5 to 0.5 of the steps; both must lie in"),
@@ -359,7 +359,7 @@ def test_words_are_kept_apart(pipeline: Pipeline, write: Write) -> None:
 def test_pipelines_with_loras(
     pipeline: Pipeline, write: Write, pictures: Callable[..., Tensor], assert_close: Close
 ) -> None:
-    """One after another, each a model of its own; taking them off gives the first picture again, bit for bit."""
+    """One after another, each a model of its own; taken off, the first picture comes again, bit for bit."""
     width = pipeline.transformer.config.hidden_size
     tensors = low_rank(QKV, 3 * width, width)
     file = write(tensors)

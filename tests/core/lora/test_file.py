@@ -194,8 +194,8 @@ def test_for_other_models(transformer: Transformer, write: Write, title: str, te
 
 
 def test_no_name_of_flux_looks_like_another_models() -> None:
-    """Every name of every table, alone in a file: it is ours, and of a model that lacks it nothing worse is
-    said.
+    """Every name of every table, alone in a file: it is ours, and of a model that lacks
+    it nothing worse is said.
     """
     tensor = LazyTensor((2, 2), torch.float32, lambda: torch.ones(2, 2))
     names = published_names()

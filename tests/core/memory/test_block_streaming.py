@@ -239,8 +239,8 @@ def test_packed_weights_and_loras_visit_too(tmp_path: Path) -> None:
 def test_copies_wait_for_what_the_memory_was_before(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a GPU a buffer is memory that others gave back, whose last work may not be done: streams in the
-    place of real ones.
+    """On a GPU a buffer is memory that others gave back, whose last work may not be done: streams
+    in the place of real ones.
     """
     said: list[tuple[str, int, str]] = []
 

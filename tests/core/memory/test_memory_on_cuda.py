@@ -22,8 +22,8 @@ pytestmark = pytest.mark.gpu
 
 @pytest.fixture(scope="module")
 def published() -> Transformer:
-    """The published sizes in bfloat16 in the host's memory, all weights alike: what is computed does not
-    matter here.
+    """The published sizes in bfloat16 in the host's memory, all weights alike: what is
+    computed does not matter here.
     """
     with torch.device("meta"):
         model = Transformer(KONTEXT_DEV).to(torch.bfloat16).eval().requires_grad_(False)

@@ -54,11 +54,11 @@ def in_a_thread(work: Callable[[], object]) -> Any:
 
 
 class Second:
-    """Another thread's work, which stops in an earlier block than the first one's, until that is some blocks
-    further.
+    """Another thread's work, which stops in an earlier block than the first one's, until
+    that is some blocks further.
 
-    So it goes from the middle of one of its blocks into the middle of the first one's step, if nothing keeps
-    it from it.
+    So it goes from the middle of one of its blocks into the middle of the first one's step, if
+    nothing keeps it from it.
 
     Args:
         blocks: in the order of their calls, five or more.

@@ -44,8 +44,8 @@ def lora(resident: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def lora_file(resident: Pipeline, rank: int, folder: Path) -> Path:
-    """On a linear of every single block and of T5, with DoRA's magnitudes on one; at rank 64 1.1 MiB in
-    float32.
+    """On a linear of every single block and of T5, with DoRA's magnitudes on one; at
+    rank 64 1.1 MiB in float32.
     """
     generator = torch.Generator().manual_seed(0)
     width = resident.transformer.config.hidden_size
@@ -114,8 +114,8 @@ def test_t5_leaves_first_then_the_modulation_then_blocks(
 
 
 def test_the_plan_counts_what_visits_take(resident: Pipeline) -> None:
-    """Two buffers of the largest block that visits, for one computes while the next comes; or the largest
-    modulation alone.
+    """Two buffers of the largest block that visits, for one computes while the next comes; or the
+    largest modulation alone.
     """
     transformer = resident.transformer
     every = sum(tensor.nbytes for tensor in tensors_of(transformer))
@@ -208,8 +208,8 @@ def test_a_lora_for_which_there_is_no_room(resident: Pipeline, lora: Path) -> No
 
 
 def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: Pipeline, lora: Path) -> None:
-    """Before and after a LoRA came upon the model; buffers are there while something is computed and not
-    between.
+    """Before and after a LoRA came upon the model; buffers are there while something is
+    computed and not between.
     """
     guest = Pipeline.load("tiny", device="cpu", memory_gib=gib_at(resident, 2))
     seen: list[int] = []

@@ -175,8 +175,8 @@ def test_a_host_that_computes_holds_what_stays_too() -> None:
 
 
 def test_the_published_weights_beside_little_memory() -> None:
-    """bfloat16 on a card of 8 GiB: 14 GiB or more visit, for which 16 GiB of the host are too little and 32
-    are not.
+    """bfloat16 on a card of 8 GiB: 14 GiB or more visit, for which 16 GiB of the host are
+    too little and 32 are not.
     """
     with torch.device("meta"):
         published = Transformer(KONTEXT_DEV).to(torch.bfloat16)

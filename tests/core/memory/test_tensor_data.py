@@ -1,4 +1,4 @@
-"""A model loaded in one of torch's modes and used in another: the same bits, whatever the options on loading."""
+"""A model loaded in one of torch's modes and used in another: the same bits, whatever the options."""
 
 from contextlib import nullcontext
 from pathlib import Path
@@ -31,8 +31,8 @@ LOADED: dict[str, dict[str, Any]] = {
 
 
 def results(model: Pipeline, lora: Path) -> list[Tensor]:
-    """An edit, one with a LoRA and a weighted reference, and a picture there and back; the second prompt is
-    kept.
+    """An edit, one with a LoRA and a weighted reference, and a picture there and back;
+    the second prompt is kept.
     """
     first = model.edit(WORDS, [picture()], steps=1, seed=1)
     view = model.with_loras([Lora(lora, 0.5), Lora(lora, 0.25, start=0.5)])

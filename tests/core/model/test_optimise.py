@@ -72,8 +72,8 @@ class Counted:
 
 @torch.no_grad()
 def test_blocks_are_compiled_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many sizes, several references, lengths of prompts and batches: torch alone counts eight for all blocks
-    together.
+    """Many sizes, several references, lengths of prompts and batches: torch alone counts
+    eight for all blocks together.
     """
     monkeypatch.setattr(optimise, "SHAPES", 2)
     model, plain = (

@@ -214,7 +214,7 @@ def test_the_last_block_asks_what_is_in_a_linears_place_once(
     kind: str,
     batch: int,
 ) -> None:
-    """Each unpacks its weight, or packs its input, once; the answer is that of a block of which all is read."""
+    """Each unpacks its weight, or packs its input, once; the answer is that of a block read in full."""
     model = make_transformer()
     block = model.single_blocks[-1]
     block.linear1 = _of_linear1(kind, block.linear1)

@@ -54,8 +54,8 @@ def test_a_large_row_does_not_spoil_the_others(weight: Tensor) -> None:
 
 
 def test_the_table_of_nf4_is_that_of_its_paper() -> None:
-    """Quantiles of the normal distribution, halfway to each other, the halves scaled to 1. arXiv:2305.14314,
-    eq. 4.
+    """Quantiles of the normal distribution, halfway to each other, the halves scaled to
+    1. arXiv:2305.14314, eq. 4.
     """
     offset = 0.9677083  # of bitsandbytes' create_normal_map
     positive = torch.special.ndtri(torch.linspace(offset, 0.5, 9)[:-1].double())

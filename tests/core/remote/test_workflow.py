@@ -17,7 +17,8 @@ from kontext_core.remote.workflow import (
     widget_values,
 )
 
-# Saved from the page: upload button, seed control, reroute, bypassed, muted and primitive nodes, a text with choices.
+# Saved from the page: upload button, seed control, reroute, bypassed, muted and primitive
+# nodes, a text with choices.
 SAVED = Path(__file__).parent / "data" / "odd_graph.json"
 
 

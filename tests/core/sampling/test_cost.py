@@ -59,7 +59,7 @@ def test_pictures_stand_where_the_sampler_puts_them(latents: Callable[..., Tenso
     ("references", "published", "saved"), [(0, 74.4, 0.0), (1, 165.5, 0.008), (2, 280.1, 0.011)]
 )
 def test_arithmetic_of_the_published_model(references: int, published: float, saved: float) -> None:
-    """TFLOP a step at 1024 x 1024 px, and the share that the last block saves: it computes the target alone."""
+    """TFLOP a step at 1024 x 1024 px, and the share that the last block saves, computing the target alone."""
     made = plan(KONTEXT_DEV, SQUARE, [PlannedReference(SQUARE)] * references)
     whole = 57 * (24 * 3072**2 * made.n_tokens + 4 * made.n_tokens**2 * 3072)
     assert whole / 1e12 == pytest.approx(published, abs=0.15)
@@ -122,7 +122,10 @@ def one_step(
     references: list[HeightWidth],
     strengths: tuple[float, ...] = (),
 ) -> tuple[int, int]:
-    """Run one step on nothing in particular. Returns: how many tokens the target has, and all with the text."""
+    """Run one step on nothing in particular.
+
+    Returns: how many tokens the target has, and all with the text.
+    """
     config = transformer.config
     ids = torch.cat([target_ids(*target), *layout_ids(target, references)], dim=1)
     n_target, n_text = target[0] * target[1], config.text_length

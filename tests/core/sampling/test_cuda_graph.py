@@ -124,8 +124,8 @@ def test_the_modulation_may_be_away(make_transformer: Callable[..., Transformer]
 
 
 def test_weights_that_moved_are_recorded_anew(make_transformer: Callable[..., Transformer]) -> None:
-    """As ComfyUI's memory manager moves them between two edits: what was recorded would read what is no more
-    there.
+    """As ComfyUI's memory manager moves them between two edits: what was recorded would
+    read what is no more there.
     """
     network, recorder = make_transformer(), Recorder()
     graph = StepGraph(recorder)

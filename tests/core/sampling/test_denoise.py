@@ -16,7 +16,6 @@ from kontext_core.model.positions import layout_ids, target_ids, text_ids
 from kontext_core.model.transformer import Transformer
 from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
-from kontext_core.sampling import denoise as sampler
 from kontext_core.sampling.cuda_graph import velocity as one_step
 from kontext_core.sampling.denoise import denoise, descend
 from kontext_core.sampling.schedule import sigmas
@@ -512,11 +511,11 @@ def test_many_steps_take_their_modulation_in_pieces(
         return modulation(self, timesteps, *given)
 
     monkeypatch.setattr(Transformer, "modulation", watched)
-    monkeypatch.setattr(sampler, "TABLE_STEPS", 4)
+    monkeypatch.setattr("kontext_core.sampling.velocity.TABLE_STEPS", 4)
     torch.testing.assert_close(run(**options), expected, rtol=1e-4, atol=1e-5)
     assert sorted(sizes) == [3, 3, 4, 4, 4, 4]
     sizes.clear()
-    monkeypatch.setattr(sampler, "TABLE_STEPS", 64)
+    monkeypatch.setattr("kontext_core.sampling.velocity.TABLE_STEPS", 64)
     run(**options)
     assert sizes == [11, 11]
 
@@ -529,15 +528,15 @@ def test_a_graph_that_teacache_leaves_out_is_said(
         caplog.clear()
         with use_compute_options(ComputeOptions(graph=graph)):
             denoise(pipeline.transformer, latents(*SIZE), *text, LEVELS, approximate=way)
-        assert ("no graph is used" in caplog.text) == (graph and way is not None)
+        assert ("none is recorded as a CUDA graph" in caplog.text) == (graph and way is not None)
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_noise_levels_may_end_before_all_noise_is_gone(
     solver: str, transformer: Transformer, run: Callable[..., Tensor]
 ) -> None:
-    """As those of the first part of a whole way; a solver may ask for the velocity at the last level, of the
-    last network.
+    """As those of the first part of a whole way; a solver may ask for the velocity at the last
+    level, of the last network.
     """
     levels = sigmas(6, 24)
     first = run(sigmas=levels[:4], solver=solver)

@@ -1,4 +1,4 @@
-"""On a field that is known in closed form: data of mean 1 and deviation 0.5, whose flow ends at 1 + 0.5 eps."""
+"""On a field known in closed form: data of mean 1 and deviation 0.5, whose flow ends at 1 + 0.5 eps."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -41,8 +41,8 @@ def error(name: str, steps: int) -> float:
     ("name", "least", "most"), [("euler", 1.9, 2.1), ("heun", 3.7, 4.3), ("dpmpp_2m", 2.4, 4.3)]
 )
 def test_order_of_convergence(name: str, least: float, most: float) -> None:
-    """Half the step, half or a quarter of the error; dpmpp_2m is held back by its first-order steps at the
-    ends.
+    """Half the step, half or a quarter of the error; dpmpp_2m is held back by its
+    first-order steps at the ends.
     """
     errors = [error(name, steps) for steps in (40, 80, 160)]
     for coarse, fine in pairwise(errors):

@@ -31,8 +31,8 @@ def _known_width(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def run(transformer: Transformer, latents: Latents, prompts: Prompts) -> Run:
-    """`run(approximate=None, batch=1, **options)`: eight steps, one reference of the target's size unless
-    given.
+    """`run(approximate=None, batch=1, **options)`: eight steps, one reference of the
+    target's size unless given.
     """
 
     def denoised(approximate: str | None = None, batch: int = 1, **options: Any) -> Tensor:

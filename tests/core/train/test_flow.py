@@ -117,7 +117,7 @@ def test_training_changes_the_transformer_alone(pipeline: Pipeline, tmp_path: Pa
 def test_times_are_shifted_by_the_size_of_a_picture(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first preferred size of this model is 64 x 64 px: 16 tokens, and as many a picture in its batches."""
+    """The first preferred size of this model is 64 x 64 px: 16 tokens, and as many in each picture."""
     shifted: list[int] = []
 
     def times(count: int, n_target_tokens: int, *given: Any, **options: Any) -> Tensor:

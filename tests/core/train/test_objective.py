@@ -108,8 +108,8 @@ def test_autoencoder_loss_by_hand(vae: VAE, assert_close: Callable[..., float]) 
 
 
 def test_the_worst_patch_counts_most() -> None:
-    """By hand: of four patches one is off by 0.5 in every pixel, which is 0.5 (1/4)^(1/4) and more than its
-    mean.
+    """By hand: of four patches one is off by 0.5 in every pixel, which is 0.5
+    (1/4)^(1/4) and more than its mean.
     """
     difference = torch.zeros(1, 3, 16, 16)
     difference[..., :8, 8:] = -0.5
@@ -119,7 +119,7 @@ def test_the_worst_patch_counts_most() -> None:
 
 
 def test_latents_are_held_to_their_anchor(vae: VAE) -> None:
-    """Their own anchor costs nothing; of others the mean square of the distance, in the transformer's units."""
+    """Their own anchor costs nothing; others the mean square of the distance, in the transformer's units."""
     image = torch.rand(2, 3, 16, 16, generator=generator()) * 2 - 1
     alone = autoencoder_loss(vae, image, generator(1))[0]
     torch.testing.assert_close(autoencoder_loss(vae, image, generator(1), anchor=vae)[0], alone)

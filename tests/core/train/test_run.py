@@ -35,7 +35,7 @@ def start(folder: Path, seed: int = 0, **options: Any) -> TrainingRun:
 
 
 def advance(run: TrainingRun, steps: int) -> None:
-    """So many steps, each on data that only its number decides; then it ends as a kill does, without saving."""
+    """So many steps, each on data that its number decides; then it ends as a kill does, without saving."""
     toy, last = run.module, run.step + steps
     for step in run.steps():
         if step == last:

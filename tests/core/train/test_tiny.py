@@ -53,8 +53,8 @@ def test_references_are_told_apart_in_both_layouts() -> None:
 
 @torch.no_grad()
 def test_a_stronger_reference_is_seen_more(tiny: Pipeline) -> None:
-    """How far the first velocity is from that without the second picture, on average over scenes; strength 0
-    is without.
+    """How far the first velocity is from that without the second picture, on average over
+    scenes; strength 0 is without.
     """
     samples = [sample("character", random.Random(f"strength/{i}")) for i in range(4)]
     first, second = (
@@ -91,8 +91,8 @@ def test_weights_know_what_training_they_have_behind_them(
 
 
 def test_training_goes_on_from_a_model(tmp_path: Path) -> None:
-    """A moment of each part: other scenes than the runs before, an autoencoder whose latents are nearly the
-    same.
+    """A moment of each part: other scenes than the runs before, an autoencoder whose
+    latents are nearly the same.
     """
     moment = 1 / 600
     made = train_tiny(

@@ -23,6 +23,7 @@ import {
 } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
+import { bringIntoView } from "./in_view.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
 
@@ -127,6 +128,7 @@ function goOnFrom(node) {
   node.connect(outputOf(node, kind), turn, inputOf(turn, name));
   if (last && type === TURN) moveEnd(node, turn);
   app.canvas.selectNode(turn);
+  bringIntoView(turn);
 }
 
 /**

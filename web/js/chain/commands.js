@@ -7,14 +7,21 @@ import { loadWords, t } from "../lib/translate.js";
 import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeNew } from "./tab.js";
 
+/**
+ * Do an action with nodes; the words of a turn that it adds come next.
+ * @param {import("./actions.js").Action} action
+ * @param {Page.Node[]} nodes
+ */
+function doWith(action, nodes) {
+  if (runOn(action, nodes) && makesTurn(action)) writeNew();
+}
+
 app.registerExtension({
   name: "Kontext.Turns",
   commands: ACTIONS.map((action) => ({
     id: action.id,
     label: action.label,
-    function() {
-      if (runOn(action, selected()) && makesTurn(action)) writeNew();
-    },
+    function: () => doWith(action, selected()),
   })),
   keybindings: ACTIONS.map((action) => ({
     combo: { key: action.key, alt: true },
@@ -30,7 +37,7 @@ app.registerExtension({
     const nodes = selected().includes(node) ? selected() : [node];
     return ACTIONS.filter((action) => action.fitting(nodes).length).map((action) => ({
       content: `Kontext: ${t(action.label)}`,
-      callback: () => runOn(action, nodes),
+      callback: () => doWith(action, nodes),
     }));
   },
 });

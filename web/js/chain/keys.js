@@ -5,7 +5,8 @@
  */
 
 import { selected } from "../lib/graph.js";
-import { ACTIONS, makesTurn } from "./actions.js";
+import { act } from "./act.js";
+import { ACTIONS } from "./actions.js";
 import { isEditable } from "./read_graph.js";
 import { keyLeadsTo } from "./tree.js";
 
@@ -56,7 +57,7 @@ function clicked(panel, event) {
   const action = event.target.closest("button")?.dataset.action;
   if (!action && (event.ctrlKey || event.metaKey || event.shiftKey)) return panel.add(id, true);
   panel.choose(id);
-  if (action) panel.act(id, action);
+  if (action) act(panel, id, action);
   else if (event.target.tagName !== "TEXTAREA") panel.jump(id);
 }
 
@@ -70,8 +71,7 @@ function actionKey(panel, key) {
   const turn = panel.turns.get(panel.current ?? "");
   const action = ACTIONS.find((one) => one.key === key);
   if (!turn || !action || selected().includes(turn.node)) return false;
-  panel.act(turn.id, action.id);
-  panel.writeNext = makesTurn(action);
+  act(panel, turn.id, action.id);
   return true;
 }
 
@@ -91,6 +91,10 @@ function pressed(panel, event) {
     panel.add(current, true);
     return true;
   }
+  if (key === "Enter" && (event.ctrlKey || event.metaKey) && !event.altKey && !event.shiftKey) {
+    if (current !== null) act(panel, current, "run");
+    return current !== null;
+  }
   if (event.altKey && !event.ctrlKey && !event.metaKey) return actionKey(panel, key.toLowerCase());
   if (held(event)) return false;
   const next = keyLeadsTo(
@@ -103,12 +107,12 @@ function pressed(panel, event) {
     else panel.choose(next);
     panel.focus();
   } else if (current !== null && key === "Enter" && inRow) panel.jump(current);
-  else if (current !== null && key === "F2") panel.act(current, "edit");
+  else if (current !== null && key === "F2") act(panel, current, "edit");
   else {
     const turn = panel.turns.get(current ?? "");
     const letter = (key.length === 1 && key !== " ") || COMPOSED.includes(key);
     if (letter && turn && isEditable(turn.node))
-      panel.act(turn.id, "edit"); // where the letter then goes to
+      act(panel, turn.id, "edit"); // where the letter then goes to
     else if (key === " " || key === "Enter") event.stopPropagation(); // a button is pressed by it
     return false;
   }

@@ -2,21 +2,22 @@
 /** The chain panel: the turns of the graph as a tree, and the chosen one before and after. */
 
 import { app } from "../../../../scripts/app.js";
-import { asOneStep, selected } from "../lib/graph.js";
+import { selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
-import { settingOf } from "../lib/wires.js";
 import { shownRun } from "../run/watch.js";
-import { ACTIONS, runOn } from "./actions.js";
-import { beforeAfter } from "./before_after.js";
+import { act } from "./act.js";
+import { Head } from "./head.js";
 import { listenToPanel } from "./keys.js";
-import { isEditable, jumpTo, openGraphOf, readTurns } from "./read_graph.js";
+import { News } from "./news.js";
+import { jumpTo, openGraphOf, readTurns } from "./read_graph.js";
 import { ChainRow, make } from "./row.js";
+import { lastMade, runAll, runUpTo } from "./run_to.js";
 import { startChain } from "./start.js";
 import { Shape } from "./tree.js";
+import { Viewer } from "./viewer.js";
 
 const THUMBNAILS = "Kontext.ChainPanel.Thumbnails";
 const FOLLOW = "Kontext.ChainPanel.Follow";
-const NEWS_KEPT = 20;
 
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -44,9 +45,7 @@ export class Panel {
     this.list.setAttribute("role", "tree");
     this.list.setAttribute("aria-label", t("Turns of this graph"));
     this.list.setAttribute("aria-multiselectable", "true");
-    this.news = make("kontext-news"); // said aloud, and not seen
-    this.news.setAttribute("role", "log"); // what follows soon replaces nothing that was not read out yet
-    this.news.setAttribute("aria-live", "polite");
+    this.news = new News();
     this.empty = make("kontext-empty");
     this.start = make("kontext-start", "button");
     this.start.addEventListener("click", () => {
@@ -54,12 +53,9 @@ export class Panel {
       this.focusNext = true;
     });
     this.empty.append(make("", "p"), this.start);
-    this.viewer = make("kontext-viewer");
-    this.caption = make("kontext-caption");
-    this.hint = make("kontext-hint", "p");
-    this.slider = beforeAfter();
-    this.viewer.append(this.caption, this.slider.element, this.hint);
-    this.element.append(this.list, this.viewer, this.news);
+    this.head = new Head(runAll, () => runUpTo(this.turns.get(this.current ?? ""), this.turns));
+    this.viewer = new Viewer();
+    this.element.append(this.head.element, this.list, this.viewer.element, this.news.element);
     container.classList.add("kontext-container");
     container.replaceChildren(this.element);
     /** @type {Map<string, ChainRow>} */
@@ -117,7 +113,7 @@ export class Panel {
     this.drawStates();
     this.drawViewer();
     if (this.focusNext) this.focus();
-    if (this.writeNext && this.current !== null) this.act(this.current, "edit");
+    if (this.writeNext && this.current !== null) act(this, this.current, "edit");
     this.writeNext = false;
   }
 
@@ -172,47 +168,28 @@ export class Panel {
       if (before?.run !== shownRun()) continue;
       const isOther = before.kind !== kind;
       if (kind === "failed" && (isOther || before.why !== state.why))
-        this.say(row.name, t("failed"), state.why);
-      if (kind === "finished" && isOther && before.result !== state.result) this.say(row.name, t("finished"));
+        this.news.say(row.name, t("failed"), state.why);
+      if (kind === "finished" && isOther && before.result !== state.result)
+        this.news.say(row.name, t("finished"));
     }
     for (const id of this.drawn.keys()) if (!this.turns.has(id)) this.drawn.delete(id);
     for (const [chain, count] of toRun) this.heading(chain, count);
     this.drawCaption();
   }
 
-  /**
-   * Say something aloud, behind what is being said.
-   * @param {...string} parts of a sentence
-   */
-  say(...parts) {
-    const line = make("", "p");
-    line.textContent = parts.filter(Boolean).join(", ");
-    this.news.append(line);
-    while (this.news.childElementCount > NEWS_KEPT) this.news.firstElementChild?.remove();
-  }
-
   drawViewer() {
-    const turn = this.turns.get(this.current ?? "");
-    this.viewer.hidden = !turn;
-    if (!turn) return;
-    this.slider.element.hidden = !turn.after;
-    this.hint.hidden = Boolean(turn.after);
-    this.hint.textContent = t("Run the graph to see this turn before and after.");
-    this.slider.show(turn.before, turn.after);
+    this.viewer.show(this.turns.get(this.current ?? ""));
     this.drawCaption();
   }
 
-  /**
-   * Name the turn that is seen before and after.
-   * It says too whether the picture is that of what the turn says now.
-   */
+  /** Name the turn that is seen before and after, and that a run goes up to. */
   drawCaption() {
     const row = this.rows.get(this.current ?? "");
     const turn = this.turns.get(this.current ?? "");
+    this.head.show((turn && row?.name) ?? "", lastMade(turn, this.turns) !== null);
     if (!row || !turn) return;
-    const old = turn.after && !turn.off && this.stateOf(turn).kind === "outdated";
-    const text = old ? t("{turn}, out of date", { turn: row.name }) : row.name;
-    if (this.caption.textContent !== text) this.caption.textContent = text;
+    const old = Boolean(turn.after) && !turn.off && this.stateOf(turn).kind === "outdated";
+    this.viewer.name(row.name, old);
   }
 
   /**
@@ -310,59 +287,6 @@ export class Panel {
     if (turn) this.choose(turn.id);
     else if (current) this.drawChoice();
     else this.awaited = node; // it was just made: the next drawing knows it
-  }
-
-  /**
-   * Do an action with a turn.
-   * @param {string} id
-   * @param {string} name of an action, or "edit"
-   */
-  act(id, name) {
-    const turn = this.turns.get(id);
-    if (!turn) return;
-    const { node } = turn;
-    if (name === "edit") return this.edit(turn);
-    const action = ACTIONS.find((one) => one.id === name);
-    if (!action) return;
-    openGraphOf(turn);
-    const others = selected();
-    runOn(
-      action,
-      name === "Kontext.Compare" && others.includes(node) && others.length === 2 ? others : [node],
-      turn.place,
-    );
-    this.focusNext = true;
-    this.redraw();
-  }
-
-  /**
-   * Let the instruction of a turn be written in its row.
-   * @param {Turn} turn
-   */
-  edit({ id, node, place }) {
-    if (!isEditable(node)) return;
-    const widget = settingOf(place, "instruction");
-    if (!widget) {
-      const detail = t("The instruction comes from another node: change it there.");
-      app.extensionManager.toast.add({
-        severity: "info",
-        summary: t("Edit the instruction"),
-        detail,
-        life: 4000,
-      });
-      return;
-    }
-    this.rows.get(id)?.edit(String(widget.value ?? ""), (written, undo) => {
-      if (written !== null && written !== widget.value) {
-        asOneStep(() => {
-          widget.value = written;
-          widget.callback?.(written);
-        });
-      }
-      this.focusNext = document.activeElement === document.body;
-      if (undo) app.extensionManager.command.execute("Comfy.Undo");
-      this.redraw();
-    });
   }
 }
 

@@ -5,6 +5,7 @@ import { t } from "../lib/translate.js";
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
 import { isEditable } from "./read_graph.js";
+import { isTarget } from "./run_to.js";
 
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -192,7 +193,8 @@ export class ChainRow {
     }
     if (this.changed("buttons", turn.kind)) {
       const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
-      const made = actions.map((one) => button(one.id, one.icon, t(one.label)));
+      const made = isTarget(turn.node) ? [button("run", "pi-step-forward", t("Run up to here"))] : [];
+      made.push(...actions.map((one) => button(one.id, one.icon, t(one.label))));
       if (isEditable(turn.node)) made.push(button("edit", "pi-pencil", t("Edit the instruction")));
       this.buttons.replaceChildren(...made);
       this.shown.current = []; // the new buttons are stops of the Tab key too
@@ -237,40 +239,5 @@ export class ChainRow {
       "aria-label",
       [this.name, instruction, seed, words, made, why].filter(Boolean).join(", "),
     );
-  }
-
-  /**
-   * Let the instruction be written in its place: Enter or leaving keeps it, Escape does not.
-   * @param {string} text
-   * @param {(written: string | null, undo: boolean) => void} done with what was written, and whether to undo
-   *   what came before
-   */
-  edit(text, done) {
-    const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));
-    area.value = text;
-    area.rows = 2;
-    area.setAttribute("aria-label", t("Instruction"));
-    let open = true;
-    const close = (/** @type {string | null} */ written, undo = false) => {
-      if (!open) return;
-      open = false;
-      area.replaceWith(this.words);
-      done(written, undo);
-    };
-    area.addEventListener("keydown", (event) => {
-      const held = event.ctrlKey || event.altKey || event.metaKey;
-      if (!held) event.stopPropagation();
-      const undo = event.key.toLowerCase() === "z" && (event.ctrlKey || event.metaKey) && !event.shiftKey;
-      if (undo && area.value !== text) return; // what was written, by the browser
-      if (!undo && event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.isComposing))
-        return;
-      event.preventDefault();
-      event.stopPropagation();
-      close(event.key === "Enter" ? area.value : null, undo);
-    });
-    area.addEventListener("blur", () => close(area.value));
-    this.words.replaceWith(area);
-    area.focus();
-    area.select();
   }
 }

@@ -1,0 +1,76 @@
+// @ts-check
+/** What is done with a turn in the chain panel, by its buttons and by keys. */
+
+import { app } from "../../../../scripts/app.js";
+import { asOneStep, selected } from "../lib/graph.js";
+import { t } from "../lib/translate.js";
+import { settingOf } from "../lib/wires.js";
+import { ACTIONS, makesTurn, runOn } from "./actions.js";
+import { writeInPlace } from "./field.js";
+import { isEditable, openGraphOf } from "./read_graph.js";
+import { runUpTo } from "./run_to.js";
+
+/** @typedef {import("./panel.js").Panel} Panel */
+/** @typedef {import("./read_graph.js").Turn} Turn */
+
+/**
+ * Do an action with a turn.
+ * @param {Panel} panel
+ * @param {string} id of the turn
+ * @param {string} name of an action, "edit" or "run"
+ */
+export function act(panel, id, name) {
+  const turn = panel.turns.get(id);
+  if (!turn) return;
+  const { node } = turn;
+  if (name === "edit") return edit(panel, turn);
+  if (name === "run") return runUpTo(turn, panel.turns);
+  const action = ACTIONS.find((one) => one.id === name);
+  if (!action) return;
+  openGraphOf(turn);
+  const others = selected();
+  const both = name === "Kontext.Compare" && others.includes(node) && others.length === 2;
+  const done = runOn(action, both ? others : [node], turn.place);
+  panel.writeNext = done && makesTurn(action);
+  panel.focusNext = true;
+  panel.redraw();
+}
+
+/**
+ * Let the instruction of a turn be written in its row.
+ * @param {Panel} panel
+ * @param {Turn} turn
+ */
+function edit(panel, turn) {
+  const { id, node, place } = turn;
+  if (!isEditable(node)) return;
+  const widget = settingOf(place, "instruction");
+  if (!widget) {
+    const detail = t("The instruction comes from another node: change it there.");
+    app.extensionManager.toast.add({
+      severity: "info",
+      summary: t("Edit the instruction"),
+      detail,
+      life: 4000,
+    });
+    return;
+  }
+  const row = panel.rows.get(id);
+  if (!row?.words.isConnected) return; // it is written already
+  writeInPlace(row.words, {
+    text: String(widget.value ?? ""),
+    label: t("Instruction"),
+    done(written, next) {
+      if (written !== null && written !== widget.value) {
+        asOneStep(() => {
+          widget.value = written;
+          widget.callback?.(written);
+        });
+      }
+      panel.focusNext = document.activeElement === document.body;
+      if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");
+      if (next === "run") runUpTo(turn, panel.turns);
+      panel.redraw();
+    },
+  });
+}
