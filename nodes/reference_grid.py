@@ -116,6 +116,7 @@ def _arranged(groups: list[list[Tensor]], how: str) -> list[Tensor]:
     if len(sizes) > 1:
         listing = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
         raise ValueError(
-            f"results of one run have one size and the pictures of image_1 have {listing} px: scale them to one size"
+            f"all results of one run have the same size, but the pictures of image_1 have {listing} px: "
+            "scale them to one size"
         )
     return [torch.cat(first), *(picture for pictures in others for picture in pictures)]

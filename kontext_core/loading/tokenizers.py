@@ -116,7 +116,7 @@ def find_tokenizer(name: str, folder: Path) -> Path:
                 return snapshot / inner
     model, choices = FILES[name]
     alternatives = ", or ".join(" and ".join(files) for files in reversed(choices))
-    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {alternatives}")
+    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; needed there: {alternatives}")
 
 
 def check_files(folder: Path) -> None:

@@ -62,8 +62,8 @@ def check_wires(prompt: Mapping[str, Any], object_info: Json) -> None:
                 )
             if value[0] not in prompt:
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} comes from node {plain(value[0])}, "
-                    "which is not there"
+                    f"{called(id, node)}: its input {name} comes from node {plain(value[0])}, which does not "
+                    "exist"
                 )
 
 
