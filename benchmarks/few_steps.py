@@ -34,7 +34,7 @@ def plot(rates: dict[str, list[float]], path: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=50, help="scenes of each kind (50)")
+    parser.add_argument("--count", type=int, default=50, help="scenes of each kind (default: 50)")
     parser.add_argument("--model", default="tiny")
     parser.add_argument("--kinds", default=",".join(QUICK_KINDS))
     arguments = parser.parse_args()

@@ -22,7 +22,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OSError(f"the folder {folder} could not be made: {_reason(error)}") from error
+        raise OSError(f"the folder {folder} could not be created: {_reason(error)}") from error
     _check_writable(folder)
 
 
@@ -35,7 +35,7 @@ def check_folder(folder: Path) -> None:
     if place is None:
         return  # a drive that is not there, which only an attempt tells
     if not place.is_dir():
-        raise OSError(f"the folder {folder} could not be made: {place} is no folder")
+        raise OSError(f"the folder {folder} could not be created: {place} is not a folder")
     _check_writable(place)
 
 
@@ -88,7 +88,7 @@ def create(path: Path, data: bytes) -> None:
     Raises: FileExistsError if there is one, or a link; OSError if it cannot be written.
     """
     if os.path.lexists(path):
-        raise FileExistsError(f"{path} is there already")
+        raise FileExistsError(f"{path} already exists")
     partial = partial_path(path)
     try:
         with partial.open("wb", buffering=0) as file:
@@ -147,7 +147,8 @@ def write_new(folder: Path, stem: str, ending: str, data: bytes, number: int = 1
 def _check_writable(folder: Path) -> None:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(
-            f"the folder {folder} cannot be written to: it, or its disk, is read-only here or somebody else's"
+            f"the folder {folder} cannot be written to: it, or its disk, is read-only or belongs to another "
+            "user"
         )
 
 
@@ -214,7 +215,7 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def _unwritten(path: Path, error: Exception) -> OSError:
-    return OSError(f"{path} could not be written, and is what it was before: {_reason(error)}")
+    return OSError(f"{path} could not be written and is unchanged: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:

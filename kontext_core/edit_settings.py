@@ -79,7 +79,7 @@ class EditSettings:
         """
         known = ALLOWED if names is None else names.__annotations__
         if unknown := [name for name in options if name not in known]:
-            raise TypeError(f"{unknown[0]!r} is no option here; there are {', '.join(known)}")
+            raise TypeError(f"{unknown[0]!r} is not an option here; the options are {', '.join(known)}")
         return replace(self, **options) if options else self
 
     def to_json(self) -> dict[str, Any]:
@@ -89,7 +89,7 @@ class EditSettings:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """Read what `to_json` gives. Raises: ValueError about a name that is not known, or a value."""
-        check_names(values, ALLOWED, "is no setting of an edit")
+        check_names(values, ALLOWED, "is not a setting of an edit")
         return cls(**values)
 
     @classmethod
@@ -171,21 +171,27 @@ SHORT_NAMES: dict[str, str] = {
 
 # What the help of `kontext edit` says of a setting.
 HELP: dict[str, str] = {
-    "steps": "denoising steps of a turn (28)",
-    "guidance": "distilled guidance (2.5), where the model has it",
-    "width_px": "width of each turn's picture in pixels, rounded to a multiple of 16 (as the first picture)",
+    "steps": "denoising steps of a turn (default: 28)",
+    "guidance": "distilled guidance, if the model has it (default: 2.5)",
+    "width_px": (
+        "width of each turn's picture in pixels, rounded to a multiple of 16 (default: that of the first "
+        "picture)"
+    ),
     "height_px": "its height, likewise",
-    "layout": "the model's own unless given",
-    "negative_prompt": "what to steer away from, where --cfg is not 1",
-    "cfg_scale": "true guidance: other than 1 it steers away from --negative, at twice the time (1)",
-    "strength": "share of the steps that is run: below 1 each turn begins from its picture in place of pure "
-    "noise, and changes less of it (1)",
-    "mu": "shift of the noise levels: 0 spaces them evenly, higher stays noisy for longer, which favours the "
-    "composition over detail (by the picture's size)",
-    "solver": "how a step is taken: heun asks the network twice a step, dpmpp_2m looks back at the step "
-    "before (euler)",
-    "approximate": "skip what changes little, for speed: teacache",
-    "feather_px": "width in pixels of the soft rim around the mask (0)",
+    "layout": "layout of the references (default: the model's own)",
+    "negative_prompt": "what to steer away from; used only when --cfg is not 1",
+    "cfg_scale": (
+        "classifier-free guidance: a value other than 1 steers away from --negative and takes twice as long "
+        "(default: 1)"
+    ),
+    "strength": "share of the steps that is run: below 1 each turn starts from its picture instead of pure "
+    "noise and changes less of it (default: 1)",
+    "mu": "shift of the noise levels: 0 spaces them evenly, higher values stay noisy for longer, which "
+    "favours composition over detail (default: by the picture's size)",
+    "solver": "how each step is computed: heun runs the network twice per step, dpmpp_2m also uses the step "
+    "before (default: euler)",
+    "approximate": "skip work that changes little, for speed: teacache",
+    "feather_px": "width in pixels of the soft edge around the mask (default: 0)",
 }
 
 
@@ -223,7 +229,7 @@ def clean_prompt(prompt: Any) -> str:
     Raises: ValueError if it is no text.
     """
     if not isinstance(prompt, str):
-        raise ValueError(f"a prompt must be a text, and this one is {short(prompt)}")
+        raise ValueError(f"a prompt must be a text, but this one is {short(prompt)}")
     raw = prompt.encode("utf-16", "surrogatepass")
     whole = raw.decode("utf-16", "ignore")  # two halves that meet are one character
     if halves := (len(raw) - len(whole.encode("utf-16"))) // 2:

@@ -159,8 +159,8 @@ class Editor(ABC):
             kept = references[0]
         begins_from_it = settings.strength < 1
         if kept is None and (begins_from_it or mask is not None):
-            reason = "a strength below 1 begins from" if mask is None else "a mask says what may change of"
-            raise ValueError(f"{reason} the first reference, and there is no reference")
+            reason = "a strength below 1 starts from" if mask is None else "a mask says what may change in"
+            raise ValueError(f"{reason} the first reference, but there is no reference")
         fitted = [self.encode_reference(reference, fit) for reference in references]
         ref_latents = [latents for latents, _ in fitted]
         start, allowed = None, None
@@ -245,7 +245,7 @@ class Editor(ABC):
         if start is not None and is_sized and start.shape[-2:] != size:
             own_height, own_width = size_px(start)
             raise ValueError(
-                f"the size asked for is {width} x {height} px and 'start' is {own_width} x {own_height} px: "
+                f"the requested size is {width} x {height} px, but 'start' is {own_width} x {own_height} px: "
                 "leave width and height out (0 in a node), or give a start of that size"
             )
         attempt = f"{batch} x {width} x {height} px with {len(ref_latents)} references"

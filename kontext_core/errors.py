@@ -92,16 +92,16 @@ def check_finite(result: Tensor, what: str, *models: nn.Module) -> None:
         for name, tensor in (*model.named_parameters(), *model.named_buffers())
     }
     bad = sorted(name for name, tensor in weights.items() if not _finite(tensor))
-    fault = f"{what} came out with numbers that are not finite (NaN or infinite)"
+    fault = f"{what} contains numbers that are not finite (NaN or infinite)"
     if bad:
         more = f" and {len(bad) - 4} more" if len(bad) > 4 else ""
         raise ValueError(
-            f"{fault}, as weights are: {', '.join(bad[:4])}{more}; get their file again ('kontext info FILE --check' looks "
-            "for such numbers)"
+            f"{fault}, as weights are: {', '.join(bad[:4])}{more}; download their file again ('kontext info "
+            "FILE --check' looks for such numbers)"
         )
     raise ValueError(
-        f"{fault}, though all weights are: they grew too large on the way; compute in bfloat16 or float32, or lower the "
-        "strength of LoRAs"
+        f"{fault}, though all weights are: they grew too large during the computation; compute in bfloat16 "
+        "or float32, or lower the strength of LoRAs"
     )
 
 

@@ -54,8 +54,8 @@ class Lora:
         _check_lora(self.path, self.merged, (self.start, self.end))
         if self.merged and (self.start, self.end) != (0.0, 1.0):
             raise ValueError(
-                "a merged LoRA acts at all steps, and this one is to act from "
-                f"{self.start:g} to {self.end:g}: let it run beside the weights"
+                f"a merged LoRA acts at all steps, but this one is to act from {self.start:g} to "
+                f"{self.end:g}: let it run beside the weights"
             )
 
 

@@ -133,7 +133,7 @@ class Pipeline(Editor):
         view = copy.copy(bare)  # what was encoded by the same autoencoder is shared too
         view._bare = bare
         view.loras = (*self.loras, *loras)
-        advice = "take fewer of them, or let them run beside the weights"
+        advice = "use fewer of them, or let them run beside the weights"
         with self._lock, explain_oom("the LoRAs", advice):
             attached = view._attached = with_loras(bare.transformer, bare.text, view.loras)
             self.weights.add(attached)
@@ -161,7 +161,7 @@ class Pipeline(Editor):
 
     def to_device(self) -> None:
         """Move the weights back to the device, but for those that visit it. Raises: TooLittleMemoryError."""
-        advice = "let the model take less, or weights of fewer bits"
+        advice = "let the model use less, or choose weights of fewer bits"
         with self._lock, explain_oom(f"the weights on {self.home}", advice):
             self.weights.to_device()
 

@@ -46,7 +46,7 @@ NODES: tuple[type[Any], ...] = (
 
 
 class KontextExtension(ComfyExtension):
-    """What the pack adds to ComfyUI."""
+    """The nodes that the pack adds to ComfyUI."""
 
     async def get_node_list(self) -> list[type[Any]]:
         plan.serve()  # here, since ComfyUI 0.3 never calls `on_load`

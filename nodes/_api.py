@@ -1,6 +1,6 @@
-"""The one import of ComfyUI's node API.
+"""The only import of ComfyUI's node API.
 
-Where types are checked there is no ComfyUI, and everything in it is Any.
+Type checks run without ComfyUI, where everything in it is Any.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -1,8 +1,7 @@
-"""The border of the nodes: what comes in is what the schema says, or it is refused in one sentence.
+"""The border of the nodes: inputs match the schema, or they are refused in one sentence.
 
-ComfyUI looks at what stands in a widget, though not at all of it; of what comes by a wire it
-knows the name of the type alone, and nodes whose outputs are of any type hand on anything. So
-`checked` comes before `execute`.
+ComfyUI checks the values of widgets only in part. Of a value that arrives through a connection it knows only
+the name of the type, and nodes with outputs of any type pass on anything. So `checked` runs before `execute`.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Check the inputs of a node before its `execute` takes them.
 
-    Names of files are only known to be text here: the node itself knows where they may lie.
+    Names of files are only known to be text here: the node itself knows where they may be.
 
     Args:
         node: its class.
-        inputs: by name; what an optional socket hands on may be None, which is as if nothing were connected.
-    Returns: the same, numbers as Python's, and masks with three axes.
-    Raises: ValueError in one sentence that names the input, what came and what is allowed.
+        inputs: by name; an optional socket may pass None, which counts as not connected.
+    Returns: the same inputs, with numbers as Python's and masks with three axes.
+    Raises: ValueError in one sentence that names the input, the value and what is allowed.
     """
     schema = node.SCHEMA or node.define_schema()
     values = dict(inputs)
@@ -47,7 +46,7 @@ def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
         if may_be_open and all(part is None for part in parts):
             values[name] = None
         elif not parts:
-            raise ValueError(f"{name} is an empty list; hand on at least one")
+            raise ValueError(f"{name} is an empty list; pass at least one")
         else:
             parts = [check(part, name) for part in parts]
             values[name] = parts if schema.is_input_list else parts[0]
@@ -55,7 +54,7 @@ def checked(node: Any, inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mask(value: object, name: str) -> Tensor:
-    """Take a MASK as (B, H, W): it may lack the first axis, and ComfyUI's noise_mask has one for a channel.
+    """Take a MASK as (B, H, W): it may lack the first axis; ComfyUI's noise_mask has one for channels.
 
     Raises: ValueError in one sentence.
     """
@@ -80,11 +79,11 @@ def latent(value: object, name: str) -> dict[str, Any]:
 
 
 def _holds_numbers(value: object, *, whole: bool = False) -> TypeGuard[Tensor]:
-    """Tell whether a value is a tensor to compute with: none of 8-bit floats, sparse, or without memory.
+    """Tell whether a value is a tensor to compute with: not of 8-bit floats, not sparse, not without memory.
 
     Args:
-        value: what was handed in.
-        whole: whether whole numbers and truth values will do too.
+        value: the value of the input.
+        whole: whether integers and booleans are allowed too.
     """
     if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_meta or value.is_quantized:
         return False
@@ -119,7 +118,7 @@ def _is_editor(value: object) -> bool:
 
 
 def _chain(value: object, name: str) -> object:
-    """A chain; of a picture, which the page wires past turns that are off, the chain that begins with it."""
+    """Take a chain, or start one from a single picture, which the page connects past turns that are off."""
     from ..kontext_core.chain import Chain, Turn
     from .convert import picture  # which takes masks by what is checked here
 
@@ -127,8 +126,8 @@ def _chain(value: object, name: str) -> object:
         single = picture(value)
         if single.shape[0] != 1:
             raise ValueError(
-                f"{name} is a batch of {single.shape[0]} pictures and a chain is of one: take one out of it with "
-                "ImageFromBatch"
+                f"{name} is a batch of {single.shape[0]} pictures, but a chain has one picture: take one out "
+                "with ImageFromBatch"
             )
         return Chain((Turn(single),))
     if not isinstance(value, Chain):
@@ -137,7 +136,7 @@ def _chain(value: object, name: str) -> object:
 
 
 def _where(test: Callable[[object], bool], allowed: str) -> _Check:
-    """Make a check that lets a value through as it is."""
+    """Make a check that returns a value unchanged."""
 
     def check(value: object, name: str) -> object:
         if not test(value):
@@ -148,7 +147,7 @@ def _where(test: Callable[[object], bool], allowed: str) -> _Check:
 
 
 def _having(*attributes: str) -> Callable[[object], bool]:
-    """Make a test for a type of ComfyUI's, of which other packs have classes of their own."""
+    """Make a test for one of ComfyUI's types, for which other packs have their own classes."""
     return lambda value: all(hasattr(value, attribute) for attribute in attributes)
 
 
@@ -182,7 +181,7 @@ def _check_of(kind: str, info: Mapping[str, Any]) -> _Check:
 
     Args:
         kind: the name of its type.
-        info: what the schema says of it.
+        info: what the schema says about it.
     """
     least, most, options = info.get("min"), info.get("max"), info.get("options", ())
     widgets: dict[str, _Check] = {
@@ -198,5 +197,5 @@ def _check_of(kind: str, info: Mapping[str, Any]) -> _Check:
 
 
 def _is_link(value: object) -> bool:
-    """Tell whether a value is a wire that is not followed: the node it comes from, and which output."""
+    """Tell whether a value is an unresolved link: the id of a node, and the number of its output."""
     return isinstance(value, list) and [type(part) for part in value] == [str, int]

@@ -15,11 +15,13 @@ from .types import CATEGORY, ChainSocket, wires_fit
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
 
-_TURN = "0 is the picture at the start, 1 the result of the first turn; -1 is the last, -2 the one before it."
+_TURN = (
+    "0 is the starting picture, 1 the result of the first turn; -1 is the last turn, -2 the one before it."
+)
 
 
 class KontextPickTurn(io.ComfyNode):
-    """The way back; a turn wired behind it is a branch."""
+    """An earlier turn of a chain; a turn connected after it is a branch."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,7 +30,7 @@ class KontextPickTurn(io.ComfyNode):
             display_name="Kontext Pick Turn",
             category=CATEGORY,
             search_aliases=["edit history", "undo", "go back", "branch"],
-            description="Goes back to an earlier turn. Go on from there, and you have a branch.",
+            description="Goes back to an earlier turn. Continue from there to start a branch.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns so far."),
                 io.Int.Input("turn", default=-2, min=-10_000, max=10_000, tooltip=f"Which one. {_TURN}"),
@@ -74,7 +76,8 @@ class KontextCompare(io.ComfyNode):
                 ChainSocket.Input(
                     "other",
                     optional=True,
-                    tooltip="The chain of the second picture, such as another branch. Left open: the same chain.",
+                    tooltip="The chain of the second picture, such as another branch. If not connected: the "
+                    "same chain.",
                 ),
             ],
             outputs=[
@@ -101,7 +104,7 @@ class KontextCompare(io.ComfyNode):
         lines = [f"{comparison.changed:.1%} of the picture differs, {comparison.psnr:.1f} dB"]
         lines += [comparison.note] if comparison.note else []
         if other is not None:
-            lines.append(f"they part after turn {shared - 1}" if shared else "they share no turn")
+            lines.append(f"they diverge after turn {shared - 1}" if shared else "they share no turn")
         preview = image_output(comparison.side_by_side, *lines, cls=cls)
         return io.NodeOutput(comparison.side_by_side, comparison.difference, ui=preview)
 
@@ -116,8 +119,8 @@ class KontextChainSheet(io.ComfyNode):
             display_name="Kontext Chain Sheet",
             category=CATEGORY,
             search_aliases=["contact sheet", "edit history", "image grid"],
-            description="All turns of a chain on one sheet, each with its instruction; a batch of sheets "
-            "where they are many.",
+            description="All turns of a chain on one sheet, each with its instruction; a batch of sheets if "
+            "there are many.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns to show."),
                 io.Int.Input(
@@ -126,14 +129,14 @@ class KontextChainSheet(io.ComfyNode):
                     min=-10_000,
                     max=10_000,
                     optional=True,
-                    tooltip=f"The turn to begin with. {_TURN} So -40 shows the last 40 turns.",
+                    tooltip=f"The first turn to show. {_TURN} For example, -40 shows the last 40 turns.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     "IMAGE",
                     display_name="sheet",
-                    tooltip="The sheet, for Save Image; of more than 40 pictures a batch of sheets.",
+                    tooltip="The sheet, for Save Image; more than 40 pictures make a batch of sheets.",
                 )
             ],
             is_output_node=True,

@@ -22,7 +22,7 @@ EXAMPLE = "example (comes along)"
 
 
 class KontextSaveChain(io.ComfyNode):
-    """The PNG restores the graph when it is dropped on the page, and the chain in KontextLoadChain."""
+    """A PNG that restores the graph when it is dropped on the page, and the chain in KontextLoadChain."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -31,20 +31,22 @@ class KontextSaveChain(io.ComfyNode):
             display_name="Kontext Save Chain",
             category=CATEGORY,
             search_aliases=["save image", "save history"],
-            description="Saves the last picture as a PNG that remembers every turn before it, and the whole graph.",
+            description="Saves the last picture as a PNG that remembers every turn before it, and the "
+            "whole graph.",
             inputs=[
                 ChainSocket.Input("chain", tooltip="The turns to save."),
                 io.String.Input(
                     "filename_prefix",
                     default="kontext/chain",
-                    tooltip="Folder and beginning of the name, below ComfyUI's output folder. %year%, %month% and the "
-                    "like are filled in.",
+                    tooltip="Folder and start of the file name, below ComfyUI's output folder. %year%, "
+                    "%month% and similar are filled in.",
                 ),
                 io.Boolean.Input(
                     "latents",
                     default=True,
-                    tooltip="Also write the latents of all turns beside the PNG: the chain then goes on bit by bit as "
-                    "it would have. Without them it goes on from the picture.",
+                    tooltip="Also write the latents of all turns to a file next to the PNG: the loaded "
+                    "chain then continues bit for bit as it would have. Without them it continues "
+                    "from the picture.",
                 ),
             ],
             outputs=[],
@@ -68,7 +70,7 @@ class KontextSaveChain(io.ComfyNode):
 
 
 class KontextLoadChain(io.ComfyNode):
-    """From a file that KontextSaveChain wrote, or a friend's."""
+    """The chain in a file that KontextSaveChain wrote."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -77,14 +79,16 @@ class KontextLoadChain(io.ComfyNode):
             display_name="Kontext Load Chain",
             category=CATEGORY,
             search_aliases=["load image", "load history", "resume"],
-            description="The chain in a PNG of Kontext Save Chain, to go on with it.",
+            description="Loads the chain from a PNG that Kontext Save Chain wrote, so that you can "
+            "continue it.",
             inputs=[
                 io.Combo.Input(
                     "file",
                     options=FileNames([EXAMPLE, *folders.chain_pictures()]),
                     upload=io.UploadType.image,
-                    tooltip="The example, a PNG in ComfyUI's input folder, or one that Kontext Save Chain wrote with its latents into "
-                    "the output folder. Turns of a PNG without latents beside it are small previews, but for the last.",
+                    tooltip="The bundled example, a PNG in ComfyUI's input folder, or a PNG that Kontext "
+                    "Save Chain wrote with its latents to the output folder. Without latents next "
+                    "to the PNG, all turns but the last are small previews.",
                 )
             ],
             outputs=[
@@ -120,7 +124,7 @@ class KontextLoadChain(io.ComfyNode):
 
 
 def _loras(chain: Chain) -> list[str]:
-    """With which LoRAs turns were made, and which of them are not here."""
+    """List the LoRAs that turns were made with, and those of them that are missing here."""
     from ..kontext_core.chain.turns import lacking_loras
 
     here = {PurePath(name).name for name in folders.weight_files("loras")}

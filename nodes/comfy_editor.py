@@ -1,5 +1,6 @@
-"""FLUX.1 Kontext as ComfyUI loaded it, behind the same face as our own: its network, its
-memory management, our steps.
+"""FLUX.1 Kontext as loaded by ComfyUI, with the interface of our own editor.
+
+The network and its memory management are ComfyUI's, the steps are ours.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PROMPTS_KEPT = 16
 
 
 class HostedEditor(Editor):
-    """A MODEL, CLIP and VAE of ComfyUI's, as loaders and LoRA nodes hand them on. None of them is altered.
+    """An editor for a MODEL, CLIP and VAE from ComfyUI's loaders and LoRA nodes. None of them is altered.
 
     Raises: ValueError in one sentence if they are not those of FLUX.1.
     """
@@ -62,14 +63,14 @@ class HostedEditor(Editor):
         return self.model.model.latent_format
 
     def describe(self) -> list[str]:
-        """What it is, and what of it does not count here, line by line."""
+        """List what the model is and what of it is ignored here, one item per line."""
         lines = [f"FLUX.1 in {str(self.model.model_dtype()).removeprefix('torch.')}, run by ComfyUI"]
         if self.model.patches:
             lines.append(f"weights changed by LoRA: {len(self.model.patches)}")
         if "model_sampling" in self.model.object_patches:
-            lines.append("its own shift does not count: Kontext Sampler has one")
+            lines.append("its own shift is ignored: set shift in Kontext Sampler, Edit, Turn or Script")
         if "denoise_mask_function" in self.model.model_options:
-            lines.append("Differential Diffusion does not count: masks here are feathered")
+            lines.append("Differential Diffusion is ignored: masks here are feathered")
         return lines
 
     def encode_prompt(self, prompt: str) -> Text:
@@ -107,14 +108,14 @@ class HostedEditor(Editor):
         settings: EditSettings,
         callback: Callback | None = None,
     ) -> Tensor:
-        """As `denoise.denoise_with`, by comfy.sample.
+        """Sample with comfy.sample, as `denoise.denoise_with` does.
 
-        Raises: ValueError also about references, layouts and approximations that this network does not know.
+        Raises: ValueError also for references, layouts and approximations that this network does not support.
         """
         if settings.approximate is not None:
             raise ValueError(
-                f"approximate is {settings.approximate!r}, and a model of ComfyUI's loaders skips nothing here: set it "
-                "to 'off', or take the model from Kontext Load Model"
+                f"approximate is {settings.approximate!r}, which a model from ComfyUI's loaders does not "
+                "support: set it to 'off', or use a model from Kontext Load Model"
             )
         check_inputs(inputs, sigmas, settings)
         noise, start, layout = inputs.noise, inputs.start, settings.layout or self.layout
@@ -143,25 +144,25 @@ class HostedEditor(Editor):
         return self._format.process_in(denoised.float())
 
     def _widths(self) -> tuple[int, int] | None:
-        """Of T5's states and CLIP's vector; None where a loader of another pack does not say."""
+        """Return the widths of T5's states and CLIP's vector; None if another pack's loader gives none."""
         config = self.model.model.model_config.unet_config
         known = "context_in_dim" in config and "vec_in_dim" in config
         return (config["context_in_dim"], config["vec_in_dim"]) if known else None
 
     def _check_layout(self, layout: Layout, count: int) -> None:
-        """Network code of other packs may know 'offset' alone and pass over any other."""
+        """Check a layout: network code of other packs may support 'offset' only and ignore any other."""
         network = type(self.model.model.diffusion_model)
         same = count == 0 or layout == "offset" or (layout == "index" and count == 1)
         if not issubclass(network, flux.Flux) and not same:
             raise ValueError(
-                f"layout is {layout!r}, and this MODEL is run by {network.__name__} of another node pack, which may know "
-                "'offset' only: choose that, or load the model with ComfyUI's own loader"
+                f"layout is {layout!r}, but this MODEL is run by {network.__name__} from another node pack, "
+                "which may support 'offset' only: choose that, or load the model with ComfyUI's own loader"
             )
 
 
 @dataclass(eq=False)
 class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
-    """A SAMPLER: our steps along the velocity of ComfyUI's model."""
+    """A SAMPLER that takes our steps along the velocity of ComfyUI's model."""
 
     levels: list[float]
     start: Tensor | None
@@ -180,9 +181,7 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
-        """The signature is ComfyUI's; what it gives beside the model, the options and
-        the noise is here already.
-        """
+        """Sample, with ComfyUI's signature; all but model, options and noise is known already."""
 
         def velocity(latents: Tensor, step: int) -> Tensor:
             sigma = self.levels[step]
@@ -206,22 +205,21 @@ def _check_model(model: Any) -> None:
     base = model.model
     if not isinstance(base, model_base.Flux) or any(_is_another_flux(kind) for kind in type(base).__mro__):
         raise ValueError(
-            f"this MODEL is of the kind {type(base).__name__} and FLUX.1 is needed: load FLUX.1 Kontext with Load Diffusion "
-            "Model or the like"
+            f"this MODEL is a {type(base).__name__}, but FLUX.1 is needed: load FLUX.1 Kontext with Load "
+            "Diffusion Model or a similar loader"
         )
     channels = base.model_config.unet_config.get("in_channels", FLUX_VAE.z_channels)
     if channels != FLUX_VAE.z_channels:
         raise ValueError(
-            f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, and Kontext takes {FLUX_VAE.z_channels}: "
-            "load FLUX.1 Kontext"
+            f"this FLUX.1 takes {channels} channels, as Fill, Depth and Canny do, but Kontext takes "
+            f"{FLUX_VAE.z_channels}: load FLUX.1 Kontext"
         )
 
 
 def _is_another_flux(kind: type) -> bool:
-    """Whether a class is one of those that ComfyUI itself derives from FLUX.1, each for
-    a model that is another.
+    """Tell whether a class is one that ComfyUI itself derives from FLUX.1 for another model.
 
-    Their number grows: Chroma, FLUX.2, LongCat. Those of other packs run FLUX.1.
+    There are ever more of them: Chroma, FLUX.2, LongCat. Classes of other packs run FLUX.1.
     """
     own = kind.__module__ == model_base.__name__
     return own and issubclass(kind, model_base.Flux) and kind is not model_base.Flux
@@ -231,6 +229,6 @@ def _check_vae(vae: Any) -> None:
     channels = getattr(vae, "latent_channels", FLUX_VAE.z_channels)
     if channels != FLUX_VAE.z_channels:
         raise ValueError(
-            f"this VAE makes {channels} channels and FLUX.1 works on {FLUX_VAE.z_channels}: load the autoencoder of FLUX.1 "
-            "(ae.safetensors)"
+            f"this VAE makes {channels} channels, but FLUX.1 works with {FLUX_VAE.z_channels}: load the "
+            "autoencoder of FLUX.1 (ae.safetensors)"
         )

@@ -53,13 +53,13 @@ _KNOWN = {
 }
 
 PADDED = (
-    "reference 1 was padded: begin KSampler from this node's empty latent and decode with Kontext Decode, and the result is "
-    "cut to {width} x {height} px"
+    "reference 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, "
+    "so that the result is cut to {width} x {height} px"
 )
 
 
 class KontextToConditioning(io.ComfyNode):
-    """What KontextSampler is given, for KSampler."""
+    """The inputs of KontextSampler, converted for KSampler."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -69,11 +69,13 @@ class KontextToConditioning(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["conditioning", "ksampler", "reference latent"],
             advanced=("layout",),
-            description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers and nodes.",
+            description="Turns a prompt and its references into CONDITIONING for ComfyUI's own samplers "
+            "and nodes.",
             inputs=[
                 Model.Input(
                     "model",
-                    tooltip="The model whose text encoders read the words and whose autoencoder encodes the pictures.",
+                    tooltip="The model whose text encoders read the words and whose autoencoder encodes "
+                    "the pictures.",
                 ),
                 PromptSocket.Input("prompt", tooltip="The words from Kontext Prompt."),
                 inputs.guidance(),
@@ -81,7 +83,8 @@ class KontextToConditioning(io.ComfyNode):
                 ReferencesSocket.Input(
                     "references",
                     optional=True,
-                    tooltip="Pictures to look at, from Kontext Reference. Strength, region and place are not known there.",
+                    tooltip="Pictures for the model to look at, from Kontext Reference. ComfyUI's "
+                    "samplers do not support strength, region or place.",
                 ),
             ],
             outputs=[
@@ -91,13 +94,13 @@ class KontextToConditioning(io.ComfyNode):
                 io.Conditioning.Output(
                     "NEGATIVE",
                     display_name="negative",
-                    tooltip="The same with the prompt's negative text; it counts only where cfg is not 1.",
+                    tooltip="The same with the prompt's negative text; used only when cfg is not 1.",
                 ),
                 io.Latent.Output(
                     "LATENT",
                     display_name="empty latent",
-                    tooltip="For KSampler: empty, of the first reference's size, or the model's. Behind it Kontext Decode "
-                    "cuts off what 'pad' had added.",
+                    tooltip="For KSampler: an empty latent of the first reference's size, or else of the "
+                    "model's. Kontext Decode then cuts off what 'pad' added.",
                 ),
             ],
         )
@@ -133,7 +136,7 @@ class KontextToConditioning(io.ComfyNode):
 
 
 class KontextFromConditioning(io.ComfyNode):
-    """What KSampler is given, for KontextSampler."""
+    """The inputs of KSampler, converted for KontextSampler."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -142,22 +145,25 @@ class KontextFromConditioning(io.ComfyNode):
             display_name="Kontext From Conditioning",
             category=CATEGORY,
             search_aliases=["conditioning", "clip text encode"],
-            description="Takes CONDITIONING of ComfyUI's nodes as the prompt, with the references and the guidance in it.",
+            description="Uses CONDITIONING from ComfyUI's nodes as the prompt, with the references and "
+            "the guidance in it.",
             inputs=[
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="Words that the text encoders of FLUX.1 have read, one entry for the whole picture and all "
-                    "steps.",
+                    tooltip="Text encoded by FLUX.1's text encoders: one entry for the whole picture and "
+                    "all steps.",
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What to steer away from. It counts only where the sampler's cfg is not 1.",
+                    tooltip="What to steer away from. Used only when the sampler's cfg is not 1.",
                 ),
             ],
             outputs=[
                 PromptSocket.Output(
-                    "PROMPT", display_name="prompt", tooltip="For Kontext Sampler, with all that was in it."
+                    "PROMPT",
+                    display_name="prompt",
+                    tooltip="For Kontext Sampler, with everything the CONDITIONING contained.",
                 )
             ],
         )
@@ -169,8 +175,8 @@ class KontextFromConditioning(io.ComfyNode):
         away = None if negative is None else read(negative)
         if away is not None and away.references and not _same(away.references, words.references):
             raise ValueError(
-                "the negative CONDITIONING has other reference latents than the positive, and here the references of the "
-                "positive serve both: take the negative from before its ReferenceLatent"
+                "the negative CONDITIONING has other reference latents than the positive, but here the "
+                "positive's references are used for both: take the negative from before its ReferenceLatent"
             )
         references = tuple(ReferenceInput(latent=latent) for latent in words.references)
         layout = words.layout if references else None
@@ -184,7 +190,7 @@ class KontextFromConditioning(io.ComfyNode):
 
 @dataclass(frozen=True)
 class Request:
-    """What a sampler does, of what its prompt and its own inputs say."""
+    """The settings of a sampler, from its prompt and its own inputs."""
 
     references: tuple[ReferenceInput, ...]
     guidance: float
@@ -199,28 +205,29 @@ class Request:
         layout: str,
         notes: list[str],
     ) -> Request:
-        """A layout that is chosen comes first, then the prompt's; the prompt's guidance
-        comes before the node's.
+        """Resolve layout and guidance.
+
+        A chosen layout comes before the prompt's; the prompt's guidance comes before the node's.
 
         Args:
-            notes: is told where the prompt's guidance is another.
+            notes: receives a line if the prompt's guidance is another.
         """
         own = None if layout == "auto" else layout
         if isinstance(prompt, Prompt):
             return cls(references or (), guidance, own)
         if prompt.guidance is not None and prompt.guidance != guidance:
-            notes.append(f"guidance {prompt.guidance:g} of the conditioning counts, not {guidance:g}")
+            notes.append(f"guidance {prompt.guidance:g} from the conditioning is used, not {guidance:g}")
             guidance = prompt.guidance
         return cls((*prompt.references, *(references or ())), guidance, own or prompt.layout)
 
 
 @dataclass(frozen=True, eq=False)
 class Words:
-    """What was read.
+    """The content of a CONDITIONING.
 
     Args:
         references: as LATENTs.
-        layout: by our name; None where it is not said.
+        layout: by our name; None if it does not say.
     """
 
     text: Text
@@ -232,11 +239,11 @@ class Words:
 def write(
     text: Text, latents: Sequence[Tensor], *, guidance: float, layout: str, place: Placement | None = None
 ) -> Conditioning:
-    """CONDITIONING of one entry.
+    """Build CONDITIONING of one entry.
 
     Args:
-        latents: of references, as the autoencoder gives them, unscaled.
-        place: where the first one's picture lies.
+        latents: those of the references, as the autoencoder gives them, unscaled.
+        place: where the first reference's picture lies.
     """
     states, pooled = (part.float().cpu() for part in text)
     values: dict[str, Any] = {"pooled_output": pooled, "guidance": guidance}
@@ -248,15 +255,15 @@ def write(
 
 
 def read(conditioning: Conditioning) -> Words:
-    """What a CONDITIONING says.
+    """Read a CONDITIONING.
 
-    Raises: ValueError in one sentence about what a prompt here cannot say: more than one entry, regions,
-        ranges of steps, ControlNets and whatever else would have to be left out.
+    Raises: ValueError in one sentence about anything that a prompt here cannot hold and that would have to be
+    left out: several entries, regions, ranges of steps, ControlNets and so on.
     """
     if len(conditioning) != 1:
         raise ValueError(
-            f"this CONDITIONING has {len(conditioning)} entries and a prompt is one: take it from before Conditioning "
-            "(Combine) or the like, or sample with ComfyUI's KSampler"
+            f"this CONDITIONING has {len(conditioning)} entries, but a prompt has one: take it from before "
+            "Conditioning (Combine) or a similar node, or sample with ComfyUI's KSampler"
         )
     states, values = conditioning[0]
     pooled = values.get("pooled_output")
@@ -266,15 +273,15 @@ def read(conditioning: Conditioning) -> Words:
         or (states.ndim, pooled.ndim) != (3, 2)
     ):
         raise ValueError(
-            "this CONDITIONING has no text states with a pooled output: encode the words with the text encoders of FLUX.1 "
-            "(DualCLIPLoader, type flux)"
+            "this CONDITIONING has no text states with a pooled output: encode the words with the text "
+            "encoders of FLUX.1 (DualCLIPLoader, type flux)"
         )
     foreign = [name for name, value in values.items() if name not in _READ and value is not None]
     if foreign:
         extras = ", ".join(dict.fromkeys(_KNOWN.get(name, repr(name)) for name in foreign))
         raise ValueError(
-            f"this CONDITIONING comes with {extras}, which Kontext nodes do not follow: take it from before the node that "
-            "adds it, or sample with ComfyUI's KSampler"
+            f"this CONDITIONING comes with {extras}, which Kontext nodes do not support: take it from before "
+            "the node that adds it, or sample with ComfyUI's KSampler"
         )
     return Words((states, pooled), _guidance(values), *_references(values))
 
@@ -283,7 +290,8 @@ def _guidance(values: Mapping[str, Any]) -> float | None:
     guidance = values.get("guidance", False)
     if guidance is None:
         raise ValueError(
-            "the guidance of this CONDITIONING is switched off, which Kontext nodes do not do: take FluxDisableGuidance out"
+            "the guidance of this CONDITIONING is switched off, which Kontext nodes do not support: remove "
+            "FluxDisableGuidance"
         )
     return None if guidance is False else finite(guidance, "the guidance of this CONDITIONING")
 
@@ -293,7 +301,8 @@ def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | No
     layouts = {name: layout for layout, name in METHODS.items()}
     if method is not None and (not isinstance(method, str) or method not in layouts):
         raise ValueError(
-            f"reference_latents_method is {method!r}, which Kontext nodes do not know; choose {', '.join(layouts)}"
+            f"reference_latents_method is {method!r}, which Kontext nodes do not support; choose "
+            f"{', '.join(layouts)}"
         )
     latents = values.get("reference_latents")
     if not isinstance(latents, list | tuple | None):
@@ -307,9 +316,9 @@ def _references(values: Mapping[str, Any]) -> tuple[tuple[Latent, ...], str | No
 
 
 def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
-    """References as ComfyUI's FLUX.1 takes them; those of strength 0 are left out.
+    """Convert references for ComfyUI's FLUX.1; those of strength 0 are left out.
 
-    Raises: ValueError in one sentence about what it cannot do with one.
+    Raises: ValueError in one sentence about an option that it does not support.
     """
     shown: list[Tensor] = []
     for number, reference in enumerate(references, start=1):
@@ -326,8 +335,8 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
         features = " and ".join(wish for wish, wished in wishes.items() if wished)
         if features:
             raise ValueError(
-                f"reference {number} has {features}, which ComfyUI's own FLUX.1 does not know: leave it as it was, or use a "
-                "model from Kontext Load Model and Kontext Sampler"
+                f"reference {number} has {features}, which ComfyUI's own FLUX.1 does not support: reset it, "
+                "or use a model from Kontext Load Model and Kontext Sampler"
             )
         shown.append(reference.latents)
     return shown

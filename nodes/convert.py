@@ -1,7 +1,7 @@
 """ComfyUI's IMAGE, MASK and LATENT to the core's tensors, and back.
 
-A LATENT holds what the autoencoder gives; the core's latents are scaled and shifted: ours =
-(samples - shift) * scale.
+A LATENT holds the autoencoder's output; the core's latents are scaled and shifted: ours = (samples - shift) *
+scale.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels
 
 @dataclass(frozen=True)
 class CropFrame:
-    """Which part of a canvas is the picture.
+    """The part of a canvas that is the picture.
 
     Args:
-        place: where a padded picture lies; None is all of it.
-        odd: (height, width) of latents that were padded to even sides and are cut to this again.
+        place: where a padded picture lies; None is all of the canvas.
+        odd: (height, width) of latents that were padded to even sides and are cut to this size again.
     """
 
     place: Placement | None = None
@@ -35,7 +35,7 @@ class CropFrame:
 
     @classmethod
     def of(cls, place: Placement | None) -> CropFrame:
-        """The frame of a fitted picture: nothing to cut unless it covers a part of its canvas only."""
+        """Build the frame of a fitted picture: nothing is cut unless it covers only a part of its canvas."""
         part = (
             place is not None
             and min(place.top, place.left) >= 0
@@ -44,22 +44,21 @@ class CropFrame:
         return cls(place if part else None)
 
     def on(self, canvas: tuple[int, int]) -> Placement | None:
-        """Where the picture lies on its canvas (height, width) in pixels; None: it is all of it."""
+        """Return where the picture lies on its canvas (height, width) in pixels; None: all of it."""
         if self.odd is None:
             return self.place
         height, width = (side * LATENT_PX for side in self.odd)
         return Placement(canvas, 0, 0, height, width, (height, width))
 
     def cut(self, image: Tensor) -> Tensor:
-        """The picture alone, (B, H, W, 3), out of the decoded canvas."""
+        """Cut the picture alone, (B, H, W, 3), out of the decoded canvas."""
         if self.odd is not None:
             image = image[:, : self.odd[0] * LATENT_PX, : self.odd[1] * LATENT_PX]
         return image if self.place is None else undo_fit(image, self.place)
 
 
 def picture(image: Tensor) -> Tensor:
-    """An IMAGE of 1 to 4 channels as (B, H, W, 3) in [0, 1]: grey is spread, what is
-    transparent becomes white.
+    """Convert an IMAGE of 1 to 4 channels to (B, H, W, 3) in [0, 1]; transparency becomes white.
 
     Raises: ValueError in one sentence if it is empty or holds NaN.
     """
@@ -73,21 +72,21 @@ def picture(image: Tensor) -> Tensor:
 
 
 def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tuple[Tensor, CropFrame]:
-    """A LATENT as the core's latents, and the frame to cut results with.
+    """Convert a LATENT to the core's latents, and the frame to cut results with.
 
     Args:
-        even: pads odd sides circularly, as ComfyUI does for this model.
+        even: pad odd sides circularly, as ComfyUI does for this model.
     Raises: ValueError in one sentence if it is not from an autoencoder like this one.
     """
     samples = latent["samples"]
     if samples.ndim != 4 or samples.shape[1] != config.z_channels or 0 in samples.shape:
         raise ValueError(
-            f"this LATENT is {tuple(samples.shape)} and the model works on (batch, {config.z_channels}, height, width): "
-            "take one that the autoencoder of FLUX.1 or a Kontext node made"
+            f"this LATENT is {tuple(samples.shape)}, but the model works with (batch, {config.z_channels}, "
+            "height, width): use one made by the autoencoder of FLUX.1 or by a Kontext node"
         )
     if not bool(torch.isfinite(samples).all()):
         raise ValueError(
-            "this LATENT holds numbers that are not finite (NaN or infinity); look at the node that made it"
+            "this LATENT holds numbers that are not finite (NaN or infinity); check the node that made it"
         )
     latents = (samples.float() - config.shift_factor) * config.scale_factor
     height, width = latents.shape[-2:]
@@ -99,7 +98,7 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
 
 
 def to_latent(latents: Tensor, config: VAEConfig, frame: CropFrame | None = None) -> Latent:
-    """The core's latents as a LATENT, on the CPU."""
+    """Convert the core's latents to a LATENT, on the CPU."""
     frame = frame or CropFrame()
     samples = latents.float().cpu() / config.scale_factor + config.shift_factor
     if frame.odd is not None:
@@ -108,7 +107,7 @@ def to_latent(latents: Tensor, config: VAEConfig, frame: CropFrame | None = None
 
 
 def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: CropFrame) -> Latent:
-    """A LATENT of nothing, as ComfyUI's samplers begin with.
+    """Make an empty LATENT, as ComfyUI's samplers start from.
 
     Args:
         size_px: (height, width).
@@ -120,10 +119,10 @@ def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame:
 
 
 def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
-    """A MASK in pixels, see `border.mask`, as (B, 1, h, w) for `denoise`, 1 where the LATENT may change.
+    """Convert a MASK in pixels (see `border.mask`) to (B, 1, h, w), 1 where the LATENT may change.
 
-    Whole tokens of 2 x 2 latents change or are kept, by the most that the mask allows in them: half a token
-    that is kept ruins the other half.
+    Whole tokens of 2 x 2 latents change or are kept, by the maximum of the mask in them: if half a token is
+    kept, the other half is ruined.
 
     Raises: ValueError if it is empty, not finite, or not a MASK.
     """
@@ -138,6 +137,6 @@ def latent_mask(mask: Tensor, latent: Latent) -> Tensor:
 
 
 def pad_to_even(latents: Tensor) -> Tensor:
-    """(B, C, H, W) with the first row or column repeated behind the last where a side is odd."""
+    """Pad (B, C, H, W) to even sides by repeating the first row or column at the end."""
     height, width = latents.shape[-2:]
     return F.pad(latents, (0, width % 2, 0, height % 2), mode="circular")

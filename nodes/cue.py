@@ -1,4 +1,4 @@
-"""Marks drawn upon a picture."""
+"""Marks drawn on a picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLE = '{"version": 1, "marks": [{"kind": "ellipse", "points": [[0.2, 0.2], 
 
 
 class KontextVisualCue(io.ComfyNode):
-    """The paper's visual cues: point at a thing and speak of it."""
+    """The paper's visual cues: point at a thing and refer to it."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,17 +26,18 @@ class KontextVisualCue(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["draw", "annotate", "bounding box", "arrow", "visual prompt"],
             has_intermediate_output=True,
-            description="Draws ellipses, boxes, arrows, lines or words upon a picture, so that an instruction can speak "
-            "of them: 'make the thing in the red ellipse blue'.",
+            description="Draws ellipses, boxes, arrows, lines or words on a picture so that an instruction "
+            "can refer to them: 'make the thing in the red ellipse blue'.",
             inputs=[
-                io.Image.Input("image", tooltip="The picture to draw upon; in a batch, each one."),
+                io.Image.Input("image", tooltip="The picture to draw on; in a batch, each picture."),
                 io.String.Input(
                     "marks",
                     multiline=True,
                     default="",
                     placeholder=_EXAMPLE,
-                    tooltip="The marks as JSON, which 'Draw on the picture' writes for you. Coordinates are fractions of width "
-                    "and height, so they fit every size. The help page has all kinds.",
+                    tooltip="The marks as JSON, which 'Draw on the picture' writes for you. Coordinates are "
+                    "fractions of width and height, so they fit every size. The help page lists all "
+                    "kinds of mark.",
                 ),
             ],
             outputs=[io.Image.Output("IMAGE", display_name="image", tooltip="The picture with the marks.")],

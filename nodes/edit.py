@@ -34,8 +34,8 @@ class KontextEdit(io.ComfyNode):
             search_aliases=["edit image", "image to image", "inpaint", "instruct", "flux kontext"],
             advanced=("layout", "feather", *inputs.SAMPLING),
             essentials_category="Image Tools",
-            description="Changes a picture as the instruction says. Wire one after another for several turns: "
-            "image to image, or latent to latent, which loses nothing on the way.",
+            description="Edits a picture as instructed. Connect several in a row for several turns: image "
+            "to image, or latent to latent, which loses nothing between turns.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
                 inputs.instruction("instruction"),
@@ -45,15 +45,18 @@ class KontextEdit(io.ComfyNode):
                 inputs.fit("crop"),
                 inputs.layout(),
                 io.Image.Input(
-                    "image", optional=True, tooltip="The picture to change. In a batch, each one is changed."
+                    "image", optional=True, tooltip="The picture to edit. In a batch, each picture is edited."
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="In place of a picture: the latent of the turn before, which need not be encoded again.",
+                    tooltip="Instead of a picture: the latent of the previous turn, which need not be "
+                    "encoded again.",
                 ),
                 ReferencesSocket.Input(
-                    "references", optional=True, tooltip="More pictures to look at, from Kontext Reference."
+                    "references",
+                    optional=True,
+                    tooltip="More pictures for the model to look at, from Kontext Reference.",
                 ),
                 inputs.mask(),
                 inputs.feather(),

@@ -1,4 +1,4 @@
-"""Pictures to try the pack on, in a fresh install without any file."""
+"""Pictures to try the pack on, in a fresh installation without any file."""
 
 from ..kontext_core.world import examples
 from ._api import io, ui
@@ -8,7 +8,7 @@ from .types import CATEGORY
 
 
 class KontextExample(io.ComfyNode):
-    """Stands where a Load Image will stand."""
+    """An example picture, to be replaced by Load Image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -17,8 +17,8 @@ class KontextExample(io.ComfyNode):
             display_name="Kontext Example Picture",
             category=CATEGORY,
             search_aliases=["sample image", "test image"],
-            description="A picture from the world that the tiny model knows, so that workflows run out of the box. "
-            "Put Load Image in its place for a picture of yours.",
+            description="A picture from the world that the tiny model knows, so that workflows run out of "
+            "the box. Replace this node with Load Image to use your own picture.",
             inputs=[
                 io.Combo.Input(
                     "picture",

@@ -1,6 +1,6 @@
 """Which files make a model: what the loader offers, and what "auto" finds.
 
-Files are known by content, not by name.
+Files are recognised by content, not by name.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ class Selection:
     """The files of a model.
 
     Args:
-        parts: where every part lies.
-        notes: what "auto" took where several files fit, a line each.
+        parts: the path of every part.
+        notes: what "auto" took where several files fit, one line each.
     """
 
     parts: dict[str, Path]
@@ -85,7 +85,7 @@ def select(model: str, **choices: str) -> Selection:
         model: one of `models()`.
         choices: for each of `PARTS`, a file's name or "auto", which is the model folder's own, else the file
             that fits: by its usual name, else the largest.
-    Raises: ValueError or CheckpointError naming the folder and the file that is wanted.
+    Raises: ValueError or CheckpointError naming the folder and the file that is needed.
     """
     place = _place(model)
     tokenizers = folders.tokenizer_folders()
@@ -111,11 +111,12 @@ def check_model(model: object) -> None:
 
 
 def preview_decoder() -> Path | None:
-    """taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or
-    diffusers' file or folder taef1.
+    """Find taef1 in models/vae_approx: taef1_decoder.safetensors, as ComfyUI calls it, or diffusers' taef1.
 
-    The one place where a name counts: nothing else tells this decoder from that of Stable Diffusion 3.
-    Raises: ValueError if it is there in pickled form only.
+    This is the only place where a name matters: nothing else distinguishes this decoder from that of Stable
+    Diffusion 3.
+
+    Raises: ValueError if it exists in pickled form only.
     """
     names = [
         name
@@ -126,21 +127,22 @@ def preview_decoder() -> Path | None:
     if named:
         return folders.weight_path(_APPROXIMATE, named[0])
     if pickled := [name for name in folders.pickled_files(_APPROXIMATE) if name.startswith("taef1_decoder")]:
-        raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors beside it")
+        raise ValueError(f"{pickled[0]} is pickled and is not read; put taef1_decoder.safetensors next to it")
     return None
 
 
 def state_of(parts: Parts) -> State:
-    """Changes when one of the files does."""
+    """Return a value that changes when one of the files does."""
     files = sorted({file for path in parts.values() for file in folders.files_at(path)})
     return tuple((str(file), *_stamp(file)) for file in files if os.path.isfile(file))
 
 
 def fingerprint(model: str | None, **choices: str | None) -> object:
-    """Tell the state of a model's files to ComfyUI, which asks before every run and is never to be failed.
+    """Tell the state of a model's files to ComfyUI, which asks before every run; this never raises.
 
     Args:
-        model: as for `select`; None is a name that comes by a wire: it may be any of those there are.
+        model: as for `select`; None is a name that arrives through a connection, which may be any existing
+            one.
         choices: likewise.
     """
     try:
@@ -155,14 +157,14 @@ def fingerprint(model: str | None, **choices: str | None) -> object:
 
 
 def reports_of(parts: Parts) -> list[FileReport]:
-    """What each file is. Raises: CheckpointError."""
+    """Recognise each file. Raises: CheckpointError."""
     from ..kontext_core.loading.locate import locate_part
 
     return [locate_part(parts[part], kind)[0] for part, kind in _KINDS.items()]
 
 
 def transformer_config(model: str) -> TransformerConfig:
-    """Sizes of a model's transformer, from its file's header; remembered until the file changes.
+    """Read the sizes of a model's transformer from its file's header; remembered until the file changes.
 
     Raises: ValueError or CheckpointError.
     """
@@ -209,7 +211,7 @@ def _config_of(path: Path, _state: State) -> TransformerConfig:
 
 
 def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
-    """Choose the file that serves the transformer, the usual before the largest; note if there are others."""
+    """Choose the file that fits the transformer, usual names first, then the largest; note the others."""
     _, _, folder, called, usual = FILE_INPUTS[choice]
     candidates = _candidates(choice, parts)
     fitting = [(name, report) for name, report, fault in candidates if not fault]
@@ -227,13 +229,13 @@ def _auto(choice: str, parts: Parts, notes: list[str]) -> Path:
         more = f" and {len(others) - _MOST_BESIDE} more" if len(others) > _MOST_BESIDE else ""
         beside = f"{', '.join(others[:_MOST_BESIDE])}{more}"
         notes.append(
-            f"{choice}: auto took {best}; {beside} would fit too, choose in the node if another is meant"
+            f"{choice}: auto took {best}; {beside} would fit too: choose another in the node if you prefer"
         )
     return path
 
 
 def _candidates(choice: str, parts: Parts) -> list[tuple[str, FileReport, str]]:
-    """List the files of a kind: name, what it is, why it cannot serve the transformer, "" where it can."""
+    """List the files of a kind: name, title, and why it does not fit the transformer ("" if it does)."""
     from ..kontext_core.loading.matching import TOKENIZER_OF, misfit
 
     _, kind, folder, *_ = FILE_INPUTS[choice]
@@ -254,7 +256,7 @@ def _rank(choice: str, report: FileReport) -> tuple[bool, bool, int, str]:
 
 
 def _reports(folder: str) -> Iterator[tuple[str, FileReport]]:
-    """Look into the files in one of ComfyUI's folders, by name, but for those that cannot be read."""
+    """Inspect the files in one of ComfyUI's folders, by name, except those that cannot be read."""
     for name in folders.weight_files(folder):
         try:
             file = folders.weight_path(folder, name)
@@ -276,7 +278,7 @@ def _vocabulary_of(tokenizer: str, folder: Path, _state: State) -> Vocabulary:
 
 
 def _stamp(file: Path) -> tuple[int, int]:
-    """Tell when a file was changed last, and its size; nothing if it is gone."""
+    """Return when a file was last changed, and its size; nothing if it is gone."""
     try:
         status = file.stat()
     except OSError:
@@ -286,7 +288,7 @@ def _stamp(file: Path) -> tuple[int, int]:
 
 @functools.lru_cache(maxsize=1024)
 def _inspected(file: Path, _modified: int, _size: int) -> FileReport | None:
-    """Look into a file; None if it cannot be read. Remembered until it changes."""
+    """Inspect a file; None if it cannot be read. Remembered until the file changes."""
     from ..kontext_core.loading import inspect
 
     try:
@@ -296,7 +298,7 @@ def _inspected(file: Path, _modified: int, _size: int) -> FileReport | None:
 
 
 def _unloadable(kind: str, file: Path) -> str:
-    """Say why loading a file would fail, "" if it would not."""
+    """Say why loading a file would fail; "" if it would not."""
     return _unloadable_at(kind, file, *_stamp(file))
 
 

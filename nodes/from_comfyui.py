@@ -1,4 +1,4 @@
-"""A model that ComfyUI loaded, for the nodes of this pack."""
+"""A model that ComfyUI has loaded, for the nodes of this pack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .types import CATEGORY, Model
 
 
 class KontextFromComfyUI(io.ComfyNode):
-    """For whoever loads Kontext with stock, GGUF or Nunchaku loaders, and with stock LoRA nodes."""
+    """A model from stock, GGUF or Nunchaku loaders, with stock LoRA nodes."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,11 +21,13 @@ class KontextFromComfyUI(io.ComfyNode):
             display_name="Kontext From ComfyUI",
             category=CATEGORY,
             search_aliases=["model clip vae", "stock loader", "gguf", "nunchaku"],
-            description="Takes FLUX.1 Kontext from ComfyUI's loaders, with all LoRAs on it, for all other Kontext nodes.",
+            description="Passes a FLUX.1 Kontext from ComfyUI's loaders, with any LoRAs on it, to all "
+            "other Kontext nodes.",
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="FLUX.1 Kontext from any loader, LoRA nodes behind it. ComfyUI runs it and manages its memory.",
+                    tooltip="FLUX.1 Kontext from any loader, with or without LoRA nodes after it. ComfyUI "
+                    "runs it and manages its memory.",
                 ),
                 io.Clip.Input(
                     "clip", tooltip="The text encoders of FLUX.1, CLIP-L and T5-XXL, from DualCLIPLoader."

@@ -1,4 +1,4 @@
-"""Inputs that several nodes have, and the settings of an edit that they say."""
+"""Inputs that several nodes share, and the settings of an edit that they define."""
 
 import math
 from typing import Any, TypedDict, Unpack
@@ -13,77 +13,81 @@ APPROXIMATIONS = ("teacache",)  # as in `step_cache.METHODS`
 
 
 def instruction(name: str) -> Any:
-    """The words; an empty box shows what one may write."""
+    """Make the input for the words; an empty box shows examples."""
     return io.String.Input(
         name,
         multiline=True,
         dynamic_prompts=True,
         default="",
         placeholder="make the red circle blue\nremove the green star\nmake the background sand",
-        tooltip="What to change ('make the circle red'). Left empty, the model gets no instruction.",
+        tooltip="What to change ('make the circle red'). If empty, the model gets no instruction.",
     )
 
 
 def fit(default: str) -> Any:
-    """How a picture reaches a size that the model likes."""
+    """Make the input for how a picture reaches a size that the model prefers."""
     return io.Combo.Input(
         "fit",
         options=list(FITS),
         default=default,
-        tooltip="How the picture reaches a size the model was trained on. crop: fill it and cut what is over. "
-        "pad: show all, edges repeated around; cut off again in the result. stretch: change the shape. "
-        "none: keep every pixel; sides are filled up to multiples of 16.",
+        tooltip="How the picture is brought to a size the model was trained on. crop: fill that size and "
+        "cut off the rest. pad: keep the whole picture and repeat its edges around it; this is cut "
+        "off again in the result. stretch: change the proportions. none: keep every pixel; sides "
+        "are padded to multiples of 16.",
     )
 
 
 def seed() -> Any:
-    """The number the noise is drawn from."""
+    """Make the input for the number that the noise is drawn from."""
     return io.Int.Input(
         "seed",
         default=0,
         min=0,
         max=MAX_SEED,
         control_after_generate=True,
-        tooltip="Another seed, another picture; the same seed, the same picture on every device.",
+        tooltip="A different seed gives a different picture; the same seed gives the same picture on every "
+        "device.",
     )
 
 
 def steps() -> Any:
-    """How often the network is asked."""
+    """Make the input for the number of steps."""
     return io.Int.Input(
         "steps",
         default=28,
         min=1,
         max=1000,
-        tooltip="More steps take longer and are finer; 20 to 30 are usual.",
+        tooltip="More steps take longer and give finer results; 20 to 30 are usual.",
     )
 
 
 def guidance() -> Any:
-    """The distilled guidance."""
+    """Make the input for the distilled guidance."""
     return io.Float.Input(
         "guidance",
         default=2.5,
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip="How closely the words are followed; 2.5 is usual for Kontext. Models without this input ignore it.",
+        tooltip="How closely the model follows the words; 2.5 is usual for Kontext. Models without this "
+        "input ignore it.",
     )
 
 
 def layout() -> Any:
-    """Where references stand."""
+    """Make the input for where references stand."""
     return io.Combo.Input(
         "layout",
         options=["auto", *LAYOUTS],
         default="auto",
-        tooltip="Where several references stand for the model. auto: as the model was trained. offset: side by side on "
-        "one plane (published weights). index: each on a plane of its own. diagonal: beyond the target's corner.",
+        tooltip="How several references are positioned for the model. auto: as the model was trained. "
+        "offset: side by side on one plane (published weights). index: each on its own plane. "
+        "diagonal: beyond the result's corner.",
     )
 
 
 def mask(**options: Any) -> Any:
-    """Where an edit may change the picture."""
+    """Make the input for where an edit may change the picture."""
     return io.Mask.Input(
         "mask",
         optional=True,
@@ -93,31 +97,33 @@ def mask(**options: Any) -> Any:
 
 
 def feather() -> Any:
-    """How softly a mask ends."""
+    """Make the input for how softly a mask ends."""
     return io.Int.Input(
         "feather",
         optional=True,
         default=FEATHER_PX,
         min=0,
         max=1024,
-        tooltip="How many pixels outside the mask's edge the change fades out over. 0: a hard edge. Nothing without a mask.",
+        tooltip="How many pixels beyond the mask's edge the change fades out over. 0: a hard edge. No effect "
+        "without a mask.",
     )
 
 
 def approximate() -> Any:
-    """Whether steps skip what changes little, and how."""
+    """Make the input for whether steps skip what changes little, and how."""
     return io.Combo.Input(
         "approximate",
         optional=True,
         options=["off", *APPROXIMATIONS],
         default="off",
-        tooltip="Skips work that changes little: faster, and not quite the same picture. off: all is computed. teacache: a "
-        "step before which little has changed adds what the last one did.",
+        tooltip="Skips work that changes little: faster, but not quite the same picture. off: every step is "
+        "computed. teacache: a step before which little has changed adds what the last computed "
+        "step added.",
     )
 
 
 def approximate_number() -> Any:
-    """How much of that."""
+    """Make the input for how much change is skipped."""
     return io.Float.Input(
         "approximate_number",
         optional=True,
@@ -125,24 +131,24 @@ def approximate_number() -> Any:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="How much change is passed over: higher is faster and further from the exact picture. 0: what is usual for "
-        "the way. Nothing where approximate is off.",
+        tooltip="How much change is skipped: higher is faster and further from the exact picture. 0: the "
+        "method's usual value. No effect when approximate is off.",
     )
 
 
 def negative() -> Any:
-    """What to steer away from."""
+    """Make the input for what to steer away from."""
     return io.String.Input(
         "negative",
         optional=True,
         dynamic_prompts=True,
         default="",
-        tooltip="What to steer away from. It counts only where cfg is not 1; empty is allowed there too.",
+        tooltip="What to steer away from. Used only when cfg is not 1, and may be empty even then.",
     )
 
 
 def cfg(*, optional: bool = False) -> Any:
-    """The classifier-free guidance."""
+    """Make the input for the classifier-free guidance."""
     return io.Float.Input(
         "cfg",
         optional=optional,
@@ -150,24 +156,25 @@ def cfg(*, optional: bool = False) -> Any:
         min=0.0,
         max=100.0,
         step=0.1,
-        tooltip="Other than 1: steer away from the negative text, at twice the time.",
+        tooltip="Any value other than 1 steers away from the negative text and takes twice as long.",
     )
 
 
 def solver() -> Any:
-    """How a step is taken."""
+    """Make the input for how a step is computed."""
     return io.Combo.Input(
         "solver",
         optional=True,
         options=list(SOLVERS),
         default="euler",
-        tooltip="How a step is taken. euler: the paper's. heun: asks the network twice a step and is finer for as "
-        "many steps. dpmpp_2m: asks once a step and looks back at the one before.",
+        tooltip="How each step is computed. euler: as in the paper. heun: runs the network twice per step "
+        "and is finer for the same number of steps. dpmpp_2m: runs it once per step and also uses "
+        "the previous step.",
     )
 
 
 def shift(*, optional: bool = False) -> Any:
-    """How long the steps stay noisy."""
+    """Make the input for how long the steps stay noisy."""
     return io.Float.Input(
         "shift",
         optional=optional,
@@ -175,8 +182,8 @@ def shift(*, optional: bool = False) -> Any:
         min=0.0,
         max=100.0,
         step=0.01,
-        tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: even steps. "
-        "Higher: more time for the composition, less for detail.",
+        tooltip="How long the steps stay noisy. 0: as in the paper, by the picture's size. 1: evenly "
+        "spaced. Higher: more steps for the composition, fewer for detail.",
     )
 
 
@@ -195,7 +202,7 @@ SAMPLING = tuple(Sampling.__annotations__)
 
 
 def sampling() -> list[Any]:
-    """What nodes that edit in one box have last: how the network is asked, which newcomers leave as it is."""
+    """Make the last inputs of a node that edits in one box, which newcomers leave as they are."""
     return [
         approximate(),
         approximate_number(),
@@ -225,12 +232,12 @@ _FIELDS = {"cfg": "cfg_scale", "feather": "feather_px", "width": "width_px", "he
 
 
 def edit_settings(**values: Unpack[Values]) -> EditSettings:
-    """Build the settings of an edit from what stands in a node.
+    """Build the settings of an edit from the inputs of a node.
 
-    The negative text is a prompt where cfg is not 1, also when it is empty, and nothing where cfg is 1.
+    The negative text is a prompt if cfg is not 1, even if it is empty, and is ignored if cfg is 1.
 
     Args:
-        values: by the names of the inputs; what is left out is as its widget has it at first.
+        values: by the names of the inputs; missing ones have the default of their widget.
     Raises: ValueError in one sentence about a value that is out of range.
     """
     others: dict[str, Any] = dict(values)
@@ -241,7 +248,8 @@ def edit_settings(**values: Unpack[Values]) -> EditSettings:
     mu = math.log(ratio) if ratio else None
     if not ALLOWED["mu"].admits(mu):
         raise ValueError(
-            f"shift is {ratio:g}, which leaves no noise to work on: set 0 for the paper's, or 0.01 and more"
+            f"shift is {ratio:g}, which leaves no noise to work on: set 0 for the paper's value, or at least "
+            "0.01"
         )
     return EditSettings(
         layout=None if layout == "auto" else layout,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class KontextEncode(io.ComfyNode):
-    """Encodes the mode: the same picture always gives the same latent."""
+    """Encodes to the mode of the distribution: the same picture always gives the same latent."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -73,7 +73,7 @@ class KontextDecode(io.ComfyNode):
                 io.Image.Output(
                     "IMAGE",
                     display_name="image",
-                    tooltip="The picture; what 'pad' had added around it is cut off.",
+                    tooltip="The picture; anything that 'pad' added around it is cut off.",
                 )
             ],
         )

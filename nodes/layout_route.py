@@ -1,6 +1,6 @@
-"""What the page asks for the layout picture: where references stand and what they cost, from sizes alone.
+"""The page's requests for the layout picture: where references stand and what they cost, from sizes alone.
 
-Nothing is loaded: of the model's file the header is read, once.
+Nothing is loaded; only the header of the model's file is read, once.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _Json = Mapping[str, Any]
 
 
 def serve() -> None:
-    """Let the page ask."""
+    """Register the route for the page."""
     routes.serve(PATH, answer)
 
 
 def answer(question: Any) -> dict[str, Any]:
-    """Plan what the page describes.
+    """Plan the layout that the page describes.
 
     Args:
         question: {"model": {"name", "dtype", "device"} as chosen in the loader, or null for the published
             one; "layout": "auto" or one of `LAYOUTS`; "target": [height, width] in px, 0 for the first
             reference's, or a picture like those of the references, whose size it has; "references":
-            [{"sizes": [[height, width], ...] in px, several being stitched into one, or null where it is not
-            known, "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
-    Returns: places, sizes and tokens of all, their sums, time and memory. Where a size is not known, the
-        model's first preferred size stands in for it; a region counts whole.
+            [{"sizes": [[height, width], ...] in px, several being stitched into one, or null if not known,
+            "fit", "max_tokens", "strength", "place", "region": whether there is one}, ...]}.
+    Returns: places, sizes and tokens of all, their sums, time and memory. If a size is not known, the model's
+    first preferred size is used; a region counts as a whole picture.
     Raises: ValueError in one sentence.
     """
     request = _object(question, "the question")
@@ -104,7 +104,7 @@ def _reference(value: Any, what: str, config: TransformerConfig) -> _Reference:
 
 
 def _stitched(sizes: Any, what: str) -> tuple[int, int]:
-    """One size of several side by side."""
+    """Return the one size of several pictures side by side."""
     if not isinstance(sizes, list) or not 0 < len(sizes) <= MOST_REFERENCES:
         raise ValueError(f"sizes of {what} must be a list of 1 to {MOST_REFERENCES} pairs, or null")
     pairs = [_pair(pair, f"a size of {what}", 1) for pair in sizes]
@@ -115,10 +115,7 @@ def _stitched(sizes: Any, what: str) -> tuple[int, int]:
 def _target(
     value: Any, references: Sequence[_Reference], config: TransformerConfig
 ) -> tuple[HeightWidth, bool]:
-    """Its size in tokens, and whether it is known.
-
-    A side that is 0 is the first reference's, else the model's.
-    """
+    """Return a size in tokens, and whether it is known; 0 is the first reference's or the model's."""
     if isinstance(value, dict):
         like = _reference(value, "target", config)
         return like.planned.size, like.known
@@ -137,7 +134,7 @@ def _picture(picture: PlannedPicture) -> dict[str, Any]:
 
 
 def _numbers(model: _Json) -> Any:
-    """The dtype that the loader would take."""
+    """Return the dtype that the loader would choose."""
     device = device_for(values.choice(model.get("device", "auto"), "device", DEVICES))
     return dtype_for(values.choice(model.get("dtype", "auto"), "dtype", DTYPES), device)
 

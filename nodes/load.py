@@ -54,7 +54,7 @@ _loaded: WeakValueDictionary[Any, Pipeline] = WeakValueDictionary()
 
 
 class KontextLoadModel(io.ComfyNode):
-    """Two loaders with the same choices share one model."""
+    """A model; two loaders with the same choices share one."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -64,15 +64,17 @@ class KontextLoadModel(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["flux kontext", "load diffusion model", "load checkpoint", "unet loader"],
             advanced=("dtype", "device", "memory", "speed", "attention"),
-            description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and says what it found.",
+            description="Loads FLUX.1 Kontext with its autoencoder and text encoders, and reports what it "
+            "found.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=files.models(),
                     default=files.TINY,
-                    tooltip="The tiny model that comes along (it knows its own world of shapes only), or a file or "
-                    "folder in models/diffusion_models or models/diffusers: safetensors in bfloat16, float16, float32 or fp8 (plain, "
-                    "or scaled as ComfyUI does), GGUF (F32 to Q2_K), NF4 and FP4 of bitsandbytes, int8 and float8 of torchao; whole "
+                    tooltip="The bundled tiny model (it knows only its own world of shapes), or a file or "
+                    "folder in models/diffusion_models or models/diffusers: safetensors in "
+                    "bfloat16, float16, float32 or fp8 (plain, or scaled as ComfyUI does), GGUF "
+                    "(F32 to Q2_K), NF4 and FP4 of bitsandbytes, int8 and float8 of torchao; whole "
                     "checkpoints, and folders of diffusers.",
                 ),
                 *(
@@ -80,8 +82,8 @@ class KontextLoadModel(io.ComfyNode):
                         name,
                         options=FileNames([files.AUTO, *folders.weight_files(folder)]),
                         default=files.AUTO,
-                        tooltip=f"The {called} in models/{folder}, usually {usual}. "
-                        "auto: the model folder's own, or the file that fits by its content.",
+                        tooltip=f"The {called} in models/{folder}, usually {usual}. auto: the one in the "
+                        "model folder, or the file whose content fits.",
                     )
                     for name, (_, _, folder, called, usual) in files.FILE_INPUTS.items()
                 ),
@@ -89,8 +91,8 @@ class KontextLoadModel(io.ComfyNode):
                     "dtype",
                     options=list(DTYPES),
                     default="auto",
-                    tooltip="Numbers to compute with. auto: bfloat16 on a GPU, float32 on a CPU. float32 takes twice "
-                    "the memory. The T5 text encoder never uses float16.",
+                    tooltip="The number format to compute with. auto: bfloat16 on a GPU, float32 on a CPU. "
+                    "float32 takes twice the memory. The T5 text encoder never uses float16.",
                 ),
                 io.Combo.Input(
                     "device",
@@ -103,11 +105,13 @@ class KontextLoadModel(io.ComfyNode):
                     options=list(WEIGHTS),
                     default=AS_STORED,
                     optional=True,
-                    tooltip="How the large matrices of the transformer and of T5 stay in memory. as stored: as in the file, "
-                    "which is small for GGUF, fp8, NF4, FP4 and torchao's. full: as numbers of the dtype, fastest. fp8 (a factor for "
-                    "each row), fp8_tensor (one for a matrix), int8 and int8_zero take a half, int4, int4_zero and nf4 about a quarter "
-                    "of bfloat16's memory, at some loss; _zero: with zero points, a little nearer. auto: the form with the least loss "
-                    "that stays within the memory.",
+                    tooltip="How the large matrices of the transformer and T5 are kept in memory. as "
+                    "stored: as in the file, which is small for GGUF, fp8, NF4, FP4 and torchao "
+                    "files. full: unpacked to the dtype, the fastest. fp8 (one factor per row), "
+                    "fp8_tensor (one per matrix), int8 and int8_zero take half, and int4, int4_zero "
+                    "and nf4 about a quarter, of bfloat16's memory, at some loss; _zero: with zero "
+                    "points, slightly more accurate. auto: the form with the least loss that stays "
+                    "within the memory.",
                 ),
                 io.Float.Input(
                     "memory",
@@ -116,26 +120,29 @@ class KontextLoadModel(io.ComfyNode):
                     max=MOST_GIB,
                     step=0.5,
                     optional=True,
-                    tooltip="GiB of the device that the model may take, weights and work together. What does not fit waits in the "
-                    "computer's memory and comes when it is needed: the same picture, slower. 0: as much as is free.",
+                    tooltip="GiB of device memory that the model may use, for weights and computation "
+                    "together. What does not fit is kept in the computer's memory and fetched when "
+                    "needed: the same picture, but slower. 0: as much as is free.",
                 ),
                 io.Combo.Input(
                     "speed",
                     options=list(SPEEDS),
                     default=EXACT,
                     optional=True,
-                    tooltip="How steps are computed on a CUDA card. exact: at once, by the card's best kernels. compiled: blocks are "
-                    "compiled by torch.compile, which makes the first edit of each size slower. graph: a step is recorded as a "
-                    "CUDA graph, for small pictures and slow computers; it keeps a step's memory. fp8: products in float8, faster "
-                    "on cards of compute capability 8.9 or later, and a little off.",
+                    tooltip="How steps are computed on a CUDA card. exact: with the card's best kernels, "
+                    "without preparation. compiled: torch.compile compiles the blocks, which makes "
+                    "the first edit of each size slower. graph: a step is recorded as a CUDA graph, "
+                    "for small pictures and slow computers; the memory of one step stays in use. "
+                    "fp8: products in float8, faster on cards of compute capability 8.9 or later, "
+                    "but slightly inexact.",
                 ),
                 io.Combo.Input(
                     "attention",
                     options=list(ATTENTIONS),
                     default=AUTO,
                     optional=True,
-                    tooltip="What computes attention. auto: the card's best exact kernel. sage: SageAttention, if it is installed; "
-                    "faster on some cards, and not exact.",
+                    tooltip="What computes attention. auto: the card's best exact kernel. sage: "
+                    "SageAttention, if it is installed; faster on some cards, but not exact.",
                 ),
             ],
             outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
@@ -202,7 +209,7 @@ class KontextLoadModel(io.ComfyNode):
 
 
 def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
-    """In which numbers the model computes, where, and how much of it is packed in fewer bits."""
+    """Describe the numbers that the model computes in, where, and how much of it is packed in fewer bits."""
     from ..kontext_core.quant.layer import packed_bytes
 
     packed = packed_bytes(pipeline.transformer) + packed_bytes(pipeline.text)

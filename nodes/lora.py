@@ -1,4 +1,4 @@
-"""LoRAs upon a model."""
+"""LoRAs applied to a model."""
 
 from __future__ import annotations
 
@@ -23,10 +23,7 @@ BESIDE, MERGED = "beside", "merged"
 
 
 class KontextLora(io.ComfyNode):
-    """One after another they are a stack.
-
-    The model on the wire before stays as it is; its weights are shared.
-    """
+    """A LoRA on a model. The model before it stays as it is; both share their weights."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -36,7 +33,8 @@ class KontextLora(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["lora loader", "load lora", "style"],
             advanced=("start_percent", "end_percent", "apply"),
-            description="Puts a LoRA upon the model and says what of it fits. Wire one after another for several.",
+            description="Applies a LoRA to the model and reports which parts of it fit. Connect several "
+            "in a row to combine them.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model, or from another Kontext LoRA."
@@ -45,7 +43,7 @@ class KontextLora(io.ComfyNode):
                     "lora",
                     options=FileNames([NONE, *folders.weight_files("loras")]),
                     default=NONE,
-                    tooltip="A LoRA for FLUX.1 in models/loras, of any trainer. none: the model as it is.",
+                    tooltip="A LoRA for FLUX.1 in models/loras, from any trainer. none: the model unchanged.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -53,7 +51,8 @@ class KontextLora(io.ComfyNode):
                     min=-4.0,
                     max=4.0,
                     step=0.05,
-                    tooltip="How strongly it acts: 1 as it was trained, 0 not at all and at no cost, below 0 the other way round.",
+                    tooltip="How strongly it acts: 1 as it was trained, 0 not at all and at no cost, "
+                    "below 0 in the opposite direction.",
                 ),
                 io.Float.Input(
                     "start_percent",
@@ -62,7 +61,8 @@ class KontextLora(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The share of the steps after which it acts. Words are read once, with all of it.",
+                    tooltip="The share of the steps after which it acts. The words are read only once, "
+                    "with the full LoRA.",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -78,8 +78,10 @@ class KontextLora(io.ComfyNode):
                     optional=True,
                     options=[BESIDE, MERGED],
                     default=BESIDE,
-                    tooltip="How it is put on. beside: runs along with the weights, of whatever form; little memory, a little time a step. "
-                    "merged: added into copies of the weights that it changes; no time a step, their memory once more.",
+                    tooltip="How it is applied. beside: runs alongside the weights, whatever their form; "
+                    "takes little memory and a little time per step. merged: added into copies of "
+                    "the weights that it changes; takes no time per step, but the memory of those "
+                    "weights once more.",
                 ),
             ],
             outputs=[Model.Output("MODEL", display_name="model", tooltip="For all other Kontext nodes.")],
@@ -115,11 +117,11 @@ class KontextLora(io.ComfyNode):
 
         path = _path(lora)
         if path is None:
-            return io.NodeOutput(model, ui=text_output("no LoRA: the model as it is"))
+            return io.NodeOutput(model, ui=text_output("no LoRA: the model is unchanged"))
         if not isinstance(model, Pipeline):
             raise ValueError(
-                "this model is run by ComfyUI: put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and "
-                "Kontext From ComfyUI"
+                "this model is run by ComfyUI: apply the LoRA with ComfyUI's own LoRA nodes, between its "
+                "loader and Kontext From ComfyUI"
             )
         with torch.inference_mode(False):  # what it reads is kept, and would be marked for ever
             changed = model.with_loras([Lora(path, strength, start_percent, end_percent, apply == MERGED)])
@@ -127,7 +129,7 @@ class KontextLora(io.ComfyNode):
 
 
 def _path(lora: object) -> Path | None:
-    """Where a LoRA lies; None is no LoRA. Raises: ValueError in one sentence if it is not there."""
+    """Locate a LoRA; None is no LoRA. Raises: ValueError in one sentence if it is not there."""
     name = values.text(lora, "lora")
     if name == NONE:
         return None

@@ -1,7 +1,7 @@
-"""Our own models under ComfyUI's memory manager: it may send their weights away, and they ask it for room.
+"""Our own models under ComfyUI's memory manager: it may unload their weights, and they ask it for room.
 
-What ComfyUI keeps is a list of `ModelPatcher`s; ours moves all of a pipeline's weights or none,
-and says how large they are.
+ComfyUI keeps a list of `ModelPatcher`s; ours moves all of a pipeline's weights or none, and reports their
+size.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text
 
 
 class ManagedPipeline(Pipeline):
-    """A model whose weights are on the device when it is used, and where ComfyUI wants them in between."""
+    """A model whose weights are on the device when it is used, else where ComfyUI wants them."""
 
     _patcher: _Patcher | None = None
 
     def ensure_loaded(self) -> None:
-        """Have ComfyUI make room, which may send other models away, and bring the
-        weights back if they were sent.
-        """
+        """Have ComfyUI make room, which may unload other models, and bring back unloaded weights."""
         bare = self.without_loras()
         patcher = bare._patcher = bare._patcher or _Patcher(bare)
         management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
@@ -64,7 +62,7 @@ class ManagedPipeline(Pipeline):
 
 
 class Kontext(nn.Module):
-    """What the manager takes for the model, and names in its log.
+    """The object that the manager takes for the model and names in its log.
 
     Args:
         device: where the weights are now.
@@ -76,7 +74,7 @@ class Kontext(nn.Module):
 
 
 class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
-    """A pipeline to the manager. It knows the pipeline weakly: it must not keep it."""
+    """A pipeline as the manager sees it. It refers to the pipeline weakly, so as not to keep it alive."""
 
     ours = True
 
@@ -96,7 +94,7 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
     def partially_load(
         self, device_to: Any, extra_memory: float = 0, force_patch_weights: bool = False, **_: Any
     ) -> int:
-        """All of it, whatever is said. Returns: bytes that came."""
+        """Load all of it, whatever amount is requested. Returns: bytes loaded."""
         pipeline = self._pipeline()
         if pipeline is None or self.model.device == self.load_device:
             return 0
@@ -105,14 +103,14 @@ class _Patcher(ModelPatcher):  # pyright: ignore[reportUntypedBaseClass]
         return self.model_size()
 
     def partially_unload(self, device_to: Any, memory_to_free: float = 0, *_: Any, **__: Any) -> int:
-        """Nothing: the manager then takes all."""
+        """Unload nothing in part: the manager then unloads everything."""
         return 0
 
     def detach(self, unpatch_all: bool = True) -> Any:
         """Take the model off the list.
 
         Args:
-            unpatch_all: whether the weights leave too.
+            unpatch_all: whether the weights leave the device as well.
         """
         pipeline = self._pipeline()
         if unpatch_all and pipeline is not None and self.load_device != self.offload_device:

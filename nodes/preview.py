@@ -1,4 +1,4 @@
-"""A small picture of latents while they are being made."""
+"""A small picture of latents during sampling."""
 
 from __future__ import annotations
 
@@ -25,9 +25,7 @@ log = logging.getLogger(__name__)
 
 
 def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
-    """The first picture of (B, 16, h, w): as the model shows it where that is quick, else by
-    taef1, else in rough colours.
-    """
+    """Show the first picture of (B, 16, h, w): decoded if quick, else by taef1, else in rough colours."""
     shown = model.thumbnail(latents)
     if shown is None and versions.preview_method() != "latent2rgb":
         shown = _by_taef1(latents[:1])
@@ -38,7 +36,7 @@ def thumbnail(model: Editor, latents: Tensor) -> Image.Image:
 
 
 def _by_taef1(latents: Tensor) -> Image.Image | None:
-    """None where the user has no such decoder, or it cannot be used, or its work does not fit."""
+    """Decode latents by taef1; None if that is missing, cannot be used, or does not fit into memory."""
     try:
         path = files.preview_decoder()
         decoder = None if path is None else _loaded(path, path.stat().st_mtime_ns, latents.device)
@@ -71,6 +69,6 @@ def _say_once(sentence: str) -> None:
 
 
 def progress(model: Editor) -> Progress:
-    """The callback that shows a run of this model in the node; without pictures where the user wants none."""
+    """Make the callback that shows a run in the node, without pictures if the user wants none."""
     pictures = versions.preview_method() != "none"
     return Progress(functools.partial(thumbnail, model) if pictures else None)

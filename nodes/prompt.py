@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class KontextEncodePrompt(io.ComfyNode):
-    """Encodes here, so that the time is spent and shown here; the sampler finds it done."""
+    """Encodes here, so that the time is spent and shown here; the sampler reuses the result."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,7 +25,8 @@ class KontextEncodePrompt(io.ComfyNode):
             display_name="Kontext Prompt",
             category=CATEGORY,
             search_aliases=["text encode", "clip text encode", "instruction"],
-            description="The instruction, in plain words: what to change in the picture, or what the picture shows.",
+            description="The instruction, in plain words: what to change in the picture, or what the "
+            "picture shows.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model; its text encoders read the words."
@@ -36,7 +37,7 @@ class KontextEncodePrompt(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip="What to steer away from. It counts only where the sampler's cfg is not 1.",
+                    tooltip="What to steer away from. Used only when the sampler's cfg is not 1.",
                 ),
             ],
             outputs=[PromptSocket.Output("PROMPT", display_name="prompt", tooltip="For Kontext Sampler.")],

@@ -1,4 +1,4 @@
-"""Reference pictures, one upon the other."""
+"""Reference pictures, as a stack."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _PLACE_DIGITS = 6  # position ids are float32, which is exact to 2**24
 
 
 class KontextReference(io.ComfyNode):
-    """Holds the picture; the sampler encodes it, once for each autoencoder."""
+    """A picture to look at; the sampler encodes it, once for each autoencoder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,18 +37,20 @@ class KontextReference(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["reference image", "reference latent", "image prompt"],
             advanced=("max_tokens", "place"),
-            description="A picture for the model to look at. Chain several to show several; the first one sets the size.",
+            description="A picture for the model to look at. Chain several nodes to show several "
+            "pictures; the first one sets the size.",
             inputs=[
                 inputs.fit("crop"),
                 io.Image.Input(
                     "image",
                     optional=True,
-                    tooltip="The picture. In a batch, each picture makes a result of its own.",
+                    tooltip="The picture. In a batch, each picture gives its own result.",
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="In place of a picture: the latent of an earlier result, which need not be encoded again.",
+                    tooltip="Instead of a picture: the latent of an earlier result, which need not be "
+                    "encoded again.",
                 ),
                 ReferencesSocket.Input(
                     "references",
@@ -58,8 +60,8 @@ class KontextReference(io.ComfyNode):
                 Model.Input(
                     "model",
                     optional=True,
-                    tooltip="Only to show the size that this model will give the picture; "
-                    "without it the sizes of the published model are shown.",
+                    tooltip="Used only to show the size that this model will give the picture; without it "
+                    "the sizes of the published model are shown.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -68,8 +70,8 @@ class KontextReference(io.ComfyNode):
                     min=0.0,
                     max=2.0,
                     step=0.05,
-                    tooltip="How much the result looks at this picture. 0 leaves it out, 1 is the model as it was "
-                    "trained and costs nothing, 2 counts it double.",
+                    tooltip="How strongly the result draws on this picture. 0 leaves it out, 1 is the model "
+                    "as it was trained and costs nothing extra, 2 counts it double.",
                 ),
                 io.Int.Input(
                     "max_tokens",
@@ -77,27 +79,29 @@ class KontextReference(io.ComfyNode):
                     default=0,
                     min=0,
                     max=1_000_000,
-                    tooltip="A larger picture is scaled down to so many tokens (of 16 x 16 px), which saves time and "
-                    "memory. 0: no limit.",
+                    tooltip="A larger picture is scaled down to this many tokens (of 16 x 16 px), which "
+                    "saves time and memory. 0: no limit.",
                 ),
                 io.String.Input(
                     "place",
                     optional=True,
                     default="",
-                    tooltip="For those who know: index, row and column of its corner, in tokens, such as 1 0 64. Left "
-                    "empty, the layout places it.",
+                    tooltip="For experts: index, row and column of its corner, in tokens, such as 1 0 64. "
+                    "If empty, the layout places it.",
                 ),
                 io.Mask.Input(
                     "region",
                     optional=True,
-                    tooltip="Only what is white of the picture is looked at, each part in its own place.",
+                    tooltip="The model looks only at the parts of the picture that are white here, each "
+                    "in its own place.",
                 ),
                 io.String.Input(
                     "name",
                     optional=True,
                     default="",
-                    tooltip="What you call this picture, such as: the hat. It is shown in the node and in the layout "
-                    "picture, so that you tell the references apart; the model does not read it.",
+                    tooltip="Your name for this picture, such as: the hat. It is shown in the node and in "
+                    "the layout picture so that you can tell the references apart; the model does "
+                    "not read it.",
                 ),
             ],
             outputs=[
@@ -133,7 +137,7 @@ class KontextReference(io.ComfyNode):
 
 
 def place_of(text: str) -> tuple[int, int, int] | None:
-    """A place as it is written in the node. Raises: ValueError unless it is three numbers, or nothing."""
+    """Read a place as it is written in the node. Raises: ValueError unless it is three numbers, or empty."""
     numbers = text.replace(",", " ").split()
     if not numbers:
         return None
@@ -141,15 +145,15 @@ def place_of(text: str) -> tuple[int, int, int] | None:
         number.isdecimal() and len(number) <= _PLACE_DIGITS for number in numbers
     ):
         raise ValueError(
-            f"place is {described(text)}; it must be three whole numbers from 0 on, of at most "
-            f"{_PLACE_DIGITS} digits: index, row and column, such as 1 0 64, or empty"
+            f"place is {described(text)}; it must be empty, or three whole numbers from 0 up of at most "
+            f"{_PLACE_DIGITS} digits: index, row and column, such as 1 0 64"
         )
     index, row, column = map(int, numbers)
     return index, row, column
 
 
 def own_size(reference: ReferenceInput) -> tuple[int, int]:
-    """(height, width) in pixels of the picture before it is fitted, or of the latent."""
+    """Return (height, width) in pixels of the picture before it is fitted, or of the latent."""
     if reference.latent is not None:
         return size_px(reference.latent["samples"])
     assert reference.picture is not None
@@ -158,7 +162,7 @@ def own_size(reference: ReferenceInput) -> tuple[int, int]:
 
 
 def describe(reference: ReferenceInput, model: Editor | None) -> str:
-    """The size that the model will see, and the tokens it costs."""
+    """Describe the size that the model will see, and the tokens it costs."""
     if reference.latent is not None:
         height, width = own_size(reference)
         start = f"a latent of {width} x {height} px"
@@ -183,9 +187,7 @@ _FITTED = {"crop": "cropped to", "pad": "padded to", "stretch": "stretched to", 
 def encoded(
     model: Editor, references: Sequence[ReferenceInput]
 ) -> tuple[list[Tensor | ReferenceLatents], convert.CropFrame]:
-    """All references as the sampler takes them, and the frame of the first, which a
-    result of its size has too.
-    """
+    """Encode all references for the sampler, with the frame of the first, for results of its size."""
     result: list[Tensor | ReferenceLatents] = []
     frames: list[convert.CropFrame] = []
     for reference in references:
@@ -203,7 +205,7 @@ def encoded(
 def latents_of(
     model: Editor, reference: ReferenceInput
 ) -> tuple[Tensor, Placement | None, convert.CropFrame]:
-    """Latents of one reference, where its picture lies on the canvas, and the frame to cut results with."""
+    """Encode one reference: latents, the picture's place on the canvas, and the frame to cut results with."""
     stop_if_asked()
     if reference.latent is not None:
         latents, frame = convert.from_latent(reference.latent, model.vae_config)
@@ -215,11 +217,11 @@ def latents_of(
 
 
 def _region(mask: Tensor, size: tuple[int, int], place: Placement | None) -> Tensor:
-    """A MASK (B, H, W) over the picture as the tokens of its canvas, fitted the way the picture was."""
+    """Convert a MASK (B, H, W) over the picture to tokens of its canvas, fitted the way the picture was."""
     flat = mask.reshape(-1, *mask.shape[-2:])
     if flat.shape[0] != 1:
         raise ValueError(
-            f"the region is a batch of {flat.shape[0]} masks, and all pictures of a reference share one region: "
-            "take one mask out of it"
+            f"the region is a batch of {flat.shape[0]} masks, but all pictures of a reference share one "
+            "region: take one mask out of it"
         )
     return region_tokens(flat[0] if place is None else on_canvas(flat[0], place), size)

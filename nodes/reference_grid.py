@@ -25,7 +25,7 @@ ARRANGE = ("one reference each", "stitched into one", "one result each")
 
 
 class KontextReferenceGrid(io.ComfyNode):
-    """Takes lists as they are, so that their pictures stay together."""
+    """Many references; takes lists whole, so that their pictures stay together."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,17 +34,19 @@ class KontextReferenceGrid(io.ComfyNode):
             display_name="Kontext Reference Grid",
             category=CATEGORY,
             search_aliases=["multiple references", "image stitch", "combine images"],
-            description="Up to four inputs of pictures at once, each a picture, a batch or a list: as references in a row, "
-            "stitched into one, or one result for each.",
+            description="Up to four inputs, each a picture, a batch or a list: used as separate references, "
+            "stitched into one, or edited one by one.",
             inputs=[
                 inputs.fit("crop"),
                 io.Combo.Input(
                     "arrange",
                     options=list(ARRANGE),
                     default=ARRANGE[0],
-                    tooltip="What the pictures become. one reference each: the model sees every picture, in order. stitched into one: side by side in "
-                    "one picture, which costs fewer tokens and mixes them up sooner. one result each: the pictures "
-                    "of the first input are changed one by one, those of the others shown to all.",
+                    tooltip="How the pictures are used. one reference each: the model sees every picture, "
+                    "in order. stitched into one: side by side in one picture, which costs fewer "
+                    "tokens but mixes the pictures up more easily. one result each: the pictures of "
+                    "the first input are edited one by one, and those of the other inputs are shown "
+                    "to all.",
                 ),
                 *(
                     io.Image.Input(
@@ -58,8 +60,8 @@ class KontextReferenceGrid(io.ComfyNode):
                 Model.Input(
                     "model",
                     optional=True,
-                    tooltip="Only to show the sizes that this model will give the pictures; "
-                    "without it the sizes of the published model are shown.",
+                    tooltip="Used only to show the sizes that this model will give the pictures; without it "
+                    "the sizes of the published model are shown.",
                 ),
             ],
             outputs=[
@@ -98,7 +100,7 @@ class KontextReferenceGrid(io.ComfyNode):
 
 
 def _pictures(batches: list[Tensor]) -> Iterable[Tensor]:
-    """Single pictures (1, H, W, 3) of batches and lists."""
+    """Split batches and lists into single pictures (1, H, W, 3)."""
     for batch in batches:
         yield from convert.picture(batch).split(1)
 
@@ -114,6 +116,7 @@ def _arranged(groups: list[list[Tensor]], how: str) -> list[Tensor]:
     if len(sizes) > 1:
         listing = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
         raise ValueError(
-            f"results of one run have one size and the pictures of image_1 have {listing} px: scale them to one size"
+            f"all results of one run have the same size, but the pictures of image_1 have {listing} px: "
+            "scale them to one size"
         )
     return [torch.cat(first), *(picture for pictures in others for picture in pictures)]

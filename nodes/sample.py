@@ -1,4 +1,4 @@
-"""The sampler: everything that can be turned, and a live preview."""
+"""The sampler, with every setting and a live preview."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
 
 _SIDE = (
-    "0 takes it from the start, which allows no other, else the first reference, else the model's first preferred size. "
-    "Rounded to a multiple of 16, which the node then says."
+    "0 takes it from the start (which allows no other size), else from the first reference, else from the "
+    "model's first preferred size. Rounded to a multiple of 16; the node then says so."
 )
 
 
@@ -45,24 +45,25 @@ class KontextSampler(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["ksampler", "text to image", "denoise"],
             advanced=("cfg", "layout", "shift", "solver", "approximate", "approximate_number"),
-            description="Makes a picture from words alone, or edits by instruction what the references show.",
+            description="Makes a picture from words alone, or edits the reference pictures by instruction.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
                 PromptSocket.Input("prompt", tooltip="The words from Kontext Prompt."),
                 ReferencesSocket.Input(
                     "references",
                     optional=True,
-                    tooltip="Pictures to look at, from Kontext Reference. None: text to image.",
+                    tooltip="Pictures for the model to look at, from Kontext Reference. None: text to image.",
                 ),
                 io.Latent.Input(
                     "start",
                     optional=True,
-                    tooltip="A latent to begin from, in place of pure noise; see strength.",
+                    tooltip="A latent to start from instead of pure noise; see strength.",
                 ),
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="Where the start may change (white), by whole tokens of 16 px; elsewhere its latent is kept.",
+                    tooltip="Where the start may change (white), in whole tokens of 16 px; elsewhere its "
+                    "latent is kept.",
                 ),
                 io.Int.Input(
                     "width", default=0, min=0, max=16384, step=16, tooltip=f"Width in pixels. {_SIDE}"
@@ -88,7 +89,8 @@ class KontextSampler(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="Share of the steps that is run upon the start: 0 keeps it, 1 begins from pure noise.",
+                    tooltip="The share of the steps that is run on the start: 0 keeps it, 1 starts from pure "
+                    "noise.",
                 ),
                 inputs.shift(),
                 inputs.solver(),
@@ -97,7 +99,7 @@ class KontextSampler(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(
-                    "LATENT", display_name="latent", tooltip="For Kontext Decode, or a reference again."
+                    "LATENT", display_name="latent", tooltip="For Kontext Decode, or to use as a reference."
                 )
             ],
         )
@@ -135,7 +137,7 @@ class KontextSampler(io.ComfyNode):
             if mask is not None:
                 if start is None:
                     raise ValueError(
-                        "a mask says what of the start is kept: connect 'start', or disconnect 'mask'"
+                        "a mask needs a start to keep parts of: connect 'start', or disconnect 'mask'"
                     )
                 start_mask = convert.latent_mask(mask, start)
             latents = model.sample(

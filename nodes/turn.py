@@ -37,10 +37,10 @@ _TURN_FOLDED = (*_FOLDED, "candidates")
 
 
 def _inputs(*, raw: bool = False) -> list[Any]:
-    """What a turn and a script have in common.
+    """Make the inputs that a turn and a script share.
 
     Args:
-        raw: links are handed on and not followed.
+        raw: pass links on without resolving them.
     """
     link = {"extra_dict": {"rawLink": True}} if raw else {}
     return [
@@ -51,20 +51,25 @@ def _inputs(*, raw: bool = False) -> list[Any]:
         io.Boolean.Input(
             "anchor",
             default=False,
-            tooltip="Show the model the picture at the start again in every later turn, as picture 2. Holds on to "
-            "what a person or thing looked like; costs the tokens of one more reference.",
+            tooltip="Show the model the starting picture again in every later turn, as picture 2. This "
+            "helps to keep what a person or thing looked like; it costs the tokens of one more "
+            "reference.",
         ),
         io.Image.Input(
-            "image", optional=True, tooltip="The picture to begin with. Or connect 'chain'.", **link
+            "image", optional=True, tooltip="The picture to start with. Or connect 'chain'.", **link
         ),
         ChainSocket.Input(
             "chain",
             optional=True,
-            tooltip="The turns so far, to go on from the last of them. Two nodes on one chain are two branches.",
+            tooltip="The turns so far; this node continues from the last one. Two nodes on one chain make "
+            "two branches.",
             **link,
         ),
         ReferencesSocket.Input(
-            "references", optional=True, tooltip="More pictures to look at, from Kontext Reference.", **link
+            "references",
+            optional=True,
+            tooltip="More pictures for the model to look at, from Kontext Reference.",
+            **link,
         ),
         inputs.mask(**link),
         inputs.feather(),
@@ -72,8 +77,8 @@ def _inputs(*, raw: bool = False) -> list[Any]:
             "align",
             optional=True,
             default=False,
-            tooltip="Take slow changes of colour against the picture at the start back, where nothing was edited. For "
-            "long chains; an edit of the whole picture stays as it is.",
+            tooltip="Undo the slow drift of colours away from the starting picture where nothing was "
+            "edited. For long chains; an edit of the whole picture stays as it is.",
         ),
     ]
 
@@ -87,10 +92,7 @@ def _outputs() -> list[Any]:
 
 
 class KontextTurn(io.ComfyNode):
-    """KontextEdit that remembers.
-
-    Latents go from turn to turn; the autoencoder is crossed at the start only.
-    """
+    """KontextEdit with a history. Latents go from turn to turn; the picture is encoded only at the start."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -101,8 +103,8 @@ class KontextTurn(io.ComfyNode):
             search_aliases=["edit chain", "multi-turn edit", "iterative edit", "conversation"],
             advanced=_TURN_FOLDED,
             has_intermediate_output=True,
-            description="One edit of many: takes a picture or the chain so far, and hands on the chain with one turn "
-            "more. Change a turn, and only that turn and those behind it run again.",
+            description="One edit of many: takes a picture or the chain so far, and outputs the chain with "
+            "one more turn. If you change a turn, only that turn and those after it run again.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
                 inputs.instruction("instruction"),
@@ -112,8 +114,9 @@ class KontextTurn(io.ComfyNode):
                     "marks",
                     optional=True,
                     default="",
-                    tooltip="What is drawn upon the picture for this turn to see, as JSON, which 'Draw on the picture' "
-                    "(Alt+D) writes for you. The instruction speaks of it; the turns before and behind know nothing of it.",
+                    tooltip="Marks drawn on the picture for this turn only, as JSON, which 'Draw on the "
+                    "picture' (Alt+D) writes for you. The instruction can refer to them; the turns "
+                    "before and after do not see them.",
                 ),
                 *inputs.sampling(),
                 io.String.Input(
@@ -211,9 +214,7 @@ def candidate_seeds(text: object) -> list[int]:
 
 
 class KontextScript(io.ComfyNode):
-    """Expands to one KontextTurn a line, so that finished turns are kept when a later
-    one is stopped or changed.
-    """
+    """A script that expands to one KontextTurn per line; finished turns survive a stop or a change."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -223,7 +224,8 @@ class KontextScript(io.ComfyNode):
             category=CATEGORY,
             search_aliases=["edit chain", "list of instructions", "batch prompts"],
             advanced=_FOLDED,
-            description="Many turns in one box: every line is an instruction, made to the result of the line before.",
+            description="Many turns in one box: each line is an instruction, applied to the result of the "
+            "line before.",
             inputs=[
                 Model.Input(
                     "model", tooltip="The model from Kontext Load Model.", extra_dict={"rawLink": True}
@@ -233,8 +235,8 @@ class KontextScript(io.ComfyNode):
                     multiline=True,
                     default="",
                     placeholder="make the red circle blue\nremove the green star\nmake the background sand",
-                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin with # are "
-                    "left out.",
+                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin "
+                    "with # are ignored.",
                 ),
                 inputs.seed(),
                 io.Combo.Input(
@@ -303,13 +305,13 @@ class KontextScript(io.ComfyNode):
 
 
 def instructions(script: str) -> list[str]:
-    """The lines of a script that are instructions."""
+    """Return the lines of a script that are instructions."""
     lines = (line.strip() for line in script.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def _turns(script: object) -> list[str]:
-    """The instructions of a script. Raises: ValueError in one sentence if there are none, or too many."""
+    """Read the instructions of a script. Raises: ValueError in one sentence if none, or too many."""
     lines = instructions(values.text(script, "script"))
     if not lines:
         raise ValueError(
@@ -317,20 +319,27 @@ def _turns(script: object) -> list[str]:
         )
     if len(lines) > MOST_LINES:
         raise ValueError(
-            f"the script has {len(lines)} instructions and {MOST_LINES} is the most: wire a second script behind it"
+            f"the script has {len(lines)} instructions, but {MOST_LINES} is the maximum: connect a second "
+            "script after it"
         )
     return lines
 
 
 def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
-    """The chain to go on from. Raises: ValueError unless there is either a picture or a chain."""
+    """Return the chain to continue. Raises: ValueError unless there is either a picture or a chain."""
     from ..kontext_core.chain import Chain
 
     if (image is None) == (chain is None):
         raise ValueError(
-            "a turn needs a picture: connect 'image' to begin with one, or 'chain' to go on from earlier turns"
+            (
+                "a turn needs a picture: connect 'image' to start with one, or 'chain' to continue from "
+                "earlier turns"
+            )
             if image is None
-            else "a turn goes on from one picture: 'image' and 'chain' are both connected, disconnect one"
+            else (
+                "a turn continues from one picture, but 'image' and 'chain' are both connected: disconnect "
+                "one"
+            )
         )
     if chain is not None:
         return chain
@@ -338,8 +347,8 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
     picture = convert.picture(image)
     if picture.shape[0] != 1:
         raise ValueError(
-            f"a chain is of one picture and 'image' is a batch of {picture.shape[0]}: take one out of it with "
-            "ImageFromBatch, or use Kontext Edit, which edits each"
+            f"a chain has one picture, but 'image' is a batch of {picture.shape[0]}: take one out with "
+            "ImageFromBatch, or use Kontext Edit, which edits each of them"
         )
     stop_if_asked()
     key = key_of(model, None, {"picture": picture, "fit": fit})
@@ -353,7 +362,7 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
 
 
 def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[ReferenceLatents]:
-    """References as the sampler takes them, with the pictures that the lineage keeps."""
+    """Encode references for the sampler, with the pictures that the lineage keeps."""
     from ..kontext_core.sampling.references import ReferenceLatents
 
     result: list[ReferenceLatents] = []
@@ -361,8 +370,8 @@ def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[Refere
         known = latents if isinstance(latents, ReferenceLatents) else ReferenceLatents(latents)
         if known.latents.shape[0] != 1:
             raise ValueError(
-                f"a turn looks at single pictures and a reference is a batch of {known.latents.shape[0]}: take one out "
-                "of it with ImageFromBatch"
+                "a turn takes single pictures as references, but one reference is a batch of "
+                f"{known.latents.shape[0]}: take one out with ImageFromBatch"
             )
         picture = model.decode(known.latents) if reference.picture is None else reference.picture
         result.append(replace(known, image=picture))

@@ -1,4 +1,4 @@
-"""What travels along the wires of this pack."""
+"""The types of this pack's connections."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ CATEGORY = "Kontext"
 
 @dataclass(frozen=True)
 class Prompt:
-    """The words. They are encoded by the model that samples, which remembers what it encoded last."""
+    """The words. The model that samples encodes them and remembers what it encoded last."""
 
     text: str
     negative: str = ""
 
     def encoded(self, model: Editor) -> Text:
-        """What the model makes of the words."""
+        """Encode the words."""
         return model.encode_prompt(self.text)
 
     def encoded_negative(self, model: Editor) -> Text:
-        """The same of what to steer away from."""
+        """Encode what to steer away from."""
         return model.encode_prompt(self.negative)
 
 
@@ -45,9 +45,9 @@ class ReferenceInput:
 
     Args:
         strength: weight of its keys; 0 leaves it out.
-        most_tokens: a picture is scaled down to so many; None: no limit.
-        region: MASK (B or 1, H, W); only what it marks rides along.
-        place: (index, row, column), None by the layout.
+        most_tokens: a picture is scaled down to this many; None: no limit.
+        region: MASK (B or 1, H, W); only what it marks is used.
+        place: (index, row, column); None: by the layout.
     """
 
     picture: Tensor | None = None
@@ -66,12 +66,12 @@ class ReferenceInput:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EncodedPrompt:
-    """Words that other text encoders have read already, and what came along with them.
+    """Words that other text encoders have read already, and what came with them.
 
     Args:
         negative: None is that of no words, as the sampling model reads them.
-        guidance: where not None, they count in place of the sampler's.
-        layout: likewise.
+        guidance: used instead of the sampler's unless None.
+        layout: used instead of the sampler's unless None.
         references: before the sampler's.
     """
 
@@ -92,12 +92,11 @@ class EncodedPrompt:
 
 
 def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
-    """What `validate_inputs` says of wires where a chain may be a picture too: the page wires
-    one past turns that are off.
+    """Answer ComfyUI about connections: a chain may also be a picture, connected past turns that are off.
 
     Args:
-        schema: of the node.
-        received: names of types by the names of the inputs that they come into.
+        schema: that of the node.
+        received: names of types by the names of the inputs that they arrive at.
     """
     for entry in schema.inputs:
         expected = str(entry.get_io_type())
@@ -109,10 +108,12 @@ def wires_fit(schema: Any, received: Mapping[str, str]) -> bool | str:
 
 
 def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:
-    """Raises: ValueError unless exactly one of the two is connected."""
+    """Raise ValueError unless exactly one of the two is connected."""
     if image is None and latent is None:
         raise ValueError(
             f"{what} needs a picture: connect 'image', or 'latent' with the latent of an earlier result"
         )
     if image is not None and latent is not None:
-        raise ValueError(f"{what} takes one picture: 'image' and 'latent' are both connected, disconnect one")
+        raise ValueError(
+            f"{what} takes one picture, but 'image' and 'latent' are both connected: disconnect one"
+        )

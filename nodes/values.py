@@ -1,4 +1,4 @@
-"""Values that people, pages and other nodes hand in: numbers, choices, texts, checked in one sentence."""
+"""Values that people, pages and other nodes provide: numbers, choices, texts, checked in one sentence."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _MOST_NAMED = 20  # options that it lists
 
 
 def whole(value: object, name: str, least: int | None = None, most: int | None = None) -> int:
-    """Check that a value is a whole number, of Python or another library; truth values and 2.0 are none.
+    """Check that a value is a whole number, of Python or another library; booleans and 2.0 are not.
 
     Args:
-        value: what was handed in.
-        name: what a fault calls it.
+        value: the value of the input.
+        name: its name in an error.
         least: the smallest that is allowed; None is no bound.
         most: the largest that is allowed; None is no bound.
     Raises: ValueError in one sentence.
@@ -62,12 +62,11 @@ def choice(value: object, name: str, options: Sequence[Any]) -> Any:
 
 
 def validity(check: Callable[[Any], object], value: object) -> bool | str:
-    """Answer ComfyUI before a run: True where a value will do, or comes by a wire later and
-    is None yet; else why not.
+    """Answer ComfyUI before a run: True if a value is usable or not known yet (None), else why not.
 
     Args:
-        check: raises a ValueError about a value that will not do.
-        value: what stands in the widget.
+        check: raises a ValueError about a value that is not usable.
+        value: the value in the widget.
     """
     try:
         if value is not None:
@@ -78,12 +77,12 @@ def validity(check: Callable[[Any], object], value: object) -> bool | str:
 
 
 def wrong(value: object, name: str, allowed: str) -> ValueError:
-    """Make the error about a value that is something else."""
+    """Make the error about a value of another kind."""
     return ValueError(f"{name} is {described(value)}; it must be {allowed}")
 
 
 def described(value: object) -> str:
-    """Say what a value is, short enough for a sentence, whatever it is."""
+    """Describe any value, short enough for a sentence."""
     if value is None:
         return "nothing"
     if isinstance(value, str):
@@ -107,7 +106,7 @@ def described(value: object) -> str:
 
 
 def _within(value: Any, least: float | None, most: float | None) -> bool:
-    """Tell whether a number is within its bounds; NaN and infinity are not, even where there are none."""
+    """Tell whether a number is within its bounds; NaN and infinity never are."""
     low, high = -math.inf if least is None else least, math.inf if most is None else most
     try:
         return bool(low <= value <= high) and math.isfinite(value)
@@ -123,7 +122,7 @@ def _range(least: float | None, most: float | None) -> str:
 
 
 class FileNames(list[str]):
-    """Names of files that a node offers, by either slash: workflows from Windows have the other one."""
+    """Names of files that a node offers, with either slash: workflows from Windows have the other one."""
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and (super().__contains__(name) or slashed(name) in map(slashed, self))

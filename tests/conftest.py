@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Fixtures and helpers that all tests share."""
 
 import signal
 from collections.abc import Callable
@@ -16,7 +16,7 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_I
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:
-    """Relative L2 error, in float64."""
+    """Return the relative L2 error, in float64."""
     assert actual.shape == expected.shape, f"{tuple(actual.shape)} in place of {tuple(expected.shape)}"
     difference = torch.linalg.vector_norm(actual.double() - expected.double())
     return float(difference / torch.linalg.vector_norm(expected.double()))

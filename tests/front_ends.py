@@ -1,4 +1,4 @@
-"""Front ends that the page's tests run on: with 'make test' the usual ones, with 'make test-matrix' all."""
+"""The front ends that page tests run on: the usual ones with 'make test', all with 'make test-matrix'."""
 
 import pytest
 from _pytest.mark.structures import ParameterSet

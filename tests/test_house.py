@@ -117,7 +117,7 @@ def test_parameters_are_few() -> None:
 
 
 def test_the_rules_see_files() -> None:
-    """Else all of them would hold."""
+    """Without files, all rules would hold."""
     assert all(len(list(sources(folder))) > 10 for folder in FOLDERS)
 
 

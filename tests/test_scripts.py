@@ -1,4 +1,4 @@
-"""How the page's scripts stand: what imports what, what one file alone knows, how functions are described."""
+"""Rules of the page's scripts: imports, what only one file may know, comments of functions."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def find() -> Path | None:
     if chosen:
         program = shutil.which(chosen)
         if program is None:
-            raise ToolError(f"KONTEXT_CHROMIUM is {chosen}, which is no program.")
+            raise ToolError(f"KONTEXT_CHROMIUM is {chosen}, which is not a program.")
         return Path(program)
     for name in NAMES:
         program = shutil.which(name)

@@ -126,14 +126,16 @@ def fetch(cache: Path, python: Path | str, sources: tuple[tuple[str, Fetch], ...
                 tree.rename(final)
         return ComfyUI(final, f"from {name}, now in {final}")
     raise ToolError(
-        f"ComfyUI {VERSION} cannot be had here: {' '.join(reasons)} "
-        "Or set COMFYUI_PATH to the folder of a ComfyUI that you have."
+        f"ComfyUI {VERSION} cannot be installed here: {' '.join(reasons)} Or set COMFYUI_PATH to the folder "
+        "of an existing ComfyUI."
     )
 
 
 def _named(folder: Path) -> ComfyUI:
     if not is_comfyui(folder):
-        raise ToolError(f"COMFYUI_PATH is {folder}, and no ComfyUI is there (main.py, nodes.py, comfy/).")
+        raise ToolError(
+            f"COMFYUI_PATH is {folder}, but there is no ComfyUI there (main.py, nodes.py, comfy/)."
+        )
     return ComfyUI(folder, f"COMFYUI_PATH, {folder}")
 
 

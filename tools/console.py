@@ -15,7 +15,9 @@ from typing import NoReturn
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 CLOSED = 128 + 13  # what a shell shows of a program that a closed pipe ended (SIGPIPE)
-DISKFULL = "The disk is full{where}: free some space and run the same command again, it continues."
+DISKFULL = (
+    "The disk is full{where}: free some space and run the same command again; it continues where it stopped."
+)
 
 
 STOPPED, STOPPED_TEXT = 130, "Stopped. The same command continues."
@@ -107,8 +109,8 @@ def explain_oserror(error: OSError) -> ToolError | None:
         return None
     if error.errno in FORBIDDEN:
         return ToolError(
-            f"{error.filename} is not for this user ({error.strerror}): run the same command as its owner, "
-            "or choose another place."
+            f"{error.filename} cannot be accessed by this user ({error.strerror}): run the same command as "
+            "its owner, or choose another place."
         )
     return ToolError(f"{error.filename} cannot be used: {error.strerror}.")
 

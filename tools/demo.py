@@ -31,8 +31,8 @@ NAME = "three_turn_edit"
 WORKFLOW = ROOT / "workflows" / f"{NAME}.json"
 OUTPUT = ROOT / "output" / "demo"
 ONLY_ITS_WORLD = (
-    "The tiny model only knows its own world, coloured shapes on a grid: what it makes of a photo is no measure of "
-    "FLUX.1 Kontext. README.md says how to use the published weights."
+    "The tiny model knows only its own world of coloured shapes on a grid: its result on a photo says "
+    "nothing about FLUX.1 Kontext. README.md says how to use the published weights."
 )
 
 
@@ -199,19 +199,20 @@ def report(todo: Task, verdicts: Sequence[bool | None], folder: Path) -> None:
     judged = [right for right in verdicts if right is not None]
     if judged:
         say(
-            f"{sum(judged)} of {len(judged)} turns came out right: every cell of the picture is as it should be."
+            f"{sum(judged)} of {len(judged)} turns are correct: every cell of the picture is as it should be."
         )
     if len(judged) < len(verdicts):
         say(
-            "Of the others nobody can tell: their words are not the small world's, or do not fit the picture."
+            "The others cannot be judged: their words are not part of the small world, or do not fit the "
+            "picture."
         )
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--photo", type=Path, help="a picture of yours in place of the example")
-    parser.add_argument("--prompt", help="what to do; a semicolon begins another turn")
+    parser.add_argument("--photo", type=Path, help="your own picture instead of the example")
+    parser.add_argument("--prompt", help="what to change; a semicolon starts another turn")
     options = parser.parse_args()
     end_in_order()
     todo = task(options.photo, options.prompt)

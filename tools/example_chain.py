@@ -22,7 +22,7 @@ def main() -> None:
         chain = chain.edit(pipeline, instruction, seed=seed, steps=STEPS)
         if not is_right(chain.last.image, truth):
             raise ToolError(
-                f"{instruction!r} does not come out right with seed {seed}: run tools.pick_seeds first."
+                f"{instruction!r} gives no correct picture with seed {seed}: run tools.pick_seeds first."
             )
     save_chain(chain, CHAIN_FILE)
     say(f"wrote {CHAIN_FILE}")

@@ -23,9 +23,9 @@ def install(comfyui: Path, source: Path = ROOT) -> str:
         if isinstance(reason, DiskFull):
             raise reason from error
         todo = (
-            "run this as the owner of that ComfyUI, or give the folder of one that is yours."
+            "run this as the owner of that ComfyUI, or give the folder of one that you own."
             if error.errno is None or error.errno in FORBIDDEN
-            else "look whether that is a folder, and what is in the way there."
+            else "check that it is a folder, and what is in the way there."
         )
         raise ToolError(
             f"The pack could not be put into {comfyui / 'custom_nodes'} ({error.strerror or reason}): {todo}"
@@ -40,7 +40,7 @@ def _install(comfyui: Path, source: Path) -> str:
     place = comfyui / "custom_nodes" / PACK
     replaced = aside(place, "replaced")
     if _leads_to(place, source):
-        return f"{place} is this pack already."
+        return f"{place} is already this pack."
     if (replaced / COPY_MARK).is_file() and not place.exists():
         replaced.rename(place)  # a run was killed when it was about to put another there
     if (place / COPY_MARK).is_file() and not place.is_symlink():
@@ -52,11 +52,9 @@ def _install(comfyui: Path, source: Path) -> str:
             replaced.rename(place)
             raise
         remove(replaced)
-        return f"{place} was {how} anew."
+        return f"{place} was {how} again."
     if place.exists() or place.is_symlink():
-        raise ToolError(
-            f"{place} is there already and is not this checkout: move it away and run this again."
-        )
+        raise ToolError(f"{place} already exists and is not this checkout: move it away and run this again.")
     return f"{place} was {link_or_copy(place, source)}."
 
 
@@ -73,7 +71,7 @@ def main() -> None:
     parser.add_argument("comfyui", nargs="?", default="", help="the folder of ComfyUI, with main.py in it")
     chosen = parser.parse_args().comfyui
     if not chosen:
-        raise ToolError("Which ComfyUI? Say it as in: make install COMFYUI=/path/to/ComfyUI")
+        raise ToolError("Which ComfyUI? For example: make install COMFYUI=/path/to/ComfyUI")
     say(install(expand(chosen).absolute()))
     say(
         f"With ComfyUI's own Python: python -m pip install -r {ROOT / 'requirements.txt'}; then restart ComfyUI."

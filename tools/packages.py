@@ -65,8 +65,8 @@ def explain(output: str, what: str, log: Path | None = None, by: str = "pip") ->
         return DiskFull(f"while getting {what}")
     if _NO_NETWORK.search(output):
         return ToolError(
-            f"No network: {what} could not be downloaded. Check the connection (or pip's proxy and index settings) "
-            f"and run the same command again, it continues.{more}"
+            f"No network: {what} could not be downloaded. Check the connection (or pip's proxy and index "
+            f"settings) and run the same command again; it continues where it stopped.{more}"
         )
     missing = _MISSING.search(output)
     if missing:

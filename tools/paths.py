@@ -46,10 +46,10 @@ def unusable(cache: Path, error: OSError) -> ToolError:
     """Say what to do about a cache that this user may not use, that is no folder, or cannot be written to."""
     if error.errno in FULL:
         return DiskFull(str(cache))
-    what = "is not for this user" if isinstance(error, PermissionError) else "cannot be used"
+    what = "cannot be accessed by this user" if isinstance(error, PermissionError) else "cannot be used"
     return ToolError(
-        f"The cache folder {cache} {what} ({error.strerror}): set KONTEXT_CACHE to a folder of yours, as in "
-        "'KONTEXT_CACHE=/tmp/cache make demo'."
+        f"The cache folder {cache} {what} ({error.strerror}): set KONTEXT_CACHE to a folder that you own, as "
+        "in 'KONTEXT_CACHE=/tmp/cache make demo'."
     )
 
 
@@ -83,7 +83,7 @@ def alone_in(folder: Path) -> Generator[None]:
     handle = os.open(folder, os.O_RDONLY)  # closed by the system too, however this process ends
     try:
         if not _locked(handle, wait=False):
-            say(f"Another set-up is at work in {folder}: this one goes on when that has ended ...")
+            say(f"Another set-up is running in {folder}: this one continues when that has finished ...")
             _locked(handle, wait=True)
         yield
     finally:

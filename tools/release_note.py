@@ -34,11 +34,13 @@ def section(changelog: str, number: str) -> str:
             text = changelog[heading.end() : end].strip()
             if text:
                 return text
-            raise ToolError(f"CHANGELOG.md says nothing of version {number}: write below its heading.")
+            raise ToolError(
+                f"CHANGELOG.md has an empty section for version {number}: write below its heading."
+            )
     titles = ", ".join(heading[1] for heading in headings) or "none"
     raise ToolError(
-        f"CHANGELOG.md has no section for version {number}, which is pyproject.toml's "
-        f"(its sections: {titles}): begin one with '## {number}'."
+        f"CHANGELOG.md has no section for version {number}, which is pyproject.toml's (its sections: "
+        f"{titles}): start one with '## {number}'."
     )
 
 

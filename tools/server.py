@@ -223,7 +223,7 @@ def check_port(port: int) -> int:
         try:
             probe.bind((HOST, port))
         except PermissionError as error:
-            raise ToolError(f"Port {port} is not for every user: choose one from 1024 to 65535.") from error
+            raise ToolError(f"Port {port} is reserved: choose one from 1024 to 65535.") from error
         except OSError as error:
             raise ToolError(
                 f"Port {port} is taken: stop what listens there, or choose another, as in 'make ui PORT={port + 1}'."

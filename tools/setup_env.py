@@ -56,12 +56,12 @@ def ensure_venv(venv: Path) -> str:
         check_version(version, f"the one in {venv}")
         moved = moved_venv.mend(venv)
         if _has_pip(python):
-            return "mended: it was moved here" if moved else "there already"
+            return "repaired: it was moved here" if moved else "there already"
         _call(
             [str(python), "-m", "ensurepip", "--upgrade"], f"pip in {venv} (delete that folder if this stays)"
         )
         if _has_pip(python):  # where only half of it is there, ensurepip takes it for whole
-            return "mended: it lacked pip"
+            return "repaired: it lacked pip"
     return _make_venv(venv)
 
 
@@ -182,17 +182,17 @@ def _log(venv: Path) -> Path:
 def _make_venv(venv: Path) -> str:
     if venv.is_symlink():
         raise ToolError(
-            f"{venv} is a link, and what it leads to is no Python environment: remove it, or mend what it "
-            "leads to."
+            f"{venv} is a link, and what it leads to is not a Python environment: remove it, or repair what "
+            "it leads to."
         )
     if venv.parent.exists() and not os.access(venv.parent, os.W_OK | os.X_OK):
         raise ToolError(
-            f"Nothing can be written into {venv.parent}: it, or its disk, is read-only here or somebody else's. "
-            "Run this in a copy of that folder that is yours."
+            f"Nothing can be written into {venv.parent}: it, or its disk, is read-only or belongs to another "
+            "user. Run this in a copy of that folder that is yours."
         )
     half_made = venv.exists()
     if half_made and not venv.is_dir():
-        raise ToolError(f"{venv} is no folder: move it away, for the Python environment is made there.")
+        raise ToolError(f"{venv} is not a folder. Move it away: the Python environment is created there.")
     if half_made:
         shutil.rmtree(venv)
     try:
@@ -201,7 +201,7 @@ def _make_venv(venv: Path) -> str:
         if shutil.disk_usage(venv.parent).free < _PIP_BYTES:
             raise DiskFull(f"{venv}") from error
         raise
-    return "half-made, so made anew" if half_made else "made"
+    return "incomplete, so created again" if half_made else "made"
 
 
 def _has_pip(python: Path) -> bool:
@@ -240,8 +240,8 @@ def _venv_version(python: Path) -> tuple[int, int] | None:
         if os.access(python.parent.parent, os.W_OK | os.X_OK):
             return None  # it is ours, and only half made
         raise ToolError(
-            f"{python} is not for this user ({error.strerror}): run this as the owner of that folder, or "
-            "delete it."
+            f"{python} cannot be accessed by this user ({error.strerror}): run this as the owner of that "
+            "folder, or delete it."
         ) from error
     except (OSError, ValueError, subprocess.CalledProcessError):
         return None

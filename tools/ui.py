@@ -30,7 +30,7 @@ def main() -> None:
         try:
             client.settings(SETTINGS)
         except RemoteError as error:
-            raise ToolError(f"{error} {base / 'server.log'} may tell why, or the disk is full.") from error
+            raise ToolError(f"{error} {base / 'server.log'} may say why, or the disk is full.") from error
         say(f"ComfyUI, {server.source}\n")
         say(f"  {server.url}/?template={TEMPLATE}&source={PACK}   opens the three edits")
         say(f"  {server.url}/   the empty page; Workflow > Browse Templates > {PACK} has them too\n")
@@ -41,7 +41,7 @@ def main() -> None:
         except KeyboardInterrupt:
             say("Stopping ComfyUI.")
             return
-        raise ToolError(f"ComfyUI ended by itself; {base / 'server.log'} tells why.")
+        raise ToolError(f"ComfyUI ended by itself; {base / 'server.log'} says why.")
 
 
 if __name__ == "__main__":

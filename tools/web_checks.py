@@ -100,15 +100,15 @@ def check(root: Path = ROOT, venv: Path = VENV, *, fix: bool = False) -> None:
     ]
     if refused:
         raise ToolError(
-            f"Refused by {' and '.join(refused)}, as said above: mend web/js "
-            f"('python3 -m tools.web_checks --fix' does the format)."
+            f"{' and '.join(refused)} reported the errors above: correct web/js ('python3 -m "
+            "tools.web_checks --fix' corrects the format)."
         )
 
 
 def main() -> None:
     """The command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.web_checks", description=__doc__)
-    parser.add_argument("--fix", action="store_true", help="let biome mend what it safely can")
+    parser.add_argument("--fix", action="store_true", help="let biome fix what it safely can")
     fix = parser.parse_args().fix
     install()
     check(fix=fix)

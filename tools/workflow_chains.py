@@ -64,8 +64,9 @@ def five_turn_chain() -> Graph:
             TURN_ROW,
             216,
             "## Five turns",
-            "A **Kontext Turn** hands on the chain of all turns so far. Change one, and only that turn and those behind it "
-            "run again. Drop the PNG of **Kontext Save Chain** on the page and all of this is back.",
+            "A **Kontext Turn** outputs the chain of all turns so far. If you change one, only that turn "
+            "and those after it run again. Drop the PNG of **Kontext Save Chain** on the page to restore "
+            "all of this.",
             OWN,
             wide=wide,
         ),
@@ -97,8 +98,8 @@ def branch_and_compare() -> Graph:
             TURN_ROW,
             216,
             "## Two branches",
-            "Two **Kontext Turn** on one chain are two branches. **Kontext Compare** shows both and says where they part; "
-            "**Kontext Pick Turn** goes back to any turn.",
+            "Two **Kontext Turn** nodes on one chain are two branches. **Kontext Compare** shows both and "
+            "says where they diverge; **Kontext Pick Turn** goes back to any turn.",
             OWN,
             wide=wide,
         ),
@@ -138,7 +139,7 @@ def script() -> Graph:
             0,
             300,
             "## A script",
-            "Every line is a turn, made to the result of the line above.",
+            "Each line is a turn, applied to the result of the line above.",
             WORLD,
             OWN,
         ),
@@ -166,9 +167,10 @@ def resume_from_png() -> Graph:
             0,
             0,
             300,
-            "## Going on from a PNG",
-            "**Kontext Save Chain** writes a PNG that remembers every turn; **Kontext Load Chain** brings it back, here one "
-            "that comes along. Choose *upload* for a friend's. **Kontext Pick Turn** goes further back.",
+            "## Continue from a PNG",
+            "**Kontext Save Chain** writes a PNG that remembers every turn; **Kontext Load Chain** loads it "
+            "again, here an included example. Choose *upload* for another one. **Kontext Pick Turn** goes "
+            "further back.",
             OWN,
         ),
         "model": parts.model(0, 380),

@@ -15,7 +15,12 @@ def text_to_image() -> Graph:
     nodes = {
         "model": parts.model(0, 0),
         "note": parts.note(
-            0, MODEL_ROW, 240, "## Text to image", "No reference: the words say it all.", WORLD
+            0,
+            MODEL_ROW,
+            240,
+            "## Text to image",
+            "No reference: the picture is made from words alone.",
+            WORLD,
         ),
         "prompt": Node("KontextEncodePrompt", (COLUMN, 0), (WIDE, 300), {"text": example.instructions[0]}),
         "sampler": parts.sampler(2 * COLUMN, 0, example.seeds[0]),
@@ -99,8 +104,9 @@ def drawn_ellipse() -> Graph:
             0,
             300,
             "## Pointing",
-            "Two things of one kind: words alone do not say which. **Kontext Visual Cue** holds marks as vectors, and the "
-            "instruction speaks of them. *Draw on the picture* in the node opens the editor.",
+            "Two things of the same kind: words alone do not say which one. **Kontext Visual Cue** holds "
+            "marks as vectors, and the instruction refers to them. *Draw on the picture* in the node opens "
+            "the editor.",
             OWN,
         ),
         "model": parts.model(0, 380),
@@ -130,8 +136,8 @@ def masked_edit() -> Graph:
             0,
             300,
             "## An edit inside a mask",
-            "What is black in the mask stays as it is, in every step; **feather** softens the edge. The mask here is a box. "
-            "For a picture of yours use **Load Image** and its *Open in MaskEditor*.",
+            "Everything black in the mask stays as it is, in every step; **feather** softens the edge. The "
+            "mask here is a box. For your own picture, use **Load Image** and its *Open in MaskEditor*.",
             OWN,
         ),
         "model": parts.model(0, 380),
@@ -170,8 +176,8 @@ def three_references() -> Graph:
             800,
             220,
             "## Three references",
-            "**Kontext Reference Grid** takes four pictures at once; the first sets the size of the result, and the words "
-            "name the others by number.",
+            "**Kontext Reference Grid** takes four pictures at once; the first sets the size of the result, "
+            "and the instruction refers to the others by number.",
             OWN,
         ),
         "first": parts.picture(COLUMN, 0, example.pictures[0], "Picture 1"),
@@ -207,7 +213,8 @@ def style_reference() -> Graph:
             0,
             300,
             "## Style of another picture",
-            "**Kontext Edit** changes its picture; what hangs on **references** is looked at besides, as picture 2.",
+            "**Kontext Edit** edits its picture; the model also looks at what is connected to "
+            "**references**, as picture 2.",
             WORLD,
             OWN,
         ),

@@ -17,12 +17,14 @@ EDIT_PX, EDIT_ROW = 480, 780
 MODEL_ROW, PICTURE_ROW = 440, 360  # below a model, below an example picture
 
 WORLD = (
-    "The tiny model that comes along knows its own world only: "
-    "shapes (circle, square, triangle, star, cross, heart, diamond, moon) "
-    "in red, pink, yellow, green, blue, purple, white or black, on a grid of 4 rows and 4 columns, "
-    "on sky, sand, grass, snow, clay or lake."
+    "The included tiny model knows only its own world: shapes (circle, square, triangle, star, cross, "
+    "heart, diamond, moon) in red, pink, yellow, green, blue, purple, white or black, on a grid of 4 rows "
+    "and 4 columns, on sky, sand, grass, snow, clay or lake."
 )
-OWN = "For a picture of yours, put **Load Image** in place of the example and choose FLUX.1 Kontext in **Kontext Load Model**."
+OWN = (
+    "For your own picture, replace the example with **Load Image** and choose FLUX.1 Kontext in **Kontext "
+    "Load Model**."
+)
 
 
 @dataclass

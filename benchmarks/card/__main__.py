@@ -178,7 +178,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--inside", choices=SECTIONS, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.seconds is not None and not options.seconds > 0:
-        parser.error(f"--seconds {options.seconds:g} is no amount of time; give a number above 0")
+        parser.error(f"--seconds {options.seconds:g} is not an amount of time; give a number above 0")
     if not options.rehearse and not torch.cuda.is_available():
         parser.error("there is no CUDA card here; --rehearse goes through all of it on a CPU")
     if options.output.is_file():

@@ -267,7 +267,7 @@ def _amount(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text} is no amount of time; give a number above 0")
+        raise argparse.ArgumentTypeError(f"{text} is not an amount of time; give a number above 0")
     return number
 
 

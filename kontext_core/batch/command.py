@@ -43,13 +43,14 @@ def run_batch(options: argparse.Namespace, model: ModelSpec, say: Callable[[str]
             )
             batch.run()
             say(
-                f"{batch.made} made, {batch.kept} there already, {batch.failed} failed: {store.folder / RESULTS}"
+                f"{batch.made} made, {batch.kept} already there, {batch.failed} failed: "
+                f"{store.folder / RESULTS}"
             )
             failed = batch.failed
     if faults or failed:
         raise ValueError(
             f"{len(edits) - failed} of {len(edits) + len(faults)} edits are done; {failed} failed and "
-            f"{len(faults)} lines cannot be used: mend them and run this again, it makes what is missing"
+            f"{len(faults)} lines cannot be used: correct them and run this again to make what is missing"
         )
 
 

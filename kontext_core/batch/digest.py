@@ -60,7 +60,7 @@ class Digests:
             if known.get("looks") == looks:
                 return known["sha256"]
             if looks[0] > _LONG:
-                self._report(f"reading {file} once, to know when it changes ({looks[0] / 2**30:.0f} GiB)")
+                self._report(f"reading {file} once, to notice when it changes ({looks[0] / 2**30:.0f} GiB)")
             with file.open("rb") as opened:
                 digest = hashlib.file_digest(opened, "sha256").hexdigest()
             settled = time.time_ns() - max(looks[1:3]) > _SETTLED_NS

@@ -88,7 +88,9 @@ def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     if not pictures.is_dir():
-        raise ValueError(f"there is no folder {pictures} to take pictures from; name another with --pictures")
+        raise ValueError(
+            f"there is no folder {pictures} to take pictures from; choose another with --pictures"
+        )
     edits: dict[str, BatchEdit] = {}
     faults: list[str] = []
     with path.open("rb") as lines:
@@ -102,7 +104,7 @@ def read_edits(path: Path, pictures: Path, defaults: Mapping[str, Any]) -> tuple
                 earlier = edits.setdefault(edit.id.lower(), edit)  # as some systems know files
                 if earlier is not edit:
                     raise ValueError(
-                        f"its id {edit.id!r} is that of line {earlier.line} too; give it an id of its own"
+                        f"its id {edit.id!r} is also that of line {earlier.line}; give it a different id"
                     )
             except ValueError as error:
                 faults.append(f"line {number} of {path.name}: {error}")
@@ -124,11 +126,11 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     except json.JSONDecodeError as error:
         raise ValueError(f"it is not JSON ({error})") from error
     except RecursionError as error:
-        raise ValueError("it is not JSON that can be read (it is nested too deeply)") from error
+        raise ValueError("its JSON cannot be read (it is nested too deeply)") from error
     except UnicodeDecodeError as error:
         raise ValueError("it is not JSON (it is not UTF-8)") from error
     except ValueError as error:  # the one that is left
-        raise ValueError("it is not JSON that can be read (a number has thousands of digits)") from error
+        raise ValueError("its JSON cannot be read (a number has thousands of digits)") from error
     if not isinstance(line, dict):
         raise ValueError('it must be an object, as in {"pictures": "a.png", "instructions": "make it night"}')
     unknown = [key for key in line if key not in _KEYS]
@@ -137,7 +139,7 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     names = _texts("pictures", line.get("pictures", []))
     instructions = _texts("instructions", line.get("instructions"))
     if not instructions:
-        raise ValueError("it has no instructions; give one, or an empty text for none")
+        raise ValueError("it has no instructions; give one, or an empty text for no instruction")
     settings = dict(defaults)
     for key, (name, allowed) in SETTINGS.items():
         if key not in line:
@@ -151,12 +153,13 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     masks = _mask(line, names)
     check_feather(line.get("feather", 0), bool(masks))
     if not names and settings.get("strength", 1) < 1:
-        raise ValueError("a strength below 1 begins from the first picture, and there is none; name one")
+        raise ValueError("a strength below 1 starts from the first picture, but there is none; name one")
     chosen = line.get("id", _named(names, [names, instructions, settings, *masks]))
     if not isinstance(chosen, str) or not _ID.fullmatch(chosen) or _RESERVED.fullmatch(chosen):
         raise ValueError(
-            f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and underscores, "
-            "beginning with a letter or digit, and not 'results' or a name that a system keeps for itself"
+            f"the id {short(chosen)} names files, so it must be up to 100 letters, digits, dots, hyphens and "
+            "underscores, starting with a letter or digit, and not 'results' or a name that an operating "
+            "system reserves"
         )
     pictures, mask = [_inside(folder, name) for name in names], [_inside(folder, name) for name in masks]
     return BatchEdit(number, chosen, tuple(pictures), instructions, settings, *mask)
@@ -168,9 +171,11 @@ def _mask(line: Mapping[str, Any], pictures: tuple[str, ...]) -> tuple[str, ...]
         return ()
     mask = line["mask"]
     if not isinstance(mask, str):
-        raise ValueError(f"mask is {short(mask)} and must be a text, the name of a picture")
+        raise ValueError(f"mask is {short(mask)} and must be a text: the name of a picture")
     if not pictures:
-        raise ValueError("a mask says what of the first picture may change, and there is none; name one")
+        raise ValueError(
+            "a mask says which part of the first picture may change, but there is no picture; name one"
+        )
     return (mask,)
 
 
@@ -206,7 +211,7 @@ def _inside(folder: Path, name: str) -> Path:
         raise ValueError(f"the picture {short(name)} cannot be a file ({reason})") from error
     if not path.is_relative_to(folder):
         raise ValueError(
-            f"the picture {short(name)} lies outside of {folder}; name its folder with --pictures"
+            f"the picture {short(name)} lies outside {folder}; choose its folder with --pictures"
         )
     if not there:
         raise ValueError(f"there is no picture {short(name)} in {folder}")

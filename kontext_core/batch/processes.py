@@ -101,14 +101,14 @@ def _death(code: int | None, words: str) -> str:
         code: None if it ended only when it was told to.
     """
     if code is None:
-        how = "did not answer as it should, and was ended"
+        how = "did not answer as it should and was stopped"
     elif code == -getattr(signal, "SIGKILL", 9):
-        how = "was killed, as the system does where memory runs out"
+        how = "was killed, as the system does when memory runs out"
     elif code < 0:
         how = f"was ended by signal {-code}"
     else:
         how = f"ended with exit code {code}"
-    return f"a worker {how}" + (f"; the last it said: {words}" if words else "")
+    return f"a worker {how}" + (f"; its last output: {words}" if words else "")
 
 
 def send(pipe: BinaryIO, message: dict[str, Any], blobs: Sequence[bytes]) -> None:

@@ -72,7 +72,7 @@ class RayWorker:
         except self._ray.exceptions.RayError as error:
             self.close()
             reason = one_line(str(error))[:_SAID_LETTERS]
-            raise WorkerDiedError(f"a worker of Ray was ended ({reason})") from error
+            raise WorkerDiedError(f"a Ray worker was stopped ({reason})") from error
 
     def close(self) -> None:
         self._ray.kill(self.actor)
@@ -94,9 +94,7 @@ def started_ray(workers: int, gpus: int, address: str | None = None) -> Generato
     Raises: ValueError if Ray is not installed or not there.
     """
     if not has_ray():
-        raise ValueError(
-            "Ray is not installed; install it with 'pip install ray', or take --engine processes"
-        )
+        raise ValueError("Ray is not installed; install it with 'pip install ray', or use --engine processes")
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     ray = import_module("ray")
     here: dict[str, Any] = {
@@ -116,7 +114,8 @@ def started_ray(workers: int, gpus: int, address: str | None = None) -> Generato
         )
     except Exception as error:  # Ray has no narrower one
         raise ValueError(
-            f"Ray does not answer at {address or 'this machine'} ({' '.join(str(error).split())}); take --engine processes"
+            f"Ray does not answer at {address or 'this machine'} ({' '.join(str(error).split())}); use "
+            "--engine processes"
         ) from error
     try:
         yield ray

@@ -115,12 +115,12 @@ class Batch:
                 if str(error):
                     reason = f"; the last one: {error}"
                     self._report(f"{edit.id}: {error}")
-                again = "it is made again" if attempt < self._attempts else "it is given up"
-                self._report(f"{edit.id}: its worker died in the middle of it; {again}")
+                again = "it is tried again" if attempt < self._attempts else "no further attempt is made"
+                self._report(f"{edit.id}: its worker died while making it; {again}")
                 continue
             self._keep(edit, key, answer, results)
             return worker
-        fault = f"{self._attempts} workers died in the middle of it{reason}"
+        fault = f"{self._attempts} workers died while making it{reason}"
         self._keep(edit, key, {"error": fault}, [])
         return None
 
@@ -139,8 +139,8 @@ class Batch:
             self._warned |= warn
         if warn:
             self._report(
-                f"{edit.id} was made before; its line, a picture, the model or a LoRA is another now, so it "
-                "is made anew, as are others of that kind"
+                f"{edit.id} was made before, but its line, a picture, the model or a LoRA has changed since: "
+                "it is tried again, and so is every other edit that this concerns"
             )
         return False
 
@@ -206,9 +206,10 @@ def _read(paths: Sequence[Path]) -> list[bytes]:
     for path in paths:
         size += (own := path.stat().st_size)
         if own > _LARGEST_BYTES:
-            raise OSError(f"{path} is {own / 2**30:.1f} GiB; a picture may be 1 GiB")
+            raise OSError(f"{path} is {own / 2**30:.1f} GiB; a picture may be at most 1 GiB")
         if size > _LARGEST_BYTES:
             raise OSError(
-                f"up to {path} they are {size / 2**30:.1f} GiB; an edit's pictures may be 1 GiB together"
+                f"up to {path} they are {size / 2**30:.1f} GiB; the pictures of an edit may be at most 1 GiB "
+                "together"
             )
     return [path.read_bytes() for path in paths]

@@ -54,7 +54,7 @@ class Store:
         with (folder / _LOCK).open("ab") as lock:
             if not _locked(lock):
                 raise ValueError(
-                    f"another batch is at work in {folder}; wait for its end, or name another folder"
+                    f"another batch is running in {folder}; wait until it ends, or choose another folder"
                 )
             for left in folder.glob(".*.part"):
                 left.unlink()

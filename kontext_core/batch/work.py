@@ -95,7 +95,7 @@ def make(
     Raises: BrokenDeviceError if no other edit can be made here either.
     """
     try:
-        with explain_oom("this edit", "make a smaller picture, or take fewer references or workers"):
+        with explain_oom("this edit", "make a smaller picture, or use fewer references or workers"):
             return _turns(pipeline, job, pictures)
     except Exception as error:
         fault, was_memory = failure(error), isinstance(error, TooLittleMemoryError)
@@ -141,4 +141,4 @@ def _check_device(device: torch.device, fault: str) -> None:
     try:
         torch.ones(1, device=device).sum().item()
     except RuntimeError as error:
-        raise BrokenDeviceError(f"{device} computes nothing any more after this: {fault}") from error
+        raise BrokenDeviceError(f"{device} cannot compute any more after this: {fault}") from error

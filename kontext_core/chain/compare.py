@@ -46,7 +46,7 @@ def compare(first: Tensor, second: Tensor) -> Comparison:
     for image in (first, second):
         check_image(image)
         if image.shape[0] != 1:
-            raise ValueError(f"two single pictures can be compared, and one is a batch of {image.shape[0]}")
+            raise ValueError(f"only single pictures can be compared, but one is a batch of {image.shape[0]}")
     first, second = first.float().cpu(), second.float().cpu()
     own, size = (second.shape[1], second.shape[2]), (first.shape[1], first.shape[2])
     note = _note(own, size) if own != size else ""
@@ -76,5 +76,5 @@ def _note(own: Size, size: Size) -> str:
     way = "scaled" if alike else "stretched"
     return (
         f"the second picture is {own[1]} x {own[0]} px and is {way} to the {size[1]} x {size[0]} px of the "
-        "first: the numbers are of what that makes of it, and what was cropped does not show"
+        "first: the numbers are for the scaled picture and do not show what was cropped"
     )

@@ -70,8 +70,8 @@ def load_chain(path: str | Path) -> Chain:
     size = path.stat().st_size
     if size > MOST_FILE_BYTES:
         raise ValueError(
-            f"{path.name} is {size / 2**20:.0f} MiB; "
-            f"pictures with a chain are read up to {MOST_FILE_BYTES // 2**20} MiB"
+            f"{path.name} is {size / 2**20:.0f} MiB; pictures with a chain may have at most "
+            f"{MOST_FILE_BYTES // 2**20} MiB"
         )
     try:
         return _read(path)
@@ -90,8 +90,8 @@ def _read(path: Path) -> Chain:
         raise ValueError(f"the edit chain in {path.name} cannot be read: {error}") from error
     if text is None:
         raise ValueError(
-            f"{path.name} holds no edit chain: it was not saved by Kontext Save Chain, "
-            "or another program wrote it anew; use it as a plain picture"
+            f"{path.name} holds no edit chain: it was not saved by Kontext Save Chain, or another program "
+            "has rewritten it; use it as a plain picture"
         )
     check_size(*png.size_px, MOST_PICTURE_PIXELS, path.name)
     records, id = read_record(text, path.name)

@@ -15,7 +15,7 @@ from .limits import MOST_CANVAS_PIXELS, MOST_LATENT_BYTES
 KEY = "kontext_chain"  # of the chain's id, in the picture's text and in the metadata of the latents
 PICTURE = "kontext_picture"  # of the picture's digest there; files of before have none
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}  # bytes a number
-_ALONE = "delete it to go on from the picture alone"
+_ALONE = "delete it to continue from the picture alone"
 
 
 def latents_path(path: Path) -> Path:
@@ -48,7 +48,7 @@ def check_latents(shapes: Mapping[str, tuple[int, ...]], count: int, number_byte
     size = sum(shape[1] * shape[2] * shape[3] * number_bytes for shape in shapes.values())
     if size > MOST_LATENT_BYTES:
         raise ValueError(
-            f"holds latents of {size / 2**30:.0f} GiB and {MOST_LATENT_BYTES // 2**30} GiB is the most"
+            f"holds latents of {size / 2**30:.0f} GiB, but {MOST_LATENT_BYTES // 2**30} GiB is the maximum"
         )
 
 
@@ -74,16 +74,14 @@ def read_latents(path: Path, id: object, image: Tensor, count: int) -> dict[str,
     """
     if not path.is_file():
         return {}
-    name = f"{path.name} beside the picture"
+    name = f"{path.name} next to the picture"
     try:
         with safe_open(path, "pt") as file:
             metadata = file.metadata() or {}
             if not isinstance(id, str) or metadata.get(KEY) != id:
-                raise ValueError(f"{name} is of another chain; {_ALONE}")
+                raise ValueError(f"{name} belongs to another chain; {_ALONE}")
             if metadata.get(PICTURE) not in (None, _digest(image)):
-                raise ValueError(
-                    f"{name} is of another picture than this one, which was changed since; {_ALONE}"
-                )
+                raise ValueError(f"{name} does not belong to this picture, which was changed since; {_ALONE}")
             keys: list[str] = list(file.keys())
             slices = {key: file.get_slice(key) for key in keys}
             if alien := [key for key in keys if slices[key].get_dtype() not in _FLOATS]:

@@ -34,7 +34,7 @@ _SEEDS = int(ALLOWED["seed"].low or 0), int(ALLOWED["seed"].high)
 _MOST_PX = 2**31 - 1  # of a side or a place; `check_placement` says what fits together
 _SAMPLED = 64  # previews that tell how much all will take
 _MOST_NUMBER = 1e300  # in settings and strengths: anything finite that anybody meant
-_SHORTER = "go back to an earlier turn, or begin another chain with the last picture"
+_SHORTER = "go back to an earlier turn, or start a new chain from the last picture"
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,8 @@ def record_text(chain: Chain, name: str, room: int, fault: str) -> str:
             return text
         if side == SMALLEST_THUMBNAIL_PX:
             raise ValueError(
-                f"{fault}: its record has {size / 2**20:.0f} MiB with the smallest previews, and there is "
-                f"room for {room / 2**20:.0f} MiB; {_SHORTER}"
+                f"{fault}: its record has {size / 2**20:.0f} MiB with the smallest previews, but there is "
+                f"room for only {room / 2**20:.0f} MiB; {_SHORTER}"
             )
         side = _smaller_side(list(_pictures(chain)), side, room / size)
 
@@ -136,12 +136,14 @@ def _smaller_side(pictures: Sequence[Tensor], side: int, share: float) -> int:
 
 def _check_counts(chain: Chain, fault: str) -> None:
     if len(chain.turns) > MOST_TURNS:
-        raise ValueError(f"{fault}: it has {len(chain.turns)} turns and {MOST_TURNS} is the most; {_SHORTER}")
+        raise ValueError(
+            f"{fault}: it has {len(chain.turns)} turns, but {MOST_TURNS} is the maximum; {_SHORTER}"
+        )
     for i, turn in enumerate(chain.turns):
         if len(turn.references) > MOST_REFERENCES:
             raise ValueError(
-                f"{fault}: turn {i} has {len(turn.references)} references and {MOST_REFERENCES} is the most; "
-                "stitch some of them into one"
+                f"{fault}: turn {i} has {len(turn.references)} references, but {MOST_REFERENCES} is the "
+                "maximum; stitch some of them into one"
             )
 
 
@@ -159,8 +161,8 @@ def read_record(text: str, name: str) -> tuple[list[TurnRecord], object]:
         raise ValueError(f"{fault}: it has no version")
     if version > VERSION:
         raise ValueError(
-            f"the edit chain in {name} has version {short(version)} and this pack reads up to {VERSION}; "
-            "update the pack"
+            f"the edit chain in {name} has version {short(version)}, but this pack reads versions up to "
+            f"{VERSION}; update the pack"
         )
     return _read_turns(lineage, fault), lineage.get("id")
 
@@ -203,7 +205,7 @@ def make_chain(
 
 def _parse(text: str, fault: str) -> Json:
     if (commas := text.count(",")) > MOST_COMMAS:
-        raise ValueError(f"{fault}: its record has {commas} values and {MOST_COMMAS} is the most")
+        raise ValueError(f"{fault}: its record has {commas} values, but {MOST_COMMAS} is the maximum")
     try:
         return record(read_json(text))
     except ValueError as error:
@@ -267,8 +269,8 @@ def _placement(entry: Any) -> Placement:
     check_placement(place)
     if place.canvas[0] * place.canvas[1] > MOST_CANVAS_PIXELS:
         raise ValueError(
-            f"its canvas is {place.canvas[1]} x {place.canvas[0]} px, and "
-            f"{MOST_CANVAS_PIXELS / 1e6:.0f} million pixels are the most"
+            f"its canvas is {place.canvas[1]} x {place.canvas[0]} px, but {MOST_CANVAS_PIXELS / 1e6:.0f} "
+            "million pixels is the maximum"
         )
     return place
 

@@ -72,9 +72,9 @@ def chain_sheets(chain: Chain, first: int = 0) -> list[Image.Image]:
     starts = range(begin, len(chain.turns), PER_SHEET)
     if len(starts) > MOST_SHEETS:
         raise ValueError(
-            f"from turn {begin} on this chain has {len(chain.turns) - begin} pictures and "
-            f"{MOST_SHEETS} sheets show {MOST_SHEETS * PER_SHEET}: begin with a later turn, or go back to an "
-            "earlier one"
+            f"from turn {begin} on this chain has {len(chain.turns) - begin} pictures, but {MOST_SHEETS} "
+            f"sheets show only {MOST_SHEETS * PER_SHEET}: start with a later turn, or go back to an earlier "
+            "one"
         )
     pages = [range(start, min(start + PER_SHEET, len(chain.turns))) for start in starts]
     lines = _lines(_captions(chain, begin))
@@ -123,7 +123,7 @@ def _layout(lines: Sequence[int], least_height: int = 0) -> tuple[tuple[int, int
     if height > MOST_SIDE_PX or width * height > MOST_PIXELS:
         raise ValueError(
             f"{len(lines)} pictures make a sheet of {width} x {height} px, which other programs do not open: "
-            "take fewer, or several sheets (chain_sheets)"
+            "use fewer, or several sheets (chain_sheets)"
         )
     return (width, height), tops
 

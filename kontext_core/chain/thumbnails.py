@@ -51,14 +51,16 @@ class Thumbnails:
         except Image.DecompressionBombError as error:
             raise ValueError(f"a preview is far larger than {THUMBNAIL_PX} px a side") from error
         except DAMAGED as error:
-            raise ValueError(f"a preview is no JPEG: {error}") from error
+            raise ValueError(f"a preview is not a JPEG: {error}") from error
         if max(height, width) > THUMBNAIL_PX:
-            raise ValueError(f"a preview is {width} x {height} px and {THUMBNAIL_PX} px a side are the most")
+            raise ValueError(
+                f"a preview is {width} x {height} px, but {THUMBNAIL_PX} px a side is the maximum"
+            )
         self._pictures[text] = None
         self._pixels += height * width
         if self._pixels > _COARSEST**2 * MOST_THUMBNAIL_PIXELS:
             raise ValueError(
-                f"up to it there are {len(self._pictures)} different previews, which are too many"
+                f"with this turn there are {len(self._pictures)} different previews, which is too many"
             )
 
     def picture(self, text: str) -> Tensor:

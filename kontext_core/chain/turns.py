@@ -53,7 +53,7 @@ class Turn:
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
             raise ValueError(
-                f"a turn holds one picture, (1, height, width, 3), and this is {tuple(self.image.shape)}"
+                f"a turn holds one picture, (1, height, width, 3), but this is {tuple(self.image.shape)}"
             )
         if self.latents is not None and self.placement is not None:
             canvas = size_px(self.latents)
@@ -84,7 +84,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         if not self.turns:
-            raise ValueError("a chain begins with a picture, and this one has none")
+            raise ValueError("a chain starts with a picture, but this one has none")
 
     @classmethod
     def start(cls, pipeline: Editor, image: Tensor, *, fit: str = "crop") -> Self:
@@ -246,8 +246,8 @@ class Chain:
         first = self.turns[0].latents
         if first is None:
             raise ValueError(
-                "the latents of the picture at the start are not known, so nothing can be aligned to them: "
-                "load the chain with the file of latents beside it, or switch 'align' off"
+                "the latents of the starting picture are not known, so nothing can be aligned to them: load "
+                "the chain with its file of latents next to it, or switch 'align' off"
             )
         return partial(align_to, first=first)
 

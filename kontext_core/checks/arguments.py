@@ -14,7 +14,7 @@ from .shorten import plain
 def path(text: str) -> Path:
     """Read a file or folder; ~ and ~name are home folders."""
     if "\0" in text:
-        raise argparse.ArgumentTypeError(f"{plain(text)} is no path: it holds a NUL")
+        raise argparse.ArgumentTypeError(f"{plain(text)} is not a path: it holds a NUL")
     try:
         return Path(text).expanduser()
     except RuntimeError as error:
@@ -35,7 +35,7 @@ def file_and_strength(text: str) -> tuple[Path, float]:
         return path(text), 1.0
     if not LORA_STRENGTH.admits(strength):
         raise argparse.ArgumentTypeError(
-            f"the strength of a LoRA is {plain(behind)} and must be {LORA_STRENGTH}, 1 being as trained"
+            f"the strength of a LoRA is {plain(behind)} and must be {LORA_STRENGTH} (1 is as trained)"
         )
     return path(name if colon else text), strength
 
@@ -82,9 +82,7 @@ def count(most: int) -> Callable[[str], int]:
 
     def positive(text: str) -> int:
         if not text.isdecimal() or len(text) > len(str(most)) or not 1 <= int(text) <= most:
-            raise argparse.ArgumentTypeError(
-                f"{plain(text)} is no number of them; give 1 or more, up to {most}"
-            )
+            raise argparse.ArgumentTypeError(f"{plain(text)} is not a count; give 1 or more, up to {most}")
         return int(text)
 
     return positive
@@ -93,13 +91,13 @@ def count(most: int) -> Callable[[str], int]:
 def gib(text: str) -> float:
     """Read an amount of memory."""
     return _above_zero(
-        text, f"{plain(text)} is no amount of memory; give GiB above 0", sys.float_info.max / 2**30
+        text, f"{plain(text)} is not an amount of memory; give GiB above 0", sys.float_info.max / 2**30
     )
 
 
 def minutes(text: str) -> float:
     """Read a time."""
-    return _above_zero(text, f"{plain(text)} is no time; give minutes above 0")
+    return _above_zero(text, f"{plain(text)} is not a time; give minutes above 0")
 
 
 def _above_zero(text: str, wrong: str, most: float = sys.float_info.max) -> float:

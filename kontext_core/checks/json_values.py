@@ -29,23 +29,23 @@ def read_json(text: str) -> Any:
 def number(value: object, low: float, high: float) -> float:
     """A number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise ValueError(f"{short(value)} is no number from {low:g} to {high:g}")
+        raise ValueError(f"{short(value)} is not a number from {low:g} to {high:g}")
     return float(value)
 
 
 def whole(value: object, low: int, high: int) -> int:
     """A whole number from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{short(value)} is no whole number from {low} to {high}")
+        raise ValueError(f"{short(value)} is not a whole number from {low} to {high}")
     return value
 
 
 def words(value: object, most: int) -> str:
     """A text of at most so many letters, see `whole_letters`."""
     if not isinstance(value, str):
-        raise ValueError(f"{short(value)} is no text")
+        raise ValueError(f"{short(value)} is not text")
     if len(value) > most:
-        raise ValueError(f"a text has {len(value)} letters and {most} is the most")
+        raise ValueError(f"a text has {len(value)} letters, but {most} is the maximum")
     return whole_letters(value)
 
 
@@ -57,7 +57,7 @@ def whole_letters(text: str) -> str:
 def listing(value: object, most: int, least: int = 0) -> list[Any]:
     """A list of `least` to `most` values."""
     if not isinstance(value, list):
-        raise ValueError(f"{short(value)} is no list")
+        raise ValueError(f"{short(value)} is not a list")
     values = cast("list[Any]", value)
     if not least <= len(values) <= most:
         raise ValueError(f"a list has {len(values)} values and {least} to {most} are allowed")
@@ -67,7 +67,7 @@ def listing(value: object, most: int, least: int = 0) -> list[Any]:
 def record(value: object, *names: str) -> Json:
     """An object that has these names."""
     if not isinstance(value, dict):
-        raise ValueError(f"{short(value)} is no JSON object")
+        raise ValueError(f"{short(value)} is not a JSON object")
     values = cast("Json", value)
     if missing := [name for name in names if name not in values]:
         raise ValueError(f"it lacks {', '.join(map(repr, missing))}")

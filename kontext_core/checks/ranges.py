@@ -58,6 +58,6 @@ def checked_strength(strength: Any) -> float:
     """
     if not LORA_STRENGTH.admits(strength):
         raise ValueError(
-            f"the strength of a LoRA is {short(strength)} and must be {LORA_STRENGTH}, 1 being as trained"
+            f"the strength of a LoRA is {short(strength)} and must be {LORA_STRENGTH} (1 is as trained)"
         )
     return int(strength) if isinstance(strength, int) else float(strength)

@@ -22,7 +22,7 @@ def sentence(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     where = f", in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
     kind = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"{kind} (a fault of this program{where})"
+    return f"{kind} (a bug in this program{where})"
 
 
 def one_line(text: str) -> str:

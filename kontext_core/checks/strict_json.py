@@ -101,19 +101,19 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _whole(text: str) -> int:
     digits = len(text.lstrip("-"))
     if digits > _MOST_DIGITS:
-        raise _Unusable(f"holds a number of {digits:,} digits, and {_MOST_DIGITS} are allowed")
+        raise _Unusable(f"holds a number of {digits:,} digits, but {_MOST_DIGITS} is the maximum")
     return int(text)
 
 
 def _float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise _Unusable(f"holds a number that begins with {text[:20]} and is too large to compute with")
+        raise _Unusable(f"holds a number that starts with {text[:20]} and is too large to compute with")
     return value
 
 
 def _constant(text: str) -> NoReturn:
-    raise _Unusable(f"holds {text}, which is no number in JSON")
+    raise _Unusable(f"holds {text}, which is not a number in JSON")
 
 
 def _is_too_deep(value: Any) -> bool:

@@ -94,7 +94,7 @@ def _parser() -> "argparse.ArgumentParser":
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--verbose", action="store_true", help="log what happens, and show tracebacks")
+    parser.add_argument("--verbose", action="store_true", help="log progress and show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for add in (add_edit, add_batch, add_info, add_train, add_score, add_run):
         add(commands)

@@ -31,10 +31,12 @@ MOST_GPUS = 256
 
 
 def add_edit(commands: Subcommands) -> None:
-    edit = commands.add_parser("edit", help="edit a picture, one turn for each instruction", epilog=EXAMPLES)
+    edit = commands.add_parser("edit", help="edit a picture, with one turn per instruction", epilog=EXAMPLES)
     edit.formatter_class = argparse.RawDescriptionHelpFormatter
     edit.add_argument("picture", type=path)
-    edit.add_argument("instruction", nargs="+", help="each is a turn on the result of the one before")
+    edit.add_argument(
+        "instruction", nargs="+", help="each instruction is a turn on the result of the one before"
+    )
     edit.add_argument(
         "--reference", type=path, action="append", default=[], help="a further picture, for every turn"
     )
@@ -46,22 +48,25 @@ def add_edit(commands: Subcommands) -> None:
         "--mask",
         type=path,
         metavar="FILE",
-        help="a picture of any size, white where the first picture may change; for every turn",
+        help="a picture of any size, white where the first picture may change; transparent parts count as "
+        "white; for every turn",
     )
     edit.add_argument(
         "--output",
         type=path,
         default=Path("output"),
-        help="folder for the turns' pictures (output); what is there stays",
+        help="folder for the turns' pictures (default: output); existing files are kept",
     )
-    edit.add_argument("--gpus", type=count(MOST_GPUS), default=1, help="devices that share each turn (1)")
+    edit.add_argument(
+        "--gpus", type=count(MOST_GPUS), default=1, help="number of devices that share each turn (default: 1)"
+    )
     edit.add_argument("--joined", help=argparse.SUPPRESS)  # see distributed.launch
     edit.set_defaults(command=_edit, default_of=edit.get_default)
 
 
 def add_batch(commands: Subcommands) -> None:
     batch = commands.add_parser(
-        "batch", help="make many edits from a file, a line each", epilog=BATCH_EXAMPLE
+        "batch", help="make many edits from a file, one per line", epilog=BATCH_EXAMPLE
     )
     batch.formatter_class = argparse.RawDescriptionHelpFormatter
     lora_option(batch)

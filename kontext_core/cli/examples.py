@@ -3,7 +3,7 @@
 BATCH_LINE = (
     '{"pictures": "photo.png", "instructions": ["make it night", "remove the green star"], "seed": 7}'
 )
-BATCH_EXAMPLE = f"a line is one edit, a turn for each instruction:\n  {BATCH_LINE}\n"
+BATCH_EXAMPLE = f"each line is one edit, with one turn per instruction:\n  {BATCH_LINE}\n"
 EXAMPLES = """examples:
   kontext edit photo.png "make the red circle blue"
   kontext edit photo.png "remove the green star" "make the background sand" --seed 7 --output edited/

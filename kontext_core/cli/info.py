@@ -14,25 +14,25 @@ log = logging.getLogger(__name__)
 
 
 def add_info(commands: Subcommands) -> None:
-    info = commands.add_parser("info", help="say what a file or folder of weights is, or this machine")
+    info = commands.add_parser("info", help="describe a file or folder of weights, or this machine")
     info.add_argument("file", type=path, nargs="*")
     info.add_argument(
         "--system",
         action="store_true",
-        help="versions, system and card, for a report of a fault; no paths, no names of people or machines",
+        help="versions, system and card, for a bug report; without paths or names of people or machines",
     )
     info.add_argument(
-        "--layers", action="store_true", help="the dtype of every kind of layer, and the metadata too"
+        "--layers", action="store_true", help="also show the dtype of every kind of layer, and the metadata"
     )
-    info.add_argument("--check", action="store_true", help="look for NaN and infinity in the weights too")
-    info.add_argument("--sha256", action="store_true", help="the digest of each file too")
+    info.add_argument("--check", action="store_true", help="also look for NaN and infinity in the weights")
+    info.add_argument("--sha256", action="store_true", help="also show the digest of each file")
     info.set_defaults(command=_info, refuse=info.error)
 
 
 def _info(options: argparse.Namespace) -> int:
     """Answer for the machine, then for each file. Returns: 1 if one of them is bad."""
     if not options.file and (options.layers or options.check or options.sha256):
-        options.refuse("--layers, --check and --sha256 are about files: name one")
+        options.refuse("--layers, --check and --sha256 apply to files: name one")
     if not options.file and not options.system:
         options.refuse("name a file or folder of weights, or ask for --system")
     if options.system:

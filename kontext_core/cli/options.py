@@ -21,7 +21,7 @@ def model_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model", type=model, default=TINY, help='"tiny", or a model folder laid out as the published one'
     )
-    parser.add_argument("--device", help="cpu, cuda, ...; the GPU where there is one unless given")
+    parser.add_argument("--device", help="cpu, cuda, ... (default: the GPU, if there is one)")
 
 
 def lora_option(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +31,7 @@ def lora_option(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE[:STRENGTH]",
-        help="a LoRA upon the model, at strength 1 unless given; once for each",
+        help="a LoRA for the model, at strength 1 by default; repeat the option for several",
     )
 
 
@@ -77,40 +77,41 @@ def loading_options(parser: argparse.ArgumentParser) -> None:
         "--memory",
         type=gib,
         metavar="GIB",
-        help="most that the device is to hold; weights that do not fit come when they are needed (what is "
-        "free on a GPU)",
+        help="the most that the device may hold; weights that do not fit are fetched when needed (default: "
+        "what is free on a GPU)",
     )
     parser.add_argument(
         "--waits",
         choices=("auto", "memory", "file"),
         default="auto",
-        help="where weights that do not fit wait: in the computer's memory, or in their files (in memory if "
-        "they fit there)",
+        help="where weights that do not fit are kept: in the computer's memory, or in their files (default: "
+        "in memory if they fit there)",
     )
     parser.add_argument(
         "--weights",
         metavar="FORM",
-        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto: the least loss within the "
-        "memory (as stored)",
+        help="how large matrices are kept: full, fp8, int8, int4, nf4, or auto for the least loss within "
+        "the memory (default: as stored)",
     )
     parser.add_argument(
-        "--compile", action="store_true", help="compile the network's blocks: slow to begin, then faster"
+        "--compile", action="store_true", help="compile the network's blocks: slow at first, then faster"
     )
     parser.add_argument(
         "--float8",
         action="store_true",
-        help="multiply in float8, on cards that can: faster, and a little different",
+        help="multiply in float8, on cards that can: faster, but slightly different results",
     )
     parser.add_argument(
         "--attention",
         metavar="NAME",
-        help="what computes it: flash4, flash3, cudnn, flash2, torch; flash3_fp8 and sage, which are not "
-        "exact (auto: the card's best exact one)",
+        help="attention kernel: flash4, flash3, cudnn, flash2 or torch; flash3_fp8 and sage are not exact "
+        "(default: auto, the card's best exact one)",
     )
     parser.add_argument(
         "--graph",
         action="store_true",
-        help="record a step as a CUDA graph: for small pictures and slow hosts, at the memory of a step",
+        help="record a step as a CUDA graph: for small pictures and slow hosts; keeps the memory of one "
+        "step in use",
     )
 
 

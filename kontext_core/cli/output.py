@@ -51,7 +51,7 @@ class Output:
             self.let_go()
             if error.errno in _READER_GONE:
                 raise ClosedOutputError from error
-            raise OSError(f"what is to be printed could not be written: {error.strerror}") from error
+            raise OSError(f"the output could not be printed: {error.strerror}") from error
 
     def let_go(self) -> None:
         """Have Python write the rest to nowhere when it ends."""

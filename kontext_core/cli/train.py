@@ -16,23 +16,25 @@ MOST_THREADS = 1024
 
 
 def add_train(commands: Subcommands) -> None:
-    train = commands.add_parser("train", help="train the tiny model, or go on with a run")
-    train.add_argument("folder", type=path, help="holds the run; what is found there is resumed")
-    train.add_argument("--minutes", type=minutes, default=90.0, help="training time of the flow, in all (90)")
+    train = commands.add_parser("train", help="train the tiny model, or continue a run")
+    train.add_argument("folder", type=path, help="folder of the run; a run found there is resumed")
+    train.add_argument(
+        "--minutes", type=minutes, default=90.0, help="total training time of the flow (default: 90)"
+    )
     train.add_argument(
         "--vae-minutes",
         type=minutes,
-        help="training time of the autoencoder, in all (14; with --start it stays as it is)",
+        help="total training time of the autoencoder (default: 14; with --start it is left as it is)",
     )
     train.add_argument(
         "--text-minutes",
         type=minutes,
-        help="training time of the text encoders, in all (6; with --start they stay as they are)",
+        help="total training time of the text encoders (default: 6; with --start they are left as they are)",
     )
-    train.add_argument("--start", type=path, help="a model folder to begin from")
-    train.add_argument("--threads", type=count(MOST_THREADS), help="CPU threads; all cores unless given")
+    train.add_argument("--start", type=path, help="a model folder to start from")
+    train.add_argument("--threads", type=count(MOST_THREADS), help="CPU threads (default: all cores)")
     train.add_argument(
-        "--compile", action="store_true", help="compile the blocks: slow to begin, then faster"
+        "--compile", action="store_true", help="compile the blocks: slow at first, then faster"
     )
     train.add_argument("--device", default="cpu")
     train.set_defaults(command=_train)
@@ -41,12 +43,15 @@ def add_train(commands: Subcommands) -> None:
 def add_score(commands: Subcommands) -> None:
     score = commands.add_parser("score", help="measure success rates on scenes never trained on")
     model_options(score)
-    score.add_argument("--count", type=positive, default=50, help="scenes of each kind (50)")
+    score.add_argument("--count", type=positive, default=50, help="scenes of each kind (default: 50)")
     score.add_argument(
-        "--chains", type=whole_number(0, 1_000_000), default=50, help="five-turn chains, 0 for none (50)"
+        "--chains",
+        type=whole_number(0, 1_000_000),
+        default=50,
+        help="five-turn chains, 0 for none (default: 50)",
     )
     score.add_argument("--steps", type=setting(ALLOWED["steps"]), default=20)
-    score.add_argument("--kinds", help="only these, with commas between")
+    score.add_argument("--kinds", help="only these kinds, separated by commas")
     score.add_argument("--output", type=path, help="folder for scores.json and grid.png")
     score.set_defaults(command=_score)
 

@@ -11,7 +11,7 @@ from .interrupts import importing
 from .options import Subcommands
 from .output import ERR, put, say
 
-_WHERE = "Start one, or say where one runs (--server), or which to start for this (--comfyui)."
+_WHERE = "Start one, give the address of a running one (--server), or name one to start for this (--comfyui)."
 
 
 def add_run(commands: Subcommands) -> None:
@@ -25,10 +25,10 @@ def add_run(commands: Subcommands) -> None:
         "--server", default="http://127.0.0.1:8188", help="address of a running ComfyUI (%(default)s)"
     )
     where.add_argument(
-        "--comfyui", type=path, help="folder of a ComfyUI to start for this, and end afterwards"
+        "--comfyui", type=path, help="folder of a ComfyUI to start for this run and stop afterwards"
     )
     run.add_argument(
-        "--python", type=path, help="the Python to start it with; that of its own environment unless given"
+        "--python", type=path, help="the Python to start it with (default: the one of its own environment)"
     )
     run.add_argument("--output", type=path, default=Path("output"), help="folder for the pictures (output)")
     run.set_defaults(command=_run)
@@ -66,6 +66,6 @@ def _run(options: argparse.Namespace) -> None:
         result = execute(client, prompt, page, Follower(prompt, Line(ERR)))
         pictures = download(client, result, options.output, output_nodes(prompt, known, result))
     if not pictures:
-        say("the workflow put out no picture; does it have a Save Image or Preview Image?")
+        say("the workflow produced no picture; does it have a Save Image or Preview Image node?")
     for picture in pictures:
         put(str(picture))

@@ -33,7 +33,7 @@ LED = (
     *("picture", "instruction", "reference", "mask", "output"),
     *(name for name in SHORT_NAMES if name != "approximate"),
 )
-_ADVICE = "take weights of fewer bits, as with --weights fp8, or leave --gpus out"
+_ADVICE = "use weights of fewer bits, for example --weights fp8, or leave --gpus out"
 _ABOUT = ("gpus", "joined", "verbose", "given", "command", "default_of")  # how the command itself is run
 
 
@@ -106,10 +106,11 @@ def _device(asked: str | None, number: int) -> torch.device:
     if kind == "cpu":
         return torch.device("cpu")
     if kind != "cuda":
-        raise ValueError(f"an edit over several devices runs on 'cuda' or 'cpu', and {kind!r} was asked for")
+        raise ValueError(f"an edit over several devices runs on 'cuda' or 'cpu', but {kind!r} was requested")
     if number >= torch.cuda.device_count():
         raise ValueError(
-            f"{number + 1} GPUs were asked for, and PyTorch {torch.__version__} finds {torch.cuda.device_count()} here"
+            f"{number + 1} GPUs were requested, but PyTorch {torch.__version__} finds "
+            f"{torch.cuda.device_count()} here"
         )
     return torch.device("cuda", number)
 
@@ -133,7 +134,7 @@ def _undivided(pipeline: "Pipeline") -> "Pipeline":
     where = pipeline.residency
     if where is not None and (where.blocks or where.modulation):
         raise ValueError(
-            f"every device of an edit on several holds the whole network, and {pipeline.home} has no room "
-            f"for it; {_ADVICE}"
+            f"when several devices share an edit, each holds the whole network, but {pipeline.home} has no "
+            f"room for it; {_ADVICE}"
         )
     return pipeline

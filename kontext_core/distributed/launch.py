@@ -132,5 +132,8 @@ def _reason(faults: Sequence[str], codes: Sequence[int | None]) -> str:
     for number, (fault, code) in enumerate(zip(faults, codes, strict=True), start=1):
         if code and not fault:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-            return f"process {number} of the {len(codes)} of this edit {how}, so all were stopped; start the edit again"
+            return (
+                f"process {number} of the {len(codes)} of this edit {how}, so all of them were stopped; "
+                "start the edit again"
+            )
     return LOST

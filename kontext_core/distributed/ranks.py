@@ -73,7 +73,7 @@ class Ranks:
         ]
         text = json.dumps({"message": message, "tensors": shapes}).encode()
         if len(text) > _MESSAGE_BYTES:
-            raise ValueError(f"a message of {len(text)} bytes is too long; the most is {_MESSAGE_BYTES}")
+            raise ValueError(f"a message of {len(text)} bytes is too long; the maximum is {_MESSAGE_BYTES}")
         buffer = torch.zeros(_MESSAGE_BYTES, dtype=torch.uint8)
         buffer[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
         with _answered():

@@ -117,7 +117,8 @@ class SequenceParallelTransformer(Transformer):
     ) -> Tensor:
         if not self._asked:
             raise ValueError(
-                "a network that is spread over several devices makes whole steps only: leave approximations off"
+                "a network that is spread over several devices computes whole steps only: leave "
+                "approximations off"
             )
         return super().through_blocks(tokens, prepared, modulation, step)
 

@@ -38,8 +38,8 @@ class TokenShards:
     def __post_init__(self) -> None:
         if min(self.n_txt, self.n_target) < self.ranks:
             raise ValueError(
-                f"{self.n_txt} tokens of text and {self.n_target} of the picture cannot be shared by {self.ranks} devices: take "
-                "fewer devices, or make a larger picture"
+                f"{self.n_txt} tokens of text and {self.n_target} of the picture cannot be shared by "
+                f"{self.ranks} devices: use fewer devices, or make a larger picture"
             )
 
     @property

@@ -137,7 +137,7 @@ def _converted(picture: Image.Image, colours: bytes | Colours) -> Image.Image:
     if picture.mode == "L" and space == "RGB":
         picture, grey = picture.convert("RGB"), False
     if _SPACES[picture.mode] != space:
-        raise ValueError(f"it is for {space} and the picture is {_SPACES[picture.mode]}")
+        raise ValueError(f"it is for {space}, but the picture is {_SPACES[picture.mode]}")
     target = grey_profile("grey", SRGB_CURVE) if grey else srgb_profile()
     try:
         transform = ImageCms.buildTransform(

@@ -234,14 +234,14 @@ def resize(image: Tensor, size: Size) -> Tensor:
 def check_image(image: Tensor) -> None:
     """Raises: ValueError in one sentence if the tensor is not a usable picture."""
     if image.ndim != 4 or image.shape[-1] != 3:
-        raise ValueError(f"a picture must be (batch, height, width, 3), and this one is {tuple(image.shape)}")
+        raise ValueError(f"a picture must be (batch, height, width, 3), but this one is {tuple(image.shape)}")
     if 0 in image.shape:
         raise ValueError(
             f"this picture holds nothing: {image.shape[0]} frames of {image.shape[2]} x {image.shape[1]} px"
         )
     if not bool(torch.isfinite(image).all()):
         raise ValueError(
-            "this picture holds numbers that are not finite (NaN or infinity); look at the node that made it"
+            "this picture holds numbers that are not finite (NaN or infinity); check the node that made it"
         )
 
 

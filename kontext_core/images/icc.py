@@ -100,7 +100,7 @@ def light_of_greys(data: bytes, values: Grey) -> Grey:
     space, meeting = data[16:20], data[20:24]
     tag = {b"GRAY": b"kTRC", b"RGB ": b"rTRC"}.get(space)  # a grey has all three colours of one curve
     if tag is None:
-        raise ValueError(f"it is for {space.decode('latin-1').strip()} and the picture is GRAY")
+        raise ValueError(f"it is for {space.decode('latin-1').strip()}, but the picture is GRAY")
     if meeting != b"XYZ ":
         raise ValueError("it goes by way of Lab, which greys of more than 8 bit cannot")
     try:

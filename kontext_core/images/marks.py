@@ -70,7 +70,7 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
     version = document.get("version")
     if isinstance(version, bool) or version != VERSION:
         raise ValueError(
-            f"the marks have version {short(version)} and this pack reads {VERSION}; update the pack"
+            f"the marks have version {short(version)}, but this pack reads version {VERSION}; update the pack"
         )
     return marks_from(document["marks"])
 
@@ -78,10 +78,10 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
 def marks_from(marks: Any) -> tuple[Mark, ...]:
     """Marks from what `marks_to` made of them. Raises: ValueError in one sentence that names the mark."""
     if not isinstance(marks, list):
-        raise ValueError("the marks are no list")
+        raise ValueError("the marks are not a list")
     entries = cast("list[Any]", marks)
     if len(entries) > MOST_MARKS:
-        raise ValueError(f"there are {len(entries)} marks and {MOST_MARKS} is the most")
+        raise ValueError(f"there are {len(entries)} marks, but {MOST_MARKS} is the maximum")
     return tuple(_mark(i, entry) for i, entry in enumerate(entries, start=1))
 
 
@@ -170,7 +170,7 @@ def _check_work(marks: tuple[Mark, ...], height: int, width: int) -> None:
             pixels += max((bottom - top) * (right - left), _LEAST_DRAWN)
             if pixels > _MOST_DRAWN:
                 raise ValueError(
-                    f"the marks up to mark {place} would take minutes to draw upon {width} x {height} px: draw "
+                    f"the marks up to mark {place} would take minutes to draw on {width} x {height} px: draw "
                     "thinner lines, or lines of fewer points, or scale the picture down first"
                 )
 

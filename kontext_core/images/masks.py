@@ -55,7 +55,7 @@ def single_mask(mask: Tensor) -> Tensor:
         raise ValueError(f"the mask {tuple(mask.shape)} holds numbers that are not finite (NaN or infinity)")
     flat = mask.reshape(-1, *mask.shape[-2:])
     if flat.shape[0] != 1:
-        raise ValueError(f"the mask is a batch of {flat.shape[0]}, and an edit has one: take one out of it")
+        raise ValueError(f"the mask is a batch of {flat.shape[0]}, but an edit has one: take one out of it")
     return flat[0]
 
 

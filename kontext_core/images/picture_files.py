@@ -58,7 +58,7 @@ def from_file(path: Path) -> Tensor:
     """
     try:
         if path.is_dir():
-            raise ValueError(f"{path} is a folder, and no picture")
+            raise ValueError(f"{path} is a folder, not a picture")
         if not path.is_file():
             raise ValueError(f"there is no file {path}")
         with path.open("rb") as file:
@@ -132,8 +132,8 @@ def check_size(height_px: int, width_px: int, most_pixels: int, name: str) -> No
     """Raises: ValueError if a picture, by its header, has more pixels than are taken."""
     if height_px * width_px > most_pixels:
         raise _PictureError(
-            f"{name} is too large a picture, {width_px} x {height_px} px; "
-            f"{most_pixels / 1e6:.0f} million pixels are the most: make it smaller first"
+            f"{name} is too large a picture, {width_px} x {height_px} px; {most_pixels / 1e6:.0f} million "
+            "pixels is the maximum: make it smaller first"
         )
 
 
@@ -175,7 +175,7 @@ def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
 def _unreadable(name: str, error: Exception) -> ValueError:
     reason = one_line(str(error)) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
-        reason = "its beginning is that of no picture, or damaged"
+        reason = "it does not start like a picture, or is damaged"
     return ValueError(f"{name} is not a picture that can be read ({reason})")
 
 
@@ -190,11 +190,12 @@ def _loaded(file: IO[bytes], name: str) -> Image.Image:
         check_size(picture.height, picture.width, MOST_PIXELS, name)
         if picture.format in _PROGRAMS:
             raise _PictureError(
-                f"{name} is no picture but a program that draws one ({picture.format}); save it as PNG first"
+                f"{name} is not a picture but a program that draws one ({picture.format}); save it as PNG "
+                "first"
             )
         frames = getattr(picture, "n_frames", 1)
         if frames > 1 and picture.format not in _ONE_PICTURE:
-            log.warning("%s holds %d pictures; the first one is taken", name, frames)
+            log.warning("%s holds %d pictures; the first one is used", name, frames)
         stored = picture.tile[0][3] if picture.format == "PNG" and picture.tile else ""
         picture.load()
         _bring_key_to_8_bit(picture, stored)
@@ -230,7 +231,7 @@ def _turn(picture: Image.Image, name: str) -> Image.Transpose | None:
     try:
         return _TURNS.get(picture.getexif().get(_ORIENTATION))
     except DAMAGED as error:
-        log.warning("%s: its EXIF is damaged, and which side is up is not known (%s)", name, error)
+        log.warning("%s: its EXIF is damaged, so its orientation is not known (%s)", name, error)
         return None
 
 

@@ -76,7 +76,7 @@ class Png:
             if chunk.kind in TEXT_KINDS and head == start:
                 if chunk.length > most_bytes:
                     raise ValueError(
-                        f"its text {keyword!r} has {chunk.length} bytes and {most_bytes} is the most"
+                        f"its text {keyword!r} has {chunk.length} bytes, but {most_bytes} is the maximum"
                     )
                 return self._decoded(chunk, len(start))
         return None

@@ -105,8 +105,8 @@ def choose(
         package = BACKENDS[wish].package
         needs = f" and the package {package.partition('.')[0]}" if package else ""
         raise ValueError(
-            f"attention {wish!r} cannot be had here: it needs bfloat16 or float16, a card{needs} that know heads of "
-            f"{head_dim}; choose auto"
+            f"attention {wish!r} is not available here: it needs bfloat16 or float16, a card{needs} that "
+            f"know heads of {head_dim}; choose auto"
         )
     return wish
 

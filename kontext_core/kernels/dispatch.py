@@ -40,11 +40,11 @@ def runs_fused(device: torch.device, dtype: torch.dtype = torch.bfloat16) -> boo
     try:
         error = difference(_fused(), device, dtype)
     except Exception as reason:  # a compiler can fail in its own ways, and the plain form needs none
-        log.info("no fused kernels on %s in %s, plain torch in their place: %s", device, dtype, reason)
+        log.info("no fused kernels on %s in %s, plain torch is used instead: %s", device, dtype, reason)
         return False
     if not error < 0.01:
         log.warning(
-            "fused kernels on %s in %s are off by %.1e, plain torch in their place", device, dtype, error
+            "fused kernels on %s in %s are off by %.1e: plain torch is used instead", device, dtype, error
         )
         return False
     return True

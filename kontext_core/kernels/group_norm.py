@@ -103,7 +103,7 @@ def _runs(device: torch.device, dtype: torch.dtype) -> bool:
         return False
     if not error < 0.01:
         log.warning(
-            "the fused group norm on %s in %s is off by %.1e, torch's in its place", device, dtype, error
+            "the fused group norm on %s in %s is off by %.1e: torch's is used instead", device, dtype, error
         )
     return error < 0.01
 

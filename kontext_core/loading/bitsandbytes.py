@@ -80,7 +80,7 @@ def _lazy(
         raise CheckpointError(f"{name} is packed in 4 bits, and {name}.{absent[0]} is missing")
     stored = weights.get(name)
     if stored is None:
-        raise CheckpointError(f"{name} is missing, beside what says how it is packed")
+        raise CheckpointError(f"{name} is missing, though the description of its packing is there")
     actual = {name: stored.numel, **{f"{name}.{end}": helpers[end].numel for end in lengths}}
     needed = {name: math.ceil(numbers / 2), **{f"{name}.{end}": count for end, count in lengths.items()}}
     for key, count in needed.items():

@@ -67,7 +67,9 @@ def _open_folder(folder: Path) -> Checkpoint:
     for file in files:
         shard_weights, shard_metadata = _open_file(file)
         if double := weights.keys() & shard_weights.keys():
-            raise CheckpointError(f"{folder}: {len(double)} tensors are in two shards: {first_few(double)}")
+            raise CheckpointError(
+                f"{folder}: {len(double)} tensors are in more than one shard: {first_few(double)}"
+            )
         weights |= shard_weights
         metadata |= shard_metadata
     if indexes and (absent := set(read_object(indexes[0])["weight_map"]) - set(weights)):
@@ -93,7 +95,7 @@ def _shards(index: Path) -> list[Path]:
     names = list(mapped.values()) if isinstance(mapped, dict) else []
     if not names or any(not isinstance(name, str) or Path(name).name != name or not name for name in names):
         raise CheckpointError(
-            f"{index} is not an index of shards: it must map tensors to files beside it, under 'weight_map'"
+            f"{index} is not an index of shards: it must map tensors to files next to it, under 'weight_map'"
         )
     shards = [index.parent / name for name in sorted(set(names))]
     if absent := [shard.name for shard in shards if not shard.is_file()]:
@@ -114,7 +116,7 @@ def check_index(folder: Path) -> None:
     if shards and not any(folder.glob("*.safetensors.index.json")):
         raise CheckpointError(
             f"{folder} holds {len(shards)} of {int(shards[0][2])} shards and no index of them: get "
-            f"{shards[0][1]}.safetensors.index.json from where they came from"
+            f"{shards[0][1]}.safetensors.index.json from their source"
         )
 
 
@@ -135,7 +137,7 @@ def _only_file(folder: Path) -> Path:
     if len(files) != 1:
         problem = f"holds several: {first_few([file.name for file in files])}; name one"
         raise CheckpointError(
-            f"a safetensors file is wanted in {folder}, which "
+            f"a safetensors file is needed in {folder}, which "
             f"{problem if files else others_in(folder) or 'holds none'}"
         )
     return files[0]
@@ -154,7 +156,7 @@ def others_in(folder: Path) -> str:
     kinds.pop("", None)
     if PICKLED in kinds:
         names = first_few(kinds[PICKLED])
-        return f"holds {names}: {PICKLED}; save the model again as safetensors where it came from"
+        return f"holds {names}: {PICKLED}; get the model as safetensors, or convert it where it was made"
     return "; ".join(f"holds {first_few(names)}: {what}" for what, names in kinds.items())
 
 
@@ -191,11 +193,12 @@ def _read_header(path: Path) -> dict[str, Any]:
             raise CheckpointError(f"{path} is not a safetensors file: it is {what_file_is(start)}")
         if length > size - 8:
             raise CheckpointError(
-                f"{path} is cut off: its header alone should be {length} bytes, the file has {size}; {AGAIN}"
+                f"{path} is cut off: its header alone should be {length} bytes, but the file has {size}; "
+                f"{AGAIN}"
             )
         if length > _MAX_HEADER:
             raise CheckpointError(
-                f"{path} is damaged: its header would be {length} bytes, and {_MAX_HEADER} are allowed"
+                f"{path} is damaged: its header would be {length} bytes, but {_MAX_HEADER} is the maximum"
             )
         file.seek(8)
         header = parse_object(file.read(length), f"the header of {path}")
@@ -204,7 +207,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} is damaged: the metadata in its header is not a JSON object")
     if len(header) - 1 > MOST_TENSORS:
         raise CheckpointError(
-            f"{path} holds {len(header) - 1:,} tensors, and up to {MOST_TENSORS:,} are read"
+            f"{path} holds {len(header) - 1:,} tensors, but {MOST_TENSORS:,} is the maximum"
         )
     places: list[tuple[int, int, str]] = []
     for key, entry in header.items():
@@ -229,7 +232,7 @@ def _read_header(path: Path) -> dict[str, Any]:
         end = stop
     if size < 8 + length + end:
         raise CheckpointError(
-            f"{path} is cut off: it should be {8 + length + end} bytes and is {size}; {AGAIN}"
+            f"{path} is cut off: it should be {8 + length + end} bytes, but is {size}; {AGAIN}"
         )
     return header
 

@@ -15,7 +15,7 @@ LOOKED_AT = 1024  # bytes at the beginning of a file
 _LOGIN = "the download may need a login or an accepted licence"
 _EXPORTED = f"exported for other programs; {TAKE}"
 _POINTS = "and not the weights; run"
-_ARCHIVE = "a compressed archive; unpack it, and take what is in it"
+_ARCHIVE = "a compressed archive; unpack it, and use the files in it"
 
 # Beginnings of files and what they are. The first row that fits counts.
 _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
@@ -28,8 +28,8 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
         (rb"version https://git-lfs", f"a Git LFS pointer {_POINTS} 'git lfs pull' where it came from"),
         (rb"# xet version", f"a Xet pointer {_POINTS} 'git xet' where it came from"),
         (rb"\s*<\?xml.*<net\s", f"an OpenVINO model, {_EXPORTED}"),
-        (rb"\s*<\?xml.*<Error>", f"an error message of a server, saved in place of the weights; {_LOGIN}"),
-        (rb"\s*<", f"a web page, saved in place of the weights; {_LOGIN}"),
+        (rb"\s*<\?xml.*<Error>", f"an error message of a server, saved instead of the weights; {_LOGIN}"),
+        (rb"\s*<", f"a web page, saved instead of the weights; {_LOGIN}"),
         (rb"[fp]trt", f"a TensorRT engine, built for one kind of card; {TAKE}"),
         (rb"\x08[\x01-\x1f][\x12\x1a:B].*(?:onnx|torch)", f"an ONNX model, {_EXPORTED}"),
         (rb"\x08[\x01-\x1f][\x12\x1a:B]", f"an ONNX or Core ML model, {_EXPORTED}"),
@@ -61,10 +61,10 @@ def what_file_is(start: bytes) -> str:
     if not start:
         return f"empty; {AGAIN}"
     if not start.strip(b"\0"):
-        return f"nothing but zeros at its beginning, as a download that did not end leaves it; {AGAIN}"
+        return f"nothing but zeros at the start, as after an incomplete download; {AGAIN}"
     line = start.decode("utf-8", errors="replace").strip().splitlines()[:1]
     if line and line[0].isprintable() and "\ufffd" not in line[0]:
-        return f"text, which begins with {line[0][:40]!r}, and no weights; {AGAIN}"
+        return f"text that starts with {line[0][:40]!r}, not weights; {AGAIN}"
     return "something else, by its first bytes"
 
 

@@ -35,8 +35,8 @@ def open_gguf(path: Path) -> tuple[Weights, dict[str, str]]:
             import_module("gguf.quants")  # an optional package
         except ImportError as error:
             raise CheckpointError(
-                f"{path} holds {needing[0]}, whose tables are in a package that is not there: "
-                "pip install gguf"
+                f"{path} holds {needing[0]}, whose tables are in a package that is not installed: pip "
+                "install gguf"
             ) from error
     mapped = np.memmap(path, dtype=np.uint8, mode="c")  # what is never written to stays shared with the file
     weights = {tensor.name: _lazy(path, tensor, mapped, header) for tensor in header.tensors}

@@ -100,7 +100,7 @@ def read_header(path: Path) -> Header:
             raise header.damaged(f"{tensor.name!r} lies on top of another tensor")
         end = tensor.end
     if data + end > size:
-        raise CheckpointError(f"{path} is cut off: it should be {data + end} bytes and is {size}; {AGAIN}")
+        raise CheckpointError(f"{path} is cut off: it should be {data + end} bytes, but is {size}; {AGAIN}")
     return Header(values, tensors, data)
 
 
@@ -137,7 +137,7 @@ class _Header:
         try:
             return self.bytes(length).decode()
         except UnicodeDecodeError as error:
-            raise self.damaged("a name in it is no text") from error
+            raise self.damaged("a name in it is not text") from error
 
 
 def _walk(header: _Header) -> tuple[dict[str, Any], list[Stored], int]:
@@ -194,7 +194,7 @@ def _pairs(header: _Header, count: int) -> tuple[dict[str, Any], int]:
     return values, alignment
 
 
-_WRONG_ALIGNMENT = "its alignment is no power of two from 8 on"
+_WRONG_ALIGNMENT = "its alignment is not a power of two of at least 8"
 
 
 def _least_bytes(header: _Header, key: str, kind: int) -> int:
@@ -233,7 +233,7 @@ def _value(header: _Header, key: str, kind: int) -> Any:
     try:
         return header.bytes(length).decode()
     except UnicodeDecodeError as error:
-        raise header.damaged(f"the value of {key!r} is no text") from error
+        raise header.damaged(f"the value of {key!r} is not text") from error
 
 
 def _tensor(header: _Header) -> Stored:

@@ -116,7 +116,7 @@ def clip_config(weights: Weights, declared: dict[str, Any]) -> CLIPTextConfig:
     vocab_size, hidden = shape_of(weights, "text_model.embeddings.token_embedding.weight", 2)
     if not declared and hidden != 768:
         raise CheckpointError(
-            f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed beside it"
+            f"it is {hidden} wide, CLIP-L is 768; for other sizes a config.json is needed next to it"
         )
     sizes = {
         "vocab_size": vocab_size,
@@ -129,8 +129,8 @@ def clip_config(weights: Weights, declared: dict[str, Any]) -> CLIPTextConfig:
     values = {**beyond_shapes, **declared}
     if hidden % values["num_attention_heads"]:
         raise CheckpointError(
-            f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is "
-            "no multiple"
+            f"its config says {values['num_attention_heads']} heads, and it is {hidden} wide, which is not a "
+            "multiple"
         )
     return _built(CLIPTextConfig, values, sizes)
 

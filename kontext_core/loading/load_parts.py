@@ -133,8 +133,8 @@ def _free_gib(device: torch.device, needed: bool) -> float | Literal["least"] | 
     if device.type != "cuda":
         if needed:
             raise ValueError(
-                f"quantise 'auto' chooses by the memory that is free, and on {device} that is not known: give "
-                "memory_gib too"
+                f"quantise 'auto' chooses by the memory that is free, but on {device} that is not known: "
+                "give memory_gib too"
             )
         return None
     return torch.cuda.mem_get_info(device)[0] / GIB

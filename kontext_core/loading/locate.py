@@ -41,13 +41,13 @@ def locate_part(path: str | Path, part: str) -> tuple[FileReport, Weights]:
     name, expected = _PARTS[part]
     if not path.exists():
         raise CheckpointError(
-            f"there is no file or folder {path}, where the {name} should be; wanted: {expected}"
+            f"there is no file or folder {path}, where the {name} should be; needed: {expected}"
         )
     report, weights = _in_folder(path, part) if path.is_dir() else recognise(open_checkpoint(path), part)
     if report.kind != part:
         raise CheckpointError(
             f"{report.path} is {report.title} and not the {name} of FLUX.1; "
-            f"{report.instead or f'wanted: {expected}'}"
+            f"{report.instead or f'needed: {expected}'}"
         )
     if report.refusal:
         raise CheckpointError(f"{report.path} cannot be used as the {name}: {report.refusal}")
@@ -83,4 +83,4 @@ def _in_folder(folder: Path, part: str) -> tuple[FileReport, Weights]:
     others = "".join(f"; {report.path.name} is {report.title}" for report, _ in recognised)
     if other := others_in(folder):
         others += f"; it {other}"
-    raise CheckpointError(f"there is no {name} in {folder}; wanted there: {expected}{others}")
+    raise CheckpointError(f"there is no {name} in {folder}; needed there: {expected}{others}")

@@ -28,7 +28,7 @@ def misfit(report: FileReport, transformer: TransformerConfig, vocabulary: Vocab
     if report.kind == "vae":
         if config.z_channels * 4 != transformer.in_channels:
             channels = transformer.in_channels // 4
-            return f"it makes {config.z_channels} channels and the transformer takes {channels}"
+            return f"it makes {config.z_channels} channels, but the transformer takes {channels}"
         if (config.in_channels, config.out_ch) != (3, 3) or 2 ** (len(config.ch_mult) - 1) != LATENT_PX:
             return f"it is not for pictures of 3 channels whose sides it makes {LATENT_PX} times smaller"
         return ""
@@ -38,7 +38,7 @@ def misfit(report: FileReport, transformer: TransformerConfig, vocabulary: Vocab
         else (config.d_model, transformer.context_in_dim)
     )
     if width != read:
-        return f"it is {width} wide and the transformer takes {read}"
+        return f"it is {width} wide, but the transformer takes {read}"
     return "" if vocabulary is None else vocabulary.misfit(config)
 
 

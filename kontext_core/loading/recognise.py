@@ -40,7 +40,7 @@ _LORA_KEY = re.compile(
     r"(?:\.lora_(?:A|down)(?:\.[^.]+)?(?:\.weight)?|[._]lora[12]?(?:_linear_layer)?\.down\.weight"
     r"|\.diff(?:_b)?|\.(?:lokr_w1|lokr_w1_a|hada_w1_a)(?:\.[^.]+)?)$"
 )
-_LORA = "a LoRA goes upon a model: put it there with Kontext LoRA, or with 'kontext edit --lora'"
+_LORA = "a LoRA is applied to a model: use it with Kontext LoRA, or with 'kontext edit --lora'"
 
 # Other models: the keys that give them away. The first row whose keys are all there counts.
 _OTHERS: tuple[tuple[tuple[str, ...], str], ...] = (
@@ -133,7 +133,7 @@ def recognise(checkpoint: Checkpoint, part: str = "transformer") -> tuple[FileRe
             ),
             ("unknown", "a file of weights"),
         )
-        refusal = f"it is packed as {form}, which programs of its own alone can read; {TAKE}"
+        refusal = f"it is packed as {form}, which only its own programs can read; {TAKE}"
         return replace(
             report, kind=kind, title=f"{title} packed as {form}", refusal=refusal, instead=TAKE
         ), weights

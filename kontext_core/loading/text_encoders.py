@@ -76,7 +76,7 @@ def _text_length(folder: Path) -> int:
         return locate_part(folder, "transformer")[0].config.text_length
     except CheckpointError:
         length = KONTEXT_DEV.text_length
-        log.info("no transformer beside the text encoders in %s; prompts are %d tokens", folder, length)
+        log.info("no transformer next to the text encoders in %s; prompts have %d tokens", folder, length)
         return length
 
 

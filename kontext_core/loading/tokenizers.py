@@ -73,7 +73,7 @@ class Vocabulary:
         padded = -self.size % _VOCABULARY_MULTIPLE + self.size
         if config.vocab_size not in (self.size, padded):
             return (
-                f"the tokenizer in {self.folder} knows {self.size} tokens and its text encoder "
+                f"the tokenizer in {self.folder} knows {self.size} tokens, but its text encoder "
                 f"{config.vocab_size}; they do not belong together, or a file is missing from the folder"
             )
         if self.highest >= config.vocab_size:
@@ -116,7 +116,7 @@ def find_tokenizer(name: str, folder: Path) -> Path:
                 return snapshot / inner
     model, choices = FILES[name]
     alternatives = ", or ".join(" and ".join(files) for files in reversed(choices))
-    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; wanted there: {alternatives}")
+    raise CheckpointError(f"there is no tokenizer for {model} in {folder}; needed there: {alternatives}")
 
 
 def check_files(folder: Path) -> None:
@@ -129,7 +129,7 @@ def check_files(folder: Path) -> None:
     for path in (folder / name for name in _OTHERS):
         if path.is_file() and path.stat().st_size > MOST_BYTES:
             raise CheckpointError(
-                f"{path} has more than {MOST_BYTES // 2**20} MiB, which no tokenizer needs; get it again"
+                f"{path} has more than {MOST_BYTES // 2**20} MiB, which no tokenizer needs; download it again"
             )
     for name in _JSON:
         path = folder / name

@@ -75,7 +75,7 @@ def _listed(metadata: dict[str, str]) -> list[str]:
     try:
         listed = parse(metadata[NAMES], f"{NAMES!r} in its header")
         if not isinstance(listed, list) or not all(isinstance(name, str) for name in listed):
-            raise TypeError("it is no list of names")
+            raise TypeError("it is not a list of names")
     except (KeyError, TypeError) as error:
         raise CheckpointError(
             f"its weights are packed by torchao, and {NAMES!r} in the header, which says how, cannot be read: {error!r}"

@@ -87,8 +87,8 @@ class LoraFile:
             return None
         if _matrix(tensor.shape) != shape:
             raise CheckpointError(
-                f"{self.path}: the difference of {module} has the shape {tensor.shape}, and the layer here "
-                f"{shape}: this LoRA belongs to another model"
+                f"{self.path}: the difference of {module} has the shape {tensor.shape}, but the layer here "
+                f"has {shape}: this LoRA belongs to another model"
             )
         key = (module, "diff", dtype, device)
         return self._once(
@@ -112,7 +112,7 @@ class LoraFile:
             return None
         if tensor.numel != size or max(tensor.shape, default=0) != size:
             raise CheckpointError(
-                f"{self.path}: '{role}' of {module} has the shape {tensor.shape}, and the layer here "
+                f"{self.path}: '{role}' of {module} has the shape {tensor.shape}, but the layer here has "
                 f"({size},): this LoRA belongs to another model"
             )
         return self._tensor(module, role, torch.float32, device).flatten()
@@ -231,12 +231,12 @@ class LoraFile:
                 there = other if other in tensors else next(iter(tensors))
                 raise CheckpointError(
                     f"{self.path}: {module} has a tensor '{there}' and no '{role}' that belongs to it: the "
-                    "file is not complete, get it again"
+                    "file is incomplete, download it again"
                 )
         inner, outer = _matrix(tensors[down].shape), _matrix(tensors[up].shape)
         pair = f"{self.path}: {module} is ({down} {tensors[down].shape}, {up} {tensors[up].shape})"
         if inner is None or outer is None or inner[0] != outer[1]:
-            raise CheckpointError(f"{pair}, whose ranks differ: the file is damaged, get it again")
+            raise CheckpointError(f"{pair}, whose ranks differ: the file is damaged, download it again")
         if not inner[0]:
             raise CheckpointError(
                 f"{pair}, of rank 0, which changes nothing: train it with a rank of 1 or more"
@@ -259,7 +259,8 @@ class LoraFile:
         for role in (first, second):
             if role not in tensors:
                 raise CheckpointError(
-                    f"{self.path}: {module} has neither '{whole}' nor '{role}': the file is not complete, get it again"
+                    f"{self.path}: {module} has neither '{whole}' nor '{role}': the file is incomplete, "
+                    "download it again"
                 )
         return first, second
 
@@ -290,8 +291,8 @@ class LoraFile:
         tensor = lazy.read()
         if not tensor.float().isfinite().all():
             raise CheckpointError(
-                f"{self.path}: '{role}' of {module} holds numbers that are not finite (NaN or infinite): its training "
-                "failed, take an earlier file"
+                f"{self.path}: '{role}' of {module} holds numbers that are not finite (NaN or infinite): its "
+                "training failed, use an earlier file"
             )
         return tensor.to(device=device, dtype=dtype)
 
@@ -324,7 +325,7 @@ def _stamp(path: Path) -> tuple[int, int]:
 def _open(path: Path) -> LoraFile:
     checkpoint = open_checkpoint(path)
     if form := packed_as(checkpoint.weights):
-        raise CheckpointError(f"{path} is no LoRA: it holds weights that are packed as {form}")
+        raise CheckpointError(f"{path} is not a LoRA: it holds weights that are packed as {form}")
     parts = {key: split_key(key) for key in checkpoint.weights}
     adapters = _in_order({part.adapter for part in parts.values() if part.role in _OF_ADAPTERS})
     modules: dict[str, dict[str, LazyTensor]] = {}

@@ -50,11 +50,11 @@ class NamePattern:
 
     def __init__(self, text: str) -> None:
         if len(text) > _LONGEST:
-            raise ValueError(f"it has {len(text):,} letters, and {_LONGEST:,} are allowed")
+            raise ValueError(f"it has {len(text):,} letters, but {_LONGEST:,} is the maximum")
         try:
             re.compile(text)
         except (re.error, RecursionError, OverflowError) as error:
-            raise ValueError(f"it is no regular expression: {error}") from error
+            raise ValueError(f"it is not a regular expression: {error}") from error
         self.is_plain = _PLAIN.fullmatch(text) is not None
         self._whole = re.compile(rf"(?:.*\.)?(?:{text})$" if self.is_plain else "")
         self._states: list[_State] = [_State(None, None, [])]

@@ -62,7 +62,7 @@ class LoraReport:
             used = f"the adapter {self.adapters[0]!r}" if self.adapters[0] else "the one without a name"
             others = first_few(map(repr, self.adapters[1:]))
             notes.append(
-                f"of {len(self.adapters)} adapters in it {used} acts and not {others}, as PEFT has one act "
+                f"of {len(self.adapters)} adapters in it {used} is used and not {others}, as PEFT uses one "
                 "at a time"
             )
         return printable(f"{self.path.name} is used in part: {'; '.join(notes)}") if notes else ""
@@ -87,7 +87,7 @@ def match(file: LoraFile, names: Names) -> tuple[Matches, LoraReport]:
     """
     hits = {module: hit for module in file.modules if (hit := find_target(module, names)) is not None}
     if other := _other(file, hits, names.width):
-        raise CheckpointError(f"{file.path} is a LoRA for {other}, and FLUX.1 Kontext cannot use it")
+        raise CheckpointError(f"{file.path} is a LoRA for {other}, which FLUX.1 Kontext cannot use")
     unusual = {module: hit for module, hit in hits.items() if not hit.usual}
     whole = {
         (hit.kind, hit.prefix) for hit in unusual.values() if hit.numbered
@@ -141,14 +141,14 @@ def _once(hits: Matches) -> tuple[Matches, list[str]]:
 def _report(file: LoraFile, matches: Matches, twice: Sequence[str]) -> LoraReport:
     places = Counter(hit.target.part for hit in matches.values())
     notes = [
-        f"names of {count} modules begin with {prefix!r}, which no known program writes; behind it they are "
-        f"{title}"
+        f"names of {count} modules start with {prefix!r}, which no known program writes; after the prefix "
+        f"they are {title}"
         for (prefix, title), count in Counter(
             (hit.prefix, hit.title) for hit in matches.values() if not hit.usual
         ).items()
     ]
     if twice:
-        notes.append(f"{len(twice)} modules are there twice and count once ({first_few(twice)})")
+        notes.append(f"{len(twice)} modules appear twice and are used once ({first_few(twice)})")
     return LoraReport(
         path=file.path,
         size=file.size,
@@ -184,9 +184,9 @@ def _check_control(file: LoraFile, matches: Matches) -> None:
 def _nothing(file: LoraFile, known: Sequence[str]) -> str:
     kinds = sorted({UNUSABLE[end] for end in file.unusable.values() if end in UNUSABLE})
     if not file.modules and kinds:
-        return f"holds only what is of no use here: {', '.join(kinds)}"
+        return f"holds only tensors that cannot be used here: {', '.join(kinds)}"
     if not file.modules:
-        return f"is no LoRA: it holds {len(file.unusable)} tensors, such as {first_few(file.unusable, 2)}"
+        return f"is not a LoRA: it holds {len(file.unusable)} tensors, such as {first_few(file.unusable, 2)}"
     strange = [module for module in file.modules if module not in known]
     few = (
         f"only {len(known)} of its {len(file.modules)} modules have names"

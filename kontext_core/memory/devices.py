@@ -16,7 +16,7 @@ def usable_device(name: torch.device | str) -> torch.device:
         raise ValueError(f"there is no device {str(name)!r}; choose 'cpu', or 'cuda' for a GPU") from error
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(
-            f"device {str(device)!r} was asked for, and PyTorch {torch.__version__} finds no GPU here; "
+            f"device {str(device)!r} was requested, but PyTorch {torch.__version__} finds no GPU here; "
             "choose 'cpu'"
         )
     try:
@@ -24,7 +24,7 @@ def usable_device(name: torch.device | str) -> torch.device:
     except Exception as error:  # each backend has its own
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].partition(". ")[0]
         raise ValueError(
-            f"device {str(device)!r} was asked for, and nothing can be computed on it here ({reason}); "
+            f"device {str(device)!r} was requested, but nothing can be computed on it here ({reason}); "
             "choose 'cpu', or 'cuda' for a GPU"
         ) from error
     return torch.device("cuda", torch.cuda.current_device()) if device == torch.device("cuda") else device

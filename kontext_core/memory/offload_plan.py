@@ -191,8 +191,8 @@ def plan_offload(
         if choice.needed_bytes <= budget_bytes:
             return choice
     raise TooLittleMemoryError(
-        f"an edit needs {_gib(smallest.needed_bytes)} even when all blocks visit the device in turn, and it may take "
-        f"{_gib(max(0, budget_bytes))}; allow it more, or choose weights of fewer bits"
+        f"an edit needs {_gib(smallest.needed_bytes)} even when all blocks visit the device in turn, but it "
+        f"may take only {_gib(max(0, budget_bytes))}; allow more, or choose weights of fewer bits"
     )
 
 
@@ -220,16 +220,20 @@ def host_storage(where: OffloadPlan, converted_bytes: int, host: Host) -> HostSt
     notes: list[str] = []
     if in_file and kept:
         notes.append(
-            f"{_gib(kept)} of that stay in the host's memory all the same, since their files have them in another form"
+            f"{_gib(kept)} of that stay in the host's memory nevertheless, since their files hold them in "
+            "another form"
         )
     if free is not None and needed > max(0, free):
-        advice = "let them wait in the files" if kept < visiting and not in_file else _AS_STORED
-        demand = f"{_gib(needed)} of weights take the host's memory, which has {_gib(max(0, free))} for them"
+        advice = "keep them in their files" if kept < visiting and not in_file else _AS_STORED
+        demand = (
+            f"{_gib(needed)} of weights are needed in the host's memory, which has {_gib(max(0, free))} for "
+            "them"
+        )
         notes.append(f"{demand}: {advice}")
     return HostStorage(in_file, "; ".join(notes))
 
 
-_AS_STORED = "take weights as stored, in files of the numbers that are computed with"
+_AS_STORED = "use weights as stored, in files whose number format is the one computed with"
 
 
 def _pinned(sizes: Sequence[int]) -> int:

@@ -131,8 +131,8 @@ def multiply_in_float8(transformer: Transformer, device: torch.device | None = N
     device = device or transformer.device
     if device.type == "cuda" and torch.cuda.get_device_capability(device) < FLOAT8_CARDS:
         raise ValueError(
-            f"{torch.cuda.get_device_name(device)} does not multiply in float8; take a card of compute capability "
-            "8.9 or later, or weights of another form"
+            f"{torch.cuda.get_device_name(device)} does not multiply in float8; use a card of compute "
+            "capability 8.9 or later, or weights of another form"
         )
     if device.type == "cuda":
         try_float8(device, transformer.dtype)
@@ -169,8 +169,8 @@ def try_float8(device: torch.device, dtype: torch.dtype) -> None:
                 continue
             reason = "its products are not finite"
         raise ValueError(
-            f"float8 products with a factor for each row do not run here, on {device} with PyTorch {torch.__version__} "
-            f"({reason}): leave float8 out, or take a newer PyTorch"
+            f"float8 products with a factor for each row do not run here, on {device} with PyTorch "
+            f"{torch.__version__} ({reason}): leave float8 out, or use a newer PyTorch"
         )
 
 

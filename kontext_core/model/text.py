@@ -118,7 +118,10 @@ class TextEncoders(nn.Module):
     def _lost_text(self, prompt: str) -> list[str]:
         """For each encoder that cannot hold the whole prompt, a sentence that says what it loses."""
         return [
-            f"the prompt is too long for the {length} tokens of {name}, which loses: {_beginning(lost)}"
+            (
+                f"the prompt is too long for the {length} tokens of {name}, so this is cut off: "
+                f"{_beginning(lost)}"
+            )
             for name, tokenizer, length in (
                 ("T5", self.t5_tokenizer, self.text_length),
                 ("CLIP", self.clip_tokenizer, self.clip_length),

@@ -123,7 +123,7 @@ def _with_room(
         # here and not above: there the error still held what the attempt had made
         gc.collect()  # nor is it gone yet where an error holds itself by its traceback, as newer Pythons have it
         torch.cuda.empty_cache()  # what it has left is in pieces of the wrong size
-    log.info("the autoencoder works in tiles: %d pictures are too large to be taken whole", len(x))
+    log.info("the autoencoder works in tiles: %d pictures are too large to be processed whole", len(x))
     return torch.cat([tiled(single) for single in x.split(1)])
 
 

@@ -134,7 +134,7 @@ class Transformer(nn.Module):
         if self.guidance_in is not None:
             if guidance is None:
                 raise ValueError(
-                    "this model takes a guidance scale and none was given; pass guidance, for example 2.5"
+                    "this model takes a guidance scale, but none was given; pass guidance, for example 2.5"
                 )
             vec = vec + self.guidance_in(timestep_embedding(guidance))
         silu_vec = F.silu(vec)

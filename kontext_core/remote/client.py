@@ -263,8 +263,8 @@ class Client:
         record = self.history(prompt_id)
         if not record:
             raise RemoteError(
-                "The graph is gone from ComfyUI, neither in its queue nor among what it has done: somebody "
-                "cleared them, or it was started anew. Run it again."
+                "The graph is neither in ComfyUI's queue nor in its history: they were cleared, or ComfyUI "
+                "was restarted. Run the graph again."
             )
         return missed_events(prompt_id, record)
 
@@ -277,9 +277,9 @@ class Client:
         except module.WebSocketTimeoutException:
             return None
         except (OSError, module.WebSocketException) as error:
-            raise RemoteError(f"ComfyUI went away while it worked: {error}.") from error
+            raise RemoteError(f"The connection to ComfyUI was lost during the run: {error}.") from error
         if not message:
-            raise RemoteError("ComfyUI closed the connection while it worked.")
+            raise RemoteError("ComfyUI closed the connection during the run.")
         return read_event(message) or Event("", {})
 
     def _connection(self) -> websocket.WebSocket:
@@ -306,7 +306,7 @@ class Client:
         try:
             parsed = json.loads(answer)
         except ValueError as error:
-            raise RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not JSON.") from error
+            raise RemoteError(f"What answers at {self.url} is not ComfyUI: {path} is not JSON.") from error
         if not isinstance(parsed, dict):
             raise self._odd(path)
         return parsed
@@ -342,7 +342,7 @@ class Client:
         return kind(f"No ComfyUI answers at {self.url}: {words}.")
 
     def _odd(self, path: str) -> RemoteError:
-        return RemoteError(f"What answers at {self.url} is no ComfyUI: {path} is not as expected.")
+        return RemoteError(f"What answers at {self.url} is not ComfyUI: {path} is not as expected.")
 
 
 def _address(url: str) -> str:
@@ -354,7 +354,7 @@ def _address(url: str) -> str:
     except ValueError:
         good = False
     if not good or any(character.isspace() for character in full):
-        raise RemoteError(f"{url!r} is no address of a ComfyUI; it looks like http://127.0.0.1:8188.")
+        raise RemoteError(f"{url!r} is not the address of a ComfyUI; it looks like http://127.0.0.1:8188.")
     return full.rstrip("/")
 
 

@@ -103,7 +103,7 @@ def _wait(process: subprocess.Popen[bytes], url: str, log: IO[bytes], folder: Pa
 def _tail(log: IO[bytes]) -> str:
     log.seek(0)
     lines = log.read().decode(errors="replace").splitlines()[-_LOG_LINES:]
-    return "\n".join([" The end of its log:", *lines]) if lines else " It said nothing."
+    return "\n".join([" The end of its log:", *lines]) if lines else " It printed nothing."
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

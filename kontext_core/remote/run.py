@@ -43,7 +43,7 @@ def execute(
         client.cancel(prompt_id)
         raise
     if result.interrupted:
-        raise RemoteError("The graph was stopped on ComfyUI before it was done.")
+        raise RemoteError("The graph was stopped on ComfyUI before it had finished.")
     return result
 
 

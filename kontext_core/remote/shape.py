@@ -34,10 +34,10 @@ def check_api_form(prompt: Mapping[str, Any]) -> None:
     for id, node in prompt.items():
         if not isinstance(node.get("class_type"), str):
             raise WorkflowError(
-                f"node {plain(id)}: its class_type is {plain(node.get('class_type'))}, and no text"
+                f"node {plain(id)}: its class_type is {plain(node.get('class_type'))}, not text"
             )
         if not isinstance(node.get("inputs"), dict):
-            raise WorkflowError(f"{called(id, node)}: its inputs are no object of names and values")
+            raise WorkflowError(f"{called(id, node)}: its inputs are not an object of names and values")
         _object(node, "_meta", called(id, node))
 
 
@@ -57,13 +57,13 @@ def check_wires(prompt: Mapping[str, Any], object_info: Json) -> None:
                 continue
             if len(value) != 2 or not isinstance(value[0], str) or not _is_slot(value[1]):
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} is {plain(value)}, and no wire, which is a node's "
+                    f"{called(id, node)}: its input {name} is {plain(value)}, not a wire, which is a node's "
                     "id and the number of an output"
                 )
             if value[0] not in prompt:
                 raise WorkflowError(
-                    f"{called(id, node)}: its input {name} comes from node {plain(value[0])}, "
-                    "which is not there"
+                    f"{called(id, node)}: its input {name} comes from node {plain(value[0])}, which does not "
+                    "exist"
                 )
 
 
@@ -74,15 +74,15 @@ def called(id: Any, node: Mapping[str, Any]) -> str:
 
 def _check_node(node: Any) -> None:
     if not isinstance(node, dict) or not _is_id(node.get("id")) or not isinstance(node.get("type"), str):
-        raise WorkflowError(f"{plain(node)} is no node, which has an id and a type")
+        raise WorkflowError(f"{plain(node)} is not a node, which has an id and a type")
     name = called(node["id"], node)
     if not isinstance(node.get("mode", 0), int):
-        raise WorkflowError(f"{name}: its mode is {plain(node['mode'])}, and no number")
+        raise WorkflowError(f"{name}: its mode is {plain(node['mode'])}, not a number")
     if not isinstance(node.get("widgets_values"), list | dict | None):
-        raise WorkflowError(f"{name}: its widgets_values are {plain(node['widgets_values'])}, and no list")
+        raise WorkflowError(f"{name}: its widgets_values are {plain(node['widgets_values'])}, not a list")
     for slot in _list(node, "inputs", name):
         if not isinstance(slot, dict) or not isinstance(slot.get("name"), str) or "type" not in slot:
-            raise WorkflowError(f"{name}: {plain(slot)} is no input, which has a name and a type")
+            raise WorkflowError(f"{name}: {plain(slot)} is not an input, which has a name and a type")
         if slot.get("link") is not None and not _is_id(slot["link"]):
             raise WorkflowError(
                 f"{name}: its input {plain(slot['name'])} has no link but {plain(slot['link'])}"
@@ -92,7 +92,7 @@ def _check_node(node: Any) -> None:
             raise WorkflowError(f"{name}: the widget of its input {plain(slot['name'])} has no name")
     for slot in _list(node, "outputs", name):
         if not isinstance(slot, dict) or "type" not in slot:
-            raise WorkflowError(f"{name}: {plain(slot)} is no output, which has a type")
+            raise WorkflowError(f"{name}: {plain(slot)} is not an output, which has a type")
 
 
 def _check_link(place: int, link: Any) -> None:
@@ -113,7 +113,7 @@ def _list(holder: Json, key: str, name: str) -> list[Any]:
     """Get a list. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, list | None):
-        raise WorkflowError(f"{name}: its {key} are {plain(value)}, and no list")
+        raise WorkflowError(f"{name}: its {key} are {plain(value)}, not a list")
     return value or []
 
 
@@ -121,7 +121,7 @@ def _object(holder: Json, key: str, name: str) -> Json:
     """Get an object. Raises: WorkflowError unless it is one, or not there."""
     value = holder.get(key)
     if not isinstance(value, dict | None):
-        raise WorkflowError(f"{name}: its {key} is {plain(value)}, and no object")
+        raise WorkflowError(f"{name}: its {key} is {plain(value)}, not an object")
     return value or {}
 
 

@@ -31,7 +31,7 @@ def read_workflow(path: Path) -> Json:
         raise ValueError(f"there is no workflow {path}")
     size = path.stat().st_size
     if size > _LARGEST_BYTES:
-        raise ValueError(f"{path} is not a workflow: it is {size / 2**20:.0f} MiB large")
+        raise ValueError(f"{path} is not a workflow: it has {size / 2**20:.0f} MiB")
     try:
         data = json.loads(path.read_text(encoding="utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -227,7 +227,7 @@ def _all_known(kinds: Mapping[Any, str], object_info: Json) -> None:
             missing.setdefault(kind, []).append(str(id))
     if missing:
         named = ", ".join(f"{plain(kind)} (node {plain(', '.join(ids))})" for kind, ids in missing.items())
-        raise ValueError(f"this ComfyUI does not have {named}: install the pack that brings it")
+        raise ValueError(f"this ComfyUI does not have {named}: install the pack that provides it")
 
 
 def _pair(spec: Any) -> tuple[Any, Json]:

@@ -51,8 +51,9 @@ def check_text(text: Text, widths: tuple[int, int]) -> None:
     own_widths = text[0].shape[-1], text[1].shape[-1]
     if own_widths != widths or text[0].ndim != 3 or text[1].ndim != 2:
         raise ValueError(
-            f"the prompt is states of {own_widths[0]} numbers and a vector of {own_widths[1]}, and this model takes {widths[0]} and "
-            f"{widths[1]}: encode the words with the text encoders that belong to it"
+            f"the prompt is states of {own_widths[0]} numbers and a vector of {own_widths[1]}, but this "
+            f"model takes {widths[0]} and {widths[1]}: encode the words with the text encoders that belong "
+            "to it"
         )
 
 
@@ -62,7 +63,7 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
     check_levels(sigmas)
     cfg_scale, strength = settings.cfg_scale, settings.strength
     if start is None and (strength < 1.0 or mask is not None):
-        raise ValueError("a strength below 1, or a mask, needs start latents and none were given")
+        raise ValueError("a strength below 1, or a mask, needs start latents, but none were given")
     if start is not None and start.shape[1:] != noise.shape[1:]:
         raise ValueError(
             f"start latents {tuple(start.shape)} and noise {tuple(noise.shape)} must be of one size"
@@ -82,8 +83,8 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
     for reference in ref_latents:
         if reference.ndim != 4 or reference.shape[1] != noise.shape[1]:
             raise ValueError(
-                f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), "
-                f"and this one is {tuple(reference.shape)}"
+                f"a reference must be latents (1 or batch, {noise.shape[1]}, height, width), but this one is "
+                f"{tuple(reference.shape)}"
             )
     batch = noise.shape[0]
     parts = {
@@ -103,5 +104,5 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
             )
         if not part.isfinite().all():
             raise ValueError(
-                f"{name} holds numbers that are not finite (NaN or infinite); nothing can come of it"
+                f"{name} holds numbers that are not finite (NaN or infinite), so no picture can come of it"
             )

@@ -78,7 +78,7 @@ def parse_step_cache(text: str) -> Callable[[], CachedStep]:
     """
     name, colon, number = text.partition(":")
     if name not in METHODS:
-        raise ValueError(f"there is no way {name!r} to skip work; choose one of {', '.join(METHODS)}")
+        raise ValueError(f"there is no method {name!r} to skip work; choose one of {', '.join(METHODS)}")
     method = METHODS[name]
     try:
         amount = float(number) if colon else method.usual
@@ -152,7 +152,8 @@ def coefficients_of(network: Transformer) -> tuple[float, ...]:
     if width not in COEFFICIENTS:
         known = " and ".join(str(size) for size in COEFFICIENTS)
         raise ValueError(
-            f"approximate is 'teacache', which knows models of width {known}, and this one's is {width}: leave it off"
+            f"approximate is 'teacache', which supports models of width {known}, but this one has {width}: "
+            "leave it off"
         )
     return COEFFICIENTS[width]
 

@@ -1,1 +1,1 @@
-"""The wall to ComfyUI: what of the pack talks to it, one topic a file."""
+"""The boundary to ComfyUI: everything in the pack that talks to it, one topic per file."""

@@ -1,4 +1,4 @@
-"""What goes wrong in a node, in one sentence for the user."""
+"""Errors in a node, as one sentence for the user."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ _Result = TypeVar("_Result")
 
 
 def _others_loaded() -> bool:
-    """Whether ComfyUI has models in memory that are not ours: ours have asked for room already."""
+    """Tell whether ComfyUI has models in memory that are not ours: ours have asked for room already."""
     return any(not getattr(entry.model, "ours", False) for entry in management.current_loaded_models)
 
 
 def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
-    """For `execute`: what comes in is checked, what the core raises becomes one sentence, and when
-    memory ran out it is tried once more.
+    """Wrap `execute`: check inputs, make one sentence of errors, and retry once if memory runs out.
 
-    Raises: ValueError, or RuntimeError when memory runs out again after ComfyUI has unloaded its models.
+    Raises: ValueError, or RuntimeError if memory runs out again after ComfyUI has unloaded its models.
     """
     names = tuple(inspect.signature(execute).parameters)[1:]
 
@@ -34,7 +33,7 @@ def user_errors(execute: Callable[..., _Result]) -> Callable[..., _Result]:
         values = dict(zip(names, args, strict=False)) | inputs
 
         def attempt() -> _Result:
-            with explain_oom("what came into this node", "hand on smaller pictures, or fewer at once"):
+            with explain_oom("what came into this node", "pass smaller pictures, or fewer at once"):
                 return execute(cls, **checked(cls, values))
 
         try:

@@ -1,4 +1,4 @@
-"""ComfyUI's folders: what can be used of what lies in them, and where a name out of a workflow leads."""
+"""ComfyUI's folders: which of their files can be used, and where a name in a workflow leads."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _walked: dict[str, tuple[dict[str, int], tuple[str, ...]]] = {}  # what is known
 def locate(
     roots: Iterable[str | Path], name: str, usable: Callable[[str], bool] = os.path.isfile
 ) -> Path | None:
-    """Follow a name out of a workflow: the one rule for models, LoRAs, pictures and chains.
+    """Follow a name in a workflow: the one rule for models, LoRAs, pictures and chains.
 
     A name goes down from a folder that ComfyUI names (its model folders and those of extra_model_paths.yaml,
-    its input and output folder), by either slash, and never out of it: no "..", no absolute path, no drive
-    letter, no NUL. A link that stands in a model folder, or inside a folder linked there, is followed
-    wherever it leads, as ComfyUI follows it: whoever can put a link there can put the file itself there.
+    its input and output folder), with either slash, and never out of it: no "..", no absolute path, no drive
+    letter, no NUL. A link in a model folder, or inside a folder linked there, is followed wherever
+    it leads, as in ComfyUI: anyone who can put a link there can put the file itself there.
 
     Args:
         roots: the folders.
-        name: out of the workflow.
-        usable: what has to be true of the path.
-    Returns: the path as it is named, through links; None where the name leads out, or to nothing usable.
+        name: the name in the workflow.
+        usable: a condition for the path.
+    Returns: the path as it is named, through links; None if the name leads out, or to nothing usable.
     """
     if leads_out(name):
         return None
@@ -44,13 +44,13 @@ def locate(
 
 
 def leads_out(name: str) -> bool:
-    """Tell whether a name is none that goes down from a folder."""
+    """Tell whether a name does not go down from a folder."""
     first, *others = slashed(name).split("/")
     return first in ("", "..") or first[1:2] == ":" or ".." in others or "\0" in name
 
 
 def is_text(name: str) -> bool:
-    """Tell whether a name is text in UTF-8, and so one for safetensors, which opens no other."""
+    """Tell whether a name is valid UTF-8; safetensors opens no other."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -65,14 +65,14 @@ def weight_files(folder: str) -> FileNames:
     """List the safetensors and GGUF files in one of ComfyUI's model folders that can be used.
 
     A link to nothing, links in a circle, a closed folder, a file that has gone meanwhile and a name that is
-    no text are passed over. ComfyUI's own list leaves GGUF out, goes round in circles, and ends altogether at
-    one closed folder or one drive that is off.
+    not text are skipped. ComfyUI's own list leaves GGUF out, loops over circular links, and fails altogether
+    at one closed folder or one disconnected drive.
     """
     return FileNames(_names(folder, _WEIGHTS))
 
 
 def pickled_files(folder: str) -> Sequence[str]:
-    """List the files there that opening would let run code, and that nothing here opens."""
+    """List the files there that could run code when opened, and that nothing here opens."""
     return _names(folder, _PICKLED)
 
 
@@ -89,11 +89,11 @@ def weight_path(folder: str, name: str) -> Path:
 
 
 def obstacle(roots: Iterable[str | Path], name: str) -> str:
-    """Say what keeps a file from being found, its name or a link to nothing; "" if it is not there at all."""
+    """Say why a file is not found: its name, or a link to nothing; "" if it does not exist at all."""
     if leads_out(name):
         return ""
     if not is_text(name):
-        return "its name is no text in UTF-8, rename it"
+        return "its name is not valid UTF-8: rename it"
     parts = slashed(name).rstrip("/").split("/")
     ways = (os.path.join(root, *parts[:depth]) for root in roots for depth in range(1, len(parts) + 1))
     broken = next((way for way in ways if os.path.islink(way) and not os.path.exists(way)), None)
@@ -108,12 +108,12 @@ def roots_of(folder: str) -> list[Path]:
 
 
 def named_folders(folder: str) -> str:
-    """Name them in a message."""
+    """Name those folders in a message."""
     return " or ".join(str(path) for path in roots_of(folder))
 
 
 def subfolders(folder: str | Path) -> list[Path]:
-    """List the folders in a folder, links among them, sorted; what cannot be looked at is passed over."""
+    """List the folders in a folder, including links, sorted; those that cannot be read are skipped."""
     return sorted(Path(entry.path) for entry in _entries(folder) if _holds(entry.is_dir))
 
 
@@ -123,7 +123,7 @@ def files_at(path: Path) -> list[Path]:
 
 
 def tokenizer_folders() -> dict[str, Path]:
-    """Name the tokenizers of CLIP-L and T5-XXL that ComfyUI brings along."""
+    """Locate the tokenizers of CLIP-L and T5-XXL that ComfyUI includes."""
     comfy_folder = Path(str(folder_paths.__file__)).parent / "comfy"
     return {
         "tokenizer": comfy_folder / "sd1_tokenizer",
@@ -137,15 +137,16 @@ def _names(folder: str, ends: tuple[str, ...]) -> tuple[str, ...]:
 
 @functools.lru_cache(maxsize=32)
 def _ending(names: tuple[tuple[str, ...], ...], ends: tuple[str, ...]) -> tuple[str, ...]:
-    """Sort the names with such ends, but for those that no workflow may have and that cannot be opened."""
+    """Sort the names with such endings, except those that workflows may not have or that cannot be opened."""
     some = {name for inner in names for name in inner if name.lower().endswith(ends)}
     return tuple(sorted(name for name in some if is_text(name) and not leads_out(name)))
 
 
 def _below(root: Path) -> tuple[str, ...]:
-    """List all files below a folder, through links; no way comes by one folder twice.
+    """List all files below a folder, through links, entering no folder twice on one path.
 
-    ComfyUI asks for them many times a run: they are remembered until a folder or the end of a link changes.
+    ComfyUI asks for them many times per run: they are remembered until a folder or the target of a link
+    changes.
     """
     walk = _walked.get(str(root))
     if walk is None or any(_mark(path) != mark for path, mark in walk[0].items()):
@@ -183,7 +184,7 @@ def _walk(root: str) -> tuple[dict[str, int], tuple[str, ...]]:
 
 
 def _mark(path: str) -> int:
-    """Tell when a folder was changed last, in ns; a small number for a file, one below 0 for nothing."""
+    """Return when a folder was last changed, in ns; a small number for a file, one below 0 for nothing."""
     try:
         status = os.stat(path)
     except OSError:
@@ -192,7 +193,7 @@ def _mark(path: str) -> int:
 
 
 def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
-    """List what lies in a folder; nothing where that cannot be known."""
+    """List the contents of a folder; nothing if they cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return list(entries)
@@ -201,7 +202,7 @@ def _entries(folder: str | Path) -> list[os.DirEntry[str]]:
 
 
 def _holds(test: Callable[[], bool]) -> bool:
-    """Ask whether something is true of a file; it is not where that cannot be known."""
+    """Test a property of a file; False if it cannot be determined."""
     try:
         return test()
     except OSError:
@@ -212,9 +213,10 @@ def _holds(test: Callable[[], bool]) -> bool:
 
 
 def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """Choose the next free PNG of this prefix below the output folder, and how ComfyUI's page is told of it.
+    """Choose the next free PNG of this prefix below the output folder, and how to name it to the page.
 
-    Raises: ValueError if the prefix leads out of that folder, also by a link; OSError if it cannot be made.
+    Raises: ValueError if the prefix leads out of that folder, also by a link; OSError if it cannot be
+    created.
     """
     output = folder_paths.get_output_directory()
     below = slashed(prefix)
@@ -251,7 +253,8 @@ def chain_pictures() -> list[str]:
 def picture_path(name: str) -> Path:
     """Locate a picture that the page names, in the input or the output folder.
 
-    A link there that leads out of the folder is not followed, as ComfyUI (0.28 and later) follows none.
+    A link there that leads out of the folder is not followed, as in ComfyUI 0.28 and later.
+
     Raises: ValueError if it is not there, or the name leads elsewhere.
     """
     inner, known = folder_paths.annotated_filepath(name)
@@ -259,19 +262,19 @@ def picture_path(name: str) -> Path:
     path = locate([folder], inner)
     if path is None:
         raise ValueError(
-            f"there is no picture {described(name)} in {folder}: choose another, upload it, or take it out "
-            "of the workflow"
+            f"there is no picture {described(name)} in {folder}: choose another, upload it, or take it "
+            "out of the workflow"
         )
     if not _lies_in(path, folder):
         raise ValueError(
-            f"the picture {described(name)} is a link that leads out of {folder}, where ComfyUI follows none: "
-            "put the picture itself there"
+            f"the picture {described(name)} is a link that leads out of {folder}, which ComfyUI does not "
+            "follow: put the picture itself there"
         )
     return path
 
 
 def _inside(root: str, ends: tuple[str, ...], levels: int, place: str = "") -> Iterator[str]:
-    """List files in a folder and so many levels below it, but for links that lead out of the root."""
+    """List files in a folder and a number of levels below it, except links that lead out of the root."""
     for entry in _entries(os.path.join(root, place)):
         if _holds(entry.is_symlink) and not _lies_in(entry.path, root):
             continue
@@ -284,7 +287,7 @@ def _inside(root: str, ends: tuple[str, ...], levels: int, place: str = "") -> I
 
 
 def _changed(path: str) -> float:
-    """Tell when a file was changed last; 0 if it has vanished meanwhile."""
+    """Return when a file was last changed; 0 if it has gone meanwhile."""
     try:
         return os.path.getmtime(path)
     except OSError:

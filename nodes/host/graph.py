@@ -1,4 +1,4 @@
-"""The graph of a run: what a node expands to, and what a PNG says of it."""
+"""The graph of a run: what a node expands to, and what a PNG records of it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import Any
 
 
 def graph_texts(hidden: Any) -> dict[str, str]:
-    """What a PNG says of the graph that made it, so that dropping it on the page
-    restores that; see `io.Hidden`.
-    """
+    """Return what a PNG records of the graph, which restores it on the page; see `io.Hidden`."""
     from comfy.cli_args import args  # pyright: ignore[reportMissingImports]
 
     if args.disable_metadata or not hidden:
@@ -19,7 +17,7 @@ def graph_texts(hidden: Any) -> dict[str, str]:
 
 
 def new_graph() -> Any:
-    """An empty graph for a node that expands to others."""
+    """Make an empty graph for a node that expands to others."""
     from comfy_execution.graph_utils import GraphBuilder  # pyright: ignore[reportMissingImports]
 
     return GraphBuilder()

@@ -1,4 +1,4 @@
-"""ComfyUI's devices, and what is free on them."""
+"""ComfyUI's devices and their free memory."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 
 
 def device_for(choice: str) -> torch.device:
-    """The device of a choice in the loader; "auto" is the one ComfyUI works on."""
+    """Return the device for a choice in the loader; "auto" is the one ComfyUI works on."""
     if choice == "cuda" and not torch.cuda.is_available():
         raise ValueError("device is 'cuda' and PyTorch finds no such GPU here; choose 'auto' or 'cpu'")
     if choice == "auto":
@@ -19,7 +19,7 @@ def device_for(choice: str) -> torch.device:
 
 
 def dtype_for(choice: str, on: torch.device) -> torch.dtype:
-    """The dtype of a choice in the loader; "auto" is the best that is fast on the device."""
+    """Return the dtype for a choice in the loader; "auto" is the best that is fast on the device."""
     if choice != "auto":
         return getattr(torch, choice)
     if on.type == "cpu":
@@ -28,17 +28,16 @@ def dtype_for(choice: str, on: torch.device) -> torch.dtype:
 
 
 def make_room(needed_bytes: int, on: torch.device) -> None:
-    """Have ComfyUI unload models of its own until so many bytes, and some to compute with, are free."""
+    """Have ComfyUI unload its own models until this many bytes, and some to compute with, are free."""
     if on.type != "cpu":
         management.free_memory(needed_bytes + management.minimum_inference_memory(), on)
 
 
 def memory_gib(choice: float, on: torch.device) -> float | Literal["least"] | None:
-    """GiB that a model may take by the choice in the loader; 0 is what is free on a CUDA
-    device, and None elsewhere.
+    """Return the GiB that a model may take. A choice of 0 is what is free on CUDA, and None elsewhere.
 
-    ComfyUI's options count where nothing was chosen: --highvram and --gpu-only keep all weights there,
-    --lowvram takes half of what is free, --novram as little as can be, and --reserve-vram stays free.
+    ComfyUI's options apply if nothing was chosen: --highvram and --gpu-only keep all weights there, --lowvram
+    takes half of what is free, --novram as little as possible, and --reserve-vram stays free.
     """
     if choice > 0:
         return choice
@@ -52,7 +51,7 @@ def memory_gib(choice: float, on: torch.device) -> float | Literal["least"] | No
 
 
 def free_gib(on: torch.device) -> float:
-    """What is free on a device, with what PyTorch has reserved there and does not use."""
+    """Return what is free on a device, including what PyTorch has reserved there and does not use."""
     return management.get_free_memory(on) / 2**30
 
 

@@ -1,4 +1,4 @@
-"""What a node shows: pictures, text, and what the core warns of."""
+"""What a node shows: pictures, text, and warnings of the core."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core
 
 @contextmanager
 def collect_warnings() -> Generator[list[str]]:
-    """Collects what the core warns of meanwhile, so that the node can say it too."""
+    """Collect warnings of the core, so that the node can show them too."""
     messages: list[str] = []
 
     class Listener(logging.Handler):
@@ -34,7 +34,7 @@ def collect_warnings() -> Generator[list[str]]:
 
 @dataclass(frozen=True)
 class _Told(ui.PreviewText):
-    """Text and what else the page's scripts want to know."""
+    """Text and other data for the page's scripts."""
 
     value: str
     more: dict[str, Sequence[Any]]
@@ -44,9 +44,9 @@ class _Told(ui.PreviewText):
 
 
 def text_output(*lines: str, **more: Sequence[Any]) -> Any:
-    """Text of a node's output, which web/js/nodes/node_text.js shows in the node.
+    """Make the text of a node's output, which web/js/nodes/node_text.js shows in the node.
 
-    Nothing to say empties it again.
+    No text clears it again.
 
     Args:
         more: lists for other scripts of the page.
@@ -55,7 +55,7 @@ def text_output(*lines: str, **more: Sequence[Any]) -> Any:
 
 
 def image_output(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
-    """A picture (B, H, W, 3) and text of a node's output, both to be seen in the node.
+    """Make a node's output from a picture (B, H, W, 3) and text, both shown in the node.
 
     Args:
         cls: the node.

@@ -1,4 +1,4 @@
-"""The bar, the picture and the stop button of a running node."""
+"""The progress bar, the picture and the stop button of a running node."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from . import versions
 
 
 def stop_if_asked() -> None:
-    """Raises: ComfyUI's InterruptProcessingException if the user pressed the button."""
+    """Raise ComfyUI's InterruptProcessingException if the user pressed the button."""
     management.throw_exception_if_processing_interrupted()
 
 
 def colours() -> tuple[Tensor, Tensor]:
-    """ComfyUI's rough colours of FLUX.1 latents, for previews: matrix (16, 3) and bias (3,)."""
+    """Return ComfyUI's rough colours of FLUX.1 latents, for previews: matrix (16, 3) and bias (3,)."""
     from comfy.latent_formats import Flux  # pyright: ignore[reportMissingImports]
 
     known = Flux()
@@ -29,11 +29,11 @@ def colours() -> tuple[Tensor, Tensor]:
 
 
 class Progress:
-    """A callback for the sampling loop: the bar and the picture in the running node, and the stop button.
+    """Make a callback for the sampling loop: bar and picture in the running node, and the stop button.
 
     Args:
-        preview: makes a picture of latents; None: no pictures. It is called so seldom that it takes
-            a fifth of the time at most.
+        preview: makes a picture of latents; None: no pictures. It is called rarely enough to take at most a
+            fifth of the time.
     """
 
     def __init__(self, preview: Callable[[Tensor], Image.Image] | None) -> None:

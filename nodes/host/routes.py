@@ -1,4 +1,4 @@
-"""Questions of the page, asked by POST with JSON."""
+"""Requests of the page, sent by POST with JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,10 @@ LONGEST_ASKED = 10.0  # seconds in which it has to arrive
 
 
 def serve(path: str, answer: Callable[[Any], Any]) -> None:
-    """Let the page ask by POST with JSON.
-
-    Where ComfyUI has no server, and where the path is served already, nothing.
+    """Register a route for POST with JSON, unless ComfyUI has no server or serves the path already.
 
     Args:
-        answer: from the question to what JSON can hold, run in a thread. A ValueError of it is status 400,
+        answer: from the question to a JSON value, run in a thread. A ValueError in it is status 400,
             {"error": sentence}, and so is a question that cannot be read.
     """
     module = sys.modules.get("server")  # ComfyUI's, which only ComfyUI itself may start
@@ -38,7 +36,7 @@ def serve(path: str, answer: Callable[[Any], Any]) -> None:
 
 
 async def _question(request: Any) -> Any:
-    """Read what a request asks. Raises: ValueError in one sentence if it is no JSON of a sensible size."""
+    """Read the question of a request. Raises: ValueError unless it is JSON of a sensible size."""
     from aiohttp.http_exceptions import HttpProcessingError
     from aiohttp.web import RequestPayloadError
 

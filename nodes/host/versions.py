@@ -1,7 +1,4 @@
-"""What differs between the versions of ComfyUI, from 0.3.64 on.
-
-All else asks here, and knows of no version.
-"""
+"""The differences between versions of ComfyUI, from 0.3.64 on. No other module knows any version."""
 
 from __future__ import annotations
 
@@ -22,10 +19,10 @@ NEWER = ("search_aliases", "essentials_category", "has_intermediate_output")
 
 
 def schema(*, advanced: Sequence[str] = (), **fields: Any) -> Any:
-    """`io.Schema`, without those of the `NEWER` fields that this ComfyUI does not know.
+    """Build `io.Schema` without those of the `NEWER` fields that this ComfyUI does not know.
 
     Args:
-        advanced: names of the inputs that a newcomer does not need, which the page may fold away.
+        advanced: names of inputs that newcomers do not need, which the page may fold away.
         fields: the schema's own.
     """
     known = {field.name for field in dataclasses.fields(io.Schema)}
@@ -43,10 +40,10 @@ def schema(*, advanced: Sequence[str] = (), **fields: Any) -> Any:
 
 
 def preview_method() -> str | None:
-    """The user's choice of live previews: "none", "auto", "latent2rgb" or "taesd"; None where there is none.
+    """Return the user's choice of live previews: "none", "auto", "latent2rgb", "taesd"; None if none.
 
-    That of the page's settings comes with the graph, and counts before --preview-method. Before 0.5 ComfyUI's
-    own nodes pass over it; ours do not.
+    The choice in the page's settings comes with the graph and overrides --preview-method. Before 0.5,
+    ComfyUI's own nodes ignore it; ours do not.
     """
     from comfy.cli_args import LatentPreviewMethod, args  # pyright: ignore[reportMissingImports]
 
@@ -61,14 +58,14 @@ def preview_method() -> str | None:
 
 
 def preview_size() -> int:
-    """The longest side of a live preview in pixels, as --preview-size says."""
+    """Return the longest side of a live preview in pixels, from --preview-size."""
     from comfy.cli_args import args  # pyright: ignore[reportMissingImports]
 
     return args.preview_size
 
 
 def _running_graph_data() -> dict[str, Any]:
-    """What came with the running graph beside its nodes; empty where ComfyUI has no server."""
+    """Return the data that came with the running graph besides its nodes; empty if ComfyUI has no server."""
     module = sys.modules.get("server")  # ComfyUI's, which only ComfyUI itself may start
     server = getattr(getattr(module, "PromptServer", None), "instance", None)
     queue = getattr(server, "prompt_queue", None)
@@ -78,7 +75,7 @@ def _running_graph_data() -> dict[str, Any]:
 
 @functools.lru_cache
 def _on_command_line(name: str, arguments: tuple[str, ...]) -> bool:
-    """Whether an option was given to ComfyUI, rather than left at its default."""
+    """Tell whether an option was given to ComfyUI rather than left at its default."""
     if not comfy.options.args_parsing:
         return False
     from comfy.cli_args import parser  # pyright: ignore[reportMissingImports]

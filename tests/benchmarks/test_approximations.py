@@ -1,6 +1,4 @@
-"""Ways to skip work that are measured and not shipped: exact where nothing is skipped,
-and the measuring itself.
-"""
+"""Step caches that are measured but not shipped: exact if nothing is skipped, and the measurement itself."""
 
 import json
 from collections.abc import Callable

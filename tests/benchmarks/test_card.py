@@ -1,6 +1,4 @@
-"""The measuring on a card, rehearsed on a CPU: every section, its rows at once, its end by
-time, and going on afterwards.
-"""
+"""The measurement on a card, rehearsed on a CPU: every section, its rows, its time limit, and resuming it."""
 
 import json
 from collections.abc import Callable
@@ -21,9 +19,7 @@ Rehearse = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
-    """`rehearse(*options)`: the result of it, with sections in this process, which is
-    not begun anew for each.
-    """
+    """Make `rehearse(*options)`, which returns the result, with all sections in this process."""
 
     def inside(name: str, options: Any) -> str:
         card.run_section(name, Store(tmp_path / "card_rehearsal.json"), options)
@@ -40,7 +36,7 @@ def rehearse(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Rehearse:
 
 
 def test_all_that_is_measured(rehearse: Rehearse, capsys: pytest.CaptureFixture[str]) -> None:
-    """But for the tests, which a test does not begin."""
+    """Run every section except the tests."""
     sections = [name for name in card.SECTIONS if name != "tests"]
     result = rehearse(*(option for name in sections for option in ("--section", name)))
     assert [name for name in result["sections"] if result["sections"][name]["rows"]] == sections
@@ -70,7 +66,7 @@ def test_all_that_is_measured(rehearse: Rehearse, capsys: pytest.CaptureFixture[
 
 
 def test_a_process_for_the_tests_that_need_a_card(tmp_path: Path) -> None:
-    """In a rehearsal two files of those that need none; each test is a row."""
+    """A rehearsal runs two files that need no card; each test is a row."""
     card.main(["--rehearse", "--section", "tests", "--seconds", "300", "--output", str(tmp_path)])
     result = json.loads((tmp_path / "card_rehearsal.json").read_text())["sections"]["tests"]
     assert result["state"] == "done"
@@ -81,7 +77,7 @@ def test_a_process_for_the_tests_that_need_a_card(tmp_path: Path) -> None:
 def test_a_section_is_ended_at_its_limit_and_keeps_its_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """With a process that writes a row and goes on for ever in the place of a section."""
+    """A process that writes a row and never ends stands in for a section."""
     script = (
         "import sys, time; from pathlib import Path; from benchmarks.card.store import Store; "
         "store = Store(Path(sys.argv[1])); store.rows('step')['1 reference'] = {'rounds': 1}; store.write(); time.sleep(600)"
@@ -102,7 +98,7 @@ def test_a_section_is_ended_at_its_limit_and_keeps_its_rows(
 
 
 def test_a_second_run_goes_on(rehearse: Rehearse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With rows that are there; what was not to be had is tried once more, and --anew begins from nothing."""
+    """Existing rows are kept, unavailable ones are tried again, and --anew starts from scratch."""
     measured: list[str] = []
     works = {"a": True, "b": False}
 
@@ -177,7 +173,7 @@ def test_sections_end_within_eight_minutes() -> None:
     ("options", "sentence"),
     [
         ("", "there is no CUDA card here; --rehearse goes through all of it on a CPU"),
-        ("--rehearse --seconds 0", "--seconds 0 is no amount of time; give a number above 0"),
+        ("--rehearse --seconds 0", "--seconds 0 is not an amount of time; give a number above 0"),
         ("--rehearse --output README.md", "--output README.md is a file; name a folder"),
         ("--rehearse --section speed", "invalid choice: 'speed'"),
     ],
@@ -193,7 +189,7 @@ def test_options(
 
 
 def test_where_comfyui_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The folder that is named, the one that travels with the checkout, the cache."""
+    """The named folder, the one that comes with the checkout, the cache."""
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "named"))
     monkeypatch.setenv("KONTEXT_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(comfyui, "TRAVELS", tmp_path / "travels")

@@ -1,6 +1,4 @@
-"""The bench runs from one end to the other on a CPU, on the least configuration: no card
-is needed to know that.
-"""
+"""The benchmark runs from start to end on a CPU, in the smallest configuration."""
 
 import json
 from pathlib import Path
@@ -68,7 +66,7 @@ def test_one_contestant_that_fails_does_not_end_all(monkeypatch: pytest.MonkeyPa
 
 
 def test_no_case_is_begun_that_would_not_end(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And what there is until then is written."""
+    """What was measured until then is written."""
     monkeypatch.setattr(speed, "PEERS", {"diffusers": speed.PEERS["diffusers"]})
     monkeypatch.setattr(speed, "MODES", {})
     options = "--cpu --configuration least --rounds 1 --seconds 0.001 --minutes 0.0001 --side 32 --output"
@@ -95,9 +93,9 @@ def test_the_usual_edit_comes_first() -> None:
         ("", "there is no CUDA card here; --cpu gives ratios on the CPU"),
         ("--cpu --configuration kontext", "on a CPU a step takes minutes; choose tiny, middle or least"),
         ("--cpu --side 500", "500 is no side of a picture here; give a multiple of 16"),
-        ("--cpu --rounds 0", "0 is no number of them; give 1 or more"),
-        ("--cpu --minutes soon", "soon is no amount of time; give a number above 0"),
-        ("--cpu --seconds -1", "-1 is no amount of time; give a number above 0"),
+        ("--cpu --rounds 0", "0 is not a count; give 1 or more"),
+        ("--cpu --minutes soon", "soon is not an amount of time; give a number above 0"),
+        ("--cpu --seconds -1", "-1 is not an amount of time; give a number above 0"),
         ("--cpu --output README.md", "--output README.md is a file; name a folder"),
         ("--cpu --contestant fastest", "argument --contestant: invalid choice: 'fastest'"),
     ],

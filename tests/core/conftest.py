@@ -56,7 +56,7 @@ SMALL_VAE = VAEConfig(
 
 
 def built(kind: Callable[[], Any], seed: int = 0) -> Any:
-    """A model with random weights; the global random state stays as it was."""
+    """Build a model with random weights; the global random state is unchanged."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return kind().eval().requires_grad_(False)
@@ -130,7 +130,7 @@ def pictures() -> Callable[..., Tensor]:
 
 @pytest.fixture(scope="session")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """All parts at the tiny model's sizes, with random weights."""
+    """A pipeline of the tiny model's sizes, with random weights."""
     folder = tmp_path_factory.mktemp("tokenizers")
     train_tokenizers(SENTENCES, folder)
     text = built(lambda: tiny_text_models(folder, text_length=TINY_TRANSFORMER.text_length))

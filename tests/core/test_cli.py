@@ -1,4 +1,4 @@
-"""The command line: help with examples, faults in one sentence, and an edit from file to files."""
+"""The command line: help with examples, errors in one sentence, and an edit from file to files."""
 
 import hashlib
 import json
@@ -66,8 +66,8 @@ def test_help_needs_no_torch() -> None:
     [
         (["edit", "none.png", "x"], "kontext: there is no file none.png"),
         (["edit", __file__, "x"], "test_cli.py is not a picture that can be read"),
-        (["edit", __file__, "x"], "(its beginning is that of no picture, or damaged)"),
-        (["edit", ".", "x"], "kontext: . is a folder, and no picture"),
+        (["edit", __file__, "x"], "(it does not start like a picture, or is damaged)"),
+        (["edit", ".", "x"], "kontext: . is a folder, not a picture"),
         (
             ["edit", PICTURE, "x", "--device", "tpu"],
             "kontext: there is no device 'tpu'; choose 'cpu', or 'cuda'",
@@ -89,7 +89,7 @@ def test_help_needs_no_torch() -> None:
         (["edit", PICTURE, "x", "--model", "no-such-folder"], "no-such-folder"),
         (
             ["edit", PICTURE, "x", "--approximate", "magic"],
-            "there is no way 'magic' to skip work; choose one of",
+            "there is no method 'magic' to skip work; choose one of",
         ),
         (["score", "--kinds", "recolour,dance"], "kontext: unknown kinds: dance; known are recolour, "),
     ],
@@ -253,7 +253,7 @@ def test_edit_within_a_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "of weights on the device, " in said
     with pytest.raises(SystemExit):
         main([*arguments, "--memory", "none"])
-    assert "none is no amount of memory; give GiB above 0" in capsys.readouterr().err
+    assert "none is not an amount of memory; give GiB above 0" in capsys.readouterr().err
 
 
 def test_where_weights_wait_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,7 +287,7 @@ def test_a_lora_and_its_strength(text: str, path: str, strength: float) -> None:
 def test_a_strength_that_cannot_be(
     command: str, strength: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Said at once, before a model is loaded."""
+    """Reported at once, before a model is loaded."""
     with pytest.raises(SystemExit):
         main(
             [

@@ -26,7 +26,7 @@ KONTEXT = (sys.executable, "-m", "kontext_core.cli")
 
 
 def run(*command: str, **options: Any) -> "subprocess.CompletedProcess[bytes]":
-    """A command in a process of its own."""
+    """Run a command in a separate process."""
     return subprocess.run(
         command, cwd=ROOT, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, check=False, **options
     )
@@ -62,7 +62,7 @@ def test_without_standard_output() -> None:
 def test_a_full_disk_behind_the_output() -> None:
     with Path("/dev/full").open("wb") as full:
         ended = run(*KONTEXT, "info", VAE, stdout=full)
-    said = "kontext: what is to be printed could not be written: No space left on device\n"
+    said = "kontext: the output could not be printed: No space left on device\n"
     assert (ended.returncode, ended.stderr.decode()) == (1, said)
 
 
@@ -115,7 +115,7 @@ def test_a_mistake_of_ours_is_a_sentence_too(
     monkeypatch.setattr(Pipeline, "from_spec", load)
     assert main(["edit", PICTURE, "x"]) == 1
     said = capsys.readouterr().err
-    assert said.startswith("kontext: KeyError: 'odd' (a fault of this program, in test_cli_ends.py, line ")
+    assert said.startswith("kontext: KeyError: 'odd' (a bug in this program, in test_cli_ends.py, line ")
     assert said.count("\n") == 1
     with pytest.raises(KeyError):
         main(["--verbose", "edit", PICTURE, "x"])

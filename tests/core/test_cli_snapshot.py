@@ -1,4 +1,4 @@
-"""Commands, options, defaults and help of the command line are what scripts of users know."""
+"""Commands, options, defaults and help of the command line, which users' scripts rely on."""
 
 import argparse
 from typing import Any

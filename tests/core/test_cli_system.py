@@ -1,4 +1,4 @@
-"""`kontext info --system`: what a report of a fault needs, and nothing of whose machine it is."""
+"""`kontext info --system`: what a bug report needs, and nothing about the machine's owner."""
 
 import getpass
 import platform
@@ -173,7 +173,7 @@ def test_where_comfyui_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert system.comfyui_folder(pack) == around
     assert system.comfyui_folder(tmp_path) is None
     monkeypatch.setenv("COMFYUI_PATH", str(named))
-    assert system.comfyui_folder(pack) == around, "what COMFYUI_PATH names is no ComfyUI"
+    assert system.comfyui_folder(pack) == around, "what COMFYUI_PATH names is not ComfyUI"
     (named / "main.py").touch()
     assert system.comfyui_folder(pack) == named
 
@@ -236,8 +236,8 @@ def test_files_come_after_it(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "said"),
     [
         ([], "name a file or folder of weights, or ask for --system"),
-        (["--check"], "--layers, --check and --sha256 are about files: name one"),
-        (["--system", "--sha256"], "--layers, --check and --sha256 are about files: name one"),
+        (["--check"], "--layers, --check and --sha256 apply to files: name one"),
+        (["--system", "--sha256"], "--layers, --check and --sha256 apply to files: name one"),
     ],
 )
 def test_nothing_to_answer(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:

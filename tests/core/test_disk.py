@@ -1,4 +1,4 @@
-"""A full or read-only disk: one sentence, nothing half-written, the old file as it was."""
+"""A full or read-only disk: one sentence, nothing half-written, the old file unchanged."""
 
 import json
 import os
@@ -49,11 +49,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
 @pytest.mark.parametrize(
     ("fault", "sentence"),
     [
-        ("full", r"could not be written, and is what it was before: .*No space left on device"),
+        ("full", r"could not be written and is unchanged: .*No space left on device"),
         (
             "read_only",
-            r"could not be written, and is what it was before: .*Read-only file system|"
-            r"the folder .* cannot be written to: it, or its disk, is read-only here",
+            r"could not be written and is unchanged: .*Read-only file system|"
+            r"the folder .* cannot be written to: it, or its disk, is read-only",
         ),
     ],
 )
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_nor_written_through_a_link(tmp_path: Path) -> No
 
 def test_a_folder_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(OSError, match=r"the folder .*file could not be made: File exists"):
+    with pytest.raises(OSError, match=r"the folder .*file could not be created: File exists"):
         make_folder(tmp_path / "file")
 
 
@@ -141,7 +141,7 @@ def test_names_that_are_too_long_are_one_sentence(tmp_path: Path) -> None:
 
     for write in (write_whole, lambda: create(path, b""), lambda: append(path, b"")):
         with pytest.raises(
-            OSError, match=r"n{256} could not be written, and is what it was before: File name too long$"
+            OSError, match=r"n{256} could not be written and is unchanged: File name too long$"
         ):
             write()
     assert list(tmp_path.iterdir()) == []
@@ -168,7 +168,7 @@ def test_several_files_take_their_places_together_or_not_at_all(tmp_path: Path) 
             for partial in partials:
                 partial.write_bytes(b"other")
 
-    with pytest.raises(OSError, match="old could not be written, and is what it was before: Is a directory"):
+    with pytest.raises(OSError, match="old could not be written and is unchanged: Is a directory"):
         write()
     assert old.read_bytes() == b"old"
     assert sorted(os.listdir(tmp_path)) == ["folder", "old"]
@@ -269,9 +269,11 @@ def test_whether_a_folder_could_be_made(tmp_path: Path, monkeypatch: pytest.Monk
     file.touch()
     link.symlink_to(tmp_path / "nowhere")
     for folder in (file, file / "a" / "b", link):
-        with pytest.raises(OSError, match=rf"^the folder {folder} could not be made: \S+ is no folder$"):
+        with pytest.raises(
+            OSError, match=rf"^the folder {folder} could not be created: \S+ is not a folder$"
+        ):
             check_folder(folder)
-        with pytest.raises(OSError, match="could not be made"):
+        with pytest.raises(OSError, match="could not be created"):
             make_folder(folder)
     for folder in (tmp_path, tmp_path / "new" / "deeper"):
         check_folder(folder)

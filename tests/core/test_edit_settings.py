@@ -1,4 +1,4 @@
-"""Settings of an edit are checked once, in one sentence."""
+"""Settings of an edit: checked once, with one sentence for each error."""
 
 import inspect
 import json
@@ -93,7 +93,7 @@ TEXTS = {"approximate": "teacache", "negative_prompt": "green"}
 
 
 def another(field: str) -> Any:
-    """A value other than the default that every door takes."""
+    """Return a value other than the default that every entry point accepts."""
     allowed = ALLOWED[field]
     if allowed.low is None:
         return allowed.choices[-1] if allowed.choices else TEXTS[field]
@@ -130,9 +130,9 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
 def test_options_go_before_the_settings_beside_them() -> None:
     settings = EditSettings(steps=5, guidance=4)
     assert settings.with_options({"steps": 6}) == EditSettings(steps=6, guidance=4)
-    with pytest.raises(TypeError, match=r"^'stepps' is no option here; there are steps, mu, "):
+    with pytest.raises(TypeError, match=r"^'stepps' is not an option here; the options are steps, mu, "):
         settings.with_options({"stepps": 6})
-    with pytest.raises(TypeError, match=r"^'fit' is no option here"):
+    with pytest.raises(TypeError, match=r"^'fit' is not an option here"):
         settings.with_options({"fit": "pad"}, SampleOptions)
     with pytest.raises(ValueError, match=r"^steps is 0 and must be"):
         settings.with_options({"steps": 0})
@@ -146,7 +146,7 @@ def test_there_and_back_through_json() -> None:
     }  # fmt: skip
     assert EditSettings.from_json(values) == settings
     assert EditSettings().to_json() == {}
-    with pytest.raises(ValueError, match=r"^'width' is no setting of an edit; there are steps, mu, "):
+    with pytest.raises(ValueError, match=r"^'width' is not a setting of an edit; there are steps, mu, "):
         EditSettings.from_json({"width": 64})
 
 

@@ -60,7 +60,7 @@ def test_checkpoint_errors_are_value_errors() -> None:
 
 
 def test_weights_to_blame_are_named() -> None:
-    """Packed ones too; where all weights are finite, that is said."""
+    """Packed weights too; if all weights are finite, the message says so."""
     from torch import nn
 
     from kontext_core.errors import check_finite
@@ -71,17 +71,20 @@ def test_weights_to_blame_are_named() -> None:
     model = nn.Sequential(nn.Linear(4, 4), PackedLinear([Float8(stored, torch.tensor([1.0, float("inf")]))]))
     check_finite(torch.ones(2), "the edit", model)
     with pytest.raises(
-        ValueError, match=r"^the edit came out with .* as weights are: 1\.pieces\.0\.factor; get their"
+        ValueError, match=r"^the edit contains .* as weights are: 1\.pieces\.0\.factor; download their"
     ):
         check_finite(torch.tensor([1.0, float("nan")]), "the edit", model)
     with pytest.raises(
-        ValueError, match="though all weights are: they grew too large on the way; compute in bfloat16"
+        ValueError,
+        match="though all weights are: they grew too large during the computation; compute in bfloat16",
     ):
         check_finite(torch.tensor(float("-inf")), "the edit", model[0])
     with torch.no_grad():
         model[0].weight[0, 0] = float("nan")
         model[1].pieces[0].stored[0] = float("nan")
-    with pytest.raises(ValueError, match=r"are: 0\.weight, 1\.pieces\.0\.factor, 1\.pieces\.0\.stored; get"):
+    with pytest.raises(
+        ValueError, match=r"are: 0\.weight, 1\.pieces\.0\.factor, 1\.pieces\.0\.stored; download"
+    ):
         check_finite(torch.tensor(float("nan")), "the edit", model)
 
 

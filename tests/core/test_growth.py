@@ -1,6 +1,4 @@
-"""Nothing grows: edits of many kinds one after another, and edits that are stopped
-anywhere, leave no memory behind.
-"""
+"""No leaks: edits of many kinds in a row, and edits that are stopped anywhere, leave no memory behind."""
 
 import copy
 import random
@@ -122,7 +120,7 @@ def test_edits_leave_nothing_behind(one_edit: Callable[..., None]) -> None:
 
 
 class Stopped(BaseException):
-    """As ComfyUI's, which is no fault."""
+    """An interrupt like ComfyUI's, which is not an error."""
 
 
 def test_edits_that_are_stopped_anywhere_leave_nothing_behind(

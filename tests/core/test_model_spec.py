@@ -1,6 +1,4 @@
-"""A model is described once: each option of a command line arrives, and values that no
-model can have are refused.
-"""
+"""The description of a model: each option of a command line arrives, and impossible values are refused."""
 
 import argparse
 import json

@@ -291,7 +291,7 @@ def test_sampling_from_a_start(pipeline: Pipeline, pictures: Pictures) -> None:
     assert pipeline.sample(text, start=start, strength=0.5, **FAST).shape == start.shape
     assert torch.equal(pipeline.sample(text, start=start, strength=0.0, **FAST), start)
     assert pipeline.sample(text, start=start, width_px=96, **FAST).shape == start.shape
-    with pytest.raises(ValueError, match=r"asked for is 64 x 32 px and 'start' is 96 x 32 px"):
+    with pytest.raises(ValueError, match=r"requested size is 64 x 32 px, but 'start' is 96 x 32 px"):
         pipeline.sample(text, start=start, width_px=64, **FAST)
     mask = torch.zeros(1, 1, 4, 12)
     assert torch.equal(pipeline.sample(text, start=start, mask=mask, **FAST), start)
@@ -311,7 +311,7 @@ def test_an_edit_begins_from_its_first_reference(pipeline: Pipeline, pictures: P
     assert edit.settings["strength"] == 0.5
     assert "strength" not in pipeline.edit(PROMPT, references, **options).settings
     with pytest.raises(
-        ValueError, match=r"^a strength below 1 begins from the first reference, and there is no"
+        ValueError, match=r"^a strength below 1 starts from the first reference, but there is no"
     ):
         pipeline.edit(PROMPT, strength=0.5, **options)
 
@@ -486,7 +486,8 @@ def test_a_result_that_is_not_finite_names_the_weights(part: str, weight: str) -
     with torch.no_grad():
         getattr(broken, part).get_parameter(weight)[0] = float("nan")
     with pytest.raises(
-        ValueError, match=rf"are not finite \(NaN or infinite\), as weights are: {weight}; get their file"
+        ValueError,
+        match=rf"are not finite \(NaN or infinite\), as weights are: {weight}; download their file",
     ):
         broken.edit("make it night", [torch.rand(1, 128, 128, 3)], steps=1)
 

@@ -1,4 +1,4 @@
-"""The names that other code may hold on to are there, and come only when they are asked for."""
+"""The public names exist, and are imported only on demand."""
 
 import subprocess
 import sys

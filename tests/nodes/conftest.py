@@ -74,7 +74,7 @@ def part(pack: ModuleType) -> Callable[[str], Any]:
 
 @pytest.fixture(scope="session")
 def node_list(pack: ModuleType) -> list[Any]:
-    """What the entry point gives ComfyUI."""
+    """The nodes that the entry point gives ComfyUI."""
 
     async def ask() -> list[Any]:
         extension = await pack.comfy_entrypoint()
@@ -124,7 +124,7 @@ def random_model(part: Callable[[str], Any], tmp_path_factory: pytest.TempPathFa
 
 @pytest.fixture(scope="session")
 def tiny(part: Callable[[str], Any], random_model: Path) -> Iterator[Path]:
-    """The random model stands in for the tiny one that comes along."""
+    """Let the random model stand in for the included tiny one."""
     folders = part("kontext_core.loading.locate")
     own, folders.TINY_FOLDER = folders.TINY_FOLDER, random_model
     yield random_model

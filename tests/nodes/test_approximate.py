@@ -1,4 +1,4 @@
-"""Ways to skip work in the nodes: what is chosen reaches the core, and nothing does unless chosen."""
+"""Step caches in the nodes: the chosen one reaches the core, and none does by default."""
 
 from collections.abc import Callable
 from typing import Any
@@ -35,6 +35,7 @@ def test_number_0_is_the_usual_one(run: Run, model: Any) -> None:
 
 def test_models_of_comfyuis_loaders_refuse(run: Run, hosted: Any) -> None:
     with pytest.raises(
-        ValueError, match=r"approximate is 'teacache:0.2', and a model of ComfyUI's loaders skips"
+        ValueError,
+        match=r"approximate is 'teacache:0.2', which a model from ComfyUI's loaders does not support",
     ):
         sampled(run, hosted, approximate="teacache", approximate_number=0.2)

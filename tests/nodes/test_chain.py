@@ -1,4 +1,4 @@
-"""Chains in the graph, on a model of random weights: what the nodes hand on, keep, and refuse."""
+"""Chains in the graph, on a model of random weights: what the nodes output, keep and refuse."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -90,8 +90,8 @@ def test_a_latent_reference_is_kept_as_a_picture(run: Run, model: Any, two: Any,
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ((), "a turn needs a picture: connect 'image' to begin with one, or 'chain'"),
-        (("image", "chain"), "'image' and 'chain' are both connected, disconnect one"),
+        ((), "a turn needs a picture: connect 'image' to start with one, or 'chain'"),
+        (("image", "chain"), "'image' and 'chain' are both connected: disconnect one"),
     ],
 )
 def test_one_picture_to_go_on_from(
@@ -135,10 +135,12 @@ def test_marks_that_are_none_are_refused_before_anything_runs(node_list: list[An
 
 
 def test_batches_are_refused_in_one_sentence(run: Run, model: Any, two: Any) -> None:
-    with pytest.raises(ValueError, match="of one picture and 'image' is a batch of 2: take one out"):
+    with pytest.raises(
+        ValueError, match="a chain has one picture, but 'image' is a batch of 2: take one out"
+    ):
         run("KontextTurn", model=model, image=picture(128, 128, batch=2), **FAST)
     stack = run("KontextReference", image=picture(128, 128, batch=3))[0]
-    with pytest.raises(ValueError, match="a reference is a batch of 3: take one out"):
+    with pytest.raises(ValueError, match="one reference is a batch of 3: take one out"):
         run("KontextTurn", model=model, chain=two, references=stack, **FAST)
 
 
@@ -159,7 +161,7 @@ def test_comparing_branches(run: Run, model: Any, two: Any) -> None:
     assert torch.equal(beside[:, :, :128], two.last.image)
     assert torch.equal(beside[:, :, 136:], branch.last.image)
     assert difference.max() > 0
-    assert "they part after turn 1" in made.ui["text"][0]
+    assert "they diverge after turn 1" in made.ui["text"][0]
     alone = run("KontextCompare", chain=two, turn=-1)
     assert not alone[1].any()
     assert alone.ui["text"][0] == "0.0% of the picture differs, inf dB"
@@ -180,7 +182,9 @@ def test_a_long_chain_is_a_batch_of_sheets(run: Run, two: Any, part: Callable[[s
     assert made.ui["text"] == ("3 sheets",)
     assert run("KontextChainSheet", chain=chain, first=-40)[0].shape[0] == 1
     endless = turns.Chain((turns.Turn(two.last.image),) * 641)
-    with pytest.raises(ValueError, match="from turn 0 on this chain has 641 pictures and 16 sheets show 640"):
+    with pytest.raises(
+        ValueError, match="from turn 0 on this chain has 641 pictures, but 16 sheets show only 640"
+    ):
         run("KontextChainSheet", chain=endless)
 
 
@@ -191,13 +195,13 @@ def test_comparing_other_sizes_says_so(run: Run, two: Any, part: Callable[[str],
     assert lines[1].startswith(
         "the second picture is 96 x 64 px and is stretched to the 128 x 128 px of the first"
     )
-    assert lines[2] == "they part after turn 2"
+    assert lines[2] == "they diverge after turn 2"
 
 
 def test_disable_metadata_leaves_out_the_graph_and_not_the_chain(
     run: Run, node_list: list[Any], two: Any, folders: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As the help page says: the chain is what the node is for."""
+    """The chain is kept, as the help page says."""
     import comfy.cli_args
 
     hidden = SimpleNamespace(prompt={"1": {}}, extra_pnginfo={"workflow": {}})
@@ -286,7 +290,7 @@ def test_files_are_listed_where_they_lie(
 
 
 def test_a_picture_is_a_chain_without_turns(run: Run, two: Any, folders: SimpleNamespace) -> None:
-    """The page wires one past turns that are all off."""
+    """The page connects a picture past turns that are all off."""
     start, clear = picture(48, 64), torch.zeros(1, 48, 64, 4)
     assert run("KontextSaveChain", chain=start, filename_prefix="start").ui["text"][0].startswith("0 turns")
     then, shown = run("KontextPickTurn", chain=start, turn=0).args
@@ -295,7 +299,7 @@ def test_a_picture_is_a_chain_without_turns(run: Run, two: Any, folders: SimpleN
     assert run("KontextChainSheet", chain=start).args[0].shape[0] == 1
     assert run("KontextCompare", chain=picture(128, 128), other=two).ui["text"][0].endswith("share no turn")
     assert (run("KontextPickTurn", chain=clear, turn=0)[1] == 1).all(), "what is transparent is white"
-    with pytest.raises(ValueError, match="a batch of 2 pictures and a chain is of one"):
+    with pytest.raises(ValueError, match="a batch of 2 pictures, but a chain has one picture"):
         run("KontextSaveChain", chain=torch.cat([start, start]))
 
 
@@ -328,7 +332,7 @@ def test_a_script_may_keep_its_noise(run: Run) -> None:
     ("script", "sentence"),
     [
         ("# nothing\n\n", "the script has no instruction"),
-        ("a\n" * 101, "the script has 101 instructions and 100 is the most"),
+        ("a\n" * 101, "the script has 101 instructions, but 100 is the maximum"),
     ],
 )
 def test_a_script_that_is_none(run: Run, node_list: list[Any], script: str, sentence: str) -> None:
@@ -350,11 +354,11 @@ def test_a_script_that_is_none(run: Run, node_list: list[Any], script: str, sent
 def test_a_picture_stands_for_a_chain(
     run: Run, folders: SimpleNamespace, node: str, more: dict[str, Any]
 ) -> None:
-    """The page wires one past turns that are off; it is refused where it is no single picture."""
+    """The page connects a picture past turns that are off; it must be a single one."""
     transparent = picture(32, 48, channels=4)
     assert run(node, chain=transparent, **more)
     with pytest.raises(
-        ValueError, match=r"^chain is a batch of 3 pictures and a chain is of one: take one out"
+        ValueError, match=r"^chain is a batch of 3 pictures, but a chain has one picture: take one out"
     ):
         run(node, chain=picture(32, 48, batch=3), **more)
     with pytest.raises(ValueError, match=r"not finite"):

@@ -100,8 +100,8 @@ def test_what_was_padded_is_cut_off_behind_comfyuis_sampler_and_on_the_way_back(
     assert empty["samples"].shape == (1, 16, 16, 16)
     assert not empty["samples"].any()
     assert node.ui.as_dict()["text"] == (
-        "reference 1 was padded: begin KSampler from this node's empty latent and decode with Kontext Decode, and the "
-        "result is cut to 128 x 64 px",
+        "reference 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, so that "
+        "the result is cut to 128 x 64 px",
     )
     noise = comfy.sample.prepare_noise(empty["samples"], 5)
     with torch.inference_mode():
@@ -178,7 +178,7 @@ def test_guidance_of_the_conditioning_counts_and_is_said(run: Run, own: Any) -> 
     prompt = run("KontextFromConditioning", conditioning=conditioning(guidance=7.0))[0]
     given = {"model": own, "prompt": prompt, "width": 96, "height": 64, "steps": 1}
     node = run("KontextSampler", **given, guidance=2.5)
-    assert node.ui.as_dict()["text"] == ("guidance 7 of the conditioning counts, not 2.5",)
+    assert node.ui.as_dict()["text"] == ("guidance 7 from the conditioning is used, not 2.5",)
     assert torch.equal(node[0]["samples"], run("KontextSampler", **given, guidance=7.0)[0]["samples"])
     plain = run("KontextFromConditioning", conditioning=conditioning())[0]
     low, high = (
@@ -228,8 +228,8 @@ def test_without_a_negative_it_is_no_words(run: Run, own: Any) -> None:
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (conditioning() + conditioning(), "has 2 entries and a prompt is one"),
-        ([], "has 0 entries and a prompt is one"),
+        (conditioning() + conditioning(), "has 2 entries, but a prompt has one"),
+        ([], "has 0 entries, but a prompt has one"),
         ([[torch.zeros(1, 4, 128), {}]], "has no text states with a pooled output"),
         ([[torch.zeros(1, 4, 128), {"pooled_output": None}]], "has no text states with a pooled output"),
         (conditioning(area=(8, 8, 0, 0), strength=1.0), "comes with a region, 'strength', which"),
@@ -237,7 +237,7 @@ def test_without_a_negative_it_is_no_words(run: Run, own: Any) -> None:
         (conditioning(start_percent=0.0, end_percent=0.5), "comes with a range of steps, which"),
         (conditioning(control=object(), control_apply_to_uncond=True), "comes with a ControlNet, "),
         (conditioning(hooks=object()), "comes with hooks"),
-        (conditioning(something_new=1), "comes with 'something_new', which Kontext nodes do not follow"),
+        (conditioning(something_new=1), "comes with 'something_new', which Kontext nodes do not support"),
         (conditioning(guidance=None), "the guidance of this CONDITIONING is switched off"),
         (conditioning(reference_latents_method="zigzag"), "is 'zigzag', which .* choose offset, index, uxo"),
     ],
@@ -265,7 +265,7 @@ def test_a_negative_with_references_of_its_own_is_refused(run: Run) -> None:
 def test_foreign_latents_are_refused_when_they_are_sampled(run: Run, own: Any) -> None:
     latents = [torch.zeros(1, 4, 8, 8)]
     prompt = run("KontextFromConditioning", conditioning=conditioning(reference_latents=latents))[0]
-    with pytest.raises(ValueError, match=r"this LATENT is .* the model works on"):
+    with pytest.raises(ValueError, match=r"this LATENT is .* the model works with"):
         sampled(run, own, prompt=prompt)
 
 

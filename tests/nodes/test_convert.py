@@ -94,7 +94,7 @@ def test_odd_latents_are_padded_circularly_and_cut_back(convert: Any, flux_vae: 
 @pytest.mark.parametrize("shape", [(1, 4, 8, 8), (1, 16, 1, 8, 8), (0, 16, 8, 8), (1, 16, 0, 8), (16, 8, 8)])
 def test_foreign_latents_are_refused(convert: Any, flux_vae: Any, shape: tuple[int, ...]) -> None:
     with pytest.raises(
-        ValueError, match=r"this LATENT is .* the model works on \(batch, 16, height, width\)"
+        ValueError, match=r"this LATENT is .* the model works with \(batch, 16, height, width\)"
     ):
         convert.from_latent({"samples": torch.zeros(shape)}, flux_vae)
 

@@ -1,4 +1,4 @@
-"""The nodes at work on a model of random weights: what they hand on, not what they paint."""
+"""The nodes on a model of random weights: what they output, not what they paint."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -225,7 +225,7 @@ def test_start_decides_the_size(run: Callable[..., Any], model: Any, prompt: Any
     start = {"samples": torch.zeros(1, 16, 8, 8)}
     assert run("KontextSampler", model=model, prompt=prompt, start=start, width=64, **FAST)
     with pytest.raises(
-        ValueError, match=r"asked for is 128 x 64 px and 'start' is 64 x 64 px: leave width and"
+        ValueError, match=r"requested size is 128 x 64 px, but 'start' is 64 x 64 px: leave width and"
     ):
         run("KontextSampler", model=model, prompt=prompt, start=start, width=128, **FAST)
 
@@ -321,7 +321,7 @@ def test_image_or_latent_and_not_both(
     latent = {"samples": torch.zeros(1, 16, 16, 16)}
     with pytest.raises(ValueError, match="needs a picture: connect 'image', or 'latent'"):
         run(node_id, model=model)
-    with pytest.raises(ValueError, match="are both connected, disconnect one"):
+    with pytest.raises(ValueError, match="are both connected: disconnect one"):
         run(node_id, model=model, image=image, latent=latent)
 
 
@@ -395,7 +395,7 @@ def test_latents_of_a_foreign_autoencoder_are_refused(
 def test_long_prompt_is_said_in_the_node(run: Callable[..., Any], model: Any) -> None:
     made = run("KontextEncodePrompt", model=model, text="make the circle red " * 20 + "and not blue")
     note = made.ui.as_dict()["text"][0]
-    assert "the 32 tokens of T5, which loses: 'red make the circle red" in note
+    assert "the 32 tokens of T5, so this is cut off: 'red make the circle red" in note
     assert "characters more" in note
 
 

@@ -1,4 +1,4 @@
-"""ComfyUI's folders: listings that nothing takes away, links, and names that lead nowhere else."""
+"""ComfyUI's folders: complete listings, links, and names that do not lead elsewhere."""
 
 import json
 import os
@@ -80,7 +80,7 @@ def test_odd_names(node_list: list[Any], run: Run, placed: Path) -> None:
     loaded = run("KontextLoadModel", model=odd, vae=odd)
     assert loaded[0].transformer is not None
     for given in ({"model": no_text}, {"model": "mine.safetensors", "vae": no_text}):
-        with pytest.raises(ValueError, match=r"'caf\\udce9\.safetensors' .*its name is no text in UTF-8"):
+        with pytest.raises(ValueError, match=r"'caf\\udce9\.safetensors' .*its name is not valid UTF-8"):
             run("KontextLoadModel", **given)
 
 

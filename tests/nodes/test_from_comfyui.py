@@ -1,6 +1,4 @@
-"""A model of ComfyUI's in our nodes: the same picture as by our own code, and ComfyUI's
-own machinery around it.
-"""
+"""A ComfyUI model in our nodes: the same picture as with our own code, with ComfyUI's machinery around it."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -176,7 +174,9 @@ def test_what_comfyui_cannot_do_with_a_reference_is_said(
     run: Run, hosted: Any, options: dict[str, Any], said: str
 ) -> None:
     stack = references(run, (64, 96), **options)
-    with pytest.raises(ValueError, match=f"reference 1 has {said}, which ComfyUI's own FLUX.1 does not know"):
+    with pytest.raises(
+        ValueError, match=f"reference 1 has {said}, which ComfyUI's own FLUX.1 does not support"
+    ):
         sampled(run, hosted, references=stack)
 
 
@@ -214,7 +214,7 @@ def test_shift_of_the_models_own_is_said_not_to_count(run: Run, stock: Stock) ->
     shifted = stock.model.clone()
     shifted.add_object_patch("model_sampling", comfy.model_sampling.ModelSamplingFlux())
     said = run("KontextFromComfyUI", **stock._replace(model=shifted)._asdict()).ui.as_dict()["text"][0]
-    assert "its own shift does not count: Kontext Sampler has one" in said
+    assert "its own shift is ignored: set shift in Kontext Sampler, Edit, Turn or Script" in said
     plain = run("KontextFromComfyUI", **stock._asdict()).ui.as_dict()["text"][0]
     assert plain == "FLUX.1 in float32, run by ComfyUI"
 
@@ -271,15 +271,15 @@ def test_other_models_are_refused(run: Run, stock: Stock, own: Any) -> None:
     import comfy.model_base
 
     sdxl = SimpleNamespace(model=SimpleNamespace())
-    with pytest.raises(ValueError, match=r"of the kind SimpleNamespace and FLUX\.1 is needed"):
+    with pytest.raises(ValueError, match=r"a SimpleNamespace, but FLUX\.1 is needed"):
         run("KontextFromComfyUI", **stock._replace(model=sdxl)._asdict())
     chroma = SimpleNamespace(model=object.__new__(comfy.model_base.Chroma))
-    with pytest.raises(ValueError, match=r"of the kind Chroma and FLUX\.1 is needed"):
+    with pytest.raises(ValueError, match=r"a Chroma, but FLUX\.1 is needed"):
         run("KontextFromComfyUI", **stock._replace(model=chroma)._asdict())
     future = type("ModelOfTheFuture", (comfy.model_base.Flux,), {"__module__": "comfy.model_base"})
     for kind in (future, type("Wrapped", (future,), {})):
         derived = SimpleNamespace(model=object.__new__(kind))
-        with pytest.raises(ValueError, match=rf"of the kind {kind.__name__} and FLUX\.1 is needed"):
+        with pytest.raises(ValueError, match=rf"a {kind.__name__}, but FLUX\.1 is needed"):
             run("KontextFromComfyUI", **stock._replace(model=derived)._asdict())
     wrapped = stock_model(own)
     wrapped.model.__class__ = type("FluxOfAnotherPack", (comfy.model_base.Flux,), {})
@@ -293,7 +293,7 @@ def test_other_models_are_refused(run: Run, stock: Stock, own: Any) -> None:
 def test_other_autoencoders_are_refused(run: Run, stock: Stock, own: Any) -> None:
     vae = stock_vae(own.vae)
     vae.latent_channels = 4
-    with pytest.raises(ValueError, match=r"this VAE makes 4 channels and FLUX\.1 works on 16"):
+    with pytest.raises(ValueError, match=r"this VAE makes 4 channels, but FLUX\.1 works with 16"):
         run("KontextFromComfyUI", **stock._replace(vae=vae)._asdict())
 
 
@@ -303,7 +303,7 @@ def test_text_encoders_of_another_model_are_refused(run: Run, stock: Stock) -> N
     clip.cond_stage_model.encode_token_weights = encoders.encode
     hosted = run("KontextFromComfyUI", **stock._replace(clip=clip)._asdict())[0]
     with pytest.raises(
-        ValueError, match="states of 2048 numbers and a vector of 1280, and this model takes 128"
+        ValueError, match="states of 2048 numbers and a vector of 1280, but this model takes 128"
     ):
         sampled(run, hosted)
 
@@ -326,7 +326,7 @@ def test_network_code_of_other_packs_is_trusted_with_offset_only(run: Run, stock
     ours = sampled(run, own, references=stack)
     assert distance(ours, sampled(run, hosted, references=stack)) <= TOLERANCE
     for layout in ("index", "diagonal"):
-        with pytest.raises(ValueError, match=f"layout is '{layout}', and this MODEL is run by Foreign"):
+        with pytest.raises(ValueError, match=f"layout is '{layout}', but this MODEL is run by Foreign"):
             sampled(run, hosted, references=stack, layout=layout)
     # One alone is the same in both.
     sampled(run, hosted, references=references(run, (64, 96)), layout="index")

@@ -1,4 +1,4 @@
-"""What ComfyUI is told and asked: progress, preview, the stop button, memory, text in a node."""
+"""Exchanges with ComfyUI: progress, preview, the stop button, memory, text in a node."""
 
 from collections.abc import Callable
 from types import SimpleNamespace

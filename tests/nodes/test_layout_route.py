@@ -1,4 +1,4 @@
-"""What the page is told of references that are not there yet, and that it is what the sampler does."""
+"""The plan that the page gets for references before a run, which equals what the sampler does."""
 
 import asyncio
 import gzip
@@ -155,7 +155,7 @@ def test_memory_follows_the_loaders_dtype(answer: Answer) -> None:
         (question({"strength": float("nan")}), "strength of reference 1 is nan; it must be a number from 0"),
         (question({"strength": "1"}), "strength of reference 1 is '1'"),
         (question({"max_tokens": 0.5}), "max_tokens of reference 1 is 0.5"),
-        (question({"place": "1 2"}), "place is '1 2'; it must be three whole numbers"),
+        (question({"place": "1 2"}), "place is '1 2'; it must be empty, or three whole numbers"),
         (question({"place": 3}), "place of reference 1 is 3; it must be text"),
     ],
 )
@@ -285,7 +285,7 @@ assert not heavy, heavy
 
 
 def test_an_answer_reads_the_header_alone(tmp_path: Path) -> None:
-    """Neither weights nor the text encoders' classes are loaded for it."""
+    """It loads neither weights nor the text encoders' classes."""
     command = [
         sys.executable,
         "-c",

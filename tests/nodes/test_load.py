@@ -1,4 +1,4 @@
-"""The loader: what it offers, what "auto" finds, what it says when something is missing."""
+"""The loader: what it offers, what "auto" finds, and its messages when something is missing."""
 
 import os
 import re
@@ -122,8 +122,8 @@ def test_auto_takes_the_usual_name_and_says_what_stood_beside_it(
     taken = files.select("mine.safetensors", **{choice: "auto"}).parts[files.FILE_INPUTS[choice][0]]
     assert taken.name == f"{USUAL[choice].upper()}-small.safetensors"
     assert said_of_auto(run) == [
-        f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too, "
-        "choose in the node if another is meant"
+        f"{choice}: auto took {taken.name}; {USUAL[choice]}other.safetensors, {own.name} would fit too: "
+        "choose another in the node if you prefer"
     ]
     assert loader(node_list).fingerprint_inputs(**choices) != before, "or the node would not say so"
     assert said_of_auto(run, **{choice: own.name}) == []
@@ -173,7 +173,7 @@ def test_what_auto_would_take_loads(
     choice: str,
     change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]],
 ) -> None:
-    """A file that cannot be loaded is passed over, whatever its name; alone it is named with the reason."""
+    """A file that cannot be loaded is skipped, whatever its name; a single one is named with the reason."""
     files, folder = part("nodes.files"), placed / FOLDERS[choice]
     own = folder / f"{PLACED[choice]}.safetensors"
     with safe_open(own, "pt") as file:
@@ -210,7 +210,7 @@ def test_parts_that_do_not_belong_together_are_refused_before_they_are_read(
     save_file(wide, placed / "text_encoders" / "wide.safetensors")
     monkeypatch.setattr(part("kontext_core.loading.load_parts"), "load_transformer", None)
     with pytest.raises(
-        ValueError, match=r"wide\.safetensors does not fit .*: it is 256 wide and the transformer takes 128$"
+        ValueError, match=r"wide\.safetensors does not fit .*: it is 256 wide, but the transformer takes 128$"
     ):
         run("KontextLoadModel", model="mine.safetensors", t5xxl="wide.safetensors")
 
@@ -346,12 +346,12 @@ def test_folder_without_tokenizer(run: Callable[..., Any], models: Path, random_
     shutil.rmtree(folder / "tokenizer_2")
     with pytest.raises(
         ValueError,
-        match=r"t5_tokenizer knows 32100 tokens and its text encoder \d+; they do not belong together",
+        match=r"t5_tokenizer knows 32100 tokens, but its text encoder \d+; they do not belong together",
     ):  # ComfyUI's own is taken, which fits the published model
         run("KontextLoadModel", model="mine/")
     (folder / "tokenizer_2").mkdir()
     with pytest.raises(
-        ValueError, match=r"there is no tokenizer for T5 in .*tokenizer_2; wanted there: spiece.model"
+        ValueError, match=r"there is no tokenizer for T5 in .*tokenizer_2; needed there: spiece.model"
     ):
         run("KontextLoadModel", model="mine/")
 
@@ -484,7 +484,7 @@ def test_how_steps_are_computed(
 
 def test_attention_that_cannot_be_had(run: Callable[..., Any], tiny: Path, image: torch.Tensor) -> None:
     model = run("KontextLoadModel", attention="sage")[0]
-    with pytest.raises(ValueError, match="attention 'sage' cannot be had here"):
+    with pytest.raises(ValueError, match="attention 'sage' is not available here"):
         run("KontextEdit", model=model, image=image, instruction="a", steps=1)
 
 

@@ -1,4 +1,4 @@
-"""The LoRA node: what it says, what it offers, and that the model before it stays as it is."""
+"""The LoRA node: its messages, its choices, and that the model before it is unchanged."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_the_picture_is_the_cores_and_goes_again(
     assert torch.equal(edited(run, model), before)
     off = run("KontextLora", model=node[0], lora="none", strength=1.0)
     assert off[0] is node[0]
-    assert said(off) == ["no LoRA: the model as it is"]
+    assert said(off) == ["no LoRA: the model is unchanged"]
     nothing = run("KontextLora", model=model, lora="style.safetensors", strength=0.0, apply=apply)
     assert torch.equal(edited(run, nothing[0]), before)
 
@@ -161,7 +161,7 @@ def test_a_changed_file_runs_again(part: Callable[[str], Any], loras: Path) -> N
 
 def test_a_model_that_comfyui_runs_takes_stock_loras(run: Run, hosted: Any, loras: Path) -> None:
     with pytest.raises(
-        ValueError, match="put the LoRA upon it with ComfyUI's own LoRA nodes, between its loader and"
+        ValueError, match="apply the LoRA with ComfyUI's own LoRA nodes, between its loader and"
     ):
         run("KontextLora", model=hosted, lora="style.safetensors", strength=1.0)
 

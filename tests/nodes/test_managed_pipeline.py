@@ -1,6 +1,4 @@
-"""Our models among ComfyUI's: sent away when room is wanted, back when they are used,
-gone when nobody has them.
-"""
+"""Our models among ComfyUI's: unloaded to make room, reloaded when used, freed when unused."""
 
 import gc
 import weakref

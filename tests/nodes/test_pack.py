@@ -1,4 +1,4 @@
-"""What ComfyUI sees of the pack: an entry point, nodes with complete schemas, help and texts."""
+"""The pack as ComfyUI sees it: an entry point, nodes with complete schemas, help and texts."""
 
 import inspect
 import json
@@ -70,7 +70,7 @@ INPUTS = {
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
-        "mask", "feather", "align", "marks", *SAMPLING,
+        "mask", "feather", "align", "marks", *SAMPLING, "candidates",
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
@@ -181,7 +181,7 @@ def test_english_texts_are_those_of_the_schemas(node_list: list[Any]) -> None:
 
 @pytest.mark.parametrize("language", ["fr", "zh"])
 def test_translations_are_complete(node_list: list[Any], language: str) -> None:
-    """Every sentence has its translation, none is left over, and the files are made of them."""
+    """Every sentence has a translation, none is left over, and the locale files match."""
     table, missing, used = tables()[language], set(), set()
     for name, texts in english(node_list).items():
         wanted = translated(texts, table, missing)
@@ -258,7 +258,7 @@ def test_instructions_in_the_help_are_the_worlds() -> None:
     page = (ROOT / "web" / "docs" / "KontextExample.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (?:recolour|remove|add|change the background) \| (.+) \|$", page, re.MULTILINE)
     asked = [sentence.strip() for row in rows for sentence in row.split(";")]
-    asked += re.findall(r"\*([a-z0-9 ]+)\*[,.]", page.partition("The world has more")[2])
+    asked += re.findall(r"\*([a-z0-9 ]+)\*[,.]", page.partition("It was also trained on others")[2])
     alone = set(TEMPLATES) - {
         "character",
         "both",

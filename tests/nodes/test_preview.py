@@ -1,4 +1,4 @@
-"""Live previews by taef1 where the user has it, and in rough colours where not."""
+"""Live previews by taef1 if the user has it, else in rough colours."""
 
 import logging
 import shutil
@@ -81,7 +81,7 @@ def _damaged(folder: Path) -> str:
 
 def _pickled(folder: Path) -> str:
     (folder / "taef1_decoder.pth").write_bytes(b"\x80\x02")
-    return "taef1_decoder.pth is pickled and is not read; put taef1_decoder.safetensors beside it"
+    return "taef1_decoder.pth is pickled and is not read; put taef1_decoder.safetensors next to it"
 
 
 @pytest.mark.parametrize("put", [_damaged, _pickled])

@@ -1,4 +1,4 @@
-"""What a reference can be told beside its picture: strength, region, budget, place."""
+"""Options of a reference: strength, region, budget, place."""
 
 from collections.abc import Callable
 from typing import Any
@@ -92,7 +92,7 @@ def test_a_place_of_its_own(sampled: Callable[..., torch.Tensor]) -> None:
 
 @pytest.mark.parametrize("place", ["1 2", "1 2 3 4", "a b c", "-1 0 0", "1.5 0 0"])
 def test_places_that_are_none(run: Run, place: str) -> None:
-    with pytest.raises(ValueError, match="it must be three whole numbers from 0 on"):
+    with pytest.raises(ValueError, match="it must be empty, or three whole numbers from 0 up"):
         run("KontextReference", image=picture(128, 128), place=place)
 
 

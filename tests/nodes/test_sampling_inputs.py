@@ -1,6 +1,4 @@
-"""How the network is asked, in the nodes that edit in one box: what is chosen reaches
-the picture and the record.
-"""
+"""Sampling inputs of the nodes that edit in one box: chosen values reach the picture and the record."""
 
 import math
 from collections.abc import Callable
@@ -185,6 +183,6 @@ def test_a_model_of_comfyuis_loaders_makes_the_same(run: Run, own: Any, hosted: 
 
 def test_a_turn_of_comfyuis_loaders_refuses_to_approximate(run: Run, hosted: Any, image: Tensor) -> None:
     with pytest.raises(
-        ValueError, match=r"approximate is 'teacache', and a model of ComfyUI's loaders skips"
+        ValueError, match=r"approximate is 'teacache', which a model from ComfyUI's loaders does not support"
     ):
         run("KontextTurn", model=hosted, image=image, steps=1, approximate="teacache")

@@ -1,6 +1,4 @@
-"""Ids, inputs, defaults, ranges, tooltips and outputs of all nodes are what saved
-workflows and other programs know.
-"""
+"""Ids, inputs, defaults, ranges, tooltips and outputs of all nodes, which saved workflows rely on."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pack does not hold up ComfyUI's start: no heavy module before a node runs, and little time."""
+"""The pack does not delay ComfyUI's start: no heavy module before a node runs, and little time."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What other versions of ComfyUI do, by stand-ins: the tests run on the version that is here."""
+"""Behaviour of other versions of ComfyUI, with stand-ins: the tests run on the installed version."""
 
 import importlib.util
 import sys

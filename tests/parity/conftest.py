@@ -1,4 +1,4 @@
-"""What all comparisons with other programs share."""
+"""Fixtures that all comparisons with other programs share."""
 
 from collections.abc import Iterator
 

@@ -87,7 +87,7 @@ def test_they_are_refused_by_what_they_are_for(name: str) -> None:
                 match(LoraFile(Path("x.safetensors"), 0, modules, {}), published_names())
             said = str(error.value).removeprefix("x.safetensors is a LoRA for ")
             wide = "a model whose layers are 6144 wide, as FLUX.2 dev's are" if title == "FLUX.2" else title
-            expected = f"{wide if attention else title}, and FLUX.1 Kontext cannot use it"
+            expected = f"{wide if attention else title}, which FLUX.1 Kontext cannot use"
             assert said == expected, f"{prefix!r}, attention {attention}"
 
 

@@ -112,7 +112,7 @@ def test_patterns_fit_what_they_fit_in_peft() -> None:
         try:
             wanted = expected(text, name)
         except Exception:  # it is none
-            with pytest.raises(ValueError, match=r"^it is no regular expression"):
+            with pytest.raises(ValueError, match=r"^it is not a regular expression"):
                 NamePattern(text)
             continue
         try:

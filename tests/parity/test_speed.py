@@ -1,4 +1,4 @@
-"""The speed that was promised does not get lost. The full measurement is benchmarks/cpu_forward.py."""
+"""The promised speed is kept. The full measurement is benchmarks/cpu_forward.py."""
 
 import sys
 from collections.abc import Iterator

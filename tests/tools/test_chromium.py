@@ -1,4 +1,4 @@
-"""Finding a browser, and what is said where there is none."""
+"""Finding a browser, and the message if there is none."""
 
 import sys
 from pathlib import Path
@@ -16,7 +16,7 @@ def test_named_program(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_wrong_name_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KONTEXT_CHROMIUM", str(tmp_path / "none"))
-    with pytest.raises(ToolError, match=r"^KONTEXT_CHROMIUM is .*none, which is no program\.$"):
+    with pytest.raises(ToolError, match=r"^KONTEXT_CHROMIUM is .*none, which is not a program\.$"):
         chromium.find()
 
 

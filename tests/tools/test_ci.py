@@ -1,4 +1,4 @@
-"""What GitHub is told, in workflows and forms: it names only what is there, and every Python of the pack."""
+"""GitHub's workflows and forms: they name only what exists, and every Python version of the pack."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""Where ComfyUI comes from, without getting it."""
+"""Where ComfyUI comes from, without downloading it."""
 
 import errno
 import hashlib
@@ -41,7 +41,7 @@ def test_named_folder_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_wrong_named_folder_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COMFYUI_PATH", str(tmp_path))
-    with pytest.raises(ToolError, match=r"^COMFYUI_PATH is .*, and no ComfyUI is there"):
+    with pytest.raises(ToolError, match=r"^COMFYUI_PATH is .*, but there is no ComfyUI there"):
         get(PYTHON)
 
 
@@ -65,7 +65,7 @@ def test_no_source_serves(tmp_path: Path) -> None:
 
     with pytest.raises(
         ToolError,
-        match=r"cannot be had here: This source is gone\. two holds no ComfyUI\. Or set COMFYUI_PATH",
+        match=r"cannot be installed here: This source is gone\. two holds no ComfyUI\. Or set COMFYUI_PATH",
     ):
         fetch(tmp_path, PYTHON, (("one", refuse), ("two", empty)))
     assert list(tmp_path.iterdir()) == []
@@ -129,13 +129,14 @@ def test_a_cache_of_somebody_else_is_one_sentence(tmp_path: Path, monkeypatch: p
     for name, holder in (("mkdir", Path), ("TemporaryDirectory", paths)):
         monkeypatch.setattr(holder, name, refuse)
         with pytest.raises(
-            ToolError, match=r"^The cache folder .* is not for this user \(Permission denied\): set KONTEXT"
+            ToolError,
+            match=r"^The cache folder .* cannot be accessed by this user \(Permission denied\): set KONTEXT",
         ):
             fetch(tmp_path, PYTHON, (("one", serve),))
         monkeypatch.undo()
     monkeypatch.setenv("KONTEXT_CACHE", str(tmp_path))
     monkeypatch.setattr(comfyui, "is_comfyui", refuse)
-    with pytest.raises(ToolError, match=r"^The cache folder .* is not for this user"):
+    with pytest.raises(ToolError, match=r"^The cache folder .* cannot be accessed by this user"):
         comfyui._cached_or_fetched(PYTHON)
 
 

@@ -1,4 +1,4 @@
-"""How a command line of the tools ends."""
+"""How the tools' command lines end."""
 
 import errno
 import io
@@ -32,7 +32,8 @@ def test_a_full_disk_is_one_sentence(number: int, capsys: pytest.CaptureFixture[
     code, text = ends(OSError(number, "full", "/somewhere/file"), capsys)
     assert code == 1
     assert text == (
-        "The disk is full (/somewhere/file): free some space and run the same command again, it continues.\n"
+        "The disk is full (/somewhere/file): free some space and run the same command again; it "
+        "continues where it stopped.\n"
     )
 
 
@@ -45,12 +46,12 @@ def test_ctrl_c_is_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             PermissionError(errno.EACCES, "Permission denied", "/somewhere/file"),
-            "/somewhere/file is not for this user (Permission denied): run the same command as its owner, or "
-            "choose another place.\n",
+            "/somewhere/file cannot be accessed by this user (Permission denied): run the same command as "
+            "its owner, or choose another place.\n",
         ),
         (
             OSError(errno.EROFS, "Read-only file system", "/x"),
-            "/x is not for this user (Read-only file system): run the ",
+            "/x cannot be accessed by this user (Read-only file system): run the ",
         ),
         (OSError(errno.ENAMETOOLONG, "File name too long", "/x"), "/x cannot be used: File name too long.\n"),
         (shutil.Error([("a", "/x/b", "no"), ("c", "d", "e")]), "/x/b could not be written: no\n"),

@@ -1,4 +1,4 @@
-"""The demo: whose picture, which turns, what is written; and once in full on a real ComfyUI."""
+"""The demo: pictures, turns and files; and one full run on a real ComfyUI."""
 
 import itertools
 import json
@@ -87,7 +87,7 @@ def test_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
 def test_unusable_photos_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ToolError, match=r"^There is no file .*none\.png\.$"):
         read_photo(tmp_path / "none.png")
-    with pytest.raises(ToolError, match=rf"^{tmp_path} is a folder, and no picture\.$"):
+    with pytest.raises(ToolError, match=rf"^{tmp_path} is a folder, not a picture\.$"):
         read_photo(tmp_path)
     (tmp_path / "text.png").write_text("not a picture")
     with pytest.raises(ToolError, match=r"^.*text\.png is not a picture that can be read \(.*\)\.$"):
@@ -200,8 +200,8 @@ def test_pictures_sheet_and_verdicts(
     text = capsys.readouterr().out
     assert f"{out / 'turn_1.png'}  right" in text
     assert f"{out / 'turn_2.png'}  wrong  remove the red heart" in text
-    assert "1 of 2 turns came out right" in text
-    assert "Of the others nobody can tell" in text
+    assert "1 of 2 turns are correct" in text
+    assert "The others cannot be judged" in text
     report(Task(start, ("x",), (None,), is_example=False), [None], out)
     assert demo.ONLY_ITS_WORLD in capsys.readouterr().out
 
@@ -242,7 +242,7 @@ def test_from_command_to_pictures(
         assert f"turn {number}/{len(turns)}: {turn}  step 20/20" in text
         assert Image.open(tmp_path / "demo" / f"turn_{number}.png").size == (128, 128)
     assert Image.open(tmp_path / "demo" / "sheet.png").width == GAP_PX + (1 + len(turns)) * (TILE_PX + GAP_PX)
-    assert ("came out right" in text) != own
+    assert ("turns are correct" in text) != own
     assert (demo.ONLY_ITS_WORLD in text) == own
     assert "workflow" in Image.open(tmp_path / "demo" / "turn_1.png").info or own
     assert not started[0].running

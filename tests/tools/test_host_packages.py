@@ -1,4 +1,4 @@
-"""What another ComfyUI asks for, and which front end belongs to it, on folders made for the purpose."""
+"""The requirements of another ComfyUI and its front end, on folders made for the purpose."""
 
 import logging
 from pathlib import Path

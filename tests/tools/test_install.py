@@ -1,4 +1,4 @@
-"""Putting the pack into somebody's ComfyUI."""
+"""Installing the pack into an existing ComfyUI."""
 
 import os
 import shutil
@@ -39,7 +39,7 @@ def test_links_once(comfyui: Path, pack: Path) -> None:
     place = comfyui / "custom_nodes" / "kontext"
     assert install(comfyui, pack) == f"{place} was linked."
     assert (place / "__init__.py").read_text() == "first"
-    assert install(comfyui, pack) == f"{place} is this pack already."
+    assert install(comfyui, pack) == f"{place} is already this pack."
 
 
 def test_copies_where_links_are_refused_and_renews_its_copy(
@@ -58,7 +58,7 @@ def test_a_foreign_folder_stays(comfyui: Path, pack: Path) -> None:
     place = comfyui / "custom_nodes" / "kontext"
     place.mkdir(parents=True)
     (place / "theirs.py").touch()
-    with pytest.raises(ToolError, match=r"is there already and is not this checkout: move it away"):
+    with pytest.raises(ToolError, match=r"already exists and is not this checkout: move it away"):
         install(comfyui, pack)
     assert (place / "theirs.py").exists()
 
@@ -105,7 +105,7 @@ def test_somebody_elses_comfyui_is_one_sentence(
 def test_a_file_in_the_way_is_nobodys_rights(tmp_path: Path, comfyui: Path, pack: Path) -> None:
     shutil.rmtree(comfyui / "custom_nodes", ignore_errors=True)
     (comfyui / "custom_nodes").touch()
-    with pytest.raises(ToolError, match=r"custom_nodes \(File exists\): look whether that is a folder"):
+    with pytest.raises(ToolError, match=r"custom_nodes \(File exists\): check that it is a folder"):
         install(comfyui, pack)
 
 
@@ -189,5 +189,5 @@ def test_a_ring_of_links_is_not_this_pack(comfyui: Path, pack: Path) -> None:
     place = comfyui / "custom_nodes" / "kontext"
     place.parent.mkdir()
     place.symlink_to(place)
-    with pytest.raises(ToolError, match="is there already and is not this checkout"):
+    with pytest.raises(ToolError, match="already exists and is not this checkout"):
         install(comfyui, pack)

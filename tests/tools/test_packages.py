@@ -1,4 +1,4 @@
-"""pip's failures in one sentence each."""
+"""Failures of pip, in one sentence each."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""What a release says of itself is the changelog's section of its version, under the tag of that version."""
+"""The release note is the changelog's section of its version, under that version's tag."""
 
 import re
 import subprocess
@@ -47,8 +47,8 @@ def test_the_section_of_a_version(number: str, text: str) -> None:
             "1.2",
             r"no section for version 1\.2, .*: 1\.2\.0 \(2030-01-02\), \[1\.1\.0\], 1\.0\.0, 0\.9\.0\)",
         ),
-        (CHANGELOG, "1.0.0", r"says nothing of version 1\.0\.0"),
-        ("", "1.0.0", r"its sections: none\): begin one with '## 1\.0\.0'"),
+        (CHANGELOG, "1.0.0", r"has an empty section for version 1\.0\.0"),
+        ("", "1.0.0", r"its sections: none\): start one with '## 1\.0\.0'"),
     ],
 )
 def test_no_such_section(changelog: str, number: str, sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""Digests that tell whether two checkouts compute the same."""
+"""Digests that show whether two checkouts compute the same."""
 
 from itertools import islice
 

@@ -1,4 +1,4 @@
-"""The set-up's own decisions, on environments made for the purpose."""
+"""Decisions of the set-up, on environments made for the purpose."""
 
 import errno
 import os
@@ -33,7 +33,7 @@ def test_half_made_environment_is_made_anew(tmp_path: Path) -> None:
     python = venv_python(venv)
     python.parent.mkdir(parents=True)
     python.write_text("cut short")
-    assert setup_env.ensure_venv(venv) == "half-made, so made anew"
+    assert setup_env.ensure_venv(venv) == "incomplete, so created again"
     assert (
         subprocess.run([python, "-m", "pip", "--version"], check=False, capture_output=True).returncode == 0
     )
@@ -46,12 +46,12 @@ def test_half_of_pip_is_none(tmp_path: Path) -> None:
     setup_env.ensure_venv(venv)
     (package,) = venv.glob("**/site-packages/pip")
     shutil.rmtree(package)
-    assert setup_env.ensure_venv(venv) == "half-made, so made anew"
+    assert setup_env.ensure_venv(venv) == "incomplete, so created again"
     assert setup_env.ensure_venv(venv) == "there already"
     (package,) = venv.glob("**/site-packages/pip")
     for folder in (package, *package.parent.glob("pip-*.dist-info")):
         shutil.rmtree(folder)
-    assert setup_env.ensure_venv(venv) == "mended: it lacked pip"
+    assert setup_env.ensure_venv(venv) == "repaired: it lacked pip"
 
 
 def test_environment_of_another_python_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,7 +156,7 @@ def test_a_moved_environment_is_mended(tmp_path: Path) -> None:
     mine.write_text("#!/usr/bin/python3\nprint('not of an environment')\n")
     for name in ("two", "with space", "long" * 40):
         venv = venv.parent.rename(tmp_path / name) / ".venv"
-        assert setup_env.ensure_venv(venv) == "mended: it was moved here"
+        assert setup_env.ensure_venv(venv) == "repaired: it was moved here"
         said = subprocess.run(
             [venv / "bin" / "pip", "--version"], check=True, capture_output=True, text=True
         ).stdout
@@ -166,7 +166,7 @@ def test_a_moved_environment_is_mended(tmp_path: Path) -> None:
     assert (venv / "bin" / "mine").read_text().startswith("#!/usr/bin/python3\n")
     copied = tmp_path / "copied" / ".venv"
     shutil.copytree(venv, copied, symlinks=True)
-    assert setup_env.ensure_venv(copied) == "mended: it was moved here"
+    assert setup_env.ensure_venv(copied) == "repaired: it was moved here"
     assert setup_env.ensure_venv(venv) == "there already"
 
 
@@ -183,7 +183,8 @@ def test_an_environment_of_somebody_else_is_left_alone(
     monkeypatch.setattr(setup_env.subprocess, "run", refuse)
     monkeypatch.setattr(setup_env.os, "access", lambda *_: False)
     with pytest.raises(
-        ToolError, match=r"python is not for this user \(Permission denied\): run this as the owner of"
+        ToolError,
+        match=r"python cannot be accessed by this user \(Permission denied\): run this as the owner of",
     ):
         setup_env.ensure_venv(venv)
     assert venv_python(venv).read_text() == "theirs"
@@ -195,7 +196,7 @@ def test_a_link_that_leads_to_no_environment_is_left_alone(tmp_path: Path, targe
     venv = tmp_path / "venv"
     venv.symlink_to(tmp_path / target, target_is_directory=True)
     with pytest.raises(
-        ToolError, match=r"venv is a link, and what it leads to is no Python environment: remove it"
+        ToolError, match=r"venv is a link, and what it leads to is not a Python environment: remove it"
     ):
         setup_env.ensure_venv(venv)
     assert venv.is_symlink()
@@ -203,7 +204,7 @@ def test_a_link_that_leads_to_no_environment_is_left_alone(tmp_path: Path, targe
 
 def test_a_file_where_the_environment_should_be_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "venv").write_text("mine")
-    with pytest.raises(ToolError, match=r"venv is no folder: move it away"):
+    with pytest.raises(ToolError, match=r"venv is not a folder. Move it away"):
         setup_env.ensure_venv(tmp_path / "venv")
     assert (tmp_path / "venv").read_text() == "mine"
 
@@ -308,7 +309,7 @@ def test_two_set_ups_in_one_folder_follow_each_other(tmp_path: Path) -> None:
         with start() as second:
             assert second.stdout is not None
             assert second.stdout.readline() == (
-                f"Another set-up is at work in {tmp_path}: this one goes on when that has ended ...\n"
+                f"Another set-up is running in {tmp_path}: this one continues when that has finished ...\n"
             )
             first.kill()
             assert second.stdout.readline() == "at work\n"

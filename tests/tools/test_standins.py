@@ -1,4 +1,4 @@
-"""What stands in for packages that a CPU build of torch may lack, under names that nobody has."""
+"""Stand-ins for packages that a CPU build of torch may lack, under unused names."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Installing what checks web/js, and that it refuses what it should."""
+"""Installing the checks of web/js, and that they refuse what they should."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ class Npm:
 
 @pytest.fixture
 def npm(monkeypatch: pytest.MonkeyPatch) -> Npm:
-    """No npm is run."""
+    """Make npm unavailable."""
     npm = Npm()
     monkeypatch.setattr(web_checks, "_npm", npm)
     return npm
@@ -154,7 +154,7 @@ def test_good_file_passes(script: Path, root: Path) -> None:
 
 def test_wrong_file_is_refused_by_both(script: Path, root: Path, capfd: pytest.CaptureFixture[str]) -> None:
     script.write_text(f"{GOOD}debugger;\napp.noSuchThing();\n")
-    with pytest.raises(ToolError, match=r"^Refused by biome and tsc, as said above: mend web/js"):
+    with pytest.raises(ToolError, match=r"^biome and tsc reported the errors above: correct web/js"):
         web_checks.check(root)
     said = "".join(capfd.readouterr())
     assert "noDebugger" in said

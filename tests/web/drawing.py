@@ -1,4 +1,4 @@
-"""The drawing editor as a person uses it, for all tests of it."""
+"""The drawing editor as a person uses it, for all its tests."""
 
 from __future__ import annotations
 

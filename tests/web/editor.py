@@ -208,8 +208,7 @@ class Editor:
         may be a step of its own.
 
         Args:
-            there: a JavaScript function that says whether it is
-            arg: what that gets
+            there: a JavaScript function that says whether it is arg: what that gets
         """
         while not self.page.evaluate(there, arg):
             steps = self.page.evaluate(_STEPS_BACK)

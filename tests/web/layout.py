@@ -1,4 +1,4 @@
-"""The layout picture in a node as a person sees it, for all tests of it."""
+"""The layout picture in a node as a person sees it, for all its tests."""
 
 from __future__ import annotations
 

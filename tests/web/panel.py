@@ -1,4 +1,4 @@
-"""The chain panel as a person sees it, for all tests of it."""
+"""The chain panel as a person sees it, for all its tests."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What failed once, or was of a node that is gone, is not kept: questions are asked again,
-copies leave nothing behind.
-"""
+"""Failures and data of removed nodes are not kept: requests are repeated, copies leave nothing behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A turn that is muted or bypassed is passed over: what comes behind it goes on with what came before it."""
+"""A turn that is muted or bypassed is skipped: what follows continues with what came before it."""
 
 from __future__ import annotations
 

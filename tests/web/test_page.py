@@ -1,5 +1,5 @@
-"""What a person does on ComfyUI's page, with mouse and keyboard: open, add, wire, queue,
-watch, stop, take up again.
+"""A person's actions on ComfyUI's page, with mouse and keyboard: open, add, connect, queue, watch, stop,
+resume.
 """
 
 from __future__ import annotations

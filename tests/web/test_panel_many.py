@@ -1,4 +1,4 @@
-"""The chain panel of a graph of 300 nodes: what it costs, and how little of it is drawn anew."""
+"""The chain panel of a graph of 300 nodes: its cost, and how little of it is redrawn."""
 
 from __future__ import annotations
 

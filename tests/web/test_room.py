@@ -1,6 +1,4 @@
-"""Room on the page: what belongs together is seen in a narrow panel too, and nodes with their
-pictures lie side by side.
-"""
+"""Room on the page: a narrow panel keeps related parts visible, and nodes with pictures do not overlap."""
 
 from __future__ import annotations
 

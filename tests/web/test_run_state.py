@@ -1,6 +1,4 @@
-"""How far each node of a workflow is: new, waiting, running, finished, failed, or out of
-date since its picture.
-"""
+"""The state of each node of a workflow: new, waiting, running, finished, failed or out of date."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a row of the chain panel says is true now: whether its picture is that of the graph,
-what waits, runs, failed.
+"""The rows of the chain panel are up to date: whether the picture matches the graph, and what waits, runs or
+failed.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""Turns as they come and go: seeds that stay, settings that are taken over, a line that closes
-and whose end is followed.
-"""
+"""Turns that are added and removed: seeds are kept, settings are copied, and lines stay connected."""
 
 from __future__ import annotations
 

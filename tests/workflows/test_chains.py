@@ -71,7 +71,7 @@ def test_turns_branch_compare_and_are_shown(client: Client, server: Server) -> N
     for id in ("one", "two", "three", "branch", "compare", "sheet"):
         (listed,) = result.images(id)
         assert Image.open(io.BytesIO(client.view(listed))).size[1] >= 128
-    assert "they part after turn 1" in result.outputs["compare"]["text"][0]
+    assert "they diverge after turn 1" in result.outputs["compare"]["text"][0]
     (saved,) = result.images("save")
     chain = load_chain(server.base / "output" / saved["subfolder"] / saved["filename"])
     assert [one.instruction for one in chain.turns] == [

@@ -1,4 +1,4 @@
-"""The shared workflows as files: what they say, how they lie on the canvas, and the examples they show."""
+"""The shared workflows as files: their contents, their layout on the canvas, and their examples."""
 
 import itertools
 import json

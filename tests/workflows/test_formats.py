@@ -1,4 +1,4 @@
-"""Files of all formats through the loader, in a running ComfyUI: the picture is still right.
+"""Files of all formats through the loader, in a running ComfyUI: the picture is still correct.
 
 Those whose weights are off by more than 2 % need not be: they say how far off they are in
 benchmarks/results/formats.json.

@@ -1,4 +1,4 @@
-"""What we queue for a workflow is what the page would queue, on the front ends of then and now."""
+"""The graph that we queue for a workflow equals what the page would queue, on old and new front ends."""
 
 import json
 from collections.abc import Iterator

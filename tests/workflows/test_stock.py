@@ -116,7 +116,7 @@ def test_a_detour_through_stock_nodes_changes_nothing(client: Client, server: Se
     assert distance(direct, detour) <= TOLERANCE
     assert distance(direct, auto) > 100 * TOLERANCE, "the tiny model's own layout is another"
     assert result.outputs["back"]["text"] == ["32 tokens of text, 2 references, layout offset, guidance 3"]
-    assert result.outputs["detour"]["text"] == ["guidance 3 of the conditioning counts, not 2.5"]
+    assert result.outputs["detour"]["text"] == ["guidance 3 from the conditioning is used, not 2.5"]
 
 
 def test_every_way_to_one_picture(client: Client, server: Server) -> None:
@@ -276,5 +276,5 @@ def test_combined_conditioning_stops_with_one_sentence(client: Client) -> None:
         back=node("KontextFromConditioning", conditioning=["twice", 0]),
         end=sampler(model=["hosted", 0], prompt=["back", 0], width=128, height=128),
     )
-    with pytest.raises(ExecutionFailed, match="this CONDITIONING has 2 entries and a prompt is one"):
+    with pytest.raises(ExecutionFailed, match="this CONDITIONING has 2 entries, but a prompt has one"):
         client.run(prompt)

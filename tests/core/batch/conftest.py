@@ -1,4 +1,4 @@
-"""Batches of a few lines, and workers that only pretend."""
+"""Batches of a few lines, and simulated workers."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ from kontext_core.batch.work import WorkerDiedError
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Holds pictures a.png and b.png."""
+    """A folder with the pictures a.png and b.png."""
     for name, colour in (("a.png", "red"), ("b.png", "green")):
         Image.new("RGB", (40, 30), colour).save(tmp_path / name)
     return tmp_path

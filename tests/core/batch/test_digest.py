@@ -1,4 +1,4 @@
-"""A batch knows its model and its LoRAs by what they hold, and by neither place nor time."""
+"""A batch recognises its model and LoRAs by their content, not by location or time."""
 
 import argparse
 import hashlib
@@ -56,12 +56,12 @@ def lora(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    """A model folder of one's own."""
+    """A model folder that a test may change."""
     return Path(shutil.copytree(TINY_FOLDER, tmp_path / "model"))
 
 
 def rewrite(file: Path, data: bytes) -> None:
-    """Other content that looks the same: of the same size and time."""
+    """Replace content without changing size or time."""
     times = file.stat()
     assert len(data) == times.st_size
     file.write_bytes(data)
@@ -75,7 +75,7 @@ def test_a_lora_of_the_same_size_and_time(run: Callable[..., tuple[int, str]], l
     made, said = run("--lora", f"{lora}:1")
     assert made == 1
     assert said.startswith(
-        "x was made before; its line, a picture, the model or a LoRA is another now, so it is made anew"
+        "x was made before, but its line, a picture, the model or a LoRA has changed since: it is tried again"
     )
     assert run("--lora", f"{lora}:1")[0] == 0
     assert run("--lora", f"{lora}:0.5")[0] == 1
@@ -184,7 +184,7 @@ def test_workers_on_one_card_share_it(
 
 
 def earlier_record(folder: Path, model: Path, lora: Path) -> Path:
-    """What a version that knew models by their names left behind. Returns: the picture."""
+    """Write the results of a version that recognised models by name. Returns: the picture."""
     (edit,), _ = read_edits(folder / "edits.jsonl", folder, {"steps": 28})
     name = hashlib.sha256(json.dumps([str(model), [[str(lora), 1.0]]]).encode()).hexdigest()
     key = edit.key([(folder / "a.png").read_bytes()], name)
@@ -206,12 +206,12 @@ def earlier_record(folder: Path, model: Path, lora: Path) -> Path:
 def test_what_an_earlier_version_made_is_kept(
     run: Callable[..., tuple[int, str]], folder: Path, model: Path, lora: Path
 ) -> None:
-    """And known by its content from then on."""
+    """From then on it is recognised by its content."""
     picture = earlier_record(folder, model, lora)
     os.utime(picture, ns=(0, picture.stat().st_mtime_ns + YEAR_NS))
     made, said = run("--model", model, "--lora", lora)
     assert made == 0
-    assert "0 made, 1 there already, 0 failed" in said
+    assert "0 made, 1 already there, 0 failed" in said
     os.utime(picture, ns=(0, 0))
     assert run("--model", model, "--lora", lora)[0] == 0
     rewrite(lora, b"other")
@@ -269,7 +269,7 @@ def test_a_long_reading_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "a").write_bytes(b"four")
     said: list[str] = []
     Digests(tmp_path / MEMORY, said.append).of([tmp_path / "a"])
-    assert said == [f"reading {tmp_path / 'a'} once, to know when it changes (0 GiB)"]
+    assert said == [f"reading {tmp_path / 'a'} once, to notice when it changes (0 GiB)"]
 
 
 def test_which_files(model: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Workers that die say why; those that still load are ended by an interrupt."""
+"""Workers that die report why; an interrupt stops those that are still loading."""
 
 import os
 import signal
@@ -54,21 +54,21 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ProcessWorker]:
     [
         (
             "sys.exit('no room for CUDA')",
-            "a worker ended with exit code 1; the last it said: no room for CUDA",
+            "a worker ended with exit code 1; its last output: no room for CUDA",
         ),
         (
             "raise KeyError('x')",
-            r"ended with exit code 1; the last it said: .*line \d+, in <module> / .*KeyError: 'x'$",
+            r"ended with exit code 1; its last output: .*line \d+, in <module> / .*KeyError: 'x'$",
         ),
         pytest.param(
             "os.kill(os.getpid(), 9)",
-            "^a worker was killed, as the system does where memory runs out$",
+            "^a worker was killed, as the system does when memory runs out$",
             marks=unix,
         ),
         pytest.param("os.kill(os.getpid(), 6)", "^a worker was ended by signal 6$", marks=unix),
         (
             "sys.stderr.write('x' * 100_000 + ' the end'); sys.exit(2)",
-            "exit code 2; the last it said: x{300,} the end$",
+            "exit code 2; its last output: x{300,} the end$",
         ),
     ],
 )
@@ -93,7 +93,7 @@ def test_it_may_say_a_lot_and_lives(
 
 
 def test_the_last_words_come_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And are kept also where nobody reads what is passed on."""
+    """They are kept even if nobody reads the output."""
     reader, writer = os.pipe()
     words = processes._Words(os.fdopen(reader, "rb"), heard=True)
     monkeypatch.setattr(processes.os, "write", refuse := Refusing())
@@ -108,7 +108,7 @@ def test_the_last_words_come_piece_by_piece(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Refusing:
-    """In place of `os.write`, where the reader is gone."""
+    """Stand in for `os.write` after the reader has gone."""
 
     write = staticmethod(os.write)
     asked = 0
@@ -124,7 +124,7 @@ def test_what_is_no_answer_ends_it(
 ) -> None:
     monkeypatch.setattr(processes, "_PATIENCE_S", 0.01)
     one = worker("sys.stdout.buffer.write(bytes(7) + b'\\1x'); sys.stdout.flush(); time.sleep(600)")
-    with pytest.raises(WorkerDiedError, match="did not answer as it should, and was ended"):
+    with pytest.raises(WorkerDiedError, match="did not answer as it should and was stopped"):
         one.load()
     assert one.process.poll() == -signal.SIGKILL
 
@@ -143,10 +143,10 @@ def test_the_reason_is_said_and_kept(lines: Callable[..., Path]) -> None:
 
     said: list[str] = []
     text = results(lines({"id": "x", "instructions": "y"}), [lambda: Dying([])], said, attempts=2)
-    assert "2 workers died in the middle of it; the last one: a worker ended with exit code 7" in text
+    assert "2 workers died while making it; the last one: a worker ended with exit code 7" in text
     assert said[:2] == [
         "x: a worker ended with exit code 7",
-        "x: its worker died in the middle of it; it is made again",
+        "x: its worker died while making it; it is tried again",
     ]
 
 
@@ -183,14 +183,14 @@ def test_an_interrupt_while_a_model_loads_ends_its_worker(
 
 @unix
 def test_a_crash_says_where(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The real other end, in which a library breaks off in the middle of loading."""
+    """A real worker, in which a library fails while loading."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nfrom kontext_core.batch.work import WorkerModel\n"
         "WorkerModel.load = lambda self: os.abort()\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     with pytest.raises(
-        WorkerDiedError, match=r"was ended by signal 6; the last it said: .*sitecustomize|signal 6;"
+        WorkerDiedError, match=r"was ended by signal 6; its last output: .*sitecustomize|signal 6;"
     ):
         ProcessWorker(WorkerModel(ModelSpec())).load()
     assert os.environ["PYTHONPATH"] == str(tmp_path)

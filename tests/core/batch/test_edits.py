@@ -1,4 +1,4 @@
-"""Lines of a batch: what they may say, and a sentence with the line's number for what they may not."""
+"""Lines of a batch: what they may contain, and a sentence with the line's number for anything else."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_a_line_with_everything(folder: Path, lines: Callable[..., Path]) -> Non
 def test_ids_and_keys_stay_from_version_to_version(
     folder: Path, lines: Callable[..., Path], line: dict[str, Any], name: str, key: str
 ) -> None:
-    """Else every picture of a folder of results would be made anew."""
+    """Otherwise every picture of a results folder would be made again."""
     (edit,), _ = read_edits(lines(line), folder, {"steps": 28})
     assert edit.id == name
     assert edit.key([b"a", b"b"][: len(edit.files)], "model") == key
@@ -100,10 +100,10 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
     [
         ("{", "it is not JSON"),
         (b"\xff\xfe{}", "it is not JSON (it is not UTF-8)"),
-        ("[" * 100_000, "it is not JSON that can be read (it is nested too deeply)"),
+        ("[" * 100_000, "its JSON cannot be read (it is nested too deeply)"),
         (
             '{"seed": ' + "9" * 5000 + "}",
-            "it is not JSON that can be read (a number has thousands of digits)",
+            "its JSON cannot be read (a number has thousands of digits)",
         ),
         (b'{"instructions": "' + b"x" * 2**24 + b'"}', "it is longer than 16 MiB"),
         ("[1]", "it must be an object"),
@@ -125,26 +125,26 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
         ({**GOOD, "mu": None}, "mu is None and must be a number"),
         ({**GOOD, "strength": 1.5}, "strength is 1.5 and must be a number from 0 to 1"),
         ({**GOOD, "solver": "magic"}, "solver is 'magic' and must be one of euler, heun, dpmpp_2m"),
-        ({**GOOD, "approximate": "magic"}, "there is no way 'magic' to skip work; choose one of teacache"),
+        ({**GOOD, "approximate": "magic"}, "there is no method 'magic' to skip work; choose one of teacache"),
         ({**GOOD, "approximate": "teacache:x"}, "'teacache:x': the number behind teacache is the sum"),
         ({**GOOD, "approximate": None}, "approximate is None and must be a text"),
         ({**GOOD, "feather": -1}, "feather is -1 and must be a number from 0 to 1024"),
         ({**GOOD, "feather": 8}, "a feather softens the rim of a mask, and there is none"),
-        ({**GOOD, "mask": 1}, "mask is 1 and must be a text, the name of a picture"),
+        ({**GOOD, "mask": 1}, "mask is 1 and must be a text: the name of a picture"),
         ({**GOOD, "mask": "c.png"}, "there is no picture 'c.png' in "),
-        ({**GOOD, "mask": "link.png"}, "the picture 'link.png' lies outside of "),
+        ({**GOOD, "mask": "link.png"}, "the picture 'link.png' lies outside "),
         (
             {"instructions": "x", "mask": "a.png"},
-            "a mask says what of the first picture may change, and there is none",
+            "a mask says which part of the first picture may change, but there is no picture",
         ),
         (
             {"instructions": "x", "strength": 0},
-            "a strength below 1 begins from the first picture, and there is none",
+            "a strength below 1 starts from the first picture, but there is none",
         ),
         ({**GOOD, "pictures": "c.png"}, "there is no picture 'c.png' in "),
-        ({**GOOD, "pictures": "../edits.jsonl"}, "the picture '../edits.jsonl' lies outside of "),
-        ({**GOOD, "pictures": "/etc/hostname"}, "the picture '/etc/hostname' lies outside of "),
-        ({**GOOD, "pictures": "link.png"}, "the picture 'link.png' lies outside of "),
+        ({**GOOD, "pictures": "../edits.jsonl"}, "the picture '../edits.jsonl' lies outside "),
+        ({**GOOD, "pictures": "/etc/hostname"}, "the picture '/etc/hostname' lies outside "),
+        ({**GOOD, "pictures": "link.png"}, "the picture 'link.png' lies outside "),
         ({**GOOD, "pictures": "a\0.png"}, "cannot be a file"),
         ({**GOOD, "pictures": "a" * 300}, "cannot be a file (File name too long)"),
         ({**GOOD, "id": "../a"}, "the id '../a' names files"),
@@ -180,11 +180,11 @@ def test_one_id_stands_once(folder: Path, lines: Callable[..., Path], second: di
     named = [{**line, "id": name} for line, name in ((GOOD, "one"), (second, "ONE"))]
     edits, faults = read_edits(lines(*named), folder, {})
     assert len(edits) == 1
-    assert faults == ["line 2 of edits.jsonl: its id 'ONE' is that of line 1 too; give it an id of its own"]
+    assert faults == ["line 2 of edits.jsonl: its id 'ONE' is also that of line 1; give it a different id"]
 
 
 def test_no_such_file_or_folder(folder: Path, lines: Callable[..., Path]) -> None:
     with pytest.raises(ValueError, match=r"there is no file .*none.jsonl"):
         read_edits(folder / "none.jsonl", folder, {})
-    with pytest.raises(ValueError, match="name another with --pictures"):
+    with pytest.raises(ValueError, match="choose another with --pictures"):
         read_edits(lines(GOOD), folder / "none", {})

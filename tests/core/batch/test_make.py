@@ -1,4 +1,4 @@
-"""One edit of a batch: its reason where it fails, whatever kind of error that is; the worker goes on."""
+"""One edit of a batch: if it fails, for whatever reason, the error is reported and the worker continues."""
 
 import json
 import logging
@@ -47,7 +47,7 @@ def picture() -> bytes:
 
 
 def described(error: BaseException, picture: bytes) -> tuple[str, dict[str, Any]]:
-    """What the first edit fails with, and what the next one answers."""
+    """Return the error of the first edit, and the result of the next."""
     pipeline: Any = Failing(error)
     answer, files = make(pipeline, JOB, [picture])
     assert files == []
@@ -58,9 +58,9 @@ def described(error: BaseException, picture: bytes) -> tuple[str, dict[str, Any]
     ("error", "sentence"),
     [
         (ValueError("one\nsentence"), "one sentence"),
-        (KeyError("odd"), "KeyError: 'odd' (a fault of this program, in test_make.py, line "),
-        (TypeError("no"), "TypeError: no (a fault of this program, in test_make.py"),
-        (AssertionError(), "AssertionError (a fault of this program, in test_make.py"),
+        (KeyError("odd"), "KeyError: 'odd' (a bug in this program, in test_make.py, line "),
+        (TypeError("no"), "TypeError: no (a bug in this program, in test_make.py"),
+        (AssertionError(), "AssertionError (a bug in this program, in test_make.py"),
         (RecursionError("too deep"), "too deep"),
         (MemoryError(), "there is too little memory for this edit; make a smaller picture"),
         (
@@ -108,11 +108,11 @@ def test_after_too_little_memory_what_the_card_keeps_is_given_back(
 
 
 def test_a_device_that_computes_nothing_any_more_ends_the_worker(picture: bytes) -> None:
-    """As after an illegal access of a card's memory; `meta` never computes."""
+    """A device after an illegal memory access; `meta` never computes."""
     pipeline: Any = Failing(RuntimeError("an illegal memory access"))
     pipeline.home = torch.device("meta")
     with pytest.raises(
-        BrokenDeviceError, match="computes nothing any more after this: an illegal memory access"
+        BrokenDeviceError, match="cannot compute any more after this: an illegal memory access"
     ):
         make(pipeline, JOB, [picture])
 
@@ -125,7 +125,7 @@ def test_names_and_pictures_that_do_not_belong_together(picture: bytes) -> None:
 def test_a_masked_line_is_that_edit_of_the_pipeline(
     folder: Path, lines: Callable[..., Path], pipeline: Pipeline
 ) -> None:
-    """From the line to the pictures of its turns, bit for bit."""
+    """A line gives the pictures of its turns, bit for bit."""
     Image.new("RGB", (64, 64), "red").save(folder / "a.png")
     white = Image.new("L", (16, 16))
     white.paste(255, (0, 0, 8, 16))
@@ -173,4 +173,4 @@ def test_a_model_that_cannot_be_loaded_is_a_reason(monkeypatch: pytest.MonkeyPat
     asked.seek(0)
     serve(asked, answered)
     answered.seek(0)
-    assert receive(answered)[0]["error"].startswith("AttributeError: half a library (a fault of this program")
+    assert receive(answered)[0]["error"].startswith("AttributeError: half a library (a bug in this program")

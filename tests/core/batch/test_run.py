@@ -1,4 +1,4 @@
-"""The queue: every edit is made once, by whoever lives, and only what is missing is made again."""
+"""The queue: live workers make every edit once, and only missing ones are made again."""
 
 import errno
 import json
@@ -49,7 +49,7 @@ def test_each_is_made_once_by_three_workers_that_die(lines: Callable[..., Path])
     assert (batch.made, batch.kept, batch.failed) == (20, 0, 0)
     assert Counter(log) == Counter(f"do {n}" for n in range(20))
     assert sorted(line["id"] for line in results(path)) == sorted(f"e{n}" for n in range(20))
-    assert sum("its worker died in the middle of it; it is made again" in one for one in said) == 3
+    assert sum("its worker died while making it; it is tried again" in one for one in said) == 3
     assert (path.parent / "out" / "e7_turn1.png").read_bytes() == b"do 7"
     assert not list((path.parent / "out").glob("*.part"))
 
@@ -108,7 +108,7 @@ def test_what_kills_every_worker_is_given_up(lines: Callable[..., Path]) -> None
 
     batch = run(path, [start], attempts=2)
     assert (batch.made, batch.failed, len(started)) == (1, 1, 3)
-    assert results(path)[0]["error"] == "2 workers died in the middle of it"
+    assert results(path)[0]["error"] == "2 workers died while making it"
     assert all(one.closed for one in started)
 
 
@@ -185,7 +185,7 @@ def test_an_interrupt_keeps_what_was_made(
 
 
 def test_two_batches_do_not_share_a_folder(tmp_path: Path) -> None:
-    with Store.opened(tmp_path), pytest.raises(ValueError, match="another batch is at work in"):
+    with Store.opened(tmp_path), pytest.raises(ValueError, match="another batch is running in"):
         Store.opened(tmp_path).__enter__()
     with Store.opened(tmp_path):
         pass
@@ -231,7 +231,7 @@ def test_a_picture_that_cannot_be_read(lines: Callable[..., Path], monkeypatch: 
     said: list[str] = []
     log: list[str] = []
     assert run(path, [lambda: Pretended(log)], report=said.append).failed == 20
-    assert f"a picture cannot be read ({picture} is 1.0 GiB; a picture may be 1 GiB)" in said[0]
+    assert f"a picture cannot be read ({picture} is 1.0 GiB; a picture may be at most 1 GiB)" in said[0]
     edits, _ = read_edits(path, path.parent, {})
     picture.unlink()
     with Store.opened(path.parent / "out") as store:
@@ -242,11 +242,14 @@ def test_a_picture_that_cannot_be_read(lines: Callable[..., Path], monkeypatch: 
 
 
 def test_the_pictures_of_an_edit_are_bounded_together(lines: Callable[..., Path]) -> None:
-    """A line may name a picture as often as it likes."""
+    """A line may name the same picture any number of times."""
     path = lines({"id": "x", "instructions": "do it", "pictures": ["a.png"] * 12})
     picture = path.parent / "a.png"
     with picture.open("r+b") as file:
         file.truncate(100 * 2**20)  # a hole: it takes no room on the disk
     said: list[str] = []
     assert run(path, [lambda: Pretended([])], report=said.append).failed == 1
-    assert f"(up to {picture} they are 1.1 GiB; an edit's pictures may be 1 GiB together)" in said[0]
+    assert (
+        f"(up to {picture} they are 1.1 GiB; the pictures of an edit may be at most 1 GiB together)"
+        in said[0]
+    )

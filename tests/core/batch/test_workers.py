@@ -57,7 +57,7 @@ def nobody(*_: object, **__: object) -> None:
 
 @pytest.fixture(scope="module")
 def expected() -> Callable[[Path], dict[str, bytes]]:
-    """What this process makes of the lines itself, by file name."""
+    """Return the pictures that this process makes of the lines, by file name."""
     pipeline = Pipeline.load("tiny", device="cpu")
 
     def made(folder: Path) -> dict[str, bytes]:
@@ -114,7 +114,7 @@ def test_a_worker_is_killed_in_the_middle(
     assert main(arguments) == 1  # for the line that is none
     said = capsys.readouterr().err
     assert "line 2 of edits.jsonl: it is not JSON" in said
-    assert "one: its worker died in the middle of it; it is made again\n" in said
+    assert "one: its worker died while making it; it is tried again\n" in said
     assert "kontext: 2 of 3 edits are done; 0 failed and 1 lines cannot be used" in said
     wanted = expected(folder)
     assert {file.name for file in out.glob("*.png")} == set(wanted)
@@ -130,7 +130,7 @@ def test_a_worker_is_killed_in_the_middle(
 
     monkeypatch.setattr(processes, "ProcessWorker", nobody)  # is needed for what is there
     assert main([*arguments[:-4], "--device", "cpu", "--steps", "2", "--engine", "processes"]) == 1
-    assert "0 made, 2 there already, 0 failed" in capsys.readouterr().err
+    assert "0 made, 2 already there, 0 failed" in capsys.readouterr().err
 
 
 def test_a_model_that_is_not_there() -> None:

@@ -1,4 +1,4 @@
-"""Chains without a model, and files that no writer wrote."""
+"""Chains without a model, and files that no writer of ours would produce."""
 
 import base64
 import io
@@ -48,7 +48,7 @@ def short() -> Chain:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a lineage into a PNG as nobody would: `write(lineage, size=(8, 8))`."""
+    """Make `write(lineage, size=(8, 8))`, which writes any lineage into a PNG, valid or not."""
 
     def write(lineage: Lineage, size: tuple[int, int] = (8, 8), mode: str = "RGB") -> Path:
         info, path = PngImagePlugin.PngInfo(), tmp_path / "a.png"

@@ -40,19 +40,19 @@ def test_another_size_is_scaled_and_said(
     assert found.difference.shape == (1, 8, 8, 3)
     assert found.changed == 1.0
     assert found.note.startswith(f"the second picture {way}")
-    assert found.note.endswith("what was cropped does not show")
+    assert found.note.endswith("do not show what was cropped")
     assert caplog.messages == [found.note]
 
 
 def test_a_size_that_is_the_same_to_a_pixel_is_scaled_and_not_stretched() -> None:
-    """As far as whole pixels can be alike: 100 x 75 and 133 x 100."""
+    """Sizes of the same proportions up to whole pixels: 100 x 75 and 133 x 100."""
     assert "is scaled to" in compare(torch.zeros(1, 75, 100, 3), torch.zeros(1, 100, 133, 3)).note
 
 
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [
-        (torch.zeros(2, 8, 8, 3), "two single pictures can be compared, and one is a batch of 2"),
+        (torch.zeros(2, 8, 8, 3), "only single pictures can be compared, but one is a batch of 2"),
         (torch.zeros(8, 8, 3), r"a picture must be \(batch, height, width, 3\)"),
         (torch.full((1, 8, 8, 3), torch.nan), "not finite"),
     ],

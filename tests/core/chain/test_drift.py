@@ -1,4 +1,4 @@
-"""Drift that is taken back, and edits that are not."""
+"""Drift that is undone, and edits that are kept."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def test_an_edit_stays_and_the_rest_is_aligned(first: Tensor) -> None:
 
 
 def test_around_an_edit_two_places_count_as_edited(first: Tensor) -> None:
-    """Its soft rim changes less than `CHANGED`, and is neither aligned nor counted as drift."""
+    """A soft edge changes less than `CHANGED`; it is neither aligned nor counted as drift."""
     edited = first + 0.2
     edited[..., 8:12, 8:12] += 2.0
     aligned = align_to(edited, first)

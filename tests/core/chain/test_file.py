@@ -1,4 +1,4 @@
-"""A chain crosses a file and goes on; what is not one is refused in a sentence."""
+"""A chain survives saving and loading; anything else is refused in one sentence."""
 
 import json
 from collections.abc import Callable
@@ -100,7 +100,7 @@ def test_files_of_the_first_version_load_and_are_still_written_where_there_are_n
 def test_loras_are_kept_with_their_turn_and_missed(
     tmp_path: Path, chain: Chain, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A chain without any is written as ever, and by one of the second version nothing changes."""
+    """A chain without any is written as before, and a file of the second version loads unchanged."""
     drawn = chain.edit(pipeline, "", steps=1, marks=(Mark(kind="box", points=((0, 0), (1, 1))),))
     assert record.to_json(drawn)["version"] == 2
     assert all("loras" not in turn for turn in record.to_json(drawn)["turns"])
@@ -146,9 +146,7 @@ def test_a_file_that_cannot_be_written_leaves_the_old_one(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(latents_file, "save_file", full)
-    with pytest.raises(
-        OSError, match=r"picture\.png could not be written, and is what it was before: No space left"
-    ):
+    with pytest.raises(OSError, match=r"picture\.png could not be written and is unchanged: No space left"):
         save_chain(chain.back_to(1), path)
     assert path.read_bytes() == before
     assert not list(tmp_path.glob("*.part"))
@@ -178,20 +176,20 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: None, r"a\.png holds no edit chain: it was not saved by Kontext Save Chain"),
         (lambda _: "no json", r"the edit chain in a\.png is damaged"),
         (lambda _: "[" * 100_000, r"is damaged"),
-        (lambda _: "[]", r"is damaged: \[\] is no JSON object"),
+        (lambda _: "[]", r"is damaged: \[\] is not a JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
-        (lambda chain: lineage(chain, version=4), r"has version 4 and this pack reads up to 3; update the pack"),
+        (lambda chain: lineage(chain, version=4), r"has version 4, but this pack reads versions up to 3; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),
-        (lambda chain: with_turn(chain, seed="7"), r"is damaged at turn 0: '7' is no whole number"),
+        (lambda chain: with_turn(chain, seed="7"), r"is damaged at turn 0: '7' is not a whole number"),
         (lambda chain: with_turn(chain, settings={"a": [1]}), r"is damaged at turn 0: the setting 'a' is list"),
         (lambda chain: with_turn(chain, thumbnail="%%%"), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, thumbnail="aGVsbG8="), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, references=["aGVsbG8="]), r"is damaged at turn 0"),
         (lambda chain: with_turn(chain, marks=[{"kind": "blot"}]), r"is damaged at turn 0: mark 1: kind 'blot' is"),
-        (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are no list"),
-        (lambda chain: with_turn(chain, loras="all"), r"is damaged at turn 0: 'all' is no list"),
+        (lambda chain: with_turn(chain, marks="all"), r"is damaged at turn 0: the marks are not a list"),
+        (lambda chain: with_turn(chain, loras="all"), r"is damaged at turn 0: 'all' is not a list"),
         (lambda chain: with_turn(chain, loras=[{"name": "a", "strength": True}]), r"turn 0: the strength of a LoRA is True"),
         (lambda chain: with_turn(chain, loras=[{"strength": 1}]), r"is damaged at turn 0: it lacks 'name'"),
     ],
@@ -216,20 +214,22 @@ def test_files_that_are_no_pictures(tmp_path: Path, chain: Chain) -> None:
     path.write_bytes(whole)
     with path.open("r+b") as giant:
         giant.truncate(300 * 2**20)  # of which nothing is on the disk
-    with pytest.raises(ValueError, match=r"a\.png is 300 MiB; pictures with a chain are read up to 256 MiB"):
+    with pytest.raises(
+        ValueError, match=r"a\.png is 300 MiB; pictures with a chain may have at most 256 MiB"
+    ):
         load_chain(path)
 
 
 def test_a_picture_that_another_program_wrote_anew(tmp_path: Path, chain: Chain) -> None:
-    """It keeps the pixels and drops the text; or it keeps the text and changes the pixels,
-    which then are the picture.
+    """The program keeps the pixels and drops the text, or keeps the text and changes the pixels, which then
+    count.
     """
     path = tmp_path / "a.png"
     save_chain(chain, path, latents=False)
     with Image.open(path) as picture:
         text, pixels = picture.text[file.KEY], picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     pixels.save(path)
-    with pytest.raises(ValueError, match="or another program wrote it anew; use it as a plain picture"):
+    with pytest.raises(ValueError, match="or another program has rewritten it; use it as a plain picture"):
         load_chain(path)
     info = PngImagePlugin.PngInfo()
     info.add_itxt(file.KEY, text)
@@ -244,17 +244,19 @@ def test_damaged_latents(tmp_path: Path, chain: Chain) -> None:
     save_chain(chain, path)
     latents_path(path).write_bytes(b"broken")
     with pytest.raises(
-        ValueError, match=r"a\.kontext\.safetensors beside the picture is damaged.*delete it to go on"
+        ValueError, match=r"a\.kontext\.safetensors next to the picture is damaged.*delete it to continue"
     ):
         load_chain(path)
 
 
 def test_latents_of_another_chain(tmp_path: Path, chain: Chain) -> None:
-    """Both hold the same numbers of turns and shapes; what was swapped is noticed all the same."""
+    """A swap is noticed although both have the same turns and shapes."""
     for name in ("a.png", "b.png"):
         save_chain(chain, tmp_path / name)
     (tmp_path / "b.png").replace(tmp_path / "a.png")
-    with pytest.raises(ValueError, match=r"a\.kontext\.safetensors beside the picture is of another chain"):
+    with pytest.raises(
+        ValueError, match=r"a\.kontext\.safetensors next to the picture belongs to another chain"
+    ):
         load_chain(tmp_path / "a.png")
 
 
@@ -267,7 +269,7 @@ def test_weights_of_the_same_name_are_left_alone(tmp_path: Path, chain: Chain) -
 
 
 def test_words_are_words(tmp_path: Path, chain: Chain) -> None:
-    """Markup and letters of any language come back as they were, and are never run."""
+    """Markup and letters of any language are restored unchanged, and never run."""
     path = tmp_path / "a.png"
     save_chain(chain, path)
     assert [turn.instruction for turn in load_chain(path).turns[1:]] == [

@@ -1,4 +1,4 @@
-"""Latents belong to one picture of one chain, and are loaded beside no other."""
+"""Latents belong to one picture of one chain, and load with no other."""
 
 import shutil
 from collections.abc import Callable
@@ -32,7 +32,7 @@ def rewrite(path: Path, change: Callable[[Image.Image], None]) -> None:
 
 
 def edited(path: Path, tensors: dict[str, torch.Tensor] | None = None, **metadata: str | None) -> None:
-    """Write the latents anew, with changes to their metadata; None takes an entry away."""
+    """Rewrite the latents with changes to their metadata; None removes an entry."""
     beside = latents_path(path)
     with safe_open(beside, "pt") as file:
         known = {**file.metadata(), **metadata}
@@ -50,11 +50,11 @@ def test_a_picture_that_is_only_stored_anew_keeps_its_latents(path: Path, short:
 
 
 def test_latents_of_a_picture_that_was_changed_since_are_refused(path: Path, short: Chain) -> None:
-    """Whoever paints in the picture does not get the picture of before."""
+    """After a change to the picture, the old picture does not return."""
     rewrite(path, lambda picture: picture.putpixel((3, 2), (1, 2, 3)))
     with pytest.raises(
         ValueError,
-        match=r"^a\.kontext\.safetensors beside the picture is of another picture than this one, which was changed since; delete it to go on from the picture alone$",
+        match=r"^a\.kontext\.safetensors next to the picture does not belong to this picture, which was changed since; delete it to continue from the picture alone$",
     ):
         load_chain(path)
     latents_path(path).unlink()
@@ -69,7 +69,7 @@ def test_latents_of_another_picture_of_the_same_id_are_refused(
     with Image.open(path) as picture:
         id = picture.text[KEY].rpartition('"id": "')[2].partition('"')[0]
     edited(path, **{KEY: id})
-    with pytest.raises(ValueError, match="is of another picture than this one"):
+    with pytest.raises(ValueError, match="does not belong to this picture"):
         load_chain(path)
 
 
@@ -82,7 +82,7 @@ def test_latents_of_before_without_a_digest_load(path: Path, short: Chain) -> No
 def test_latents_without_the_chains_id_are_refused(path: Path, id: str | None) -> None:
     edited(path, **{KEY: id})
     with pytest.raises(
-        ValueError, match=r"a\.kontext\.safetensors beside the picture is of another chain; delete it"
+        ValueError, match=r"a\.kontext\.safetensors next to the picture belongs to another chain; delete it"
     ):
         load_chain(path)
 
@@ -105,7 +105,7 @@ def test_what_are_no_latents_of_these_turns_is_refused(
     path: Path, change: dict[str, Any], sentence: str
 ) -> None:
     edited(path, load_file(latents_path(path)) | change)
-    with pytest.raises(ValueError, match=rf"^a\.kontext\.safetensors beside the picture {sentence}"):
+    with pytest.raises(ValueError, match=rf"^a\.kontext\.safetensors next to the picture {sentence}"):
         load_chain(path)
 
 

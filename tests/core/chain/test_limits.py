@@ -1,4 +1,4 @@
-"""What a chain's files may ask for, before any memory is taken; and that whoever writes one keeps to it."""
+"""Limits of a chain's files, checked before any memory is taken; the writer keeps to them."""
 
 import json
 import struct
@@ -35,12 +35,12 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def sealed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is decoded: what is refused is refused by its header."""
+    """Check that nothing is decoded: files are refused by their header."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
 
 
 def long(turns: int, side: int = 64, references: int = 0) -> Chain:
-    """As long as it says, of few pictures that are used again and again."""
+    """Make a chain of any length from a few repeated pictures."""
     pictures = [photo(seed, side) for seed in range(4)]
     return Chain(
         tuple(
@@ -53,13 +53,13 @@ def long(turns: int, side: int = 64, references: int = 0) -> Chain:
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"thumbnail": preview(5000, 5000)}, "a preview is 5000 x 5000 px and 256 px a side are the most"),
+        ({"thumbnail": preview(5000, 5000)}, "a preview is 5000 x 5000 px, but 256 px a side is the maximum"),
         ({"thumbnail": preview(257, 1)}, "a preview is 257 x 1 px"),
         ({"thumbnail": preview(20_000, 20_000)}, "a preview is far larger than 256 px a side"),
         ({"references": [preview(16, 16), preview(16, 300)]}, "a preview is 16 x 300 px"),
         ({"references": [preview(16, 16)] * 257}, "a list has 257 values and 0 to 256 are allowed"),
-        ({"thumbnail": preview(64, 64, "PNG")}, "a preview is no JPEG"),
-        ({"thumbnail": "no base64"}, "a preview is no JPEG"),
+        ({"thumbnail": preview(64, 64, "PNG")}, "a preview is not a JPEG"),
+        ({"thumbnail": "no base64"}, "a preview is not a JPEG"),
     ],
 )
 def test_previews_that_nobody_wrote_are_refused_unopened(
@@ -76,7 +76,7 @@ def test_the_largest_preview_is_taken(lineage: Make, write: Write) -> None:
 
 
 def test_a_large_picture_is_refused_unopened(lineage: Make, write: Write, sealed: None) -> None:
-    """13,000 x 13,000 px of nothing have 0.2 MiB in the file, and 2 GB as a tensor."""
+    """An empty picture of 13,000 x 13,000 px takes 0.2 MiB in the file, and 2 GB as a tensor."""
     path = write(lineage(), size=(13_000, 13_000), mode="L")
     assert path.stat().st_size < 2**18
     with pytest.raises(
@@ -145,7 +145,7 @@ def test_no_memory_is_one_sentence(short: Chain, tmp_path: Path, monkeypatch: py
 
 
 def test_some_hundred_turns_with_three_references_are_saved_and_loaded(tmp_path: Path) -> None:
-    """Of 256 px each, that is more text than Pillow opens a picture with; which it still does."""
+    """At 256 px each, that would be more text than Pillow accepts in a picture; it still opens."""
     chain = long(420, 256, references=3)
     save_chain(chain, tmp_path / "a.png", latents=False)
     loaded = load_chain(tmp_path / "a.png")
@@ -211,7 +211,8 @@ def test_old_files_with_more_previews_than_fit_are_read_smaller(
     ).abs().mean() < 0.03
     monkeypatch.setattr(thumbnails, "MOST_THUMBNAIL_PIXELS", 256 * 256 // 64)
     with pytest.raises(
-        ValueError, match=r"damaged at turn 1: up to it there are 2 different previews, which are too many"
+        ValueError,
+        match=r"damaged at turn 1: with this turn there are 2 different previews, which is too many",
     ):
         load_chain(tmp_path / "a.png")
 
@@ -223,11 +224,12 @@ def test_too_many_turns_or_references_are_said_before_anything_is_written(
     turn = Turn(photo(0, 16))
     many = Chain((turn,) * (limits.MOST_TURNS + 1))
     with pytest.raises(
-        ValueError, match=r"^the chain cannot be saved as a\.png: it has 10001 turns and 10000 is the most"
+        ValueError,
+        match=r"^the chain cannot be saved as a\.png: it has 10001 turns, but 10000 is the maximum",
     ):
         save_chain(many, tmp_path / "a.png")
     shown = Chain((turn, replace(turn, references=(turn.image,) * 257)))
-    with pytest.raises(ValueError, match="turn 1 has 257 references and 256 is the most; stitch some"):
+    with pytest.raises(ValueError, match="turn 1 has 257 references, but 256 is the maximum; stitch some"):
         save_chain(shown, tmp_path / "a.png")
     assert not list(tmp_path.iterdir())
 
@@ -248,7 +250,7 @@ def test_latents_of_too_many_bytes_are_not_written(
     with pytest.raises(ValueError, match=r"^the chain cannot be saved as b\.png: it holds latents of 0 GiB"):
         save_chain(short, tmp_path / "b.png")
     with pytest.raises(
-        ValueError, match=r"^a\.kontext\.safetensors beside the picture holds latents of 0 GiB"
+        ValueError, match=r"^a\.kontext\.safetensors next to the picture holds latents of 0 GiB"
     ):
         load_chain(tmp_path / "a.png")
     monkeypatch.setattr(latents_file, "MOST_CANVAS_PIXELS", 32 * 64 - 1)

@@ -1,4 +1,4 @@
-"""A chain's record is somebody else's writing: every value of it is checked, by reader and writer alike."""
+"""A chain's record is untrusted: reader and writer check every value of it."""
 
 import json
 from collections.abc import Callable
@@ -23,50 +23,52 @@ MARK = {"kind": "ellipse", "points": [[0, 0], [1, 1]]}
 PLACE = {"canvas": [32, 64], "top": 0, "left": 6, "height": 32, "width": 52, "original": [40, 65]}
 
 BAD = [
-    ({"seed": True}, "True is no whole number from -9223372036854775808 to 18446744073709551615"),
-    ({"seed": 1.0}, "1.0 is no whole number"),
-    ({"seed": 2**64}, "18446744073709551616 is no whole number"),
-    ({"seed": -(2**63) - 1}, "-9223372036854775809 is no whole number"),
-    ({"seed": HUGE}, "a number of about 400 digits is no whole number"),
-    ({"seed": None}, "None is no whole number"),
-    ({"instruction": None}, "None is no text"),
-    ({"instruction": ["a"]}, r"\['a'\] is no text"),
-    ({"settings": []}, r"\[\] is no JSON object"),
-    ({"settings": {"guidance": NAN}}, "nan is no number from"),
-    ({"settings": {"guidance": -INF}}, "-inf is no number from"),
-    ({"settings": {"steps": HUGE}}, "a number of about 400 digits is no whole number"),
+    ({"seed": True}, "True is not a whole number from -9223372036854775808 to 18446744073709551615"),
+    ({"seed": 1.0}, "1.0 is not a whole number"),
+    ({"seed": 2**64}, "18446744073709551616 is not a whole number"),
+    ({"seed": -(2**63) - 1}, "-9223372036854775809 is not a whole number"),
+    ({"seed": HUGE}, "a number of about 400 digits is not a whole number"),
+    ({"seed": None}, "None is not a whole number"),
+    ({"instruction": None}, "None is not text"),
+    ({"instruction": ["a"]}, r"\['a'\] is not text"),
+    ({"settings": []}, r"\[\] is not a JSON object"),
+    ({"settings": {"guidance": NAN}}, "nan is not a number from"),
+    ({"settings": {"guidance": -INF}}, "-inf is not a number from"),
+    ({"settings": {"steps": HUGE}}, "a number of about 400 digits is not a whole number"),
     ({"settings": {"steps": {}}}, "the setting 'steps' is dict"),
     ({"loras": [{"name": "a", "strength": HUGE}]}, "the strength of a LoRA is a number of about 400 digits"),
     ({"loras": [{"name": "a", "strength": NAN}]}, "the strength of a LoRA is nan"),
     ({"loras": [{"name": "a", "strength": "1"}]}, "the strength of a LoRA is '1'"),
-    ({"loras": [{"name": 5, "strength": 1}]}, "5 is no text"),
-    ({"loras": ["a"]}, "'a' is no JSON object"),
+    ({"loras": [{"name": 5, "strength": 1}]}, "5 is not text"),
+    ({"loras": ["a"]}, "'a' is not a JSON object"),
     ({"loras": [{}] * 257}, "a list has 257 values and 0 to 256 are allowed"),
     ({"marks": [MARK | {"width": HUGE}]}, "mark 1: width a number of about 400 digits must be a fraction"),
     ({"marks": [MARK, MARK | {"width": NAN}]}, "mark 2: width nan must be a fraction"),
     ({"marks": [MARK | {"width": True}]}, "mark 1: width True must be a fraction"),
     ({"marks": [MARK | {"points": [[HUGE, 0], [1, 1]]}]}, "mark 1: its points must be pairs .* about 400 digits"),
-    ({"marks": [MARK | {"points": [[True, 0], [1, 1]]}]}, "mark 1: its points must be pairs .* True is no number"),
+    ({"marks": [MARK | {"points": [[True, 0], [1, 1]]}]}, (
+        "mark 1: its points must be pairs .* True is not a number"
+    )),
     ({"marks": [MARK | {"points": [[0, 0, 0], [1, 1]]}]}, "mark 1: its points must be pairs"),
     ({"marks": [MARK | {"points": [[-INF, 0], [1, 1]]}]}, "mark 1: its points must be pairs"),
     ({"marks": [MARK | {"colour": 5}]}, "mark 1: colour 5 must be written #rrggbb"),
     ({"marks": [MARK | {"kind": ["box"]}]}, r"mark 1: kind \['box'\] is not known"),
-    ({"placement": 5}, "5 is no JSON object"),
+    ({"placement": 5}, "5 is not a JSON object"),
     ({"placement": {"top": 0}}, "it lacks 'canvas', 'left', 'height', 'width', 'original'"),
     ({"placement": PLACE | {"height": 0}}, "a placement has a side of 0 px"),
-    ({"placement": PLACE | {"top": 0.0}}, "0.0 is no whole number"),
-    ({"placement": PLACE | {"left": False}}, "False is no whole number"),
-    ({"placement": PLACE | {"width": HUGE}}, "a number of about 400 digits is no whole number"),
+    ({"placement": PLACE | {"top": 0.0}}, "0.0 is not a whole number"),
+    ({"placement": PLACE | {"left": False}}, "False is not a whole number"),
+    ({"placement": PLACE | {"width": HUGE}}, "a number of about 400 digits is not a whole number"),
     ({"placement": PLACE | {"width": 10**9}}, "neither within its canvas of 64 x 32 px nor over all of it"),
     ({"placement": PLACE | {"canvas": [32]}}, "a list has 1 values and 2 to 2 are allowed"),
-    ({"placement": PLACE | {"original": [0, 65]}}, "0 is no whole number from 1"),
+    ({"placement": PLACE | {"original": [0, 65]}}, "0 is not a whole number from 1"),
     (
         {"placement": PLACE | {"canvas": [2**20, 2**20], "height": 2**20, "width": 2**20, "left": 0}},
-        "its canvas is 1048576 x 1048576 px, and 67 million pixels are the most",
+        "its canvas is 1048576 x 1048576 px, but 67 million pixels is the maximum",
     ),
-    ({"references": "all"}, "'all' is no list"),
-    ({"references": [5]}, "5 is no text"),
-    ({"thumbnail": None}, "None is no text"),
+    ({"references": "all"}, "'all' is not a list"),
+    ({"references": [5]}, "5 is not text"),
+    ({"thumbnail": None}, "None is not text"),
 ]  # fmt: skip
 
 
@@ -99,15 +101,16 @@ def test_no_version(lineage: Make, write: Write, version: Any) -> None:
 @pytest.mark.parametrize(("version", "words"), [(4, "4"), (HUGE, "a number of about 400 digits")])
 def test_a_version_of_later(lineage: Make, write: Write, version: int, words: str) -> None:
     with pytest.raises(
-        ValueError, match=rf"^the edit chain in a\.png has version {words} and this pack reads up to 3"
+        ValueError,
+        match=rf"^the edit chain in a\.png has version {words}, but this pack reads versions up to 3",
     ):
         load_chain(write(lineage() | {"version": version}))
 
 
 def test_a_number_of_too_many_digits_for_python(lineage: Make, write: Write, tmp_path: Path) -> None:
-    """No word of Python's own limits, which nobody who loads a picture has set."""
+    """The message does not mention Python's own limits, which no user has set."""
     text = json.dumps(lineage()).replace('"seed": 0', f'"seed": {"9" * 5000}')
-    with pytest.raises(ValueError, match=r"damaged at turn 0: inf is no whole number") as error:
+    with pytest.raises(ValueError, match=r"damaged at turn 0: inf is not a whole number") as error:
         record.read_record(text, "a.png")
     assert "set_int_max_str_digits" not in str(error.value)
 
@@ -122,9 +125,9 @@ def test_half_a_letter_is_replaced_and_saved_again(lineage: Make, write: Write, 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"seed": 2**64}, "at turn 1: 18446744073709551616 is no whole number"),
-        ({"instruction": None}, "at turn 1: None is no text"),
-        ({"settings": MappingProxyType({"guidance": NAN})}, "at turn 1: nan is no number"),
+        ({"seed": 2**64}, "at turn 1: 18446744073709551616 is not a whole number"),
+        ({"instruction": None}, "at turn 1: None is not text"),
+        ({"settings": MappingProxyType({"guidance": NAN})}, "at turn 1: nan is not a number"),
         ({"settings": {"mask": torch.zeros(1)}}, "Object of type Tensor is not JSON serializable"),
         ({"marks": (Mark(kind="box", points=((0, 0), (9, 9))),)}, "at turn 1: mark 1: its points must be pairs"),
         ({"loras": (UsedLora("a", INF),)}, "at turn 1: the strength of a LoRA is inf"),
@@ -147,6 +150,6 @@ def test_more_values_than_any_chain_has_are_refused_before_they_are_read(
 ) -> None:
     monkeypatch.setattr(record, "read_json", lambda _: pytest.fail("read"))
     with pytest.raises(
-        ValueError, match=r"a\.png is damaged: its record has 4000001 values and 4000000 is the most"
+        ValueError, match=r"a\.png is damaged: its record has 4000001 values, but 4000000 is the maximum"
     ):
         record.read_record("[" + "{}," * 4_000_001 + "{}]", "a.png")

@@ -1,4 +1,4 @@
-"""Contact sheets: what is on them, and that they stay pictures which other programs open."""
+"""Contact sheets: their content, and that other programs can open them."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ def grey(level: float) -> torch.Tensor:
 
 
 def chain(turns: int) -> Chain:
-    """Turn n is a grey of n of 255, as far as there are so many."""
+    """Turn n is grey n of 255, up to 255."""
     return Chain(
         tuple(Turn(grey(i % 256 / 255), instruction=f"make it {i}" if i else "") for i in range(turns + 1))
     )
@@ -45,7 +45,7 @@ def test_every_turn_has_its_caption(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def shown(sheet: Image.Image, place: int) -> int:
-    """The grey of a tile in the first row."""
+    """Return the grey of a tile in the first row."""
     return sheet.getpixel((GAP_PX + place * (TILE_PX + GAP_PX) + TILE_PX // 2, GAP_PX + TILE_PX // 2))[0]
 
 
@@ -93,7 +93,7 @@ def test_too_many_turns_are_said_before_any_memory_is_taken(monkeypatch: pytest.
     turns = MOST_SHEETS * PER_SHEET
     with pytest.raises(
         ValueError,
-        match=f"from turn 0 on this chain has {turns + 1} pictures and 16 sheets show {turns}: begin with a later turn",
+        match=f"from turn 0 on this chain has {turns + 1} pictures, but 16 sheets show only {turns}: start with a later turn",
     ):
         chain_sheets(chain(turns))
     with pytest.raises(

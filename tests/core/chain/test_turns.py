@@ -51,7 +51,7 @@ def test_the_autoencoder_sees_the_first_picture_only(
 def test_turn_twenty_costs_what_turn_two_does(
     pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever is switched on: as many passes, of as many tokens, and a turn as large. No clock is asked."""
+    """With any options, later turns take as many passes and tokens and are as large. No clock is used."""
     passes: list[int] = []
     velocity = pipeline.transformer.velocity
     monkeypatch.setattr(
@@ -120,7 +120,7 @@ def test_turns_that_never_were(three: Chain, turn: int) -> None:
 
 
 def test_what_no_chain_is_made_of() -> None:
-    with pytest.raises(ValueError, match=r"begins with a picture"):
+    with pytest.raises(ValueError, match=r"starts with a picture"):
         Chain(())
     with pytest.raises(ValueError, match=r"holds one picture.*\(2, 8, 8, 3\)"):
         Turn(torch.zeros(2, 8, 8, 3))
@@ -132,7 +132,7 @@ def test_what_no_chain_is_made_of() -> None:
 def test_no_turn_costs_more_than_the_first(
     pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the chain is: one reference, one decoding and no encoding a turn."""
+    """Each turn takes one reference, one decoding and no encoding, however long the chain is."""
     work: list[tuple[str, int]] = []
 
     def counted(name: str, size: Callable[..., int]) -> None:

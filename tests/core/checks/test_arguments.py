@@ -1,4 +1,4 @@
-"""What the command line takes: each value with its range, and a sentence for what lies outside of it."""
+"""Values of the command line: each has a range, and a sentence for anything outside it."""
 
 import argparse
 from collections.abc import Callable
@@ -39,7 +39,7 @@ WHOLE, REAL, SOME = whole_number(0, 10), number(0, 100), count(64)
 @pytest.mark.parametrize(
     ("kind", "text", "sentence"),
     [
-        (path, "a\0b", "is no path: it holds a NUL"),
+        (path, "a\0b", "is not a path: it holds a NUL"),
         (path, "~nobody-of-this-name/x", "there is no such home folder"),
         (file_and_strength, "a:nan", "strength of a LoRA is nan and must be a number from -1000 to 1000"),
         (file_and_strength, "a:1e999", "strength of a LoRA is 1e999 and must be"),
@@ -52,14 +52,14 @@ WHOLE, REAL, SOME = whole_number(0, 10), number(0, 100), count(64)
         (REAL, "inf", "is not a number"),
         (REAL, "-0.1", "is not a number"),
         (REAL, "x", "is not a number"),
-        (SOME, "0", "^0 is no number of them; give 1 or more, up to 64$"),
-        (SOME, "65", "is no number of them"),
-        (SOME, "-1", "is no number of them"),
-        (SOME, "9" * 5000, "is no number of them"),
-        (gib, "0", "^0 is no amount of memory; give GiB above 0$"),
-        (gib, "inf", "is no amount of memory"),
-        (gib, "1e300", "^1e300 is no amount of memory"),
-        (minutes, "nan", "^nan is no time; give minutes above 0$"),
+        (SOME, "0", "^0 is not a count; give 1 or more, up to 64$"),
+        (SOME, "65", "is not a count"),
+        (SOME, "-1", "is not a count"),
+        (SOME, "9" * 5000, "is not a count"),
+        (gib, "0", "^0 is not an amount of memory; give GiB above 0$"),
+        (gib, "inf", "is not an amount of memory"),
+        (gib, "1e300", "^1e300 is not an amount of memory"),
+        (minutes, "nan", "^nan is not a time; give minutes above 0$"),
         (WHOLE, "\udce9", r"^'\\udce9' is not a whole number"),
     ],
 )

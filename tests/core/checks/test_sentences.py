@@ -10,7 +10,7 @@ from kontext_core.checks.sentences import one_line, sentence
 
 
 def raised(error: Exception) -> Exception:
-    """The error as it is after it was raised."""
+    """Return the error after it was raised."""
     with pytest.raises(type(error)) as info:
         raise error
     return info.value
@@ -27,7 +27,7 @@ def raised(error: Exception) -> Exception:
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
         (MemoryError(), "there is too little memory"),
         (MemoryError("no 5 GiB"), "there is too little memory (no 5 GiB)"),
-        (KeyError("x"), "KeyError: 'x' (a fault of this program)"),
+        (KeyError("x"), "KeyError: 'x' (a bug in this program)"),
     ],
 )
 def test_sentences(error: Exception, text: str) -> None:
@@ -42,7 +42,7 @@ def test_what_python_says_itself(tmp_path: Path) -> None:
 
 def test_a_mistake_of_ours_is_said_with_its_place() -> None:
     text = sentence(raised(TypeError("no")))
-    assert text.startswith("TypeError: no (a fault of this program, in test_sentences.py, line ")
+    assert text.startswith("TypeError: no (a bug in this program, in test_sentences.py, line ")
 
 
 def test_one_line() -> None:

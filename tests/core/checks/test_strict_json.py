@@ -1,4 +1,4 @@
-"""JSON that strangers wrote: what is read, and what is refused in one sentence."""
+"""Untrusted JSON: what is read, and what is refused in one sentence."""
 
 from pathlib import Path
 
@@ -9,14 +9,14 @@ from kontext_core.checks.strict_json import parse, parse_object, read_object
 from kontext_core.errors import CheckpointError
 
 REFUSED = {
-    "digits": ('{"a": ' + "1" * 5000 + "}", "holds a number of 5,000 digits, and 100 are allowed"),
-    "digits below zero": ('{"a": [-' + "1" * 101 + "]}", "holds a number of 101 digits, and 100 are allowed"),
-    "digits and a point": ('{"a": ' + "1" * 5000 + ".5}", "holds a number that begins with "
+    "digits": ('{"a": ' + "1" * 5000 + "}", "holds a number of 5,000 digits, but 100 is the maximum"),
+    "digits below zero": ('{"a": [-' + "1" * 101 + "]}", "holds a number of 101 digits, but 100 is the maximum"),
+    "digits and a point": ('{"a": ' + "1" * 5000 + ".5}", "holds a number that starts with "
     "11111111111111111111 and is too"),
-    "an exponent": ('{"a": -1e400}', "holds a number that begins with -1e400 and is too large"),
-    "NaN": ('{"a": NaN}', "holds NaN, which is no number in JSON"),
-    "Infinity": ('{"a": [Infinity]}', "holds Infinity, which is no number in JSON"),
-    "-Infinity": ('{"a": -Infinity}', "holds -Infinity, which is no number in JSON"),
+    "an exponent": ('{"a": -1e400}', "holds a number that starts with -1e400 and is too large"),
+    "NaN": ('{"a": NaN}', "holds NaN, which is not a number in JSON"),
+    "Infinity": ('{"a": [Infinity]}', "holds Infinity, which is not a number in JSON"),
+    "-Infinity": ('{"a": -Infinity}', "holds -Infinity, which is not a number in JSON"),
     "twice": ('{"a": 1, "b": 2, "a": 1}', "names 'a' twice"),
     "twice inside": ('{"a": {"b": 1, "b": 1}}', "names 'b' twice"),
     "nested": ('{"a": ' + "[" * 64 + "]" * 64 + "}", "is nested deeper than 64 levels"),
@@ -31,7 +31,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("text", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_is_refused(tmp_path: Path, text: str, said: str) -> None:
-    """As text, as bytes and out of a file, whose name is in the message."""
+    """Read as text, as bytes and from a file, whose name is in the message."""
     path = tmp_path / "config.json"
     path.write_text(text, encoding="utf-8")
     for read in (

@@ -1,4 +1,4 @@
-"""Processes on this machine that follow the tests' own, over gloo."""
+"""Processes on this machine that join the tests' own, over gloo."""
 
 import json
 import subprocess

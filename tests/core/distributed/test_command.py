@@ -1,4 +1,4 @@
-"""`kontext edit --gpus N`: the same picture as by one process, and one sentence when a process fails."""
+"""`kontext edit --gpus N`: the same picture as with one process, and one sentence if a process fails."""
 
 import argparse
 import subprocess
@@ -29,7 +29,7 @@ PICTURE = str(Path(__file__).parents[3] / "workflows" / "single_edit.jpg")
 
 
 def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Also of settings that the first process alone knows."""
+    """Settings that only the first process knows count too."""
     made, mask = [], tmp_path / "mask.png"
     Image.new("L", (9, 9), "white").save(mask)
     for count in ("1", "2"):
@@ -71,7 +71,7 @@ def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("others", "sentence"),
     [
-        (["--device", "mps"], "runs on 'cuda' or 'cpu', and 'mps' was asked for"),
+        (["--device", "mps"], "runs on 'cuda' or 'cpu', but 'mps' was requested"),
         (["--device", "cpu", "--approximate", "teacache"], "--approximate is for an edit on one device"),
         (
             ["--device", "cpu", "--float8"],
@@ -94,7 +94,7 @@ def test_what_cannot_be_shared(others: list[str], sentence: str, capsys: pytest.
 
 
 def test_a_new_option_is_refused_until_it_is_listed() -> None:
-    """Each that `kontext edit` has, at another value than its own."""
+    """Return every flag of `kontext edit` with a value other than its default."""
     parser = argparse.ArgumentParser()
     add_edit(parser.add_subparsers())
     edit = next(iter(parser._subparsers._group_actions[0].choices.values()))  # type: ignore[union-attr, index]
@@ -134,12 +134,12 @@ def test_a_new_option_is_refused_until_it_is_listed() -> None:
 
 
 def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a rank loads it with LoRAs, or finds too little memory for it."""
+    """Including a rank that loads it with LoRAs, or has too little memory for it."""
     pipeline = Pipeline.load("tiny", device="cpu")
     assert _undivided(pipeline) is pipeline
     divided = Pipeline.load("tiny", device="cpu", memory_gib="least")
     with pytest.raises(
-        ValueError, match=r"holds the whole network, and cpu has no room for it; take weights of fewer"
+        ValueError, match=r"holds the whole network, but cpu has no room for it; use weights of fewer"
     ):
         _undivided(divided)
     monkeypatch.setattr(Pipeline, "from_spec", lambda _: divided)
@@ -151,7 +151,7 @@ def test_the_network_is_whole_on_every_device(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(load_parts, "load_transformer", full)
     with pytest.raises(
-        TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; take weights"
+        TooLittleMemoryError, match=r"^there is too little memory for the network on cpu; use weights"
     ):
         _networks(ModelSpec(), torch.device("cpu"))
 
@@ -224,7 +224,7 @@ SAYS = "open(fault, 'w').write({!r}); sys.exit(1)"
     [
         (
             (WAIT, "os.kill(os.getpid(), 9)"),
-            "process 2 of the 2 of this edit was killed by signal 9, so all were stopped",
+            "process 2 of the 2 of this edit was killed by signal 9, so all of them were stopped",
         ),
         (("sys.exit(7)", WAIT), "process 1 of the 2 of this edit ended with exit code 7"),
         ((SAYS.format(LOST), SAYS.format("too little memory")), "^too little memory$"),

@@ -1,4 +1,4 @@
-"""A rank that ends, or falls silent, ends the others with one sentence and no wait without end."""
+"""A rank that ends or stops responding ends the others, with one sentence and within a time limit."""
 
 import signal
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def test_a_rank_that_is_lost(
 
 
 def test_a_rank_that_takes_no_message(make_group: Callable[..., Group]) -> None:
-    """It was stopped before it asked for the next one, so that nothing can be sent ahead."""
+    """It was stopped before it asked for the next one, so nothing can be sent in advance."""
     group = make_group(2, timeout_s=15.0)
     group.others.send_signal(signal.SIGSTOP)
 

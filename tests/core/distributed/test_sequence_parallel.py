@@ -1,4 +1,4 @@
-"""One edit over several processes: the same velocity and the same latents as in one."""
+"""One edit over several processes: the same velocity and latents as in one process."""
 
 import gc
 from collections.abc import Callable, Generator

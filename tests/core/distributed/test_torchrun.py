@@ -1,4 +1,4 @@
-"""torchrun's way in: it starts the processes and opens the meeting, and they are the same edit's."""
+"""An edit started by torchrun, which starts the processes and connects them."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ EDIT = ["edit", PICTURE, "make the background sand", "--steps", "1", "--device",
 
 
 def torchrun(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Two processes on this machine, which meet at a port that is free."""
+    """Two processes on this machine, connected through a free port."""
     started = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "-m", "kontext_core.cli",
@@ -49,7 +49,7 @@ def test_an_edit_by_two_processes_of_torchrun(tmp_path: Path) -> None:
 def test_what_cannot_be_shared_is_said(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Before anybody waits for the others."""
+    """The error comes before any process waits for the others."""
     monkeypatch.setattr(torch.distributed, "is_torchelastic_launched", lambda: True)
     for option in (["--approximate", "teacache"], ["--graph"], ["--attention", "sage"]):
         assert main([*EDIT, str(tmp_path), *option]) == 1

@@ -1,4 +1,4 @@
-"""Scores of an editor whose answers are known: it is the scoring that is tried here."""
+"""Scores of an editor whose answers are known, to test the scoring itself."""
 
 import random
 from typing import Any
@@ -21,9 +21,7 @@ def tiny() -> Pipeline:
 
 @pytest.fixture
 def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """In place of the sampler: the truth of each prompt's sample, or a blank picture
-    every `wrong_every`-th time.
-    """
+    """Stand in for the sampler: return the right answer, or a blank picture every `wrong_every`-th time."""
     told: dict[str, Any] = {"wrong_every": 0, "calls": []}
     monkeypatch.setattr(score, "_encode", lambda pipeline, images: images)
     monkeypatch.setattr(score, "_through", lambda pipeline, images: torch.cat([images[:1] * 0, images[1:]]))
@@ -62,7 +60,7 @@ def test_wrong_answers_are_counted_where_they_stand(pipeline: Pipeline, answers:
 
 
 def test_the_ceiling_is_what_the_autoencoder_keeps(tiny: Pipeline) -> None:
-    """Truths are encoded and decoded, and held to the same tolerance."""
+    """Right answers are encoded and decoded, and judged with the same tolerance."""
     found = score.score_kind(tiny, "none", 3, steps=1)
     pictures = found.truths.permute(0, 2, 3, 1)
     kept = right(tiny.decode(tiny.encode(pictures)).permute(0, 3, 1, 2), found.truths)
@@ -97,7 +95,7 @@ def test_chains_are_counted_turn_by_turn(tiny: Pipeline) -> None:
     [(10, 10, 0.7225, 1.0), (0, 20, 0.0, 0.1611), (18, 24, 0.5510, 0.8800), (187, 200, 0.8920, 0.9617)],
 )
 def test_intervals_are_wilsons(right_ones: int, count: int, low: float, high: float) -> None:
-    """Against scipy's."""
+    """Compare with scipy's values."""
     expected = binomtest(right_ones, count).proportion_ci(method="wilson")
     assert wilson(right_ones, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
     assert wilson(right_ones, count) == pytest.approx((low, high), abs=1e-4)
@@ -114,6 +112,6 @@ def test_what_is_no_rate(right_ones: int, count: int) -> None:
 
 
 def test_the_noise_of_a_few_is_that_of_many() -> None:
-    """So the first scenes of a scoring can be scored again alone."""
+    """The first scenes can then be scored again on their own."""
     few, many = (torch.randn(n, 16, 16, 16, generator=torch.Generator().manual_seed(1)) for n in (12, 25))
     assert torch.equal(few, many[:12])

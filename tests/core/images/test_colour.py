@@ -1,5 +1,5 @@
-"""Pictures of every kind of file and mode become sRGB from the colours they declare; by
-arithmetic of our own.
+"""Pictures of every file type and mode are converted to sRGB from their declared colours; checked by our own
+arithmetic.
 """
 
 import io
@@ -48,7 +48,7 @@ def shown(linear: np.ndarray) -> list[float]:
 
 
 def in_srgb(stored: Sequence[int], primaries: Primaries, curve: Curve) -> list[float]:
-    """What people see of a colour: its light, by way of XYZ, as sRGB. All whites here are D65."""
+    """Convert a colour to sRGB by way of XYZ. All whites here are D65."""
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries[1:]]).T
     white = np.array([primaries.white[0] / primaries.white[1], 1, 0])
     white[2] = (1 - sum(primaries.white)) / primaries.white[1]
@@ -87,7 +87,7 @@ def test_a_profile_is_followed(
 
 
 def test_what_srgb_can_show_differs_where_the_profile_says_so() -> None:
-    """The numbers above are no identity: people see another colour than the file's numbers would give."""
+    """The conversion above is not an identity: the colour seen differs from the file's numbers."""
     seen = in_srgb(COLOURS[1], ADOBE_PRIMARIES, ADOBE_CURVE)
     assert max(abs(a - b / 255) for a, b in zip(seen, COLOURS[1], strict=True)) > 20 / 255
 
@@ -152,8 +152,8 @@ def test_a_grey_photograph_with_a_profile_of_colours_follows_its_curve() -> None
 
 
 def cmyk_profile() -> bytes:
-    """A printer's: full black is L 20, one ink is L 60 in its own hue, and the corners
-    of a table say the rest.
+    """A printer profile: full black is L 20, one ink is L 60 in its own hue, and table corners define the
+    rest.
     """
     corners = b""
     for corner in range(16):
@@ -186,7 +186,9 @@ def cmyk_profile() -> bytes:
 
 @pytest.mark.parametrize("kind", ["JPEG", "TIFF"])
 def test_inks_follow_their_printer(kind: str) -> None:
-    """Paper is white, black ink is black (though it reflects some light), magenta is no screen's magenta."""
+    """Paper is white, black ink is black (though it reflects some light), and magenta differs from a
+    screen's.
+    """
     data = cmyk_profile()
 
     def printed(*inks: int) -> list[float]:
@@ -217,8 +219,8 @@ def test_the_same_srgb_under_another_name_changes_no_pixel() -> None:
     [
         (b"rubbish", "cannot open profile"),
         (ADOBE[:200], "cannot open profile|cannot build"),
-        (grey_profile("grey", Curve(1.0)), "it is for GRAY and the picture is RGB"),
-        (cmyk_profile(), "it is for CMYK and the picture is RGB"),
+        (grey_profile("grey", Curve(1.0)), "it is for GRAY, but the picture is RGB"),
+        (cmyk_profile(), "it is for CMYK, but the picture is RGB"),
     ],
     ids=["rubbish", "cut off", "greys", "inks"],
 )
@@ -331,7 +333,7 @@ def test_what_cannot_be_used_gives_way_to_what_can(caplog: pytest.LogCaptureFixt
 
 
 def test_a_profile_of_more_than_pillow_inflates_is_followed() -> None:
-    """Makers of printers publish some of 3 MiB; Pillow refuses a PNG whose profile has more than 1."""
+    """Printer makers publish profiles of 3 MiB; Pillow refuses a PNG whose profile has more than 1 MiB."""
     large = ADOBE + bytes(3 * 2**20)
     large = struct.pack(">I", len(large)) + large[4:]
     assert pixel(with_chunks(iccp(large))) == near(in_srgb(COLOURS[1], ADOBE_PRIMARIES, ADOBE_CURVE))

@@ -90,7 +90,7 @@ def test_canvas_has_the_size_asked_for(pictures: Pictures, shape: tuple[int, int
 
 
 def test_crop_fills_the_canvas_from_the_middle() -> None:
-    """Of three equal stripes only the middle one is left."""
+    """Only the middle one of three equal stripes is left."""
     image = torch.zeros(1, 32, 96, 3)
     image[:, :, 32:64] = 1
     canvas, place = fit_image(image, (64, 64), "crop")
@@ -148,7 +148,7 @@ def test_no_size_means_its_own(pictures: Pictures) -> None:
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("shape", [(10, 20_000), (20_000, 10)], ids=str)
 def test_very_long_pictures(shape: tuple[int, int], fit: str) -> None:
-    """Neither an empty picture nor a giant copy on the way."""
+    """Neither an empty picture nor a huge temporary copy results."""
     image = torch.full((1, *shape, 3), 0.25)
     size = nearest_size(*shape, PREFERRED_SIZES)
     canvas, place = fit_image(image, size, fit)
@@ -189,7 +189,7 @@ def test_undo_on_another_canvas(pictures: Pictures) -> None:
     [
         (
             torch.zeros(16, 16, 3),
-            r"a picture must be \(batch, height, width, 3\), and this one is \(16, 16, 3\)",
+            r"a picture must be \(batch, height, width, 3\), but this one is \(16, 16, 3\)",
         ),
         (torch.zeros(1, 16, 16, 4), r"this one is \(1, 16, 16, 4\)"),
         (torch.zeros(0, 16, 8, 3), "this picture holds nothing: 0 frames of 8 x 16 px"),
@@ -281,7 +281,7 @@ def test_a_mask_on_a_canvas_is_scaled_as_any_mask_is(size: tuple[int, int]) -> N
 
 
 def test_a_mask_over_a_long_picture_that_is_cropped_is_made_where_it_is_seen_only() -> None:
-    """The whole of it would be a million pixels wide: 2.6 GB."""
+    """The whole picture would be a million pixels wide: 2.6 GB."""
     _, place = fit_image(torch.zeros(1, 10, 20_000, 3), (672, 1568))
     mask = torch.zeros(10, 20_000)
     mask[:, 10_000:] = 1.0

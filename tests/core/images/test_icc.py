@@ -1,4 +1,4 @@
-"""Profiles of our own making, opened by Pillow's colour engine."""
+"""Profiles that we build, opened by Pillow's colour engine."""
 
 import io
 import struct
@@ -28,7 +28,7 @@ def opened(data: bytes) -> ImageCms.ImageCmsProfile:
 
 
 def test_our_srgb_is_the_engines() -> None:
-    """Every grey, and a cube of colours, goes through both and comes back as it was."""
+    """Every grey, and a cube of colours, survives both directions unchanged."""
     steps = np.linspace(0, 255, 18).round().astype(np.uint8)
     cube = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(18, -1, 3)
     greys = np.arange(256, dtype=np.uint8)[None, :, None].repeat(3, axis=-1)
@@ -78,7 +78,7 @@ def test_greys_have_a_curve_alone() -> None:
 
 
 def of_greys(curve: bytes, kind: bytes = b"kTRC", space: bytes = b"GRAY", meeting: bytes = b"XYZ ") -> bytes:
-    """As little of a profile as a tone curve needs."""
+    """A minimal profile with a tone curve."""
     head = bytearray(128)
     head[16:24] = space + meeting
     return bytes(head) + struct.pack(">I4sII", 1, kind, 144, len(curve)) + curve
@@ -126,7 +126,7 @@ def test_tone_curves_of_every_kind(curve: bytes, light: list[float]) -> None:
         (of_greys(para(4, 1.0)), "it is cut off"),
         (of_greys(b"none" + bytes(12)), "its tone curve is of no known kind"),
         (of_greys(curv(), b"gTRC"), "it has no tone curve"),
-        (of_greys(curv(), space=b"CMYK"), "it is for CMYK and the picture is GRAY"),
+        (of_greys(curv(), space=b"CMYK"), "it is for CMYK, but the picture is GRAY"),
         (of_greys(curv(), meeting=b"Lab "), "it goes by way of Lab"),
     ],
 )  # fmt: skip

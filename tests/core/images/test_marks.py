@@ -21,7 +21,7 @@ def marks(*given: dict[str, Any], version: int = 1) -> str:
 
 
 def inked(mark: Mark, size: tuple[int, int] = (100, 200)) -> torch.Tensor:
-    """How much of each pixel the mark covers, (H, W)."""
+    """Return how much of each pixel the mark covers, (H, W)."""
     drawn = draw_marks(torch.zeros(1, *size, 3), (replace(mark, colour="#ffffff"),))
     return drawn[0, :, :, 0]
 
@@ -95,7 +95,7 @@ def test_outside_the_picture_nothing_breaks() -> None:
 def test_a_letter_over_a_whole_photograph_takes_no_more_than_the_photograph(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Drawn four times as large it would not be a picture that Pillow makes."""
+    """Drawn four times as large, it would exceed what Pillow can make."""
     pages: list[int] = []
     new = Image.new
 
@@ -116,13 +116,13 @@ def test_marks_that_would_take_minutes_are_refused(count: int, width: float, siz
     points = tuple((i % 7 / 7, i % 5 / 5) for i in range(count))
     line = Mark(kind="freehand", points=points, width=width)
     with pytest.raises(
-        ValueError, match=r"^the marks up to mark \d+ would take minutes to draw upon \d+ x \d+ px"
+        ValueError, match=r"^the marks up to mark \d+ would take minutes to draw on \d+ x \d+ px"
     ):
         draw_marks(torch.ones(1, *size, 3), (line,) * 20)
 
 
 def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
-    """Drawn with this node, a thing is pointed at as the world itself does."""
+    """This node points at a thing exactly as the tiny model's world does."""
     scene = Scene("sand", (Thing("star", "blue", "big", 1, 2),), cue=(1, 2))
     plain = draw([replace(scene, cue=None)]).permute(0, 2, 3, 1)
     colour = "#" + "".join(f"{round(255 * part):02x}" for part in CUE_COLOUR)
@@ -138,8 +138,8 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         ("{", "the marks are not JSON"),
         ("[]", r'the marks must be \{"version": 1'),
         ('{"version": 1, "marks": {}}', "the marks must be"),
-        (marks(version=2), "the marks have version 2 and this pack reads 1; update the pack"),
-        (marks(*[{}] * 501), "there are 501 marks and 500 is the most"),
+        (marks(version=2), "the marks have version 2, but this pack reads version 1; update the pack"),
+        (marks(*[{}] * 501), "there are 501 marks, but 500 is the maximum"),
         (marks({"kind": "spiral", "points": []}), "mark 1: kind 'spiral' is not known; choose one of ellipse"),
         (marks({"kind": "box", "points": [[0, 0]]}), r"mark 1: its points must be 2 pairs \[x, y\]"),
         (marks({"kind": "freehand", "points": [[0, 0]]}), "its points must be 2 to 10000 pairs"),
@@ -155,13 +155,15 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         (marks({"kind": "text", "points": [[0, 0]], "text": "x" * 201}), "its text must have 1 to 200"),
         ('{"version": 1, "marks": [{"kind": "box", "points": [[NaN, 0], [1, 1]]}]}', "must be pairs"),
         ("[" * 100_000, "the marks are not JSON"),
-        ('{"version": true, "marks": []}', "the marks have version True and this pack reads 1"),
+        ('{"version": true, "marks": []}', "the marks have version True, but this pack reads version 1"),
         (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 10**400}), "mark 1: width a number of about 400 digits must"),
         (marks({"kind": "box", "points": [[0, 10**400], [1, 1]]}), "mark 1: its points must be pairs .*about 400 digits"),
-        (marks({"kind": "box", "points": [[0, True], [1, 1]]}), "mark 1: its points must be pairs .*True is no number"),
+        (marks({"kind": "box", "points": [[0, True], [1, 1]]}), (
+            "mark 1: its points must be pairs .*True is not a number"
+        )),
         (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 1e999}), "mark 1: width inf must be a fraction"),
         (marks({"kind": "box" * 999, "points": []}), r"mark 1: kind 'boxbox[a-z]*\.\.\. is not known"),
-        (f'{{"version": {"9" * 5000}, "marks": []}}', "the marks have version inf and this pack reads 1"),
+        (f'{{"version": {"9" * 5000}, "marks": []}}', "the marks have version inf, but this pack reads version 1"),
     ],
 )  # fmt: skip
 def test_marks_that_are_none(text: str, sentence: str) -> None:

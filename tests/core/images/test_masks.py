@@ -131,7 +131,7 @@ def test_an_edit_changes_nothing_outside(
 
 
 def test_an_edit_of_an_edit_keeps_what_was_shown(pipeline: Pipeline, pictures: Pictures) -> None:
-    """Also what a mask had kept, which is not what the latents decode to."""
+    """This includes what a mask kept, which differs from what the latents decode to."""
     left, right = torch.zeros(64, 64), torch.zeros(64, 64)
     left[:, :20], right[:, 44:] = 1, 1
     first = pipeline.edit("make it red", [pictures(64, 64)], steps=2, mask=left)

@@ -1,6 +1,4 @@
-"""PNG files of few and many bits a pixel: the colour that is transparent, and damage
-that decoding does not see.
-"""
+"""PNG files of few and many bits per pixel: transparent colours, and damage that decoding does not notice."""
 
 import struct
 import zlib

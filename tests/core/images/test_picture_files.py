@@ -1,4 +1,4 @@
-"""Picture files of any kind become tensors or are refused in a sentence; ours come back as they were."""
+"""Picture files become tensors or are refused in one sentence; written ones are read back unchanged."""
 
 import io
 import random
@@ -65,7 +65,7 @@ def palette(transparent: bool) -> Image.Image:
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_every_mode_of_pil(picture: Image.Image, colour: tuple[float, float, float]) -> None:
-    """The first pixel; transparency lies on white."""
+    """Return the first pixel; transparency is shown on white."""
     image = from_pil(picture)
     assert image.shape == (1, 2, 4, 3)
     assert image.dtype == torch.float32
@@ -77,7 +77,7 @@ def test_a_palette_keeps_what_is_not_transparent() -> None:
 
 
 def test_sixteen_bit_grey_keeps_its_steps() -> None:
-    """As PNG holds it: not cut to 8 bit, not clipped to white."""
+    """Read as the PNG stores it: not cut to 8 bit, not clipped to white."""
     grey = np.array([[0, 300, 301, 65535]], dtype=np.uint16)
     picture = Image.fromarray(grey)
     assert picture.mode == "I;16"
@@ -96,7 +96,7 @@ def test_sixteen_bit_png(tmp_path_factory: pytest.TempPathFactory) -> None:
     [(1, (0, 0)), (2, (0, 3)), (3, (1, 3)), (4, (1, 0)), (5, (0, 0)), (6, (0, 1)), (7, (3, 1)), (8, (3, 0))],
 )
 def test_turned_as_exif_says(orientation: int, corner: tuple[int, int]) -> None:
-    """Where the stored picture's upper left pixel is to be seen."""
+    """Return where the stored picture's upper left pixel should appear."""
     picture = coloured("RGB", "black")
     picture.putpixel((0, 0), (255, 255, 255))
     picture.getexif()[0x0112] = orientation
@@ -220,7 +220,7 @@ def test_signed_greys_below_zero_are_refused() -> None:
 
 
 def test_white_may_be_zero() -> None:
-    """Scanners write so. Pillow turns 8 bit around, and nothing deeper."""
+    """Scanners write such files. Pillow inverts 8 bit, but nothing deeper."""
     deep = from_bytes(raw_tiff("II", 16, 1, struct.pack("<3H", 0, 13107, 65535), photometric=0), "a.tif")
     assert deep[0, 0, :, 0].tolist() == pytest.approx([1, 0.8, 0], abs=1e-6)
     shallow = from_bytes(raw_tiff("II", 8, 1, bytes([0, 51]), photometric=0), "a.tif")
@@ -245,7 +245,7 @@ def test_of_several_pictures_the_first_is_taken_and_said(
     frames[0].save(path, kind, save_all=True, append_images=frames[1:], **options)
     image = from_file(path)
     assert image[0, 0, 0].tolist() == [1, 0, 0]
-    assert caplog.messages == [f"{path} holds 3 pictures; the first one is taken"]
+    assert caplog.messages == [f"{path} holds 3 pictures; the first one is used"]
 
 
 def test_of_a_phones_two_pictures_nothing_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -257,7 +257,7 @@ def test_of_a_phones_two_pictures_nothing_is_said(tmp_path: Path, caplog: pytest
 
 
 def png_of(width: int, height: int, *chunks: tuple[bytes, bytes], body: bytes | None = None) -> bytes:
-    """A grey PNG whose header says a size; without a body all of it is 0."""
+    """Make a grey PNG with the given size in its header; without a body, all of it is 0."""
     head = struct.pack(">II5B", width, height, 8, 0, 0, 0, 0)
     parts = [
         (b"IHDR", head),
@@ -278,7 +278,8 @@ def test_too_many_pixels_are_refused_before_one_is_decoded(
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)  # as hosts set it
     (tmp_path / "a.png").write_bytes(png_of(20_000, 10_000, body=b"none"))
     with pytest.raises(
-        ValueError, match=r"a\.png is too large a picture, 20000 x 10000 px; 179 million pixels are the most"
+        ValueError,
+        match=r"a\.png is too large a picture, 20000 x 10000 px; 179 million pixels is the maximum",
     ):
         from_file(tmp_path / "a.png")
 
@@ -293,7 +294,7 @@ def test_a_program_that_draws_is_not_run(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n"
     )
-    with pytest.raises(ValueError, match=r"a\.png is no picture but a program that draws one \(EPS\)"):
+    with pytest.raises(ValueError, match=r"a\.png is not a picture but a program that draws one \(EPS\)"):
         from_file(tmp_path / "a.png")
 
 
@@ -333,7 +334,7 @@ def test_damaged_files_of_every_kind_end_in_a_sentence(kind: str) -> None:
     "kind", ["PNG", "JPEG", "TIFF", "WEBP", *(["AVIF"] if features.check("avif") else [])]
 )
 def test_files_of_every_kind_are_turned_once(kind: str) -> None:
-    """Also those that Pillow turns while it loads them."""
+    """This includes files that Pillow rotates while loading."""
     exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = 6
     stored = Image.new("RGB", (8, 16), "black")
@@ -348,19 +349,19 @@ def test_damaged_exif_is_said_and_the_picture_is_read(caplog: pytest.LogCaptureF
     file = io.BytesIO()
     Image.new("RGB", (6, 4), "red").save(file, "PNG", exif=b"II*\0")
     assert from_bytes(file.getvalue(), "a.png")[0, 0, 0].tolist() == [1, 0, 0]
-    assert "a.png: its EXIF is damaged, and which side is up is not known" in caplog.text
+    assert "a.png: its EXIF is damaged, so its orientation is not known" in caplog.text
 
 
 def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"^there is no file .*none\.png$"):
         from_file(tmp_path / "none.png")
-    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder, and no picture$"):
+    with pytest.raises(ValueError, match=rf"^{tmp_path} is a folder, not a picture$"):
         from_file(tmp_path)
     with pytest.raises(ValueError, match=r"cannot be read: File name too long"):
         from_file(tmp_path / ("a" * 300))
     for data in (b"hello", b"", b"\x89PNG\r\n\x1a\n"):
         with pytest.raises(
-            ValueError, match=r"^b is not a picture .* \(its beginning is that of no picture, or"
+            ValueError, match=r"^b is not a picture .* \(it does not start like a picture, or"
         ):
             from_bytes(data, "b")
 

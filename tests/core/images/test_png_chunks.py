@@ -1,4 +1,4 @@
-"""PNG files chunk by chunk: what is found is what Pillow wrote, and what is damaged is refused."""
+"""PNG files chunk by chunk: the chunks are those that Pillow wrote, and damaged files are refused."""
 
 import io
 import struct
@@ -53,7 +53,7 @@ def test_the_last_of_two_counts_as_in_pillow() -> None:
 def test_a_text_is_taken_up_to_its_most() -> None:
     png = Png(written(lambda info: info.add_text("key", "x" * 96)))
     assert png.text("key", 100) == "x" * 96
-    with pytest.raises(ValueError, match="its text 'key' has 100 bytes and 99 is the most"):
+    with pytest.raises(ValueError, match="its text 'key' has 100 bytes, but 99 is the maximum"):
         png.text("key", 99)
 
 

@@ -1,4 +1,4 @@
-"""Every fused kernel compiled for cards that are not here, run by `test_fused.py`."""
+"""Compilation of every fused kernel for cards that are not present, run by `test_fused.py`."""
 
 import sys
 from typing import Any
@@ -25,7 +25,7 @@ MOMENTS = {"means", "squares", "mean", "factor", "added"}
 
 
 def compiled(kernel: Any, constants: dict[str, Any], capability: int) -> str:
-    """The PTX, after ptxas made machine code of it."""
+    """Return the PTX, after ptxas has compiled it."""
     pack = constants.get("PACK", False)
     pointers = {
         "x",

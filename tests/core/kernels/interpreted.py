@@ -101,7 +101,7 @@ def test_float16_stays_finite() -> None:
 
 
 def test_what_is_no_number_is_seen() -> None:
-    """As in plain torch: limits do not make a number of it."""
+    """NaN stays NaN, as in plain torch: limits do not replace it with a number."""
     x = torch.ones(1, 2, 32, dtype=torch.float16)
     x[0, 1, 3] = torch.nan
     zero = torch.zeros(1, 1, 32, dtype=torch.float16)

@@ -1,4 +1,4 @@
-"""Which backend computes attention, as a table; and that what is pinned is what runs."""
+"""Which backend computes attention, as a table, and that a pinned backend is the one that runs."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -160,7 +160,7 @@ def test_a_wish_that_cannot_be_had_is_refused_with_weights_too(monkeypatch: pyte
     with (
         torch.no_grad(),
         use_compute_options(ComputeOptions(attention="sage")),
-        pytest.raises(ValueError, match="'sage' cannot be had"),
+        pytest.raises(ValueError, match="'sage' is not available"),
     ):
         attention.attention(q, q, q, attention.key_weights(4, [8], [0.5], 128))
 
@@ -178,10 +178,10 @@ def test_only_what_is_exact_comes_unasked() -> None:
     [
         (HOPPER, (), BF16, "fast", "attention 'fast' is not known; choose auto, flash4"),
         (HOPPER, (), BF16, "sage", "needs bfloat16 or float16, a card and the package sageattention"),
-        (HOPPER, (SAGE,), torch.float32, "sage", "'sage' cannot be had here"),
-        (TURING, (), BF16, "flash2", "'flash2' cannot be had here"),
-        (ADA, (FLASH3,), BF16, "flash3_fp8", "'flash3_fp8' cannot be had here"),
-        (None, (FLASH3,), BF16, "flash3", "'flash3' cannot be had here"),
+        (HOPPER, (SAGE,), torch.float32, "sage", "'sage' is not available here"),
+        (TURING, (), BF16, "flash2", "'flash2' is not available here"),
+        (ADA, (FLASH3,), BF16, "flash3_fp8", "'flash3_fp8' is not available here"),
+        (None, (FLASH3,), BF16, "flash3", "'flash3' is not available here"),
     ],
 )
 def test_what_cannot_be_had(
@@ -273,7 +273,7 @@ def test_attention_in_float8(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
 @pytest.mark.gpu
 @torch.no_grad()
 def test_the_kernel_that_runs() -> None:
-    """By its name, on the card at hand."""
+    """Choose it by name, on the available card."""
     q = torch.randn(1, 512, 24, 128, device="cuda", dtype=BF16)
     attention.attention(q, q, q)
     with profile(activities=[ProfilerActivity.CUDA]) as recorded:

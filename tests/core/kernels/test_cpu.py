@@ -1,4 +1,4 @@
-"""The shorter ways on a CPU against the plain ones."""
+"""The faster methods on a CPU against the plain ones."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""The group norm of large pictures on a CPU, where torch's own loses digits."""
+"""The group norm of large pictures on a CPU, where torch's own loses precision."""
 
 import pytest
 import torch

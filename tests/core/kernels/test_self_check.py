@@ -1,4 +1,4 @@
-"""The trial of fused kernels: what of them may be wrong is seen, in the numbers that are asked for."""
+"""The self-check of fused kernels: every possible fault is found, in the dtypes that are used."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -92,7 +92,7 @@ def test_the_published_widths_are_tried() -> None:
 
 
 def test_numbers_are_tried_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kernels that are wrong in float16 alone serve bfloat16."""
+    """Kernels that are wrong only in float16 are used for bfloat16."""
     card = torch.device("cuda", 0)
     monkeypatch.setattr(dispatch, "_fused", lambda: form())
     monkeypatch.setattr(

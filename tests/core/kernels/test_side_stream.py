@@ -1,4 +1,4 @@
-"""Work on a stream beside: where it fails, too, the main stream waits for it."""
+"""Work on a side stream: the main stream waits for it even if it fails."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace

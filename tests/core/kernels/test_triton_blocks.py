@@ -22,7 +22,7 @@ without_builds = pytest.mark.skipif(
 
 
 def run(*arguments: str | Path, **variables: str) -> str:
-    """What a Python with Triton says, in a process of its own."""
+    """Return the output of a Python with Triton, in a separate process."""
     folder = triton_interpreter.folder()
     assert (folder / "installed.txt").is_file(), (
         f"there is no Triton in {folder}: run 'make test', or 'python3 -m tools.setup_env --chromium'"
@@ -71,7 +71,7 @@ def test_on_a_cpu_it_is_torch_alone() -> None:
 
 @torch.no_grad()
 def test_what_cannot_run_is_not_used() -> None:
-    """Where Triton is missing, or finds no card."""
+    """Triton is missing, or finds no card."""
     dispatch.runs_fused.cache_clear()
     assert not dispatch.runs_fused(torch.device("cpu"))
 

@@ -41,7 +41,7 @@ Write = Callable[..., Path]
 
 
 def randomise(model: nn.Module) -> Any:
-    """Every parameter differs from every other: zeros and ones would hide what is swapped."""
+    """Make all parameters different: zeros and ones would hide swapped ones."""
     torch.manual_seed(1)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -69,7 +69,7 @@ def text_encoders(tmp_path_factory: pytest.TempPathFactory) -> TextEncoders:
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes tensors as a safetensors file."""
+    """Write tensors as a safetensors file."""
 
     def write(name: str, tensors: dict[str, Tensor], config: Any = None, **metadata: str) -> Path:
         path = tmp_path / name
@@ -84,7 +84,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture(scope="session")
 def velocity() -> Callable[[Transformer], Tensor]:
-    """What a transformer answers to a fixed input."""
+    """Return a transformer's output for a fixed input."""
 
     def velocity(model: Transformer) -> Tensor:
         generator = torch.Generator().manual_seed(2)
@@ -99,7 +99,7 @@ def velocity() -> Callable[[Transformer], Tensor]:
 
 @pytest.fixture(scope="session")
 def lazy() -> Callable[[dict[str, Tensor]], Weights]:
-    """Tensors as a file would give them."""
+    """Return tensors as a file would give them."""
     return lazily
 
 

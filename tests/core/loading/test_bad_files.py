@@ -1,4 +1,4 @@
-"""Headers that lie, in safetensors and in GGUF: one sentence, and nothing is allocated by what they say."""
+"""False headers, in safetensors and GGUF: one sentence, and no allocation by what they claim."""
 
 import json
 import struct
@@ -50,7 +50,7 @@ def test_a_header_of_two_gigabytes(tmp_path: Path) -> None:
     with path.open("r+b") as file:
         file.truncate(2**31 + 100)  # a hole: it takes no room on the disk
     with pytest.raises(
-        CheckpointError, match="its header would be 2147483648 bytes, and 100000000 are allowed"
+        CheckpointError, match="its header would be 2147483648 bytes, but 100000000 is the maximum"
     ):
         open_checkpoint(path)
 
@@ -62,7 +62,7 @@ def test_a_tensor_in_two_shards(write: Callable[..., Path], tmp_path: Path) -> N
         write(f"m/{name}.safetensors", {"a": torch.ones(1), name: torch.ones(1)})
     index = {"weight_map": {"a": "one.safetensors", "one": "one.safetensors", "two": "two.safetensors"}}
     (tmp_path / "m" / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="1 tensors are in two shards: a"):
+    with pytest.raises(CheckpointError, match="1 tensors are in more than one shard: a"):
         open_checkpoint(tmp_path / "m")
 
 
@@ -107,15 +107,15 @@ _ALIGNED = "general.alignment"
         (_gguf(_pair("a", 9, struct.pack("<IQ", 9, 2)), 1), "'a' has a value of unknown type 9"),
         (_gguf(_pair("a", 77, b""), 1), "'a' has a value of unknown type 77"),
         (_gguf(_pair("a", 4, bytes(4)) * 2, 2), "it has two values of 'a'"),
-        (_gguf(struct.pack("<Q", 2) + b"\xff\xfe" + bytes(8), 1), "a name in it is no text"),
+        (_gguf(struct.pack("<Q", 2) + b"\xff\xfe" + bytes(8), 1), "a name in it is not text"),
         *(
             (
                 _gguf(_pair(_ALIGNED, 4, struct.pack("<I", number)), 1),
-                "its alignment is no power of two from 8 on",
+                "its alignment is not a power of two of at least 8",
             )
             for number in (0, 1, 24, 33)
         ),
-        (_gguf(_pair(_ALIGNED, 8, _text("32")), 1), "its alignment is no power of two"),
+        (_gguf(_pair(_ALIGNED, 8, _text("32")), 1), "its alignment is not a power of two"),
         *(
             (
                 _gguf(tensors=_info(kind=kind), n_tensors=1),
@@ -132,7 +132,7 @@ _ALIGNED = "general.alignment"
             _gguf(_pair("a", 9, struct.pack("<IQ", 0, 4_000_001)) + bytes(4_000_001), 1),
             "its lists have more than 4,000,000 entries",
         ),
-        (_gguf(_pair("a", 8, struct.pack("<Q", 2) + b"\xff\xfe"), 1), "the value of 'a' is no text"),
+        (_gguf(_pair("a", 8, struct.pack("<Q", 2) + b"\xff\xfe"), 1), "the value of 'a' is not text"),
         (_gguf(tensors=_info(shape=(32, 0)), n_tensors=1), "'a' has a side of no numbers"),
         (_gguf(tensors=_info(shape=()), n_tensors=1), "'a' has 0 axes"),
         (_gguf(tensors=_info(shape=(1,) * 9), n_tensors=1), "'a' has 9 axes"),
@@ -150,7 +150,7 @@ _ALIGNED = "general.alignment"
         ),
         (
             _gguf(tensors=_info(), n_tensors=1, data=bytes(127)),
-            "is cut off: it should be 192 bytes and is 191",
+            "is cut off: it should be 192 bytes, but is 191",
         ),
     ],
 )
@@ -164,7 +164,7 @@ def test_gguf(tmp_path: Path, content: bytes, said: str) -> None:
 
 
 def test_a_good_gguf_header_by_hand_is_taken(tmp_path: Path) -> None:
-    """The sentences above are not those of a helper that writes nonsense."""
+    """The files above are valid apart from the fault that is tested."""
     numbers = np.arange(32, dtype=np.float32).tobytes()
     pairs = _pair(_ALIGNED, 4, struct.pack("<I", 64)) + _pair(
         "words", 9, struct.pack("<IQ", 8, 2) + _text("x") * 2

@@ -1,5 +1,5 @@
-"""Files that ask for more than any model takes are refused before it is taken, in one
-sentence that names the file.
+"""Files that claim more than any model needs are refused, before memory is taken, in one sentence with the
+file's name.
 """
 
 import json
@@ -24,7 +24,7 @@ EMPTY = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
 
 
 def header_alone(path: Path, header: dict[str, Any]) -> Path:
-    """A safetensors file of tensors without numbers, which takes next to no room."""
+    """Write a safetensors file of tensors without elements, which takes almost no space."""
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text)
     return path
@@ -36,7 +36,7 @@ def test_tensors_are_counted_before_they_are_looked_at(tmp_path: Path) -> None:
     assert len(open_checkpoint(path).weights) == MOST_TENSORS
     path = header_alone(tmp_path / "more.safetensors", dict.fromkeys(names, EMPTY))
     with pytest.raises(
-        CheckpointError, match=r"more\.safetensors holds 65,537 tensors, and up to 65,536 are read"
+        CheckpointError, match=r"more\.safetensors holds 65,537 tensors, but 65,536 is the maximum"
     ):
         open_checkpoint(path)
 
@@ -85,7 +85,7 @@ def test_files_of_tokenizers(text_encoders: TextEncoders, tmp_path: Path, name: 
     path = tmp_path / left / name
     with path.open("ab") as file:
         file.truncate(64 * 2**20 + 1)
-    said = rf"{name} has more than 64 MiB, which no tokenizer needs; get it again"
+    said = rf"{name} has more than 64 MiB, which no tokenizer needs; download it again"
     with pytest.raises(CheckpointError, match=said):
         load_text_encoders(tmp_path)
 
@@ -102,7 +102,7 @@ def test_what_a_tokenizers_library_lists_is_cut_short(text_encoders: TextEncoder
 
 
 def test_of_a_lora_config_may_be_anything(tmp_path: Path) -> None:
-    """Programs that train them keep their own settings under that name."""
+    """Training programs keep their own settings under that name."""
     module = "single_blocks.0.linear1"
     tensors = {
         f"{module}.lora_A.weight": torch.ones(2, 3072),

@@ -1,4 +1,4 @@
-"""Files that cannot be read are refused in one sentence that says what they are."""
+"""Files that cannot be read are refused in one sentence that identifies them."""
 
 import json
 import pickle
@@ -41,9 +41,9 @@ def test_tensors_are_mapped_and_not_copied(write):
         (b"{}", "not a safetensors file"),
         (
             b"The weights are on the other disk.\n",
-            "it is text, which begins with 'The weights are on the other disk.'",
+            "it is text that starts with 'The weights are on the other disk.'",
         ),
-        (b"<!DOCTYPE html><html><head>", "a web page, saved in place of the weights"),
+        (b"<!DOCTYPE html><html><head>", "a web page, saved instead of the weights"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00", "a Git LFS pointer"),
         (pickle.dumps({"a": 1}, protocol=2), "a pickled PyTorch file"),
         (bytes(range(200, 256)), "something else"),

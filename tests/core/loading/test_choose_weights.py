@@ -1,4 +1,4 @@
-"""Which form of the published weights stays in how much memory, as arithmetic on models without memory."""
+"""Which form of the published weights fits into how much memory, computed on models without memory."""
 
 import json
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ T5_XXL = T5Config(
 
 
 def found(kind: str, model: nn.Module, config: object) -> Found:
-    """A file of bfloat16 that nobody has."""
+    """A report on an imaginary bfloat16 file."""
     weights = {
         key: LazyTensor(
             tuple(tensor.shape), torch.bfloat16, partial(torch.empty, tensor.shape, device="meta")
@@ -128,7 +128,7 @@ def test_sizes_of_the_published_weights(published: dict[str, Found]) -> None:
 
 
 def test_too_little_even_for_the_fewest_bits(published: dict[str, Found]) -> None:
-    with pytest.raises(TooLittleMemoryError, match="allow it more"):
+    with pytest.raises(TooLittleMemoryError, match="allow more"):
         choose_weights(published, torch.bfloat16, AUTO, 1)
     assert choose_weights(published, torch.bfloat16, AUTO, "least").quantise == "nf4"
 

@@ -1,4 +1,4 @@
-"""Files that cannot be used are named by what is in them, with what to take instead."""
+"""Files that cannot be used are identified by content, and the message says what to use instead."""
 
 import io
 import json
@@ -53,27 +53,26 @@ FILES: dict[str, tuple[bytes, str]] = {
         b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 23802932552\n",
         "a Git LFS pointer and not the weights; run",
     ),
-    "a page": (b"<!DOCTYPE html>\n<html><head>", f"a web page, saved in place of the weights; {LOGIN}"),
+    "a page": (b"<!DOCTYPE html>\n<html><head>", f"a web page, saved instead of the weights; {LOGIN}"),
     "a page after empty lines": (
         b"\n\n  <html><head>" + bytes(60),
-        "a web page, saved in place of the weights",
+        "a web page, saved instead of the weights",
     ),
     "an error of a store": (
         b'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code></Error>',
-        f"an error message of a server, saved in place of the weights; {LOGIN}",
+        f"an error message of a server, saved instead of the weights; {LOGIN}",
     ),
     "a refusal of the hub": (
         b"Access to model black-forest-labs/FLUX.1-Kontext-dev is restricted. You must have access to it.",
-        "text, which begins with 'Access to model black-forest-labs/FLUX.1', and no weights; download it "
-        "again",
+        "text that starts with 'Access to model black-forest-labs/FLUX.1', not weights; download it again",
     ),
     "an answer in JSON": (
         b'{"error":"Repository not found"}',
-        'text, which begins with \'{"error":"Repository not found"}\', and no',
+        'text that starts with \'{"error":"Repository not found"}\', not',
     ),
     "JSON with a brace in its ninth place": (
         b'{"err": {"code": 401, "reason": "x"}}',
-        'text, which begins with \'{"err": {',
+        'text that starts with \'{"err": {',
     ),
     "TensorRT": (
         b"ftrt\x00\x00\x00\x00\x01\x00\x00\x00" + bytes(60),
@@ -102,7 +101,7 @@ FILES: dict[str, tuple[bytes, str]] = {
     "a picture": (b"\x89PNG\r\n\x1a\n" + bytes(60), "a picture"),
     "zeros": (
         bytes(5000),
-        "nothing but zeros at its beginning, as a download that did not end leaves it; download it again",
+        "nothing but zeros at the start, as after an incomplete download; download it again",
     ),
     "nothing": (b"", "empty; download it again"),
     "noise": (bytes(range(200, 256)) * 4, "something else, by its first bytes"),
@@ -112,7 +111,7 @@ FILES: dict[str, tuple[bytes, str]] = {
 @pytest.mark.parametrize("name", ["kontext.safetensors", "kontext.gguf"])
 @pytest.mark.parametrize(("content", "said"), FILES.values(), ids=FILES)
 def test_by_how_it_begins(tmp_path: Path, content: bytes, said: str, name: str) -> None:
-    """For the model, for text encoders, and as a LoRA. Nothing of it is executed or unpickled."""
+    """As the model, as text encoders and as a LoRA; nothing in the file is executed or unpickled."""
     path = tmp_path / name
     path.write_bytes(content)
     for read in (inspect, load_transformer, inspect_lora):
@@ -299,17 +298,17 @@ def test_by_the_parts_of_packed_weights(
         assert (report.kind, report.config) == (part, None)
         assert report.title.startswith(f"{title} packed as {form}")
         assert report.refusal.startswith(f"it is packed as {form}")
-        assert report.refusal.endswith(f", which programs of its own alone can read; {TAKE}")
+        assert report.refusal.endswith(f", which only its own programs can read; {TAKE}")
     path = write("kontext.safetensors", packed_file("double_blocks.0.img_attn.proj", parts, published))
     with pytest.raises(CheckpointError) as error:
         load_transformer(path)
     assert f"{path} cannot be used as the transformer: it is packed as {form}" in str(error.value)
-    with pytest.raises(CheckpointError, match="is no LoRA: it holds weights that are packed as"):
+    with pytest.raises(CheckpointError, match="is not a LoRA: it holds weights that are packed as"):
         inspect_lora(path)
 
 
 def test_parts_of_a_model_that_is_none_here(write: Write) -> None:
-    """The sentence says what to take, and not what a transformer's file is called."""
+    """The sentence says what to use instead, not how a transformer's file is named."""
     path = write("kontext.safetensors", packed_file("blocks.7.mlp", PACKED["GPTQ"][0], {}))
     with pytest.raises(CheckpointError) as error:
         load_transformer(path)
@@ -354,7 +353,7 @@ def test_nothing_that_can_be_read_is_taken_for_it(transformer: Transformer) -> N
 def test_whole_numbers_in_place_of_weights(
     write: Write, transformer: Transformer, dtype: torch.dtype
 ) -> None:
-    """They are never taken for the weights themselves."""
+    """They are never mistaken for the weights themselves."""
     key = "double_blocks.0.img_attn.proj.weight"
     tensors = transformer.state_dict() | {key: torch.ones(64, 64).to(dtype)}
     path = write("kontext.safetensors", tensors, asdict(transformer.config))
@@ -381,7 +380,7 @@ def test_a_folder_of_nunchaku(write: Write, tmp_path: Path) -> None:
     [
         (
             saved({"a": torch.zeros(2)}),
-            "holds weights.any: a pickled PyTorch file; .*; save the model again as safetensors where it",
+            "holds weights.any: a pickled PyTorch file; .*; get the model as safetensors, or convert it where it",
         ),
         (
             b"\x08\x08\x12\x07pytorch\x1a\x052.1.0:",
@@ -391,8 +390,8 @@ def test_a_folder_of_nunchaku(write: Write, tmp_path: Path) -> None:
     ],
 )
 def test_a_folder_with_other_files_alone(tmp_path: Path, content: bytes, said: str) -> None:
-    """Known by what is in them."""
+    """Recognised by their contents."""
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "weights.any").write_bytes(content)
-    with pytest.raises(CheckpointError, match=f"a safetensors file is wanted in .*, which {said}"):
+    with pytest.raises(CheckpointError, match=f"a safetensors file is needed in .*, which {said}"):
         inspect(tmp_path)

@@ -1,4 +1,4 @@
-"""Each format, written from small random weights, loads and computes the same."""
+"""Every format, written from small random weights, loads and gives the same results."""
 
 import json
 import logging

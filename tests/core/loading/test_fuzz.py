@@ -1,4 +1,4 @@
-"""Damaged files of every kind end in a model or in CheckpointError, and in nothing else.
+"""Damaged files of every kind give a model or a CheckpointError, and nothing else.
 
 For longer: KONTEXT_FUZZ_SECONDS=600 pytest tests/core/loading/test_fuzz.py
 """
@@ -77,7 +77,7 @@ def _number(data: bytearray, rng: random.Random, header: int) -> None:
 
 
 def _digits(data: bytearray, rng: random.Random, header: int) -> None:
-    """Another number in the JSON."""
+    """Change a number in the JSON."""
     digits = [i for i in range(min(header, len(data))) if 48 <= data[i] <= 57]
     for _ in range(min(len(digits), 3)):
         data[rng.choice(digits)] = rng.choice(b'0123456789-e.[]{}"')

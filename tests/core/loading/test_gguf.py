@@ -1,6 +1,4 @@
-"""GGUF files, written by the gguf package, load and compute what its own numbers say;
-damaged ones are refused.
-"""
+"""GGUF files written by the gguf package load with its own values; damaged ones are refused."""
 
 import json
 import sys
@@ -75,7 +73,7 @@ def write_gguf(tmp_path: Path) -> Write:
 
 
 def _rounded(tensors: dict[str, Tensor], kind: str) -> dict[str, Tensor]:
-    """What the gguf package makes of them."""
+    """Return the values that the gguf package unpacks."""
     own = gguf.GGMLQuantizationType[kind]
     whole = gguf.GGML_QUANT_SIZES[own][0]
     return {
@@ -162,7 +160,7 @@ def test_k_quants_of_layers_that_are_wide_enough(
 def test_diffusers_names_and_mixed_types(
     transformer: Transformer, write_gguf: Write, velocity: Any, assert_close: Any
 ) -> None:
-    """Of a fused matrix, parts may be packed and parts not."""
+    """Parts of a fused matrix may be packed and others not."""
     from kontext_core.loading.keys import transformer_rules
     from tests.core.loading.test_keys import to_diffusers
 
@@ -249,7 +247,7 @@ def test_without_the_gguf_package(write_gguf: Write, monkeypatch: pytest.MonkeyP
     assert open_checkpoint(plain).weights["a"].read().tolist() == [0, 1]
     with pytest.raises(
         CheckpointError,
-        match="holds IQ2_S, whose tables are in a package that is not there: pip install gguf",
+        match="holds IQ2_S, whose tables are in a package that is not installed: pip install gguf",
     ):
         open_checkpoint(tables)
 

@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together: one rule, by headers alone."""
+"""Whether the parts of a model belong together: one rule, from headers alone."""
 
 import json
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def report(kind: str, config: Any, refusal: str = "") -> FileReport:
     ("change", "said"),
     [
         ({}, ""),
-        ({"z_channels": 8}, "it makes 8 channels and the transformer takes 16"),
+        ({"z_channels": 8}, "it makes 8 channels, but the transformer takes 16"),
         ({"in_channels": 1}, "it is not for pictures of 3 channels whose sides it makes 8 times smaller"),
         ({"out_ch": 4}, "it is not for pictures of 3 channels whose sides it makes 8 times smaller"),
         ({"ch_mult": (1, 2, 4)}, "it is not for pictures of 3 channels whose sides it makes 8 times smaller"),
@@ -53,10 +53,10 @@ def test_text_encoders(text_encoders: TextEncoders) -> None:
         own = Vocabulary.of(tokenizer, Path("tokenizer"))
         assert misfit(report(kind, config), TINY, own) == ""
         wide = replace(TINY, vec_in_dim=256, context_in_dim=256)
-        assert misfit(report(kind, config), wide, own) == "it is 128 wide and the transformer takes 256"
+        assert misfit(report(kind, config), wide, own) == "it is 128 wide, but the transformer takes 256"
         said = misfit(report(kind, config), TINY, replace(own, size=69_328))
         assert said.startswith(
-            f"the tokenizer in tokenizer knows 69328 tokens and its text encoder {config.vocab_size};"
+            f"the tokenizer in tokenizer knows 69328 tokens, but its text encoder {config.vocab_size};"
         )
         said = misfit(report(kind, config), TINY, replace(own, end=7))
         assert said.startswith("the tokenizer in tokenizer ends a text with token 7, its text encoder")
@@ -90,7 +90,7 @@ def test_a_pipelines_vocabulary_is_looked_at_first(folder: Path, monkeypatch: py
     config = json.loads((folder / "text_encoder_2" / "config.json").read_text())
     (folder / "text_encoder_2" / "config.json").write_text(json.dumps(config | {"vocab_size": 1000}))
     monkeypatch.setattr(load_parts, "load_transformer", None)
-    with pytest.raises(CheckpointError, match=r"knows \d+ tokens and its text encoder 1000"):
+    with pytest.raises(CheckpointError, match=r"knows \d+ tokens, but its text encoder 1000"):
         pipelines.Pipeline.load(folder, device="cpu")
 
 

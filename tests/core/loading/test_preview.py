@@ -83,7 +83,7 @@ def test_published_names(decoder: PreviewDecoder, write: Write, prefix: str) -> 
         ({"19.bias": None}, r"1 missing \(19\.bias\)"),
         ({"9.conv.2.weight": torch.ones(2, 2)}, r"1 of a wrong shape \(9\.conv\.2\.weight"),
         ({"1.weight": None}, r"1\.weight is missing"),
-        ({"18.conv.0.weight": None}, "of an unknown kind and not the decoder for previews of FLUX.1; wanted: taef1_decoder"),
+        ({"18.conv.0.weight": None}, "of an unknown kind and not the decoder for previews of FLUX.1; needed: taef1_decoder"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit(

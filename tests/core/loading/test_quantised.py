@@ -1,4 +1,4 @@
-"""Models that are packed when they are loaded, NF4 files, and forms that are refused."""
+"""Models that are packed on loading, NF4 files, and forms that are refused."""
 
 import json
 from collections.abc import Callable
@@ -188,7 +188,7 @@ _STATE = f"{_KEY}.quant_state.bitsandbytes__nf4"
         ),
         ({_KEY: torch.zeros(5, 1, dtype=torch.uint8)}, rf"{_KEY} has 5 entries; .* it needs 8192"),
         ({_KEY: torch.zeros(8192, 1)}, r"must be stored as bytes, not as torch\.float32"),
-        ({_KEY: None}, rf"{_KEY} is missing, beside what says how it is packed"),
+        ({_KEY: None}, rf"{_KEY} is missing, though the description of its packing is there"),
         ({_STATE: torch.zeros(4, dtype=torch.uint8)}, r"\(quant_state\) is not valid JSON"),
         ({_STATE: torch.zeros(70_000, dtype=torch.uint8)}, r"\(quant_state\) cannot be read"),
         (
@@ -215,7 +215,7 @@ def test_nf4_that_does_not_add_up(
     [
         (
             "quanto",
-            "it is packed as quanto's form, which programs of its own alone can read; take the bf16 file",
+            "it is packed as quanto's form, which only its own programs can read; take the bf16 file",
         ),
         ("sdnq", "it is packed as SDNQ of SD.Next, which"),
         ("fp_quant", "it is quantised by 'fp_quant', which is not known here; take the bf16 file"),

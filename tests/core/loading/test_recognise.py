@@ -1,4 +1,4 @@
-"""A file is what its keys and shapes say, whatever it is called."""
+"""A file is recognised by its keys and shapes, whatever its name."""
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -163,7 +163,7 @@ def test_loras_of_every_kind(write, end: str):
     path = write("flux1-kontext-dev.safetensors", {f"double_blocks.0.img_attn.qkv.{end}": torch.zeros(2, 2)})
     report = inspect(path)
     assert (report.kind, report.title) == ("lora", "a LoRA")
-    assert "put it there with Kontext LoRA" in report.refusal
+    assert "use it with Kontext LoRA" in report.refusal
 
 
 def test_metadata_that_would_move_the_cursor(transformer, write):
@@ -230,14 +230,14 @@ def test_a_config_that_is_impossible(transformer, write):
 
 def test_a_model_that_is_not_there(write, tmp_path: Path):
     with pytest.raises(
-        CheckpointError, match=r"no file or folder .*models, where the transformer should be; wanted: flux1"
+        CheckpointError, match=r"no file or folder .*models, where the transformer should be; needed: flux1"
     ):
         load_transformer(tmp_path / "models")
     write("models/readme.safetensors", {"what": torch.ones(1)})
     with pytest.raises(CheckpointError) as error:
         load_vae(tmp_path / "models")
     assert str(error.value) == (
-        f"there is no autoencoder in {tmp_path / 'models'}; wanted there: ae.safetensors, or diffusers' files in a "
+        f"there is no autoencoder in {tmp_path / 'models'}; needed there: ae.safetensors, or diffusers' files in a "
         "folder 'vae'; readme.safetensors is of an unknown kind"
     )
 

@@ -1,4 +1,4 @@
-"""A saved model is the one that was given, in the published layout, and never half a file."""
+"""A saved model equals the original, in the published layout, and is never half a file."""
 
 import errno
 import json
@@ -90,7 +90,7 @@ def test_saving_over_what_is_loaded(folder: Path, text_encoders: TextEncoders):
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """Files of this process can grow to 100 kB and no further."""
+    """Limit files of this process to 100 kB."""
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
@@ -103,7 +103,7 @@ def test_a_full_disk_leaves_the_old_file(transformer: Transformer, tmp_path: Pat
     old = tmp_path / "flux1-kontext-dev.safetensors"
     old.write_bytes(b"old")
     with pytest.raises(
-        OSError, match=r"flux1-kontext-dev\.safetensors could not be written, and is what it was before"
+        OSError, match=r"flux1-kontext-dev\.safetensors could not be written and is unchanged"
     ):
         save_model(tmp_path, transformer=transformer)
     assert old.read_bytes() == b"old"

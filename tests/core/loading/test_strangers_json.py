@@ -1,4 +1,4 @@
-"""Endless numbers, endless nesting, names twice and NaN in JSON that comes with weights: one sentence."""
+"""Endless numbers, endless nesting, duplicate names and NaN in JSON that comes with weights: one sentence."""
 
 import json
 import shutil
@@ -19,11 +19,11 @@ from kontext_core.model.text import TextEncoders
 from kontext_core.model.transformer import Transformer
 
 HARM = {
-    "digits": ("1" * 5000, "holds a number of 5,000 digits, and 100 are allowed"),
+    "digits": ("1" * 5000, "holds a number of 5,000 digits, but 100 is the maximum"),
     "nesting": ("[" * 3000 + "]" * 3000, "is nested deeper than 64 levels"),
     "names twice": ('{"b": 1, "b": 2}', "names 'b' twice"),
-    "NaN": ("NaN", "holds NaN, which is no number in JSON"),
-    "infinity": ("-1e999", "holds a number that begins with -1e999 and is too large"),
+    "NaN": ("NaN", "holds NaN, which is not a number in JSON"),
+    "infinity": ("-1e999", "holds a number that starts with -1e999 and is too large"),
 }
 harm = pytest.mark.parametrize(("value", "said"), HARM.values(), ids=HARM)
 
@@ -179,7 +179,7 @@ CONFIGS: list[tuple[str, str, Any, str]] = [
         "text_encoder",
         "num_attention_heads",
         7,
-        "its config says 7 heads, and it is 128 wide, which is no multiple",
+        "its config says 7 heads, and it is 128 wide, which is not a multiple",
     ),
     ("text_encoder", "num_attention_heads", 0, "whole numbers from 1 to 1,024"),
     (

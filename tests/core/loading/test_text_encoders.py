@@ -1,4 +1,4 @@
-"""Text encoders and tokenizers: every way in which transformers fails in silence is an error here."""
+"""Text encoders and tokenizers: every silent failure of transformers is an error here."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ PROMPTS = ("make the red circle blue", "", 'replace the text "hi" with something
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """In place of Hugging Face's cache of whoever runs this."""
+    """Stand in for the Hugging Face cache of the person who runs this."""
     monkeypatch.setattr(tokenizers, "cache_folder", lambda: tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -187,7 +187,7 @@ def test_weights_are_strict(folder: Path, change, name: str):
 def test_an_encoder_that_is_not_there(folder: Path):
     shutil.rmtree(folder / "text_encoder_2")
     with pytest.raises(
-        CheckpointError, match=r"there is no T5 text encoder in .*; wanted there: a folder 'text_encoder_2'"
+        CheckpointError, match=r"there is no T5 text encoder in .*; needed there: a folder 'text_encoder_2'"
     ):
         load_text_encoders(folder)
 
@@ -206,11 +206,11 @@ def test_encoders_the_wrong_way_round(folder: Path):
     [
         (
             "tokenizer",
-            r"no tokenizer for CLIP in .*tokenizer; wanted there: vocab\.json and merges\.txt, or tokenizer\.json",
+            r"no tokenizer for CLIP in .*tokenizer; needed there: vocab\.json and merges\.txt, or tokenizer\.json",
         ),
         (
             "tokenizer_2",
-            r"no tokenizer for T5 in .*tokenizer_2; wanted there: spiece\.model, or tokenizer\.json",
+            r"no tokenizer for T5 in .*tokenizer_2; needed there: spiece\.model, or tokenizer\.json",
         ),
     ],
 )
@@ -297,7 +297,7 @@ def test_a_vocabulary_of_another_size(folder: Path):
     tokenizer["model"]["vocab"] = tokenizer["model"]["vocab"][:40]
     path.write_text(json.dumps(tokenizer), encoding="utf-8")
     with pytest.raises(
-        CheckpointError, match=r"knows 40 tokens and its text encoder \d+; they do not belong together"
+        CheckpointError, match=r"knows 40 tokens, but its text encoder \d+; they do not belong together"
     ):
         load_text_encoders(folder)
 

@@ -103,7 +103,7 @@ _SAID = {"_type": "Int8Tensor", "_data": {"block_size": [1, 64]}, "_tensor_data_
     ("header", "change", "said"),
     [
         ({"tensor_names": "["}, {}, "'tensor_names' in its header is not valid JSON"),
-        ({"tensor_names": "[7]"}, {}, "it is no list of names"),
+        ({"tensor_names": "[7]"}, {}, "it is not a list of names"),
         ({"tensor_names": None}, {}, "'tensor_names' in the header, which says how, cannot be read"),
         ({"tensor_names": "[]"}, {}, r"the header says nothing of int8_rows\._weight_\w+, a part of a weight"),
         ({_LAYER: "{"}, {}, rf"'{_LAYER}' in its header is not valid JSON"),
@@ -170,7 +170,7 @@ def test_a_folder_whose_header_was_lost(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", ["", "transformer"])
 def test_a_pickled_folder(tmp_path: Path, folder: str) -> None:
-    """What diffusers wrote with older versions of torchao."""
+    """Files that diffusers wrote with older versions of torchao."""
     (tmp_path / "transformer").mkdir()
     shutil.copy(DATA / "int8" / "config.json", tmp_path / "transformer")
     torch.save({"a": torch.zeros(2)}, tmp_path / "transformer" / "diffusion_pytorch_model.bin")
@@ -179,4 +179,4 @@ def test_a_pickled_folder(tmp_path: Path, folder: str) -> None:
     assert "holds diffusion_pytorch_model.bin: a pickled PyTorch file; opening one can run any code" in str(
         error.value
     )
-    assert "save the model again as safetensors" in str(error.value)
+    assert "get the model as safetensors" in str(error.value)

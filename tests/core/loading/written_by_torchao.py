@@ -29,7 +29,7 @@ DATA = ROOT / "tests" / "data" / "torchao"
 
 
 def main() -> None:
-    """The command line."""
+    """Run the command line."""
     from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig
 
     shutil.rmtree(DATA, ignore_errors=True)

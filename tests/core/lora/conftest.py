@@ -1,4 +1,4 @@
-"""LoRA files made by hand, and what they should come to: the same model with the changes in its weights."""
+"""LoRA files made by hand, and the expected model: the same with the changes in its weights."""
 
 import copy
 import json
@@ -37,14 +37,14 @@ def write(tmp_path: Path) -> Callable[..., Path]:
 
 
 def drawn(*shape: int, seed: int = 0, scale: float = 0.3) -> Tensor:
-    """Random numbers."""
+    """Return random numbers."""
     return scale * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def low_rank(
     module: str, out: int, width: int, rank: int = 3, seed: int = 0, alpha: float | None = 5.0
 ) -> Tensors:
-    """A module as kohya writes it."""
+    """Return a module as kohya writes it."""
     made = {
         f"{module}.lora_down.weight": drawn(rank, width, seed=seed),
         f"{module}.lora_up.weight": drawn(out, rank, seed=seed + 100),
@@ -53,7 +53,7 @@ def low_rank(
 
 
 def product(tensors: Tensors, module: str) -> Tensor:
-    """The whole change of such a module."""
+    """Return the full change of such a module."""
     up, down = tensors[f"{module}.lora_up.weight"], tensors[f"{module}.lora_down.weight"]
     return up @ down * (tensors[f"{module}.alpha"] / len(down) if f"{module}.alpha" in tensors else 1)
 
@@ -67,7 +67,7 @@ def changed(transformer: Transformer, deltas: Mapping[str, Tensor]) -> Transform
 
 
 def viewed(transformer: Transformer, *loras: Lora) -> Transformer:
-    """The transformer with LoRAs that act at all steps."""
+    """Return the transformer with LoRAs that act at all steps."""
     ((_, view),) = attached(transformer, *loras).stages
     return view
 

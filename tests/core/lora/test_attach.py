@@ -1,6 +1,4 @@
-"""Views of a model: nothing is copied, nothing of it changes, and each LoRA acts as strongly
-and as long as it should.
-"""
+"""Views of a model: nothing is copied or changed, and each LoRA acts with its strength and range."""
 
 import gc
 from collections.abc import Callable
@@ -56,7 +54,7 @@ def deltas_of(tensors: Tensors, factor: float = 1.0) -> dict[str, Tensor]:
 
 
 def tensors_in(model: nn.Module) -> dict[int, int]:
-    """Bytes by address of everything that a model holds."""
+    """Return the bytes of everything that a model holds, by address."""
     held = (*model.parameters(), *model.buffers())
     return {one.data_ptr(): one.nbytes for one in held}
 
@@ -314,7 +312,7 @@ def test_ranges_that_overlap(transformer: Transformer, write: Write) -> None:
         ({"end": 1.5}, "acts from 0.0 to 1.5 of the steps"),
         (
             {"merged": True, "start": 0.5},
-            "a merged LoRA acts at all steps, and this one is to act from 0.5 to 1",
+            "a merged LoRA acts at all steps, but this one is to act from 0.5 to 1",
         ),
     ],
 )
@@ -342,7 +340,7 @@ def clip_file(pipeline: Pipeline, write: Write) -> Path:
 
 
 def test_words_are_kept_apart(pipeline: Pipeline, write: Write) -> None:
-    """What one model made of a prompt is never taken for another's, whichever was asked first."""
+    """A prompt encoded by one model is never used for another, whichever came first."""
     bare = Pipeline(pipeline.transformer, pipeline.vae, pipeline.text)
     plain = bare.encode_prompt(PROMPT)
     file = clip_file(pipeline, write)
@@ -397,7 +395,7 @@ def test_pictures_of_references_are_encoded_once_for_all(
 
 
 def test_nothing_stays_behind(pipeline: Pipeline, write: Write) -> None:
-    """A model with LoRAs goes when nobody holds it, at once, with the factors that it had read."""
+    """An unused model with LoRAs is freed at once, with the factors that it had read."""
     from weakref import ref
 
     bare = Pipeline(pipeline.transformer, pipeline.vae, pipeline.text)

@@ -1,4 +1,4 @@
-"""Changes of biases, norms and whole weights act as the arithmetic by hand says, beside and merged."""
+"""Changes of biases, norms and whole weights equal arithmetic by hand, beside and merged."""
 
 import copy
 from collections.abc import Callable
@@ -269,13 +269,13 @@ BAD: dict[str, tuple[Tensors, str]] = {
     "bias of another size": (
         PAIR | {f"{NAME}.diff_b": torch.ones(5)},
         r"'diff_bias' of .* has the shape "
-        r"\(5,\), and the layer here \(32,\)",
+        r"\(5,\), but the layer here has \(32,\)",
     ),
     "bias that is a matrix": ({f"{NAME}.diff_b": torch.ones(8, 4)}, r"has the shape \(8, 4\)"),
     "difference of another size": (
         {f"{NAME}.diff": torch.ones(5, D)},
         r"the difference of .* has the shape "
-        r"\(5, 32\), and the layer here \(32, 32\)",
+        r"\(5, 32\), but the layer here has \(32, 32\)",
     ),
     "difference of NaN": (
         {f"{NAME}.diff": torch.full((D, D), float("nan"))},

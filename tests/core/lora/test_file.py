@@ -1,4 +1,4 @@
-"""Files that cannot be used are refused in one sentence that says what they are, and why."""
+"""Files that cannot be used are refused in one sentence that says what they are and why."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -185,10 +185,10 @@ OTHERS: dict[str, tuple[str, Tensors]] = {
 
 @pytest.mark.parametrize(("title", "tensors"), OTHERS.values(), ids=OTHERS)
 def test_for_other_models(transformer: Transformer, write: Write, title: str, tensors: Tensors) -> None:
-    """By what it is for; also where some of its names are ours too."""
+    """Identified by the model it is for, even if some of its names are ours too."""
     said = refused(transformer, write(tensors))
-    assert f" is a LoRA for {title}, and FLUX.1 Kontext cannot use it" in said
-    assert f" is a LoRA for {title}, and" in refused(transformer, write(tensors | GOOD), strength=0.0)
+    assert f" is a LoRA for {title}, which FLUX.1 Kontext cannot use" in said
+    assert f" is a LoRA for {title}, which" in refused(transformer, write(tensors | GOOD), strength=0.0)
     with pytest.raises(CheckpointError, match=f"a LoRA for {title}, and"):
         inspect_lora(write(tensors))
 
@@ -217,9 +217,9 @@ def test_no_name_of_flux_looks_like_another_models() -> None:
             shapes("some.layer"),
             "is a LoRA for a model that is not known here: none of its 1 modules has a name of FLUX.1's",
         ),
-        ({"weight": torch.ones(2)}, "is no LoRA: it holds 1 tensors, such as weight"),
-        ({f"{QKV}.oft_blocks": torch.ones(2)}, "holds only what is of no use here: OFT"),
-        ({f"{QKV}.alpha": torch.ones(1)}, f"is no LoRA: it holds 1 tensors, such as {QKV}.alpha"),
+        ({"weight": torch.ones(2)}, "is not a LoRA: it holds 1 tensors, such as weight"),
+        ({f"{QKV}.oft_blocks": torch.ones(2)}, "holds only tensors that cannot be used here: OFT"),
+        ({f"{QKV}.alpha": torch.ones(1)}, f"is not a LoRA: it holds 1 tensors, such as {QKV}.alpha"),
     ],
 )
 def test_nothing_of_ours(transformer: Transformer, write: Write, tensors: Tensors, said: str) -> None:
@@ -264,7 +264,7 @@ def test_a_module_that_is_there_twice_counts_once(
     }
     (report,) = attached(transformer, Lora(write(twice))).reports
     assert report.matched == 1
-    assert "1 modules are there twice and count once" in report.describe()
+    assert "1 modules appear twice and are used once" in report.describe()
     alone = viewed(transformer, Lora(write(GOOD, "alone.safetensors")))
     assert torch.equal(viewed(transformer, Lora(write(twice)))(**inputs()), alone(**inputs()))
 

@@ -1,4 +1,4 @@
-"""Every way of writing names and every form of change: the same as with the change in the weights."""
+"""Every naming scheme and every form of change: the same as with the change in the weights."""
 
 import itertools
 from collections.abc import Callable

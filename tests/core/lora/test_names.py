@@ -1,4 +1,4 @@
-"""Names are found under any prefix and wrapper; of another model's file nothing is taken for FLUX.1's."""
+"""Names are found under any prefix and wrapper; nothing in another model's file is mistaken for FLUX.1's."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -89,7 +89,7 @@ def test_prefixes_and_wrappers_that_programs_write(
     names: dict[str, tuple[int, int]],
     form: Callable[[str], str],
 ) -> None:
-    """To the bit as under the plain names, and nothing is said of it."""
+    """Bit for bit as under the plain names, without any message."""
     plain = viewed(transformer, Lora(write(drawn(names, dotted("")), "plain.safetensors")))
     lora = Lora(write(drawn(names, form)))
     (report,) = attached(transformer, lora).reports
@@ -111,8 +111,8 @@ def test_a_prefix_that_nobody_knows_is_said(
     (report,) = attached(transformer, lora).reports
     title = "diffusers' names" if names is DIFFUSERS else "published names"
     assert report.notes == (
-        f"names of {len(names)} modules begin with {prefix!r}, which no known program writes; behind it they "
-        f"are {title}",
+        f"names of {len(names)} modules start with {prefix!r}, which no known program writes; after the "
+        f"prefix they are {title}",
     )
     assert torch.equal(viewed(transformer, lora)(**inputs()), plain(**inputs()))
 
@@ -291,10 +291,10 @@ def adapter(name: str, seed: int) -> Tensors:
         (
             ("style", "art"),
             "art",
-            "of 2 adapters in it the adapter 'art' acts and not 'style', as PEFT has one act at",
+            "of 2 adapters in it the adapter 'art' is used and not 'style', as PEFT uses one at",
         ),
-        (("art", "default"), "default", "of 2 adapters in it the adapter 'default' acts and not 'art'"),
-        (("art", ""), "", "of 2 adapters in it the one without a name acts and not 'art'"),
+        (("art", "default"), "default", "of 2 adapters in it the adapter 'default' is used and not 'art'"),
+        (("art", ""), "", "of 2 adapters in it the one without a name is used and not 'art'"),
     ],
 )
 def test_adapters_by_name(

@@ -1,4 +1,4 @@
-"""What stands beside the tensors: alpha and rank by patterns, and what is damaged or meant to do harm."""
+"""The data that comes with the tensors: alpha and rank by patterns, and damaged or hostile values."""
 
 import json
 from collections.abc import Callable
@@ -84,7 +84,7 @@ def test_a_pattern_for_a_whole_name(transformer: Transformer, tmp_path: Path) ->
 
 
 def test_nobody_can_drive_up_the_time(transformer: Transformer, tmp_path: Path) -> None:
-    """Expressions upon which `re` would never end."""
+    """Expressions for which `re` would never end."""
     evil = {"(a+)+x": 1, r"((\w|\.)*)*x": 2, "(.*)*(.*)*(.*)*x": 3, "(a|a|.)*x": 4, "([a-z.]+)*[0-9]x": 5}
     config = {"r": 4, "lora_alpha": 8, "alpha_pattern": evil}
     assert scales(transformer, folder(tmp_path / "lora", config)) == [2, 2]
@@ -94,9 +94,9 @@ def test_nobody_can_drive_up_the_time(transformer: Transformer, tmp_path: Path) 
 BAD: dict[str, tuple[Any, str]] = {
     "no expression": (
         {"alpha_pattern": {"(": 1}},
-        "alpha_pattern has the pattern '(', and it is no regular expression: ",
+        "alpha_pattern has the pattern '(', and it is not a regular expression: ",
     ),
-    "no balance": ({"alpha_pattern": {"a)(b": 1}}, "and it is no regular expression: "),
+    "no balance": ({"alpha_pattern": {"a)(b": 1}}, "and it is not a regular expression: "),
     "looks ahead": (
         {"rank_pattern": {"(?=a)b": 1}},
         "rank_pattern has the pattern '(?=a)b', and '(?=a' is not read here",
@@ -106,7 +106,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "refers back": ({"rank_pattern": {r"(a)\1": 1}}, r"and '\\1' is not read here"),
     "gives nothing back": ({"rank_pattern": {"a*+": 1}}, "and it repeats without giving back"),
     "repeats": ({"alpha_pattern": {"((a{99}){99}){99}": 1}}, "and it repeats too much"),
-    "is long": ({"alpha_pattern": {"a" * 2001: 1}}, "and it has 2,001 letters, and 2,000 are allowed"),
+    "is long": ({"alpha_pattern": {"a" * 2001: 1}}, "and it has 2,001 letters, but 2,000 is the maximum"),
     "is deep": (
         {"alpha_pattern": {"(" * 41 + "a" + ")" * 41: 1}},
         "and it has more than 40 groups in each other",
@@ -134,8 +134,8 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "alpha is a list": ({"lora_alpha": [8]}, "says alpha [8]; a number up to 1,000,000"),
     "a number of 5,000 digits": ('{"r": ' + "1" * 5000 + "}", "holds a number of 5,000 digits"),
-    "NaN": ('{"lora_alpha": NaN}', "holds NaN, which is no number in JSON"),
-    "infinite": ('{"lora_alpha": 1e999}', "holds a number that begins with 1e999 and is too large"),
+    "NaN": ('{"lora_alpha": NaN}', "holds NaN, which is not a number in JSON"),
+    "infinite": ('{"lora_alpha": 1e999}', "holds a number that starts with 1e999 and is too large"),
     "twice": ('{"r": 4, "r": 8}', "names 'r' twice"),
     "deep": ('{"r": ' + "[" * 5000 + "]" * 5000 + "}", "is nested deeper than 64 levels"),
     "a list": ("[4]", "is not a JSON object"),

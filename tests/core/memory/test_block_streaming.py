@@ -1,4 +1,4 @@
-"""Weights that visit the device, against the same weights resident. On a CPU the visits are copies too."""
+"""Weights that visit the device, against the same weights resident. On a CPU, visits are copies too."""
 
 import copy
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Devices: tried before anything is loaded, whatever PyTorch knows by name."""
+"""Devices: tested before anything is loaded, whatever names PyTorch knows."""
 
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from kontext_core.pipeline import Pipeline
 @pytest.mark.parametrize(
     ("name", "sentence"),
     [
-        ("meta", "device 'meta' was asked for, and nothing can be computed on it here .*; choose 'cpu'"),
-        ("vulkan", "device 'vulkan' was asked for, and nothing can be computed on it here"),
+        ("meta", "device 'meta' was requested, but nothing can be computed on it here .*; choose 'cpu'"),
+        ("vulkan", "device 'vulkan' was requested, but nothing can be computed on it here"),
         ("nonsense", "^there is no device 'nonsense'; choose 'cpu', or 'cuda' for a GPU$"),
         ("", "there is no device ''"),
         ("cpu:x", "there is no device 'cpu:x'"),
@@ -33,20 +33,20 @@ def test_the_cpu() -> None:
 
 
 def test_no_model_is_loaded_for_none() -> None:
-    with pytest.raises(ValueError, match="device 'meta' was asked for"):
+    with pytest.raises(ValueError, match="device 'meta' was requested"):
         Pipeline.load("no-such-model", device="meta")
 
 
 def test_nor_trained(tmp_path: object, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", f"{tmp_path}/run", "--device", "meta"]) == 1
-    assert capsys.readouterr().err.startswith("kontext: device 'meta' was asked for")
+    assert capsys.readouterr().err.startswith("kontext: device 'meta' was requested")
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (["--device", "nonsense"], "there is no device 'nonsense'; choose 'cpu', or 'cuda' for a GPU"),
-        (["--device", "meta"], "device 'meta' was asked for"),
+        (["--device", "meta"], "device 'meta' was requested"),
     ],
 )
 def test_nor_edited_with(

@@ -1,4 +1,4 @@
-"""The plan on a card of which only so much may be taken: an edit at the published sizes stays within it."""
+"""The plan on a card with limited memory: an edit at the published sizes stays within it."""
 
 from collections.abc import Iterator
 

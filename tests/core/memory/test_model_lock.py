@@ -1,4 +1,4 @@
-"""One model used by several threads: each gets the picture that it gets alone, and nobody waits for ever."""
+"""One model used by several threads: each gets the same picture as on its own, and none waits forever."""
 
 import copy
 import threading

@@ -1,5 +1,5 @@
-"""Who visits when memory is short: T5 first, then the modulation, then blocks; LoRAs and
-packed weights count too.
+"""What visits when memory is short: T5 first, then the modulation, then blocks; LoRAs and packed weights
+count too.
 """
 
 import copy

@@ -1,5 +1,5 @@
-"""Weights that wait in their mapped files: the same pictures, no copy of them in the host's
-memory, and who decides it.
+"""Weights kept in their mapped files: the same pictures, no copy in the host's memory, and how this is
+decided.
 """
 
 import re
@@ -147,11 +147,11 @@ def visiting(gib: float) -> OffloadPlan:
         (None, 0, "auto", False, ""),
         (32, 0, "auto", False, ""),
         (13, 0, "auto", True, ""),
-        (13, 9, "auto", True, r"9\.0 GiB of that stay in the host's memory all the same"),
-        (13, 12, "auto", False, r"12\.0 GiB of weights take the host's memory, which has 11\.0 GiB for them: take weights as"),
-        (13, 0, "memory", False, r"12\.0 GiB .* which has 11\.0 GiB for them: let them wait in the files"),
+        (13, 9, "auto", True, r"9\.0 GiB of that stay in the host's memory nevertheless"),
+        (13, 12, "auto", False, r"12\.0 GiB of weights are needed in the host's memory, which has 11\.0 GiB for them: use weights as"),
+        (13, 0, "memory", False, r"12\.0 GiB .* which has 11\.0 GiB for them: keep them in their files"),
         (64, 0, "file", True, ""),
-        (8, 9, "file", True, r"9\.0 GiB of weights take the host's memory, which has 6\.0 GiB"),
+        (8, 9, "file", True, r"9\.0 GiB of weights are needed in the host's memory, which has 6\.0 GiB"),
         (1, 0, "auto", True, ""),
     ],
 )  # fmt: skip
@@ -216,7 +216,10 @@ def test_what_is_converted_waits_in_memory(small_host: None) -> None:
     guest = Pipeline.load("tiny", device="cpu", memory_gib="least")
     assert guest.residency is not None
     assert not guest.residency.waiting.in_file
-    assert "take weights as stored, in files of the numbers that are computed with" in guest.describe_memory()
+    assert (
+        "use weights as stored, in files whose number format is the one computed with"
+        in guest.describe_memory()
+    )
 
 
 def test_no_place_to_wait() -> None:

@@ -1,4 +1,4 @@
-"""A model loaded in one of torch's modes and used in another: the same bits, whatever was chosen."""
+"""A model loaded in one of torch's modes and used in another: the same bits, whatever the options."""
 
 from contextlib import nullcontext
 from pathlib import Path

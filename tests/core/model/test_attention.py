@@ -1,4 +1,4 @@
-"""Weights on keys: what they mean, in every dtype, and what they leave alone."""
+"""Weights on keys: their effect, in every dtype, and what they leave unchanged."""
 
 from collections.abc import Callable
 
@@ -19,7 +19,7 @@ def qkv() -> list[Tensor]:
 
 
 def weighed(q: Tensor, k: Tensor, v: Tensor, weights: tuple[float, ...]) -> Tensor:
-    """By the book: each key's exponential times its weight, for the queries of text and target."""
+    """Compute by definition: each key's exponential times its weight, for the queries of text and target."""
     logits = torch.einsum("bqhd,bkhd->bhqk", q, k).double() * 32**-0.5
     by_key = torch.ones(FREE)
     for length, weight in zip(LENGTHS, weights, strict=True):

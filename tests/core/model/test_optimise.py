@@ -83,7 +83,7 @@ def test_blocks_are_compiled_at_every_size(monkeypatch: pytest.MonkeyPatch) -> N
     compile_blocks(model, backend=counted)
 
     def check(height: int, batch: int = 1, length: int = 5, count: int = 1, strength: float = 1.0) -> int:
-        """How many programs were made for it."""
+        """Return how many programs were compiled for it."""
         generator, before = torch.Generator().manual_seed(height), counted.compiled
         references = [
             ReferenceLatents(torch.randn(1, 16, height, 6, generator=generator), strength)
@@ -227,7 +227,7 @@ def test_float8_is_refused_for_the_card_that_will_compute(monkeypatch: pytest.Mo
     """Weights that visit it are still in the host's memory then."""
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (8, 6))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda *_: "Card")
-    with pytest.raises(ValueError, match="Card does not multiply in float8; take a card"):
+    with pytest.raises(ValueError, match="Card does not multiply in float8; use a card"):
         multiply_in_float8(built(lambda: Transformer(SMALL)), torch.device("cuda", 0))
 
 

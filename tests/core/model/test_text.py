@@ -160,9 +160,13 @@ def test_lost_words_are_named(encoders: TextEncoders, caplog):
     with caplog.at_level(logging.WARNING):
         encoders.encode(" ".join(words[:33]))
     t5, clip = (record.getMessage() for record in caplog.records)
-    assert t5 == f"the prompt is too long for the 32 tokens of T5, which loses: {' '.join(words[31:33])!r}"
     assert (
-        clip == f"the prompt is too long for the 32 tokens of CLIP, which loses: {' '.join(words[30:33])!r}"
+        t5
+        == f"the prompt is too long for the 32 tokens of T5, so this is cut off: {' '.join(words[31:33])!r}"
+    )
+    assert (
+        clip
+        == f"the prompt is too long for the 32 tokens of CLIP, so this is cut off: {' '.join(words[30:33])!r}"
     )
     encoders.encode(" ".join(words[:33]))
     assert len(caplog.records) == 4, "who asks again has not seen the first answer"
@@ -203,7 +207,7 @@ def test_halves_of_characters_are_left_out(encoders: TextEncoders, caplog, promp
 
 @pytest.mark.parametrize("prompt", [[None], b"red", ["red", 5]])
 def test_a_prompt_is_text(encoders: TextEncoders, prompt):
-    with pytest.raises(ValueError, match="a prompt must be a text, and this one is"):
+    with pytest.raises(ValueError, match="a prompt must be a text, but this one is"):
         encoders.encode(prompt)
 
 

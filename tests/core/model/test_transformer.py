@@ -88,7 +88,7 @@ def test_text_of_any_length(transformer: Transformer, inputs: Inputs) -> None:
 def test_missing_guidance_is_said(transformer: Transformer, inputs: Inputs) -> None:
     given = inputs() | {"guidance": None}
     with pytest.raises(
-        ValueError, match=r"takes a guidance scale and none was given; pass guidance, for example 2\.5"
+        ValueError, match=r"takes a guidance scale, but none was given; pass guidance, for example 2\.5"
     ):
         transformer(**given)
 

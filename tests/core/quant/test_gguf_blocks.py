@@ -1,4 +1,4 @@
-"""Blocks of GGUF become the very numbers that the gguf package makes of them."""
+"""Blocks of GGUF unpack to exactly the values of the gguf package."""
 
 import weakref
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""A packed layer is a linear to whoever calls it, and stays packed."""
+"""A packed layer works as a linear layer and stays packed."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What packing at load costs in precision and saves in memory."""
+"""The cost in precision and the gain in memory of packing on loading."""
 
 import math
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A stand-in for a ComfyUI: HTTP answers from a table, and websocket messages from a list."""
+"""A stand-in for ComfyUI: HTTP answers from a table, and websocket messages from a list."""
 
 import json
 import threading
@@ -16,7 +16,7 @@ Answers = dict[str, tuple[int, Any]]
 
 
 class StandIn:
-    """What it answers, and what it was asked."""
+    """The answers of the stand-in, and the requests it received."""
 
     def __init__(self, url: str, answers: Answers) -> None:
         self.url = url
@@ -45,7 +45,7 @@ class FakeSocket:
 
 @pytest.fixture
 def stand_in() -> Iterator[StandIn]:
-    """An HTTP server on a port of its own; 404 for what is not in its table."""
+    """An HTTP server on its own port; it answers 404 for anything not in its table."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:

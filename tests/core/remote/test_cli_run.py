@@ -105,7 +105,7 @@ def test_a_folder_that_cannot_be_is_said_before_anything_runs(
     assert code == 1
     assert (
         errors
-        == f"kontext: the folder {tmp_path / 'file'} could not be made: {tmp_path / 'file'} is no folder\n"
+        == f"kontext: the folder {tmp_path / 'file'} could not be created: {tmp_path / 'file'} is not a folder\n"
     )
     assert not served.asked
 
@@ -114,7 +114,9 @@ def test_no_picture_is_said(run: Callable[..., tuple[int, str, str]], served: An
     served.answers["/history/p"] = (200, {})
     code, output, errors = run(GRAPH, "--server", served.url)
     assert (code, output) == (0, "")
-    assert errors.endswith("the workflow put out no picture; does it have a Save Image or Preview Image?\n")
+    assert errors.endswith(
+        "the workflow produced no picture; does it have a Save Image or Preview Image node?\n"
+    )
 
 
 def test_faults_are_one_sentence(
@@ -133,13 +135,15 @@ def test_faults_are_one_sentence(
         "w.json is not a workflow of ComfyUI; save one from the page with Workflow > Save\n"
     )
     assert fails(GRAPH, "--server", nobody) == (
-        f"kontext: No ComfyUI answers at {nobody}: Connection refused. Start one, or say where one runs (--server), "
-        "or which to start for this (--comfyui).\n"
+        f"kontext: No ComfyUI answers at {nobody}: Connection refused. Start one, give the address of a "
+        "running one (--server), or name one to start for this (--comfyui).\n"
     )
-    assert fails(GRAPH, "--server", "nowhere at all").startswith("kontext: 'nowhere at all' is no address")
+    assert fails(GRAPH, "--server", "nowhere at all").startswith(
+        "kontext: 'nowhere at all' is not the address"
+    )
     missing = {"7": {"class_type": "Nought", "inputs": {}}}
     assert fails(missing, "--server", served.url) == (
-        "kontext: this ComfyUI does not have Nought (node 7): install the pack that brings it\n"
+        "kontext: this ComfyUI does not have Nought (node 7): install the pack that provides it\n"
     )
     served.answers["/prompt"] = (400, {"error": {"message": "Prompt has no outputs", "details": ""}})
     assert (

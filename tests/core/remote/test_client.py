@@ -1,4 +1,4 @@
-"""What the client makes of ComfyUI's messages, and of everything that is not as it should be."""
+"""How the client handles ComfyUI's messages, and everything that is not as expected."""
 
 import json
 import struct
@@ -77,7 +77,7 @@ def test_address_as_people_type_it(typed: str) -> None:
 @pytest.mark.parametrize("typed", ["", "ftp://a", "http://", "http://a:port", "http://a b", "http://a:99999"])
 def test_no_address(typed: str) -> None:
     with pytest.raises(
-        RemoteError, match=r"is no address of a ComfyUI; it looks like http://127\.0\.0\.1:8188\.$"
+        RemoteError, match=r"is not the address of a ComfyUI; it looks like http://127\.0\.0\.1:8188\.$"
     ):
         Client(typed)
 
@@ -86,10 +86,10 @@ def test_something_else_answers(client: Client, stand_in: Any) -> None:
     with pytest.raises(RemoteError, match=rf"^{stand_in.url} answered /object_info with 404 Not Found\.$"):
         client.object_info()
     stand_in.answers["/object_info"] = (200, b"<html>")
-    with pytest.raises(RemoteError, match=r"is no ComfyUI: /object_info is not JSON\.$"):
+    with pytest.raises(RemoteError, match=r"is not ComfyUI: /object_info is not JSON\.$"):
         client.object_info()
     stand_in.answers["/object_info"] = (200, ["a"])
-    with pytest.raises(RemoteError, match=r"is no ComfyUI: /object_info is not as expected\.$"):
+    with pytest.raises(RemoteError, match=r"is not ComfyUI: /object_info is not as expected\.$"):
         client.object_info()
     with pytest.raises(RemoteError, match=r"^No ComfyUI answers at .*404"):
         Client(stand_in.url).queue({})
@@ -140,7 +140,7 @@ def test_failing_node_raises(speaking: Callable[..., Client]) -> None:
 def test_late_and_lost_connections(speaking: Callable[..., Client]) -> None:
     with pytest.raises(RemoteError, match=r"^ComfyUI did not finish the graph p in time\.$"):
         speaking().wait("p", timeout=0.1)
-    with pytest.raises(RemoteError, match=r"^ComfyUI went away while it worked: gone\.$"):
+    with pytest.raises(RemoteError, match=r"^The connection to ComfyUI was lost during the run: gone\.$"):
         speaking(then=ConnectionResetError("gone")).wait("p")
 
 

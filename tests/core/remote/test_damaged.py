@@ -1,4 +1,4 @@
-"""Workflows that are damaged in any way: one sentence, or a graph that can be sent."""
+"""Workflows damaged in any way: one sentence, or a graph that can be sent."""
 
 import copy
 import json
@@ -108,25 +108,27 @@ SHOW: Json = {"id": 2, "type": "Show", "inputs": [{"name": "images", "type": "IM
     [
         ({"nodes": [EDIT, EDIT]}, "two nodes have the id 1"),
         ({"nodes": [EDIT, {**EDIT, "id": "1"}]}, "two nodes have the id 1"),
-        ({"nodes": [EDIT | {"id": True}]}, "is no node, which has an id and a type"),
-        ({"nodes": [5]}, "5 is no node, which has an id and a type"),
-        ({"nodes": [EDIT | {"mode": [4]}]}, "node 1 (Edit): its mode is [4], and no number"),
-        ({"nodes": [EDIT | {"widgets_values": "x"}]}, "node 1 (Edit): its widgets_values are x, and no list"),
-        ({"nodes": [EDIT | {"inputs": {}}]}, "node 1 (Edit): its inputs are {}, and no list"),
-        ({"nodes": [EDIT | {"inputs": [{"type": "INT"}]}]}, "{'type': 'INT'} is no input"),
+        ({"nodes": [EDIT | {"id": True}]}, "is not a node, which has an id and a type"),
+        ({"nodes": [5]}, "5 is not a node, which has an id and a type"),
+        ({"nodes": [EDIT | {"mode": [4]}]}, "node 1 (Edit): its mode is [4], not a number"),
+        ({"nodes": [EDIT | {"widgets_values": "x"}]}, "node 1 (Edit): its widgets_values are x, not a list"),
+        ({"nodes": [EDIT | {"inputs": {}}]}, "node 1 (Edit): its inputs are {}, not a list"),
+        ({"nodes": [EDIT | {"inputs": [{"type": "INT"}]}]}, "{'type': 'INT'} is not an input"),
         ({"nodes": [SHOW | {"inputs": [{"name": "x", "type": "I", "link": {}}]}]}, "its input x has no"),
-        ({"nodes": [EDIT | {"inputs": [{"name": "x", "type": "I", "widget": "x"}]}]}, "widget is x, and no object"),
+        ({"nodes": [EDIT | {"inputs": [{"name": "x", "type": "I", "widget": "x"}]}]}, (
+            "widget is x, not an object"
+        )),
         ({"nodes": [EDIT | {"inputs": [{"name": "x", "type": "I", "widget": {"name": 1}}]}]}, "x has no name"),
-        ({"nodes": [EDIT | {"outputs": [{"name": "x"}]}]}, "node 1 (Edit): {'name': 'x'} is no output"),
-        ({"nodes": [EDIT], "links": {}}, "the workflow: its links are {}, and no list"),
+        ({"nodes": [EDIT | {"outputs": [{"name": "x"}]}]}, "node 1 (Edit): {'name': 'x'} is not an output"),
+        ({"nodes": [EDIT], "links": {}}, "the workflow: its links are {}, not a list"),
         ({"nodes": [EDIT], "links": [None, [1, 2]]}, "[1, 2], number 2 of its links, is none"),
         ({"nodes": [EDIT], "links": [[1, 1, -1, 2, 0, "IMAGE"]]}, "number 1 of its links, is none"),
         ({"nodes": [EDIT], "links": [{"id": 1, "origin_id": 1}]}, "number 1 of its links, is none"),
-        ({"nodes": [EDIT], "definitions": []}, "the workflow: its definitions is [], and no object"),
+        ({"nodes": [EDIT], "definitions": []}, "the workflow: its definitions is [], not an object"),
         ({"nodes": [EDIT], "definitions": {"subgraphs": [{"id": {}}]}}, "one of its subgraphs has no id"),
-        ({"1": {"class_type": 5, "inputs": {}}}, "node 1: its class_type is 5, and no text"),
-        ({"1": {"class_type": "Edit"}}, "node 1 (Edit): its inputs are no object of names and values"),
-        ({"1": {"class_type": "Edit", "inputs": {}, "_meta": []}}, "its _meta is [], and no object"),
+        ({"1": {"class_type": 5, "inputs": {}}}, "node 1: its class_type is 5, not text"),
+        ({"1": {"class_type": "Edit"}}, "node 1 (Edit): its inputs are not an object of names and values"),
+        ({"1": {"class_type": "Edit", "inputs": {}, "_meta": []}}, "its _meta is [], not an object"),
     ],
 )  # fmt: skip
 def test_the_node_is_named(document: Json, sentence: str, tmp_path: Path) -> None:
@@ -142,9 +144,9 @@ def test_the_node_is_named(document: Json, sentence: str, tmp_path: Path) -> Non
     ("wire", "sentence"),
     [
         (["7", 0], r"node 2 \(Show\): its input images comes from node 7, which is not there"),
-        ([1, 0], r"node 2 \(Show\): its input images is \[1, 0\], and no wire"),
-        (["1"], "its input images is .* and no wire"),
-        (["1", "0"], "its input images is .* and no wire"),
+        ([1, 0], r"node 2 \(Show\): its input images is \[1, 0\], not a wire"),
+        (["1"], "its input images is .*, not a wire"),
+        (["1", "0"], "its input images is .*, not a wire"),
     ],
 )
 def test_wires_lead_to_nodes(wire: list[Any], sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""What a person sees of a running graph, in a terminal and in a log."""
+"""The display of a running graph, in a terminal and in a log."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""Starting a ComfyUI and ending it again, with a stand-in for it."""
+"""Starting and stopping a ComfyUI, with a stand-in for it."""
 
 import sys
 from pathlib import Path
@@ -62,14 +62,14 @@ def test_it_fails(folder: Path) -> None:
     ):
         pass
     (folder / "main.py").write_text("raise SystemExit(3)")
-    with pytest.raises(RemoteError, match=r"ended with code 3 .* It said nothing\.$"), started(folder):
+    with pytest.raises(RemoteError, match=r"ended with code 3 .* It printed nothing\.$"), started(folder):
         pass
 
 
 def test_it_never_answers(folder: Path) -> None:
     (folder / "main.py").write_text("import time; time.sleep(60)")
     with (
-        pytest.raises(RemoteError, match=r"did not answer within 1 seconds\. It said nothing\.$"),
+        pytest.raises(RemoteError, match=r"did not answer within 1 seconds\. It printed nothing\.$"),
         started(folder, timeout=1),
     ):
         pass

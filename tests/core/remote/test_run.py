@@ -1,4 +1,4 @@
-"""From a workflow to files in one folder, and never beside it."""
+"""From a workflow to files in one folder, and never outside it."""
 
 import json
 import os
@@ -112,7 +112,7 @@ def test_execute_queues_and_waits(speaking: Callable[..., Client], stand_in: Any
 
 def test_stopped_over_there(speaking: Callable[..., Client], stand_in: Any) -> None:
     stand_in.answers |= {"/prompt": (200, {"prompt_id": "p"}), "/history/p": (200, {})}
-    with pytest.raises(RemoteError, match=r"^The graph was stopped on ComfyUI before it was done\.$"):
+    with pytest.raises(RemoteError, match=r"^The graph was stopped on ComfyUI before it had finished\.$"):
         execute(speaking(("execution_interrupted", {"prompt_id": "p"}), END), GRAPH)
 
 

@@ -1,4 +1,4 @@
-"""The page's form to the API's form, held against what the page itself makes of the same graph."""
+"""The page's form converted to the API's form, compared with the page's own conversion of the same graph."""
 
 import copy
 import json

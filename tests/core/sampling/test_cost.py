@@ -1,4 +1,4 @@
-"""The plan of an edit against the edit itself: places, tokens, arithmetic and memory."""
+"""The plan of an edit against the edit itself: places, tokens, computation and memory."""
 
 import itertools
 from collections.abc import Callable

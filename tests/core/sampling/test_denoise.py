@@ -52,7 +52,7 @@ def by_hand(
     negative: tuple[Tensor, Tensor] | None = None,
     cfg_scale: float = 1.0,
 ) -> Tensor:
-    """The loop as the paper says it: a whole forward at each step."""
+    """Run the loop as in the paper, with a whole forward pass at each step."""
     batch, _, height, width = noise.shape
     size = (height // 2, width // 2)
     sizes = [(reference.shape[-2] // 2, reference.shape[-1] // 2) for reference in references]
@@ -368,7 +368,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "strength below 0": ({"strength": -0.1}, "strength is -0.1 and must be a number from 0 to 1"),
     "strength of nothing": ({"strength": 0.5}, "a strength below 1, or a mask, needs start latents"),
-    "mask of nothing": ({"mask": torch.ones(1, 1, *SIZE)}, "needs start latents and none were given"),
+    "mask of nothing": ({"mask": torch.ones(1, 1, *SIZE)}, "needs start latents, but none were given"),
     "start size": (
         {"start": torch.zeros(1, 16, 4, 4)},
         r"start latents \(1, 16, 4, 4\) and noise \(1, 16, 4, 6\) must be of one size",
@@ -392,7 +392,7 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "reference channels": (
         {"references": [torch.zeros(1, 4, 4, 4)]},
-        r"a reference must be latents \(1 or batch, 16, height, width\), and this one is \(1, 4, 4, 4\)",
+        r"a reference must be latents \(1 or batch, 16, height, width\), but this one is \(1, 4, 4, 4\)",
     ),
     "reference without batch": ({"references": [torch.zeros(4, 16, 4)]}, r"this one is \(4, 16, 4\)"),
     "reference batch": (

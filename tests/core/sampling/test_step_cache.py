@@ -1,4 +1,4 @@
-"""TeaCache: exact where nothing is skipped, and what it skips where something is."""
+"""TeaCache: exact if nothing is skipped, and what it skips otherwise."""
 
 from collections.abc import Callable
 from typing import Any
@@ -136,14 +136,16 @@ def test_the_usual_number(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["magic", "first_block", "region", "references"])
 def test_what_is_not_shipped_cannot_be_chosen(run: Run, name: str) -> None:
-    with pytest.raises(ValueError, match=f"there is no way '{name}' to skip work; choose one of teacache$"):
+    with pytest.raises(
+        ValueError, match=f"there is no method '{name}' to skip work; choose one of teacache$"
+    ):
         run(name)
 
 
 def test_it_knows_what_it_does_not_know(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(approximate.COEFFICIENTS, 32)
     with pytest.raises(
-        ValueError, match="knows models of width 3072 and 128, and this one's is 32: leave it off"
+        ValueError, match="supports models of width 3072 and 128, but this one has 32: leave it off"
     ):
         run("teacache")
 

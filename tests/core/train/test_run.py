@@ -1,4 +1,4 @@
-"""A run that is stopped and goes on ends as if it had never been stopped."""
+"""A run that is stopped and resumed ends as if it had never been stopped."""
 
 import csv
 import itertools
@@ -133,7 +133,7 @@ def test_average_forgets_its_start_and_copies_counters() -> None:
 
 
 class Clock:
-    """Time that passes only when it is told to."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self.now = 0.0

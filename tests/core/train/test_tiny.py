@@ -1,4 +1,4 @@
-"""The weights that come along are worth what the README says."""
+"""The included weights score what the README says."""
 
 import json
 import random
@@ -38,7 +38,7 @@ def test_the_autoencoder_keeps_pictures_it_never_saw() -> None:
 
 @pytest.mark.parametrize("kind", ["recolour", "remove", "add", "background", "move", "text_to_image"])
 def test_the_flow_is_worth_its_committed_scores(tiny: Pipeline, kind: str) -> None:
-    """On the first scenes of those that were scored, as many come out right, less 3 points."""
+    """On the first of the scored scenes, as many results are right, less 3 points."""
     scores = json.loads((ROOT / "benchmarks" / "results" / "tiny" / "scores.json").read_text())
     committed = scores["right"][kind][:SCENES]
     found = score_kind(tiny, kind, SCENES, steps=scores["steps"])

@@ -1,4 +1,4 @@
-"""Samples: every kind asks for exactly what its target shows, in few words, and repeats by seed."""
+"""Samples: every kind asks for exactly what its target shows, in few words, and is repeatable by seed."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a sentence names is what its sample was made of."""
+"""A sentence names what its sample contains."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Typed instructions: what is understood, and what is not."""
+"""Typed instructions: which are understood, and which are not."""
 
 from dataclasses import replace
 

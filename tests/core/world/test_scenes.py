@@ -1,4 +1,4 @@
-"""Scenes: what they refuse, how they are stored, and that their colours can be told apart."""
+"""Scenes: what they refuse, how they are stored, and that their colours are distinguishable."""
 
 import json
 import random

@@ -1,4 +1,4 @@
-"""Scoring: no wrong answer of the world passes, and what a person calls the same picture does."""
+"""Scoring: no wrong answer passes, and pictures that a person calls the same do."""
 
 import random
 from collections.abc import Callable, Iterator

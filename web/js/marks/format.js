@@ -43,10 +43,10 @@ export function readMarks(text) {
   if (!Array.isArray(given?.marks)) throw new Error('the marks must be {"version": 1, "marks": [...]}');
   if (given.version !== VERSION)
     throw new Error(
-      `the marks have version ${given.version} and this pack reads ${VERSION}; update the pack`,
+      `the marks have version ${given.version}, but this pack reads version ${VERSION}; update the pack`,
     );
   if (given.marks.length > MOST_MARKS)
-    throw new Error(`there are ${given.marks.length} marks and ${MOST_MARKS} is the most`);
+    throw new Error(`there are ${given.marks.length} marks, but ${MOST_MARKS} is the maximum`);
   return given.marks.map((/** @type {unknown} */ one, /** @type {number} */ i) => readMark(one, i + 1));
 }
 
