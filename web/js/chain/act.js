@@ -67,7 +67,7 @@ function edit(panel, turn) {
           widget.callback?.(written);
         });
       }
-      panel.focusNext = document.activeElement === document.body;
+      panel.focusNext = next !== "left";
       if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");
       if (next === "run") runUpTo(turn, panel.turns);
       panel.redraw();

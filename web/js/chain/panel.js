@@ -260,10 +260,12 @@ export class Panel {
     this.drawViewer();
   }
 
+  /** Give the chosen row the focus, but for what is being written. */
   focus() {
     this.focusNext = false;
+    if (document.activeElement?.closest(".kontext-edit")) return;
     const row = this.current === null ? null : this.rows.get(this.current);
-    row?.element.focus();
+    (row?.element ?? (this.rows.size ? null : this.start))?.focus();
     row?.element.scrollIntoView({ block: "nearest" });
   }
 

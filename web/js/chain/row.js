@@ -196,7 +196,10 @@ export class ChainRow {
       const made = isTarget(turn.node) ? [button("run", "pi-step-forward", t("Run up to here"))] : [];
       made.push(...actions.map((one) => button(one.id, one.icon, t(one.label))));
       if (isEditable(turn.node)) made.push(button("edit", "pi-pencil", t("Edit the instruction")));
-      this.buttons.replaceChildren(...made);
+      const more = button("menu", "pi-ellipsis-h", t("More"));
+      more.setAttribute("aria-haspopup", "menu");
+      more.setAttribute("aria-expanded", "false");
+      this.buttons.replaceChildren(...made, more);
       this.shown.current = []; // the new buttons are stops of the Tab key too
     }
     this.showChoice(how.current, how.selected);
