@@ -12,7 +12,7 @@ pytestmark = pytest.mark.comfy
 
 _MODE = "([id, mode]) => app.graph.getNodeById(id).mode === mode"
 _POSITION = "id => [...app.graph.getNodeById(id).pos].map(Math.round)"
-MENU = ["Move up", "Move down", "Duplicate", "Switch off", "Remove"]
+MENU = ["Move up", "Move down", "Duplicate", "Switch off", "Write a note", "Remove"]
 
 
 def five_turns(panel: Panel) -> list[str]:

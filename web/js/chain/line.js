@@ -16,6 +16,7 @@ import {
   wireAlike,
 } from "../lib/graph.js";
 import { addBeside, MAKES_TURNS, moveEnd, randomSeed } from "./actions.js";
+import { copyLook } from "./note.js";
 
 /** @typedef {import("../lib/graph.js").Graph} Graph */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -153,7 +154,7 @@ export function trade(a, b) {
 export const canDouble = (turn) => isLink(turn.node);
 
 /**
- * Add a copy right behind a turn: the same words and settings, and another seed.
+ * Add a copy right behind a turn: the same words, settings, note and colour, and another seed.
  * @param {Turn} turn
  * @param {Turns} turns
  */
@@ -168,6 +169,7 @@ export function double({ node, children, title }, turns) {
   const seed = widgetOf(copy, "seed");
   if (seed) seed.value = randomSeed();
   if (title) copy.title = title;
+  copyLook(node, copy);
   const next = turns.get(children[0] ?? "")?.node;
   const all = wiresFrom(node).map((one) => /** @type {Link} */ ({ ...one }));
   const direct = all.filter(({ target_id }) => next && String(target_id) === String(next.id));

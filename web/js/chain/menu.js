@@ -14,6 +14,9 @@ const EDGE = 4; // px that it keeps from the page's
  * @property {string} [icon]
  * @property {string} [keys] as they are shown
  * @property {boolean} [disabled]
+ * @property {string} [group] what it is one of several choices for
+ * @property {string} [swatch] its colour, as all that is shown of it; "" for none
+ * @property {boolean} [checked] whether it is the choice of its group
  * @property {() => void} run
  */
 
@@ -29,7 +32,7 @@ export function openMenu(anchor, label, items, at) {
   menu.setAttribute("role", "menu");
   menu.setAttribute("aria-label", label);
   menu.popover = "auto"; // a click beside it closes it
-  menu.append(...items.map((item) => itemOf(item, close)));
+  fill(menu, items, close);
   anchor.closest(".kontext-panel")?.append(menu);
   menu.addEventListener("toggle", (event) => {
     if (/** @type {ToggleEvent} */ (event).newState !== "closed") return;
@@ -51,6 +54,48 @@ export function openMenu(anchor, label, items, at) {
     if (back) anchor.focus();
     menu.hidePopover();
   }
+}
+
+/**
+ * Fill a menu with its commands; the choices of a group stand side by side.
+ * @param {HTMLElement} menu
+ * @param {Item[]} items
+ * @param {(back: boolean) => void} close
+ */
+function fill(menu, items, close) {
+  /** @type {HTMLElement | null} */
+  let group = null;
+  for (const item of items) {
+    if (!item.group) group = null;
+    else if (!group) {
+      group = make("kontext-menu-group");
+      group.setAttribute("role", "group");
+      group.setAttribute("aria-label", item.group);
+      menu.append(group);
+    }
+    (group ?? menu).append(item.group ? choiceOf(item, close) : itemOf(item, close));
+  }
+}
+
+/**
+ * Build one choice of a group.
+ * @param {Item} item
+ * @param {(back: boolean) => void} close
+ */
+function choiceOf({ id, label, swatch, checked, run }, close) {
+  const choice = make(`kontext-swatch${swatch ? "" : " pi pi-ban"}`, "button");
+  choice.setAttribute("role", "menuitemradio");
+  choice.setAttribute("aria-checked", String(checked === true));
+  choice.setAttribute("aria-label", label);
+  choice.title = label;
+  choice.dataset.command = id;
+  choice.tabIndex = -1;
+  if (swatch) choice.style.background = swatch;
+  choice.addEventListener("click", () => {
+    close(true);
+    run();
+  });
+  return choice;
 }
 
 /**
@@ -119,7 +164,15 @@ function pressed(menu, event, close) {
  */
 function focusBy(items, at, key) {
   const count = items.length;
-  const to = { ArrowDown: (at + 1) % count, ArrowUp: (at + count - 1) % count, Home: 0, End: count - 1 }[key];
+  const [next, before] = [(at + 1) % count, (at + count - 1) % count];
+  const to = {
+    ArrowDown: next,
+    ArrowRight: next,
+    ArrowUp: before,
+    ArrowLeft: before,
+    Home: 0,
+    End: count - 1,
+  }[key];
   if (to !== undefined) return items[to]?.focus();
   if (key.length !== 1) return;
   const behind = [...items.slice(at + 1), ...items.slice(0, at + 1)];

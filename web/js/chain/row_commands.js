@@ -4,8 +4,10 @@
 import { asOneStep, graphOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
+import { act } from "./act.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
 import { openMenu } from "./menu.js";
+import { colours, paint } from "./note.js";
 import { openGraphOf } from "./read_graph.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
@@ -135,6 +137,27 @@ export function commandKey(panel, { key, altKey, ctrlKey, metaKey, shiftKey }) {
 }
 
 /**
+ * Make the part of a menu that chooses a turn's colour.
+ * @param {Panel} panel
+ * @param {Turn} turn
+ * @returns {import("./menu.js").Item[]}
+ */
+function coloursFor(panel, turn) {
+  const now = turn.colour.shown;
+  return colours().map(({ name, label, shades }) => ({
+    id: `colour-${name}`,
+    label,
+    group: t("Colour"),
+    swatch: shades?.groupcolor ?? "",
+    checked: (shades?.groupcolor ?? "") === now,
+    run() {
+      asOneStep(() => paint(turn.node, shades));
+      panel.redraw();
+    },
+  }));
+}
+
+/**
  * Show the menu of a row.
  * @param {Panel} panel
  * @param {string} id of its turn
@@ -153,5 +176,12 @@ export function openRowMenu(panel, id, anchor, at) {
     disabled: !command.can(turn, panel),
     run: () => perform(panel, turn, command),
   }));
-  openMenu(anchor, row.name, items, at);
+  const note = {
+    id: "note",
+    label: turn.note ? t("Change the note") : t("Write a note"),
+    icon: "pi-comment",
+    run: () => act(panel, id, "note"),
+  };
+  const last = items.pop();
+  openMenu(anchor, row.name, [...items, note, ...coloursFor(panel, turn), ...(last ? [last] : [])], at);
 }
