@@ -289,6 +289,6 @@ def test_colours_follow_the_theme() -> None:
     what lies upon a picture.
     """
     upon_pictures = {"#fff", "#000"}
-    for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw" / "style.js"):
+    for path in (*(ROOT / "web" / "css").glob("*.css"), ROOT / "web" / "js" / "draw" / "style.js"):
         own = re.sub(r"var\(--[\w-]+,[^()]*\)|rgb\(0 0 0 / 50%\)", "", path.read_text(encoding="utf-8"))
         assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b|(?:rgb|hsl)a?\(", own)) <= upon_pictures, path

@@ -9,6 +9,7 @@ import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeInPlace } from "./field.js";
 import { noteOf, setNote } from "./note.js";
 import { isEditable, openGraphOf } from "./read_graph.js";
+import { keepWritten, suggest } from "./recent.js";
 import { runUpTo } from "./run_to.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
@@ -62,12 +63,14 @@ function edit(panel, turn) {
   writeInPlace(row.words, {
     text: String(widget.value ?? ""),
     label: t("Instruction"),
+    suggest: (words) => suggest(words, node),
     done(written, next) {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {
           widget.value = written;
           widget.callback?.(written);
         });
+        keepWritten(written);
       }
       panel.focusNext = next !== "left";
       if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");

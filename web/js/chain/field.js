@@ -2,6 +2,7 @@
 /** A text that is written in its place in a row. */
 
 import { make } from "./row.js";
+import { Suggestions } from "./suggestions.js";
 
 /**
  * What comes next once a text was written: nothing, since the focus went elsewhere; or the row gets the focus, and the
@@ -13,14 +14,16 @@ import { make } from "./row.js";
  * Let a text be written in the place of an element: Enter or leaving keeps it, Ctrl+Enter keeps it for a run,
  * Escape does not.
  * @param {HTMLElement} shown what it stands in for meanwhile
- * @param {{ text: string, label: string, done: (written: string | null, next: Next) => void }} how
- *   `done` gets what was written, and what is to be done next
+ * @param {{ text: string, label: string, done: (written: string | null, next: Next) => void,
+ *   suggest?: (text: string) => string[] }} how `done` gets what was written, and what comes next; `suggest` finds
+ *   what may be meant
  */
-export function writeInPlace(shown, { text, label, done }) {
+export function writeInPlace(shown, { text, label, done, suggest }) {
   const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));
   area.value = text;
   area.rows = 2;
   area.setAttribute("aria-label", label);
+  const list = suggest && new Suggestions(area, suggest);
   let open = true;
   /**
    * Put back what was shown.
@@ -31,7 +34,10 @@ export function writeInPlace(shown, { text, label, done }) {
     if (!open) return;
     open = false;
     removeEventListener("pointerdown", press, true);
-    const putBack = () => area.replaceWith(shown);
+    const putBack = () => {
+      list?.element.remove();
+      area.replaceWith(shown);
+    };
     if (next === "left" && pressing) whenReleased(putBack);
     else putBack();
     done(written, next);
@@ -47,6 +53,11 @@ export function writeInPlace(shown, { text, label, done }) {
   area.addEventListener("keydown", (event) => {
     const control = event.ctrlKey || event.metaKey;
     if (!control && !event.altKey) event.stopPropagation();
+    if (list?.pressed(event)) {
+      event.preventDefault();
+      event.stopPropagation();
+      return;
+    }
     const undo = event.key.toLowerCase() === "z" && control && !event.shiftKey;
     if (undo && area.value !== text) return; // what was written, by the browser
     if (!undo && event.key !== "Escape" && (event.key !== "Enter" || event.shiftKey || event.isComposing))
@@ -58,6 +69,7 @@ export function writeInPlace(shown, { text, label, done }) {
   });
   area.addEventListener("blur", () => close(area.value, "left"));
   shown.replaceWith(area);
+  if (list) area.after(list.element);
   area.focus();
   area.select();
 }

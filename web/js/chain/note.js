@@ -30,7 +30,10 @@ const NAMES = [
   { name: "black", label: "Black" },
 ];
 
-/** @returns {Record<string, Shades>} */
+/**
+ * Get ComfyUI's colours of nodes by their names.
+ * @returns {Record<string, Shades>}
+ */
 const palette = () =>
   /** @type {{ node_colors?: Record<string, Shades> }} */ (/** @type {unknown} */ (app.canvas.constructor))
     .node_colors ?? {};
