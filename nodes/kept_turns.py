@@ -136,8 +136,8 @@ def branches(
     turns = {seed: entry for seed, key in keys.items() if (entry := kept_turns.get(key)) is not None}
     if missing := [seed for seed in keys if seed not in turns]:
         with collect_warnings() as messages:
-            made = _in_batches(make, missing)
-        for seed, branch in zip(missing, made, strict=True):
+            new = _in_batches(make, missing)
+        for seed, branch in zip(missing, new, strict=True):
             turns[seed] = branch.last, tuple(messages)
             kept_turns.put(keys[seed], *turns[seed])
     notes = dict.fromkeys(note for seed in seeds for note in turns[seed][1])

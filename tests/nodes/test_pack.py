@@ -113,11 +113,13 @@ def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
     together = parameters.pop("sampling", None)
     assert together is None or together.kind is inspect.Parameter.VAR_KEYWORD
-    last = [] if together is None else schema.inputs[-len(SAMPLING) :]
-    assert [one.id for one in last] in ([], SAMPLING)
-    assert all(one.optional for one in last)
-    assert {*parameters, *(one.id for one in last)} == set(INPUTS[node_id])
-    for one in schema.inputs[: len(schema.inputs) - len(last)]:
+    sampling = [] if together is None else [one for one in schema.inputs if one.id in SAMPLING]
+    assert [one.id for one in sampling] in ([], SAMPLING)
+    assert all(one.optional for one in sampling)
+    assert {*parameters, *(one.id for one in sampling)} == set(INPUTS[node_id])
+    for one in schema.inputs:
+        if one in sampling:
+            continue
         assert (parameters[one.id].default is not inspect.Parameter.empty) == bool(one.optional), one.id
         if one.optional and hasattr(one, "default") and one.default is not None:
             assert parameters[one.id].default == one.default, one.id
@@ -289,6 +291,6 @@ def test_colours_follow_the_theme() -> None:
     what lies upon a picture.
     """
     upon_pictures = {"#fff", "#000"}
-    for path in (ROOT / "web" / "css" / "chain_panel.css", ROOT / "web" / "js" / "draw" / "style.js"):
+    for path in (*(ROOT / "web" / "css").glob("*.css"), ROOT / "web" / "js" / "draw" / "style.js"):
         own = re.sub(r"var\(--[\w-]+,[^()]*\)|rgb\(0 0 0 / 50%\)", "", path.read_text(encoding="utf-8"))
         assert set(re.findall(r"#[0-9a-fA-F]{3,8}\b|(?:rgb|hsl)a?\(", own)) <= upon_pictures, path

@@ -8,6 +8,8 @@ from typing import Any
 
 from playwright.sync_api import Locator, expect
 
+from kontext_core.remote.client import Json
+
 from .editor import PATIENCE_MS, Editor
 
 SEEDS = itertools.count(5000)  # a graph with a seed of its own is not in ComfyUI's cache
@@ -77,6 +79,15 @@ class Panel:
     def press(self, id: str, label: str) -> None:
         """One of the buttons of a row."""
         self.row(id).get_by_role("button", name=label, exact=True).click()
+
+    def undo_to(self, before: Json) -> None:
+        """One step back, after which the graph is this one."""
+        self.editor.undo()
+        for _ in range(PATIENCE_MS // 100):
+            if self.editor.graph() == before:
+                break
+            self.page.wait_for_timeout(100)
+        assert self.editor.graph() == before
 
     def new_node(self, kind: str, *others: str) -> str:
         """The node of one type that is not among these, once it is there."""

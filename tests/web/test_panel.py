@@ -258,3 +258,41 @@ def test_an_instruction_that_comes_by_a_wire_is_not_edited_here(panel: Panel) ->
     panel.press(first, "Edit the instruction")
     panel.page.get_by_text("The instruction comes from another node").first.wait_for(timeout=PATIENCE_MS)
     assert panel.page.locator(".kontext-edit").count() == 0
+
+
+_IN_VIEW = """id => {
+  const {pos, size} = app.canvas.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
+  const panel = document.querySelector('.kontext-panel').getBoundingClientRect()
+  const corner = [pos[0], pos[1] - 30], ends = [pos[0] + size[0], pos[1] + size[1]]
+  const [left, top] = corner.map((at, i) => (at + ds.offset[i]) * ds.scale + [box.left, box.top][i])
+  const [right, bottom] = ends.map((at, i) => (at + ds.offset[i]) * ds.scale + [box.left, box.top][i])
+  return left >= panel.right && top >= box.top && right <= box.right && bottom <= box.bottom
+}"""
+_ROW_IN_VIEW = """id => {
+  const row = document.querySelector(`.kontext-row[data-id="${id}"]`).getBoundingClientRect()
+  const list = document.querySelector('.kontext-list').getBoundingClientRect()
+  return row.top >= list.top - 1 && row.bottom <= list.bottom + 1
+}"""
+_PUSH_AWAY = "scale => { app.canvas.ds.scale = scale; app.canvas.ds.offset[0] = 9000 }"
+
+
+def test_a_new_branch_is_named_and_both_its_row_and_its_node_are_seen(panel: Panel) -> None:
+    turns = three_turns(panel)
+    page = panel.page
+    page.set_viewport_size({"width": 1200, "height": 520})
+    branches: list[str] = []
+    for parent in (turns[1], turns[0], turns[0]):
+        page.evaluate(_PUSH_AWAY, 0.4)
+        panel.press(parent, "Branch here")
+        new = panel.new_node("KontextTurn", *turns, *branches)
+        expect(panel.row(new).locator(".kontext-edit")).to_be_focused(timeout=PATIENCE_MS)
+        page.wait_for_function(_IN_VIEW, arg=new, timeout=PATIENCE_MS)
+        page.wait_for_function(_ROW_IN_VIEW, arg=new, timeout=PATIENCE_MS)
+        page.keyboard.press("Escape")
+        branches.append(new)
+    names = [row["name"] for row in panel.wait_for(*turns, *branches)]
+    assert names[:3] == ["Turn 1", "Turn 2", "Turn 3"]
+    assert names[3:] == ["Turn 3, branch 1", "Turn 2, branch 2", "Turn 2, branch 3"]
+    page.locator(".kontext-list").evaluate("list => { list.scrollTop = 0 }")
+    panel.editor.select(branches[2])
+    page.wait_for_function(_ROW_IN_VIEW, arg=branches[2], timeout=PATIENCE_MS)

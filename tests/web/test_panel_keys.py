@@ -101,7 +101,7 @@ def test_few_stops_of_the_tab_key_and_what_is_new_is_said(panel: Panel) -> None:
     editor.open("five_turn_chain")
     turns = editor.ids("KontextTurn")
     panel.wait_for(*turns)
-    assert page.evaluate(_STOPS) <= 9, (
+    assert page.evaluate(_STOPS) <= 10, (
         "the head, the current row, its buttons, and the line between the pictures"
     )
     panel.row(turns[3]).focus()
@@ -161,3 +161,19 @@ def test_edits_are_followed_as_turns_are(panel: Panel) -> None:
     expect(panel.row(second).locator(".kontext-name")).to_have_text("mine")
     page.evaluate("id => { app.graph.getNodeById(id).mode = 4 }", second)
     panel.wait_for_states({second: "off"})
+
+
+def test_a_text_that_is_left_for_another_does_not_take_the_focus_back(panel: Panel) -> None:
+    first, second, _ = three_turns(panel)
+    page, editor = panel.page, panel.editor
+    for left, entered in ((first, second), (second, first)):
+        panel.press(left, "Edit the instruction")
+        page.keyboard.type(f"words of {left}")
+        panel.press(entered, "Edit the instruction")
+        expect(panel.row(left).locator(".kontext-words")).to_have_text(f"words of {left}")
+        page.wait_for_timeout(300)  # all is drawn that was asked for
+        expect(panel.row(entered).locator(".kontext-edit")).to_be_focused()
+        page.keyboard.type(f"more of {entered}")
+        page.keyboard.press("Enter")
+        assert editor.value(entered, "instruction") == f"more of {entered}"
+        expect(panel.row(entered)).to_be_focused(timeout=PATIENCE_MS)

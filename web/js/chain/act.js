@@ -7,7 +7,9 @@ import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
 import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeInPlace } from "./field.js";
+import { noteOf, setNote } from "./note.js";
 import { isEditable, openGraphOf } from "./read_graph.js";
+import { keepWritten, suggest } from "./recent.js";
 import { runUpTo } from "./run_to.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
@@ -17,13 +19,14 @@ import { runUpTo } from "./run_to.js";
  * Do an action with a turn.
  * @param {Panel} panel
  * @param {string} id of the turn
- * @param {string} name of an action, "edit" or "run"
+ * @param {string} name of an action, "edit", "note" or "run"
  */
 export function act(panel, id, name) {
   const turn = panel.turns.get(id);
   if (!turn) return;
   const { node } = turn;
   if (name === "edit") return edit(panel, turn);
+  if (name === "note") return editNote(panel, turn);
   if (name === "run") return runUpTo(turn, panel.turns);
   const action = ACTIONS.find((one) => one.id === name);
   if (!action) return;
@@ -60,17 +63,42 @@ function edit(panel, turn) {
   writeInPlace(row.words, {
     text: String(widget.value ?? ""),
     label: t("Instruction"),
+    suggest: (words) => suggest(words, node),
     done(written, next) {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {
           widget.value = written;
           widget.callback?.(written);
         });
+        keepWritten(written);
       }
-      panel.focusNext = document.activeElement === document.body;
+      panel.focusNext = next !== "left";
       if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");
       if (next === "run") runUpTo(turn, panel.turns);
       panel.redraw();
     },
   });
+  row.element.scrollIntoView({ block: "nearest" }); // it is higher now
+}
+
+/**
+ * Let the note of a turn be written in its row.
+ * @param {Panel} panel
+ * @param {Turn} turn
+ */
+function editNote(panel, { id, node }) {
+  const row = panel.rows.get(id);
+  if (!row?.note.isConnected) return;
+  writeInPlace(row.note, {
+    text: noteOf(node),
+    label: t("Note of this turn"),
+    done(written, next) {
+      const note = written?.trim();
+      if (note !== undefined && note !== noteOf(node)) asOneStep(() => setNote(node, note));
+      panel.focusNext = next !== "left";
+      if (next === "undo") app.extensionManager.command.execute("Comfy.Undo");
+      panel.redraw();
+    },
+  });
+  row.element.scrollIntoView({ block: "nearest" });
 }

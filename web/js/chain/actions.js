@@ -30,7 +30,7 @@ import { bringIntoView } from "./in_view.js";
 const TURN = "KontextTurn";
 const EDIT = "KontextEdit";
 const COMPARE = "KontextCompare";
-const MAKES_TURNS = [TURN, "KontextScript"];
+export const MAKES_TURNS = [TURN, "KontextScript"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
@@ -113,13 +113,26 @@ function newNode(type, behind, beside) {
 }
 
 /**
+ * Add a node behind another, chosen and in view.
+ * @param {string} type
+ * @param {Page.Node} node
+ */
+export function addBeside(type, node) {
+  const added = newNode(type, [node], node);
+  if (!added) return null;
+  app.canvas.selectNode(added);
+  bringIntoView(added);
+  return added;
+}
+
+/**
  * Add a turn on the result of a node, with the model and settings of the turn before.
  * @param {Page.Node} node
  */
 function goOnFrom(node) {
   const [type, kind, name] =
     node.type === EDIT ? [EDIT, "LATENT", "latent"] : [TURN, "KONTEXT_CHAIN", "chain"];
-  const turn = newNode(type, [node], node);
+  const turn = addBeside(type, node);
   if (!turn) return;
   const before = turnBefore(node);
   if (before) takeOver(before, turn);
@@ -127,8 +140,6 @@ function goOnFrom(node) {
   const last = !following(node).length;
   node.connect(outputOf(node, kind), turn, inputOf(turn, name));
   if (last && type === TURN) moveEnd(node, turn);
-  app.canvas.selectNode(turn);
-  bringIntoView(turn);
 }
 
 /**
@@ -178,7 +189,7 @@ function wireModel(turn) {
  * @param {Page.Node} from
  * @param {Page.Node} to
  */
-function moveEnd(from, to) {
+export function moveEnd(from, to) {
   const slot = chainOutput(from);
   for (const one of nodesBehind(from, slot)) {
     if (!atTheEnd(one)) continue;
@@ -204,6 +215,9 @@ function atTheEnd(node, seen = new Set()) {
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
 
+/** Draw a seed. */
+export const randomSeed = () => Math.floor(Math.random() * MOST_SEED);
+
 /**
  * Draw another seed, where a run takes it from.
  * @param {Page.Node} node
@@ -211,7 +225,7 @@ function atTheEnd(node, seen = new Set()) {
  */
 function reroll(node, place = placeOf(node)) {
   const seed = place && settingOf(place, "seed");
-  if (seed) seed.value = Math.floor(Math.random() * MOST_SEED);
+  if (seed) seed.value = randomSeed();
   else {
     const detail = t("The seed comes from another node: change it there.");
     app.extensionManager.toast.add({ severity: "info", summary: t("Re-roll"), detail, life: 4000 });

@@ -8,6 +8,7 @@ import { selected } from "../lib/graph.js";
 import { act } from "./act.js";
 import { ACTIONS } from "./actions.js";
 import { isEditable } from "./read_graph.js";
+import { commandKey, openRowMenu } from "./row_commands.js";
 import { keyLeadsTo } from "./tree.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
@@ -27,6 +28,7 @@ export function listenToPanel(panel) {
       event.stopPropagation();
     } else if (event.key.length === 1 && !held(event)) event.stopPropagation();
   });
+  list.addEventListener("contextmenu", (event) => asked(panel, event));
   list.addEventListener("focusin", (event) => {
     const id = idAt(event);
     if (id) panel.choose(id);
@@ -57,8 +59,25 @@ function clicked(panel, event) {
   const action = event.target.closest("button")?.dataset.action;
   if (!action && (event.ctrlKey || event.metaKey || event.shiftKey)) return panel.add(id, true);
   panel.choose(id);
-  if (action) act(panel, id, action);
+  if (action === "menu") openRowMenu(panel, id, /** @type {HTMLElement} */ (event.target.closest("button")));
+  else if (action) act(panel, id, action);
   else if (event.target.tagName !== "TEXTAREA") panel.jump(id);
+}
+
+/**
+ * Show the menu of the row that the mouse, or the key for it, asks for.
+ * @param {Panel} panel
+ * @param {MouseEvent} event
+ */
+function asked(panel, event) {
+  const id = idAt(event);
+  if (!id || !(event.target instanceof HTMLElement) || event.target.tagName === "TEXTAREA") return;
+  event.preventDefault();
+  event.stopPropagation();
+  panel.choose(id);
+  const row = panel.rows.get(id)?.element;
+  const byMouse = event.button === 2;
+  if (row) openRowMenu(panel, id, row, byMouse ? { x: event.clientX, y: event.clientY } : undefined);
 }
 
 /**
@@ -95,6 +114,7 @@ function pressed(panel, event) {
     if (current !== null) act(panel, current, "run");
     return current !== null;
   }
+  if (commandKey(panel, event)) return true;
   if (event.altKey && !event.ctrlKey && !event.metaKey) return actionKey(panel, key.toLowerCase());
   if (held(event)) return false;
   const next = keyLeadsTo(

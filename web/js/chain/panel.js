@@ -109,6 +109,7 @@ export class Panel {
       yield;
     }
     this.placeRows();
+    if (awaited) this.reveal();
     yield;
     this.drawStates();
     this.drawViewer();
@@ -260,11 +261,18 @@ export class Panel {
     this.drawViewer();
   }
 
+  /** Scroll to the chosen row. */
+  reveal() {
+    this.rows.get(this.current ?? "")?.element.scrollIntoView({ block: "nearest" });
+  }
+
+  /** Give the chosen row the focus, but for what is being written. */
   focus() {
     this.focusNext = false;
+    if (document.activeElement?.closest(".kontext-edit")) return;
     const row = this.current === null ? null : this.rows.get(this.current);
-    row?.element.focus();
-    row?.element.scrollIntoView({ block: "nearest" });
+    (row?.element ?? (this.rows.size ? null : this.start))?.focus();
+    this.reveal();
   }
 
   /**
@@ -287,6 +295,7 @@ export class Panel {
     if (turn) this.choose(turn.id);
     else if (current) this.drawChoice();
     else this.awaited = node; // it was just made: the next drawing knows it
+    if (turn || current) this.reveal();
   }
 }
 

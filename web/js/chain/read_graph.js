@@ -10,6 +10,7 @@ import { beginOf, everyPlace, idOf, isOff, settingOf } from "../lib/wires.js";
 import { Signatures } from "../run/signature.js";
 import { shownRun } from "../run/watch.js";
 import { isTurn } from "./actions.js";
+import { colourOf, noteOf } from "./note.js";
 import { linesOf } from "./tree.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
@@ -33,6 +34,8 @@ const NUMBERED = /^Turn \d+$/; // the name that a template gives; the panel coun
  * @property {string} after address of its picture
  * @property {string} before address of the picture it goes on from
  * @property {boolean} off whether it is muted or bypassed
+ * @property {string} note what the user noted at it
+ * @property {{ name: string, shown: string }} colour of its node
  */
 
 /**
@@ -128,6 +131,8 @@ function turnOf(place, signatures) {
     after: lastPicture(place),
     before: ran ? lastPicture(ran.place) : "",
     off,
+    note: noteOf(node),
+    colour: colourOf(node),
   };
 }
 

@@ -4,6 +4,7 @@
 import { t } from "../lib/translate.js";
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
+import { colours } from "./note.js";
 import { isEditable } from "./read_graph.js";
 import { isTarget } from "./run_to.js";
 
@@ -40,7 +41,7 @@ function button(id, icon, label) {
 }
 
 /**
- * Name a turn by its number, or by what the node is.
+ * Name a turn by its number and branch, or by what the node is.
  * @param {Turn} turn
  * @param {Row} row
  */
@@ -51,7 +52,12 @@ export function nameOf(turn, row) {
   }
   if (turn.kind === "KontextPickTurn") return t("Go back to turn {turn}", { turn: turn.instruction });
   if (turn.kind === "KontextLoadChain") return t("Chain from a file");
-  return row.turns ? t("Turn {number}", { number: row.turns[0] }) : t("Turn");
+  if (!row.turns) return t("Turn");
+  const [number] = row.turns;
+  // each branch of a chain has a lane of its own
+  return row.lane
+    ? t("Turn {number}, branch {branch}", { number, branch: row.lane })
+    : t("Turn {number}", { number });
 }
 
 /**
@@ -130,6 +136,7 @@ export class ChainRow {
     this.state = make("kontext-state", "span");
     this.seed = make("kontext-seed", "span");
     this.words = make("kontext-words");
+    this.note = make("kontext-note");
     this.made = make("kontext-made");
     this.why = make("kontext-why");
     this.bar = make("kontext-bar");
@@ -140,7 +147,7 @@ export class ChainRow {
     const foot = make("kontext-foot");
     foot.append(this.seed, this.buttons);
     const body = make("kontext-body");
-    body.append(head, this.words, this.made, this.why, foot);
+    body.append(head, this.words, this.note, this.made, this.why, foot);
     this.element.append(this.lines, this.thumbnail, body, this.bar);
     /** @type {Record<string, unknown[]>} */
     this.shown = {};
@@ -185,6 +192,11 @@ export class ChainRow {
       this.words.title = words;
       this.words.classList.toggle("kontext-none", !words);
     }
+    if (this.changed("note", turn.note)) this.note.textContent = this.note.title = turn.note;
+    if (this.changed("colour", turn.colour.shown)) {
+      element.classList.toggle("kontext-coloured", turn.colour.shown !== "");
+      element.style.setProperty("--kontext-colour", turn.colour.shown);
+    }
     if (this.changed("picture", turn.after, how.thumbnails)) {
       const wanted = how.thumbnails && turn.after;
       point(this.image, wanted ? turn.after : "");
@@ -196,7 +208,10 @@ export class ChainRow {
       const made = isTarget(turn.node) ? [button("run", "pi-step-forward", t("Run up to here"))] : [];
       made.push(...actions.map((one) => button(one.id, one.icon, t(one.label))));
       if (isEditable(turn.node)) made.push(button("edit", "pi-pencil", t("Edit the instruction")));
-      this.buttons.replaceChildren(...made);
+      const more = button("menu", "pi-ellipsis-h", t("More"));
+      more.setAttribute("aria-haspopup", "menu");
+      more.setAttribute("aria-expanded", "false");
+      this.buttons.replaceChildren(...made, more);
       this.shown.current = []; // the new buttons are stops of the Tab key too
     }
     this.showChoice(how.current, how.selected);
@@ -227,7 +242,9 @@ export class ChainRow {
     const seed = turn.seed === null ? "" : t("seed {seed}", { seed: turn.seed });
     const why = state.kind === "failed" && !turn.off ? state.why : "";
     const made = madeOf(state, turn);
-    if (!this.changed("state", words, seed, why, made, this.name, turn.instruction)) return;
+    const colour = turn.colour.name && colours().find(({ name }) => name === turn.colour.name)?.label;
+    if (!this.changed("state", words, seed, why, made, this.name, turn.instruction, turn.note, colour))
+      return;
     this.state.textContent = words;
     this.seed.textContent = this.seed.title = seed;
     this.why.textContent = this.why.title = why;
@@ -237,7 +254,7 @@ export class ChainRow {
     const instruction = turn.kind === "KontextPickTurn" ? "" : turn.instruction;
     this.element.setAttribute(
       "aria-label",
-      [this.name, instruction, seed, words, made, why].filter(Boolean).join(", "),
+      [this.name, instruction, turn.note, colour, seed, words, made, why].filter(Boolean).join(", "),
     );
   }
 }

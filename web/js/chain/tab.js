@@ -8,6 +8,7 @@ import { onLoaded } from "../lib/workflow.js";
 import { onRun } from "../run/watch.js";
 import { isTurn } from "./actions.js";
 import { Panel } from "./panel.js";
+import { keepQueued } from "./recent.js";
 
 const MEASURE = "kontext-chain-panel"; // how long each piece of drawing takes, for whoever watches
 const PIECE_MS = 8; // of drawing without a pause
@@ -99,6 +100,9 @@ function afterSet(node, name, more) {
 const NEWS = ["executed", "execution_error", "queued", "ended"];
 
 function listen() {
+  onRun((kind) => {
+    if (kind === "queued") keepQueued();
+  });
   onRun((kind) => redraw(NEWS.includes(kind) ? "all" : "states"));
   onLoaded(() => redraw());
   app.api.addEventListener("graphChanged", () => redraw());
@@ -138,10 +142,12 @@ app.registerExtension({
   settings: SETTINGS,
   async setup() {
     await loadWords();
-    const style = document.createElement("link");
-    style.rel = "stylesheet";
-    style.href = new URL("../../css/chain_panel.css", import.meta.url).href;
-    document.head.append(style);
+    for (const name of ["chain_panel", "chain_commands"]) {
+      const style = document.createElement("link");
+      style.rel = "stylesheet";
+      style.href = new URL(`../../css/${name}.css`, import.meta.url).href;
+      document.head.append(style);
+    }
     listen();
     app.extensionManager.registerSidebarTab({
       id: "kontext-chain",

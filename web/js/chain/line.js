@@ -1,0 +1,215 @@
+// @ts-check
+/**
+ * What is done to a turn in its line: it leaves, trades places with a neighbour, is doubled, goes off and on.
+ */
+
+import {
+  BYPASSED,
+  graphOf,
+  inputOf,
+  isReroute,
+  MUTED,
+  nodeIn,
+  originOf,
+  outputOf,
+  widgetOf,
+  wireAlike,
+} from "../lib/graph.js";
+import { addBeside, MAKES_TURNS, moveEnd, randomSeed } from "./actions.js";
+import { copyLook } from "./note.js";
+
+/** @typedef {import("../lib/graph.js").Graph} Graph */
+/** @typedef {import("./read_graph.js").Turn} Turn */
+/** @typedef {Map<string, Turn>} Turns */
+/** @typedef {NonNullable<ReturnType<Page.Node["getInputLink"]>>} Link */
+
+const BEFORE = ["chain", "latent", "image"]; // inputs that what came before a turn comes by
+const EDIT = "KontextEdit";
+
+/**
+ * Tell whether a node takes what came before it and hands it on with one turn more.
+ * @param {Page.Node} node
+ */
+const isLink = (node) => [...MAKES_TURNS, EDIT].includes(String(node.type));
+
+/**
+ * Find the turn beside another on its line.
+ * @param {Turn} turn
+ * @param {boolean} up
+ * @param {Turns} turns
+ * @returns {Turn | null}
+ */
+function neighbour(turn, up, turns) {
+  const before = turns.get(turn.parent?.id ?? "");
+  if (up) return before?.children[0] === turn.id ? before : null;
+  return turns.get(turn.children[0] ?? "") ?? null;
+}
+
+/**
+ * Find the turn that another can trade places with; null if there is none.
+ * @param {Turn} turn
+ * @param {boolean} up
+ * @param {Turns} turns
+ */
+export function partner(turn, up, turns) {
+  const other = neighbour(turn, up, turns);
+  if (!other || other.node.graph !== turn.node.graph || other.node === turn.node) return null;
+  const [a, b] = [turn.node, other.node];
+  if (!isLink(a) || !isLink(b) || (a.type === EDIT) !== (b.type === EDIT)) return null;
+  const [first, second] = up ? [b, a] : [a, b];
+  return sideways(second, first) ? null : other;
+}
+
+/**
+ * Tell whether a node also gets what another made by inputs that stay its own: a reference, a mask.
+ * @param {Page.Node} node
+ * @param {Page.Node} earlier
+ */
+function sideways(node, earlier) {
+  const open = ownInputs(node).flatMap((name) => originOf(node, name)?.node ?? []);
+  const seen = new Set(open);
+  for (const at of seen) {
+    if (at === earlier) return true;
+    for (const { name } of at.inputs ?? []) {
+      const origin = originOf(at, name)?.node;
+      if (origin) seen.add(origin);
+    }
+  }
+  return false;
+}
+
+/**
+ * List the inputs of a turn that are its own, and not what came before it.
+ * @param {Page.Node} node
+ */
+const ownInputs = (node) =>
+  (node.inputs ?? []).map(({ name }) => name).filter((name) => !BEFORE.includes(name));
+
+/**
+ * Get the wires that leave a node.
+ * @param {Page.Node} node
+ * @returns {Link[]}
+ */
+function wiresFrom(node) {
+  const graph = graphOf(node);
+  const ids = (node.outputs ?? []).flatMap(({ links }) => links ?? []);
+  return ids.flatMap((id) => graph.getLink(id) ?? []);
+}
+
+/**
+ * Get the wires that what came before a turn comes by.
+ * @param {Page.Node} node
+ * @returns {Link[]}
+ */
+const wiresBefore = (node) =>
+  BEFORE.map((name) => inputOf(node, name)).flatMap((slot) =>
+    slot < 0 ? [] : (node.getInputLink(slot) ?? []),
+  );
+
+/**
+ * Wire what a link had at its two ends, also through the walls of a subgraph.
+ * @param {Graph} graph
+ * @param {Link} link
+ * @param {(node: Page.Node) => Page.Node} instead what stands for each node
+ */
+function rewire(graph, link, instead) {
+  const from = nodeIn(graph, link.origin_id);
+  const to = nodeIn(graph, link.target_id);
+  const [origin, target] = [from && instead(from), to && instead(to)];
+  const slot = from && origin ? outputOf(origin, String(from.outputs[link.origin_slot]?.type)) : -1;
+  const name = String(to?.inputs[link.target_slot]?.name);
+  const into = target && target !== to ? inputOf(target, name) : link.target_slot;
+  const input = target?.inputs[into];
+  const output = origin?.outputs[origin === from ? link.origin_slot : slot];
+  if (origin && target) origin.connect(origin === from ? link.origin_slot : slot, target, into);
+  else if (target && input) graph.inputNode?.slots[link.origin_slot]?.connect(input, target);
+  else if (origin && output) graph.outputNode?.slots[link.target_slot]?.connect(output, origin);
+}
+
+/**
+ * Let a turn and its neighbour trade places: in their wires and on the canvas. Words, seeds and all that is
+ * set in them stay theirs.
+ * @param {Page.Node} a
+ * @param {Page.Node} b
+ */
+export function trade(a, b) {
+  const graph = graphOf(a);
+  const all = new Map(
+    [a, b].flatMap((node) => [...wiresBefore(node), ...wiresFrom(node)]).map((one) => [one.id, one]),
+  );
+  const links = [...all.values()].map((one) => ({ ...one }));
+  links.sort((one, other) => Number(one.id) - Number(other.id)); // which branch comes first stays as it is
+  for (const link of links) nodeIn(graph, link.target_id)?.disconnectInput(link.target_slot);
+  const instead = (/** @type {Page.Node} */ node) => (node === a ? b : node === b ? a : node);
+  for (const link of links) rewire(graph, /** @type {Link} */ (link), instead);
+  const [x, y] = a.pos;
+  a.pos = [b.pos[0], b.pos[1]];
+  b.pos = [x, y];
+}
+
+/**
+ * Tell whether a turn can be doubled.
+ * @param {Turn} turn
+ */
+export const canDouble = (turn) => isLink(turn.node);
+
+/**
+ * Add a copy right behind a turn: the same words, settings, note and colour, and another seed.
+ * @param {Turn} turn
+ * @param {Turns} turns
+ */
+export function double({ node, children, title }, turns) {
+  const copy = addBeside(String(node.type), node);
+  if (!copy) return;
+  for (const name of ownInputs(node)) wireAlike(node, name, copy);
+  for (const widget of copy.widgets ?? []) {
+    const alike = widgetOf(node, widget.name);
+    if (alike && widget.options?.serialize !== false) widget.value = alike.value;
+  }
+  const seed = widgetOf(copy, "seed");
+  if (seed) seed.value = randomSeed();
+  if (title) copy.title = title;
+  copyLook(node, copy);
+  const next = turns.get(children[0] ?? "")?.node;
+  const all = wiresFrom(node).map((one) => /** @type {Link} */ ({ ...one }));
+  const direct = all.filter(({ target_id }) => next && String(target_id) === String(next.id));
+  const onward = direct.length ? direct : all.filter((link) => leads(link, node, !next));
+  for (const link of onward) rewire(graphOf(node), link, (one) => (one === node ? copy : one));
+  const [kind, name] = node.type === EDIT ? ["LATENT", "latent"] : ["KONTEXT_CHAIN", "chain"];
+  node.connect(outputOf(node, kind), copy, inputOf(copy, name));
+  if (!next && node.type !== EDIT) moveEnd(node, copy);
+}
+
+/**
+ * Tell whether a wire leads to what comes next by a way round or through a wall.
+ * @param {Link} link
+ * @param {Page.Node} node where it begins
+ * @param {boolean} last whether no turn comes behind it
+ */
+function leads({ origin_slot, target_id }, node, last) {
+  if (!["KONTEXT_CHAIN", "LATENT"].includes(String(node.outputs[origin_slot]?.type))) return false;
+  const target = nodeIn(graphOf(node), target_id);
+  return target ? !last && isReroute(target) : true;
+}
+
+/**
+ * Switch a turn off, or on again.
+ * @param {Page.Node} node
+ */
+export function toggle(node) {
+  node.mode = isSwitchedOff(node) ? 0 : BYPASSED;
+}
+
+/**
+ * Tell whether a node itself is off.
+ * @param {Page.Node} node
+ */
+export const isSwitchedOff = (node) => [MUTED, BYPASSED].includes(node.mode);
+
+/**
+ * Take a node out of its graph; what came before it goes on to what came behind.
+ * @param {Page.Node} node
+ */
+export function remove(node) {
+  graphOf(node).remove(node);
+}
