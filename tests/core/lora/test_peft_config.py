@@ -130,7 +130,7 @@ BAD: dict[str, tuple[Any, str]] = {
     ),
     "a large alpha": (
         {"lora_alpha": 10**90},
-        "says alpha a number of about 91 digits; a number up to 1,000,000",
+        "says alpha a number of about 90 digits; a number up to 1,000,000",
     ),
     "alpha is a list": ({"lora_alpha": [8]}, "says alpha [8]; a number up to 1,000,000"),
     "a number of 5,000 digits": ('{"r": ' + "1" * 5000 + "}", "holds a number of 5,000 digits"),
