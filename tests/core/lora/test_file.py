@@ -189,7 +189,7 @@ def test_for_other_models(transformer: Transformer, write: Write, title: str, te
     said = refused(transformer, write(tensors))
     assert f" is a LoRA for {title}, which FLUX.1 Kontext cannot use" in said
     assert f" is a LoRA for {title}, which" in refused(transformer, write(tensors | GOOD), strength=0.0)
-    with pytest.raises(CheckpointError, match=f"a LoRA for {title}, and"):
+    with pytest.raises(CheckpointError, match=f"a LoRA for {title}, which"):
         inspect_lora(write(tensors))
 
 

@@ -143,7 +143,7 @@ def test_the_node_is_named(document: Json, sentence: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("wire", "sentence"),
     [
-        (["7", 0], r"node 2 \(Show\): its input images comes from node 7, which is not there"),
+        (["7", 0], r"node 2 \(Show\): its input images comes from node 7, which does not exist"),
         ([1, 0], r"node 2 \(Show\): its input images is \[1, 0\], not a wire"),
         (["1"], "its input images is .*, not a wire"),
         (["1", "0"], "its input images is .*, not a wire"),
@@ -188,7 +188,7 @@ def test_json_that_python_cannot_read(content: bytes, sentence: str, tmp_path: P
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "w.json").open("wb") as file:
         file.truncate(2**30)
-    with pytest.raises(ValueError, match=r"w\.json is not a workflow: it is 1024 MiB large"):
+    with pytest.raises(ValueError, match=r"w\.json is not a workflow: it has 1024 MiB"):
         read_workflow(tmp_path / "w.json")
 
 
