@@ -412,7 +412,7 @@ def test_every_scheme_of_the_core_can_be_chosen(part: Callable[[str], Any]) -> N
 
 def test_help_names_every_form(part: Callable[[str], Any], node_list: list[Any]) -> None:
     page = (ROOT / "web" / "docs" / "KontextLoadModel.md").read_text(encoding="utf-8")
-    formats = page.partition("## Formats")[2].partition("## Output")[0]
+    formats = page.partition("## Supported formats")[2].partition("## Output")[0]
     kinds = part("kontext_core.quant.gguf").BLOCK_SIZES
     named = [
         *kinds,

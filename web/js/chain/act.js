@@ -7,13 +7,16 @@ import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
 import { ACTIONS, makesTurn, runOn } from "./actions.js";
 import { writeInPlace } from "./field.js";
+import { take } from "./more.js";
 import { noteOf, setNote } from "./note.js";
 import { isEditable, openGraphOf } from "./read_graph.js";
 import { keepWritten, suggest } from "./recent.js";
 import { runUpTo } from "./run_to.js";
+import { toggleStar } from "./stars.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
 /** @typedef {import("./read_graph.js").Turn} Turn */
+/** @typedef {import("./strip.js").Choice} Choice */
 
 /**
  * Do an action with a turn.
@@ -36,6 +39,22 @@ export function act(panel, id, name) {
   const done = runOn(action, both ? others : [node], turn.place);
   panel.writeNext = done && makesTurn(action);
   panel.focusNext = true;
+  panel.redraw();
+}
+
+/**
+ * Take one of the pictures that a turn has had, or change its star.
+ * @param {Panel} panel
+ * @param {string} id of the turn
+ * @param {Choice} choice
+ * @param {"take" | "star"} what
+ */
+export function choose(panel, id, choice, what) {
+  const turn = panel.turns.get(id);
+  if (!turn) return;
+  if (what === "star") asOneStep(() => toggleStar(turn.node, choice));
+  else take(turn.place, choice);
+  panel.choose(id);
   panel.redraw();
 }
 

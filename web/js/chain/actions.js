@@ -24,6 +24,7 @@ import {
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
 import { bringIntoView } from "./in_view.js";
+import { hasChoices, makeMore } from "./more.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
 
@@ -327,6 +328,15 @@ export const ACTIONS = [
     need: "First select a Kontext node with a seed.",
     fitting: firstThat(hasSeed),
     run: ([node], place) => node && reroll(node, place),
+  },
+  {
+    id: "Kontext.More",
+    label: "4 more",
+    key: "m",
+    icon: "pi-images",
+    need: "First select a Kontext Turn.",
+    fitting: firstThat(hasChoices),
+    run: ([node], place) => node && void makeMore(place ?? placeOf(node)),
   },
   {
     id: "Kontext.Compare",

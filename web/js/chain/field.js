@@ -1,7 +1,7 @@
 // @ts-check
 /** A text that is written in its place in a row. */
 
-import { make } from "./row.js";
+import { make } from "../lib/element.js";
 import { Suggestions } from "./suggestions.js";
 
 /**

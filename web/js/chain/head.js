@@ -1,8 +1,8 @@
 // @ts-check
 /** The head of the chain panel: it runs the workflow, or what the chosen turn needs. */
 
+import { make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
-import { make } from "./row.js";
 
 /** Two buttons, of which one is a stop of the Tab key. */
 export class Head {

@@ -1,7 +1,7 @@
 // @ts-check
 /** A menu of commands, by mouse and by keyboard, above all else on the page. */
 
-import { make } from "./row.js";
+import { make } from "../lib/element.js";
 
 const GAP = 2;
 const EDGE = 4; // px that it keeps from the page's

@@ -1,7 +1,7 @@
 // @ts-check
 /** What the chain panel says aloud, and does not show. */
 
-import { make } from "./row.js";
+import { make } from "../lib/element.js";
 
 const KEPT = 20;
 

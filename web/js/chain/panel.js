@@ -2,17 +2,19 @@
 /** The chain panel: the turns of the graph as a tree, and the chosen one before and after. */
 
 import { app } from "../../../../scripts/app.js";
+import { make } from "../lib/element.js";
 import { selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { shownRun } from "../run/watch.js";
-import { act } from "./act.js";
+import { act, choose } from "./act.js";
 import { Head } from "./head.js";
 import { listenToPanel } from "./keys.js";
 import { News } from "./news.js";
 import { jumpTo, openGraphOf, readTurns } from "./read_graph.js";
-import { ChainRow, make } from "./row.js";
+import { ChainRow } from "./row.js";
 import { lastMade, runAll, runUpTo } from "./run_to.js";
 import { startChain } from "./start.js";
+import { choicesFor } from "./strip.js";
 import { Shape } from "./tree.js";
 import { Viewer } from "./viewer.js";
 
@@ -101,7 +103,8 @@ export class Panel {
     yield;
     const thumbnails = app.extensionManager.setting.get(THUMBNAILS) !== false;
     for (const row of this.order) {
-      const shown = this.rows.get(row.id) ?? new ChainRow();
+      const shown =
+        this.rows.get(row.id) ?? new ChainRow((choice, what) => choose(this, row.id, choice, what));
       this.rows.set(row.id, shown);
       const turn = /** @type {Turn} */ (this.turns.get(row.id));
       const current = row.id === this.current;
@@ -159,6 +162,7 @@ export class Panel {
       if (!row || !turn) continue;
       const state = this.stateOf(turn);
       row.showState(state);
+      row.strip.show(choicesFor(turn, shownRun().candidates.of(id)), turn.signature, row.name);
       const kind = turn.off ? "off" : state.kind;
       const before = this.drawn.get(id);
       this.drawn.set(id, { kind, why: state.why, run: shownRun(), result: state.result });

@@ -10,6 +10,7 @@ import { beginOf, everyPlace, idOf, isOff, settingOf } from "../lib/wires.js";
 import { Signatures } from "../run/signature.js";
 import { shownRun } from "../run/watch.js";
 import { isTurn } from "./actions.js";
+import { showAgain } from "./more.js";
 import { colourOf, noteOf } from "./note.js";
 import { linesOf } from "./tree.js";
 
@@ -143,13 +144,19 @@ function turnOf(place, signatures) {
 }
 
 /**
- * Read all turns, in the order of the graph.
+ * Read all turns, in the order of the graph. Those that are what they were once have their picture of then.
  * Each step of reading them is short.
  * @param {Map<string, Turn>} found is filled with them by their ids
  * @returns {Generator<void>}
  */
 export function* readTurns(found) {
   const signatures = new Signatures();
+  for (const place of everyPlace()) {
+    if (!isTurn(place.node)) continue;
+    const image = shownRun().recall(idOf(place), signatures.of(place));
+    if (image) showAgain(place.node, image);
+    yield;
+  }
   for (const place of everyPlace()) {
     if (!isTurn(place.node)) continue;
     const turn = turnOf(place, signatures);

@@ -1,29 +1,20 @@
 // @ts-check
 /** One row of the chain panel: its lines, thumbnail, words, seed, state and buttons. */
 
+import { make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
 import { colours } from "./note.js";
 import { isEditable } from "./read_graph.js";
 import { isTarget } from "./run_to.js";
+import { Strip } from "./strip.js";
 
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
 /** @typedef {import("../run/state.js").State} State */
 
 export const LANE = 14;
-
-/**
- * Make an element of a class.
- * @param {string} className
- * @param {string} [tag]
- */
-export function make(className, tag = "div") {
-  const element = document.createElement(tag);
-  element.className = className;
-  return element;
-}
 
 /**
  * Make a button for an action.
@@ -120,7 +111,11 @@ function linesOf(row) {
 
 /** A row that can be brought up to date; nothing in the page changes where nothing changed. */
 export class ChainRow {
-  constructor() {
+  /**
+   * Build an empty row.
+   * @param {ConstructorParameters<typeof Strip>[0]} choose takes one of its pictures, or changes its star
+   */
+  constructor(choose) {
     this.element = make("kontext-row");
     this.element.setAttribute("role", "treeitem");
     this.lines = make("kontext-lines");
@@ -140,6 +135,7 @@ export class ChainRow {
     this.made = make("kontext-made");
     this.why = make("kontext-why");
     this.bar = make("kontext-bar");
+    this.strip = new Strip(choose);
     this.buttons = make("kontext-buttons");
     this.buttons.setAttribute("role", "group");
     const head = make("kontext-head");
@@ -147,7 +143,7 @@ export class ChainRow {
     const foot = make("kontext-foot");
     foot.append(this.seed, this.buttons);
     const body = make("kontext-body");
-    body.append(head, this.words, this.note, this.made, this.why, foot);
+    body.append(head, this.words, this.note, this.made, this.why, foot, this.strip.element);
     this.element.append(this.lines, this.thumbnail, body, this.bar);
     /** @type {Record<string, unknown[]>} */
     this.shown = {};

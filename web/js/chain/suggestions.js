@@ -1,8 +1,8 @@
 // @ts-check
 /** A list under a text field, of what may be meant: a combobox. */
 
+import { make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
-import { make } from "./row.js";
 
 const ID = "kontext-suggestions";
 

@@ -1,9 +1,9 @@
 // @ts-check
 /** The chosen turn before and after, below the rows of the chain panel. */
 
+import { make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
 import { beforeAfter } from "./before_after.js";
-import { make } from "./row.js";
 
 /** @typedef {import("./read_graph.js").Turn} Turn */
 

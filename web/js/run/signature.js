@@ -39,21 +39,35 @@ export class Signatures {
   }
 
   /**
+   * Get the signature that a node would have with another seed.
+   * @param {Place} place
+   * @param {number} seed
+   */
+  withSeed(place, seed) {
+    this.of(place); // then all before it are known
+    return this.signatureOf(place, feedsOf(place), { seed });
+  }
+
+  /**
    * Work out the signature of a node, once those of all before it are known.
    * @param {Place} place
    * @param {ReturnType<typeof feedsOf>} feeds
+   * @param {Record<string, unknown>} [others] settings that count in place of its own
    */
-  signatureOf(place, feeds) {
+  signatureOf(place, feeds, others = {}) {
     const wired = new Map(
       feeds.map(({ name, origin, value }) => [
         name,
-        origin ? [this.known.get(idOf(origin.place)) ?? "", origin.slot] : [value],
+        origin ? [this.known.get(idOf(origin.place)) ?? "", origin.slot] : [others[name] ?? value],
       ]),
     );
     const set = (place.node.widgets ?? []).filter(
       (one) => one.name && one.options?.serialize !== false && !wired.has(one.name),
     );
-    const settings = set.map((one) => [one.name, (settingOf(place, one.name) ?? one).value]);
+    const settings = set.map(({ name, value }) => [
+      name,
+      name in others ? others[name] : (settingOf(place, name) ?? { value }).value,
+    ]);
     return digest(JSON.stringify([place.node.type, settings, [...wired]]));
   }
 }

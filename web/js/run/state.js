@@ -1,6 +1,8 @@
 // @ts-check
 /** How far each node of one workflow is: what is queued and runs, what came of it, and of what. Pure. */
 
+import { Candidates } from "./candidates.js";
+
 /** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
 
 /**
@@ -48,6 +50,8 @@ export class Job {
     this.running = new Map();
     /** Nodes that stand for others, of which some are made. @type {Set<string>} */
     this.partly = new Set();
+    /** What is asked of a turn of which several are made to choose from, by seed. @type {Map<number, Wanted>} */
+    this.choices = new Map();
   }
 }
 
@@ -59,6 +63,7 @@ export class RunState {
   constructor() {
     /** @type {Map<string, Result>} */
     this.results = new Map();
+    this.candidates = new Candidates();
     /** @type {Map<string, { signature: string | undefined, why: string }>} */
     this.failures = new Map();
     /** In the order in which they were queued. @type {Set<Job>} */
@@ -157,7 +162,9 @@ export class RunState {
     const wanted = job.wanted.get(key);
     job.running.delete(key);
     job.waiting.delete(key);
-    if (wanted) this.results.set(key, { image: null, ...this.results.get(key), ...wanted });
+    if (!wanted) return;
+    const { image } = this.candidates.find(key, wanted.signature) ?? this.results.get(key) ?? { image: null };
+    this.results.set(key, { image, ...wanted });
   }
 
   /**
@@ -171,9 +178,39 @@ export class RunState {
     const key = String(id);
     const wanted = job.wanted.get(key);
     if (!wanted) return;
+    if (whole && wanted.seed !== null) this.candidates.add(key, { ...wanted, image });
     this.results.set(key, { ...wanted, image, signature: whole ? wanted.signature : null });
     if (whole) this.finish(job, key);
     else job.partly.add(key);
+  }
+
+  /**
+   * Note pictures of a turn that were made to choose from; what the turn shows stays.
+   * @param {Job} job
+   * @param {string | number} id
+   * @param {readonly Stored[]} images
+   * @param {readonly unknown[]} seeds
+   */
+  offer(job, id, images, seeds) {
+    seeds.forEach((seed, i) => {
+      const wanted = job.choices.get(Number(seed));
+      const image = images[i];
+      if (wanted && image) this.candidates.add(String(id), { ...wanted, image });
+    });
+  }
+
+  /**
+   * Take back the picture that a turn had when it was what it is now.
+   * @param {string} id
+   * @param {string} signature of all that it depends on now
+   * @returns {Stored | null} the picture, where it is another than the one before
+   */
+  recall(id, signature) {
+    if (this.results.get(id)?.signature === signature) return null;
+    const candidate = this.candidates.find(id, signature);
+    if (!candidate) return null;
+    this.results.set(id, candidate);
+    return candidate.image;
   }
 
   /**
@@ -196,12 +233,14 @@ export class RunState {
    * @param {string} id
    */
   forget(id) {
+    this.candidates.forget(id);
     this.results.delete(id);
     this.failures.delete(id);
   }
 
   /** Note that the workflow was emptied. */
   clear() {
+    this.candidates.clear();
     this.results.clear();
     this.failures.clear();
   }
@@ -211,6 +250,7 @@ export class RunState {
    * @param {{ has(id: string): boolean }} ids of the nodes that are there
    */
   prune(ids) {
+    this.candidates.prune(ids);
     for (const known of [this.results, this.failures]) {
       const absent = [...known.keys()].filter((id) => !ids.has(id));
       for (const id of absent.slice(0, Math.max(absent.length - MOST_ABSENT, 0))) known.delete(id);

@@ -20,8 +20,9 @@ import { Job, RunState } from "./state.js";
  * @typedef {{ job: Job, run: RunState, workflow?: Workflow }} Known
  */
 /**
- * What a graph asked for when it was made ready.
- * @typedef {{ wanted: Map<string, Wanted>, run: RunState, workflow?: Workflow }} Prepared
+ * What a graph asked for when it was made ready; of a turn that is asked for several pictures, by seed.
+ * @typedef {{ wanted: Map<string, Wanted>, run: RunState, workflow?: Workflow, choices?: Map<number, Wanted> }}
+ *   Prepared
  */
 
 const KEPT = "Kontext.jobs"; // in the tab's storage: a job goes on while the page is loaded anew
@@ -121,6 +122,17 @@ app.graphToPrompt = async function (...given) {
   return prompt;
 };
 
+/**
+ * Let a graph count as another that was made ready, but for what is changed.
+ * @param {object} graph
+ * @param {object} ready
+ * @param {(ready: Prepared) => Partial<Prepared>} change
+ */
+export function prepareLike(graph, ready, change) {
+  const about = prepared.get(ready) ?? preparation();
+  prepared.set(graph, { ...about, ...change(about) });
+}
+
 const { queuePrompt } = app.api;
 app.api.queuePrompt = async function (...given) {
   const about = prepared.get(given[1]) ?? preparation();
@@ -149,13 +161,14 @@ app.api.queuePrompt = async function (...given) {
  * @param {Set<string>} refused
  * @param {any[]} given to `queuePrompt`: number, graph, options
  */
-function add(id, { wanted, run, workflow }, refused, [, { output }, options]) {
+function add(id, { wanted, run, workflow, choices }, refused, [, { output }, options]) {
   const targets = options?.partialExecutionTargets?.map(String);
-  const ids = targets ? [...before(output, targets)] : Object.keys(output);
+  const ids = targets ? [...needed(output, targets)] : Object.keys(output);
   const job = new Job(
     wanted,
     ids.filter((one) => !refused.has(one)),
   );
+  if (choices) job.choices = choices;
   jobs.set(id, { job, run, workflow });
   run.queue(job);
   keep();
@@ -166,7 +179,7 @@ function add(id, { wanted, run, workflow }, refused, [, { output }, options]) {
  * @param {Record<string, { inputs: Record<string, unknown> }>} output
  * @param {string[]} targets
  */
-function before(output, targets) {
+export function needed(output, targets) {
   const found = new Set(targets);
   for (const id of found)
     for (const value of Object.values(output[id]?.inputs ?? {}))
@@ -204,6 +217,7 @@ const NOTES = {
   },
   progress_state: ({ run, job }, { nodes }) => run.progress(job, nodes ?? {}),
   executed({ run, job }, { node, display_node, output }) {
+    if (output?.seeds) return run.offer(job, display_node || node, output.images ?? [], output.seeds);
     const image = output?.images?.find((/** @type {{ filename?: string }} */ one) => one.filename);
     const id = display_node || node;
     if (image) run.show(job, id, image, String(id) === String(node));
@@ -259,12 +273,17 @@ function adopted(id, kind) {
 
 /** Read what `keep` wrote before the page was loaded anew. */
 function restore() {
-  /** @type {Record<string, { path: string, wanted: [string, Wanted][], waiting: string[] }>} */
+  /**
+   * @type {Record<string, { path: string, wanted: [string, Wanted][], waiting: string[],
+   *   choices?: [number, Wanted][] }>}
+   */
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "{}");
-  for (const [id, { path, wanted, waiting }] of Object.entries(kept)) {
+  for (const [id, { path, wanted, waiting, choices }] of Object.entries(kept)) {
     const run = restored.get(path) ?? new RunState();
+    const job = new Job(new Map(wanted), waiting);
+    job.choices = new Map(choices);
     restored.set(path, run);
-    awaited.set(id, { job: new Job(new Map(wanted), waiting), run, workflow: { path } });
+    awaited.set(id, { job, run, workflow: { path } });
   }
 }
 
@@ -277,7 +296,12 @@ try {
 function keep() {
   const all = [...awaited, ...jobs].map(([id, { job, workflow }]) => [
     id,
-    { path: workflow?.path ?? "", wanted: [...job.wanted], waiting: [...job.waiting] },
+    {
+      path: workflow?.path ?? "",
+      wanted: [...job.wanted],
+      waiting: [...job.waiting],
+      choices: [...job.choices],
+    },
   ]);
   try {
     sessionStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(all)));
@@ -321,11 +345,12 @@ async function lookForLost(begun) {
 let displaced = null;
 
 /**
- * Note, before the page does, that a result is of another workflow.
+ * Note, before the page does, that a result is of another workflow, or is several to choose from: what the node
+ * shows stays.
  * @param {any} detail of the message executed
  */
-function expect({ prompt_id, node, display_node }) {
-  foreign = isForeignJob(prompt_id);
+function expect({ prompt_id, node, display_node, output }) {
+  foreign = isForeignJob(prompt_id) || Boolean(output?.seeds);
   if (!foreign) return;
   const id = String(display_node || node);
   for (const place of everyPlace())
