@@ -11,6 +11,7 @@ from .panel import SUBGRAPH, Panel, three_turns
 pytestmark = pytest.mark.comfy
 
 _MODE = "([id, mode]) => app.graph.getNodeById(id).mode === mode"
+_TITLE = "id => app.graph.getNodeById(id).title"
 _POSITION = "id => [...app.graph.getNodeById(id).pos].map(Math.round)"
 MENU = ["Move up", "Move down", "Duplicate", "Switch off", "Write a note", "Remove"]
 
@@ -100,6 +101,7 @@ def test_neighbours_trade_places_and_keep_their_words_and_seeds(panel: Panel, wa
         for kind in ("KontextSaveChain", "KontextChainSheet"):
             assert [editor.fed_by(id, "chain") for id in editor.ids(kind)] == [line[-1]]
         assert [page.evaluate(_POSITION, id) for id in line] == places
+        assert [page.evaluate(_TITLE, id) for id in line] == [f"Turn {number}" for number in range(1, 6)]
         assert {id: (editor.value(id, "instruction"), editor.value(id, "seed")) for id in turns} == said
         panel.undo_to(before)
     do(panel, turns[0], "keys", "", "Alt+ArrowUp")
@@ -119,6 +121,34 @@ def test_edits_trade_places_too(panel: Panel) -> None:
     assert (editor.fed_by(second, "image"), editor.fed_by(second, "latent")) == (source, None)
     assert (editor.fed_by(first, "image"), editor.fed_by(first, "latent")) == (None, second)
     assert editor.fed_by(third, "latent") == first
+
+
+_BY_PICTURES = """edits => edits.slice(1).forEach((id, i) => {
+  const [node, before] = [id, edits[i]].map(id => app.graph.getNodeById(id))
+  const slot = name => node.inputs.findIndex(one => one.name === name)
+  node.disconnectInput(slot('latent'))
+  before.connect(before.outputs.findIndex(one => one.type === 'IMAGE'), node, slot('image'))
+})"""
+
+
+@pytest.mark.parametrize("wired", ["latent", "image"])
+def test_what_comes_behind_an_edit_goes_on_however_it_is_wired(panel: Panel, wired: str) -> None:
+    editor = panel.editor
+    editor.open("three_turn_edit")
+    first, second, third = editor.ids("KontextEdit")
+    saves = editor.ids("SaveImage")
+    if wired == "image":
+        panel.page.evaluate(_BY_PICTURES, [first, second, third])
+    panel.wait_for(first, second, third)
+    do(panel, second, "keys", "", "Control+d")
+    copy = panel.new_node("KontextEdit", first, second, third)
+    panel.wait_for(first, second, copy, third)
+    assert editor.fed_by(third, wired) == copy
+    for id, before, behind in ((copy, second, third), (second, first, third)):
+        do(panel, id, "keys", "", "Delete")
+        expect(panel.row(id)).to_have_count(0)
+        assert editor.fed_by(behind, wired) == before
+    assert [editor.fed_by(id, "images") for id in saves] == [first, None, third]
 
 
 def test_turns_of_a_subgraph_trade_places_between_its_walls(panel: Panel) -> None:
@@ -236,3 +266,19 @@ def test_the_menu_by_keyboard(panel: Panel) -> None:
     expect(menu).to_be_visible()
     page.locator(".kontext-heading").click()
     expect(menu).to_have_count(0)
+
+
+_WIRE_NUMBER = """([id, names]) => {
+  const number = LiteGraph.createNode('PrimitiveInt'), node = app.graph.getNodeById(id)
+  app.graph.add(number)
+  names.forEach(name => number.connect(0, node, node.inputs.findIndex(one => one.name === name)))
+  return String(number.id)
+}"""
+
+
+def test_a_copy_takes_over_what_comes_by_a_wire_but_for_the_seed(panel: Panel) -> None:
+    turns = three_turns(panel)
+    number = panel.page.evaluate(_WIRE_NUMBER, [turns[1], ["seed", "steps"]])
+    do(panel, turns[1], "keys", "", "Control+d")
+    copy = panel.new_node("KontextTurn", *turns)
+    assert (panel.editor.fed_by(copy, "steps"), panel.editor.fed_by(copy, "seed")) == (number, None)

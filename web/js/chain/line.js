@@ -17,6 +17,7 @@ import {
 } from "../lib/graph.js";
 import { addBeside, MAKES_TURNS, moveEnd, randomSeed } from "./actions.js";
 import { copyLook } from "./note.js";
+import { isNumbered } from "./read_graph.js";
 
 /** @typedef {import("../lib/graph.js").Graph} Graph */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -142,6 +143,7 @@ export function trade(a, b) {
   for (const link of links) nodeIn(graph, link.target_id)?.disconnectInput(link.target_slot);
   const instead = (/** @type {Page.Node} */ node) => (node === a ? b : node === b ? a : node);
   for (const link of links) rewire(graph, /** @type {Link} */ (link), instead);
+  if (isNumbered(a) && isNumbered(b)) [a.title, b.title] = [b.title, a.title]; // they name the place
   const [x, y] = a.pos;
   a.pos = [b.pos[0], b.pos[1]];
   b.pos = [x, y];
@@ -161,7 +163,7 @@ export const canDouble = (turn) => isLink(turn.node);
 export function double({ node, children, title }, turns) {
   const copy = addBeside(String(node.type), node);
   if (!copy) return;
-  for (const name of ownInputs(node)) wireAlike(node, name, copy);
+  for (const name of ownInputs(node)) if (name !== "seed") wireAlike(node, name, copy);
   for (const widget of copy.widgets ?? []) {
     const alike = widgetOf(node, widget.name);
     if (alike && widget.options?.serialize !== false) widget.value = alike.value;

@@ -86,6 +86,12 @@ const textOf = (node, name) => String(widgetOf(node, name)?.value ?? "");
 export const isEditable = (node) => ["KontextTurn", "KontextEdit"].includes(String(node.type));
 
 /**
+ * Tell whether a node's title is only the number that a template gave it.
+ * @param {Page.Node} node
+ */
+export const isNumbered = (node) => NUMBERED.test(String(node.title ?? ""));
+
+/**
  * Count the turns that a node adds, and read its instruction or what else it does.
  * @param {Place} place
  * @returns {[number | null, string]}
@@ -113,7 +119,7 @@ function turnOf(place, signatures) {
   const off = isOff(place);
   const seed = settingOf(place, "seed")?.value;
   const title = String(node.title ?? "");
-  const plain = [node.constructor?.title, node.type].includes(title) || NUMBERED.test(title);
+  const plain = [node.constructor?.title, node.type].includes(title) || isNumbered(node);
   const drawn = drawnBefore(place);
   const ran = feedOf(place, inputBefore(node)).origin;
   return {

@@ -19,7 +19,7 @@ const CLOSES = {
   KontextTurn: { inputs: ["chain", "image"], outputs: ["KONTEXT_CHAIN"] },
   KontextScript: { inputs: ["chain", "image"], outputs: ["KONTEXT_CHAIN"] },
   KontextPickTurn: { inputs: ["chain"], outputs: ["KONTEXT_CHAIN"] },
-  KontextEdit: { inputs: ["latent", "image"], outputs: ["LATENT"] },
+  KontextEdit: { inputs: ["latent", "image"], outputs: ["LATENT", "IMAGE"] },
 };
 
 /** @typedef {{ origin_id: unknown, origin_slot: number, target_id: unknown, target_slot: number }} Link */
@@ -113,7 +113,20 @@ function close(graph, node, lost, how) {
   if (!source) return;
   const slots = how.outputs.map((type) => outputOf(node, type));
   for (const { side, slot, link } of lost)
-    if (side !== INPUT && slots.includes(slot)) rewire(graph, source, link);
+    if (side !== INPUT && slots.includes(slot) && !onlyShows(graph, node, slot, link))
+      rewire(graph, source, link);
+}
+
+/**
+ * Tell whether a wire leads a picture to what shows or saves that one alone, and is no turn.
+ * @param {Graph} graph
+ * @param {Page.Node} node where it began
+ * @param {number} slot of its outputs
+ * @param {Link} link
+ */
+function onlyShows(graph, node, slot, { target_id }) {
+  const target = nodeIn(graph, target_id);
+  return node.outputs[slot]?.type === "IMAGE" && !(target && CLOSES[String(target.type)]);
 }
 
 /**
@@ -134,7 +147,10 @@ function rewire(graph, from, to) {
   const wall = graph.inputNode?.slots[from.origin_slot];
   const inside = fromWall(from, graph);
   const origin = inside ? null : nodeIn(graph, from.origin_id);
-  const output = origin?.outputs[from.origin_slot];
+  const alike =
+    origin && isOurs(origin) && target ? outputOf(origin, String(target.inputs[to.target_slot]?.type)) : -1;
+  const start = alike < 0 ? from.origin_slot : alike; // an edit hands on its result in two ways
+  const output = origin?.outputs[start];
   const type = String(inside ? wall?.type : output?.type);
   if (!target) {
     const out = graph.outputNode?.slots[to.target_slot];
@@ -148,7 +164,7 @@ function rewire(graph, from, to) {
   const free = ["chain", "latent", "image"].every((name) => !isWired(target, name));
   if (!input || ![type, "*"].includes(String(input.type)) || target.isInputConnected(slot)) return;
   if (slot !== to.target_slot && !free) return;
-  if (origin) origin.connect(from.origin_slot, target, slot);
+  if (origin) origin.connect(start, target, slot);
   else wall?.connect(input, target);
 }
 
