@@ -111,5 +111,5 @@ def test_without_a_fitting_node_it_says_what_to_do(editor: Editor) -> None:
     (example,) = build(editor, "KontextExample")
     editor.select(example)
     editor.page.keyboard.press("Alt+d")
-    editor.page.get_by_text("Select a Kontext Visual Cue").first.wait_for(timeout=PATIENCE_MS)
+    editor.page.get_by_text("First select a Kontext Visual Cue").first.wait_for(timeout=PATIENCE_MS)
     assert editor.page.locator("dialog.kontext-draw").count() == 0

@@ -106,7 +106,7 @@ def test_where_a_picture_is_not_enough_the_node_says_so(editor: Editor) -> None:
     )
     switch(editor, "Control+b", edit, _BYPASSED)
     editor.queue()
-    editor.wait_for_info(edit, "This turn is off, and what comes before it")
+    editor.wait_for_info(edit, "This turn is off, and not every node after it")
     page.evaluate("id => { app.graph.getNodeById(id).mode = 0 }", edit)
     page.evaluate("() => app.graphToPrompt().then(() => app.api.dispatchCustomEvent('graphCleared', {}))")
     page.wait_for_function(

@@ -133,7 +133,7 @@ def test_compare_of_two_selected_turns_by_key(panel: Panel) -> None:
     )
     panel.page.evaluate(select, [first, second, third])
     panel.page.keyboard.press("Alt+k")
-    panel.page.get_by_text("Select one or two Kontext nodes first").first.wait_for(timeout=PATIENCE_MS)
+    panel.page.get_by_text("First select one or two Kontext nodes").first.wait_for(timeout=PATIENCE_MS)
     assert len(panel.editor.ids("KontextCompare")) == 2
 
 
@@ -197,7 +197,7 @@ def test_another_workflow_and_an_empty_one(panel: Panel) -> None:
         assert row["name"] == f"Script, lines: {len(lines)}"
     panel.editor.open("text_to_image")
     panel.wait_for()
-    expect(panel.page.get_by_text("No turns here yet.")).to_be_visible()
+    expect(panel.page.get_by_text("No turns yet.")).to_be_visible()
     select = "type => app.canvas.selectNodes(app.graph._nodes.filter(node => node.type === type))"
     for name, selected, model, picture in (
         ("text_to_image", "KontextDecode", "KontextLoadModel", "KontextDecode"),

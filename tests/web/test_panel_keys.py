@@ -86,6 +86,7 @@ def test_letters_on_a_row_are_words_and_no_shortcuts(panel: Panel) -> None:
     assert editor.value(first, "instruction") == "now it is r w q"
     panel.row(second).focus()
     page.keyboard.press("w")
+    page.keyboard.press("Escape")  # what came up, then the text
     page.keyboard.press("Escape")
     expect(panel.row(second)).to_be_focused(timeout=PATIENCE_MS)
     assert editor.value(second, "instruction") == "paint the blue circle black"

@@ -87,7 +87,9 @@ def test_a_new_turn_takes_over_all_settings(editor: Editor) -> None:
         "id => app.graph.getNodeById(id).widgets.filter(one => one.options?.serialize !== false).map(one => one.name)",
         turns[4],
     )
-    assert set(taken) == {"instruction", "seed", "marks", *_SETTINGS}, "each setting is looked at"
+    assert set(taken) == {"instruction", "seed", "marks", "candidates", *_SETTINGS}, (
+        "each setting is looked at"
+    )
     page.evaluate(
         """id => {
           const number = LiteGraph.createNode('PrimitiveInt') ?? LiteGraph.createNode('PrimitiveNode')

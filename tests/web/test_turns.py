@@ -84,5 +84,5 @@ def test_without_a_selection_it_says_what_to_do(editor: Editor) -> None:
     editor.open("five_turn_chain")
     editor.page.evaluate("() => { app.canvas.deselectAll(); app.canvas.canvas.focus() }")
     editor.page.keyboard.press("Alt+t")
-    editor.page.get_by_text("Select a Kontext node first").first.wait_for(timeout=PATIENCE_MS)
+    editor.page.get_by_text("First select a Kontext node").first.wait_for(timeout=PATIENCE_MS)
     assert len(editor.ids("KontextTurn")) == 5

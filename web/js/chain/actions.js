@@ -34,7 +34,8 @@ const COMPARE = "KontextCompare";
 export const MAKES_TURNS = [TURN, "KontextScript"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
-const OF_ONE_TURN = ["instruction", "marks", "seed", "control_after_generate"]; // all else a new turn takes over
+// All else a new turn takes over.
+const OF_ONE_TURN = ["instruction", "marks", "seed", "candidates", "control_after_generate"];
 const MOST_SEED = 2 ** 50;
 
 /**

@@ -40,7 +40,7 @@ export function writeInPlace(shown, { text, label, done, suggest }) {
     };
     if (next === "left" && pressing) whenReleased(putBack);
     else putBack();
-    done(written, next);
+    done(written === text ? null : written, next); // what was not touched here may be other words by now
   };
   let pressing = false;
   const press = () => {

@@ -166,7 +166,8 @@ export function double({ node, children, title }, turns) {
   for (const name of ownInputs(node)) if (name !== "seed") wireAlike(node, name, copy);
   for (const widget of copy.widgets ?? []) {
     const alike = widgetOf(node, widget.name);
-    if (alike && widget.options?.serialize !== false) widget.value = alike.value;
+    const seeds = widget.name === "candidates"; // of the turn that it copies
+    if (alike && !seeds && widget.options?.serialize !== false) widget.value = alike.value;
   }
   const seed = widgetOf(copy, "seed");
   if (seed) seed.value = randomSeed();
