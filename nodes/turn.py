@@ -123,7 +123,7 @@ class KontextTurn(io.ComfyNode):
                     "candidates",
                     optional=True,
                     default="",
-                    tooltip="Seeds of pictures to choose from, as a JSON list, in place of the seed. 'More' in the chain "
+                    tooltip="Seeds of pictures to choose from, as a JSON list, in place of the seed. '4 more' in the chain "
                     "panel fills it for one run; empty: the one picture of the seed.",
                 ),
             ],

@@ -22,7 +22,7 @@ FOLDED = {
     "KontextLoadModel": {"dtype", "device", "memory", "speed", "attention"},
     "KontextSampler": {"cfg", "layout", "shift", "solver", "approximate", "approximate_number"},
     "KontextEdit": {"layout", "feather", *SAMPLING},
-    "KontextTurn": {"layout", "anchor", "feather", "align", *SAMPLING},
+    "KontextTurn": {"layout", "anchor", "feather", "align", *SAMPLING, "candidates"},
     "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING},
     "KontextReference": {"max_tokens", "place"},
     "KontextLora": {"start_percent", "end_percent", "apply"},

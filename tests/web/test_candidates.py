@@ -1,4 +1,4 @@
-"""Several pictures of one turn: made in one run, chosen, starred, and taken back with their seeds and words."""
+"""Several pictures of one turn: made in one run, starred, and taken back with their seeds and words."""
 
 from __future__ import annotations
 
@@ -41,6 +41,13 @@ def wait_for_choices(panel: Panel, id: str, count: int) -> list[dict[str, Any]]:
     return choices(panel, id)
 
 
+def wait_until_shown(panel: Panel, id: str, pictures: list[str]) -> None:
+    """Until the node on the canvas shows these."""
+    panel.page.wait_for_function(
+        f"([id, names]) => ({_SHOWN})(id).join() === names", arg=[id, ",".join(pictures)], timeout=PATIENCE_MS
+    )
+
+
 def more(panel: Panel, id: str) -> None:
     """Press '4 more' and wait for the end of the run."""
     panel.page.evaluate(_FORGET)
@@ -61,19 +68,22 @@ def three(panel: Panel) -> list[str]:
 def test_four_more_and_one_is_taken(panel: Panel, three: list[str]) -> None:
     page, editor = panel.page, panel.editor
     before = editor.graph()
+    page.wait_for_function(f"id => ({_SHOWN})(id).length === 1", arg=three[1], timeout=PATIENCE_MS)
     first = page.evaluate(_SHOWN, three[1])
     more(panel, three[1])
     shown = wait_for_choices(panel, three[1], 5)
     assert [one["chosen"] for one in shown] == [False, False, False, False, True], "newest first"
     assert len({one["image"] for one in shown}) == 5
     panel.wait_for_states(dict.fromkeys(three, "finished"))
-    assert page.evaluate(_SHOWN, three[1]) == first, "the node shows what it showed"
+    wait_until_shown(panel, three[1], first)
     assert editor.graph() == before
     assert panel.row(three[0]).locator(".kontext-choice").count() == 0
 
     choice(panel, three[1], 1).click()
     panel.wait_for_states({three[0]: "finished", three[1]: "finished", three[2]: "out of date"})
-    page.wait_for_function(f"([id, name]) => ({_SHOWN})(id).join() === name", arg=[three[1], shown[1]["image"]])
+    page.wait_for_function(
+        f"([id, name]) => ({_SHOWN})(id).join() === name", arg=[three[1], shown[1]["image"]]
+    )
     assert [one["chosen"] for one in choices(panel, three[1])] == [False, True, False, False, False]
     seed = editor.value(three[1], "seed")
     assert shown[1]["label"].startswith(f"seed {seed},")
@@ -89,7 +99,7 @@ def test_four_more_and_one_is_taken(panel: Panel, three: list[str]) -> None:
     page.locator("#graph-canvas").focus()
     panel.undo_to(before)
     panel.wait_for_states(dict.fromkeys(three, "finished"))
-    page.wait_for_function(f"([id, name]) => ({_SHOWN})(id).join() === name", arg=[three[1], ",".join(first)])
+    wait_until_shown(panel, three[1], first)
 
 
 def test_words_come_back_with_the_picture(panel: Panel, three: list[str]) -> None:
@@ -111,7 +121,7 @@ def test_by_keyboard_with_stars_that_the_workflow_keeps(panel: Panel, three: lis
     panel.row(three[2]).click()
     panel.row(three[2]).focus()
     page.evaluate(_FORGET)
-    page.keyboard.press("Alt+m")
+    page.keyboard.press("Alt+v")
     editor.wait_for("execution_success")
     shown = wait_for_choices(panel, three[2], 5)
     panel.row(three[2]).locator('.kontext-choice[tabindex="0"]').focus()

@@ -333,7 +333,7 @@ export const ACTIONS = [
   {
     id: "Kontext.More",
     label: "4 more",
-    key: "m",
+    key: "v", // Alt+M is the minimap's
     icon: "pi-images",
     need: "First select a Kontext Turn.",
     fitting: firstThat(hasChoices),
