@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
+from ..kontext_core.images.fitting import fit_words
 from ..kontext_core.images.masks import canvas_mask, sampler_mask
 from ..kontext_core.model.latents import size_px
 from . import convert, inputs
@@ -116,4 +117,7 @@ class KontextEdit(io.ComfyNode):
             picture = frame.cut(picture)
             stop_if_asked()
         edited = convert.to_latent(latents, model.vae_config, frame)
-        return io.NodeOutput(picture, edited, ui=image_output(picture, *notes, cls=cls))
+        fitted = "" if place is None or image is None else fit_words(place)
+        return io.NodeOutput(
+            picture, edited, ui=image_output(picture, *filter(None, [fitted, *notes]), cls=cls)
+        )

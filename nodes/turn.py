@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..kontext_core.checks.json_values import listing, read_json, whole
+from ..kontext_core.images.fitting import fit_words
 from ..kontext_core.images.marks import parse_marks
 from . import convert, inputs, values
 from ._api import io
@@ -194,6 +195,8 @@ class KontextTurn(io.ComfyNode):
         latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
         count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
         pictures = torch.cat([result.last.image for result in results])
+        begun = start.last.placement if chain is None else None
+        notes = [fit_words(begun), *notes] if begun is not None and fit_words(begun) else notes
         preview = image_output(pictures, f"turn {len(results[0])}{count}", *notes, cls=cls)
         shown = {**preview, "seeds": seeds} if seeds else preview
         return io.NodeOutput(results[0], last.image, latent, ui=shown)

@@ -27,6 +27,25 @@ class Placement:
     original: Size
 
 
+def fit_words(place: Placement) -> str:
+    """Say in words what became of a picture on its way to the canvas; "" if it is the canvas."""
+    height, width = place.original
+    canvas = f"{place.canvas[1]} x {place.canvas[0]}"
+    if place.original == place.canvas:
+        return ""
+    if place.height > place.canvas[0] or place.width > place.canvas[1]:
+        how = "cropped"
+    elif (place.height, place.width) != place.canvas:
+        how = "padded"
+    else:
+        how = (
+            "scaled"
+            if abs(height * place.canvas[1] - width * place.canvas[0]) < max(height, width)
+            else "stretched"
+        )
+    return f"the picture of {width} x {height} px is {how} to {canvas}"
+
+
 def nearest_size(height_px: int, width_px: int, sizes: Sequence[Size]) -> Size:
     """The preferred size whose shape is closest. A picture that has a preferred size keeps it.
 

@@ -4,6 +4,8 @@ The encoders are transformers' classes. B batch, L T5 tokens (the model's text l
 """
 
 import logging
+import re
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
@@ -12,11 +14,15 @@ import torch
 from torch import Tensor, nn
 from transformers import CLIPTextModel, T5EncoderModel
 
+from ..checks.shorten import short
 from ..edit_settings import clean_prompt
 
 log = logging.getLogger(__name__)
 
 _MOST_SHOWN = 200  # characters of what a prompt loses
+_FEW_PIECES = 4_000  # of a tokenizer that has whole words for a small world only; T5's own has 32,000
+_MOST_NAMED = 5
+_WORD = re.compile(r"[^\W\d_]{2,}")
 _PROMPTS_KEPT = 16  # 4 MiB each at the published sizes in bfloat16
 
 
@@ -97,7 +103,11 @@ class TextEncoders(nn.Module):
             if text not in self._kept:
                 txt, pooled = self.embed(*self.tokenize([text]))
                 # a device that the model leaves is left by these too
-                self._kept[text] = txt.cpu(), pooled.cpu(), self._lost_text(text)
+                self._kept[text] = (
+                    txt.cpu(),
+                    pooled.cpu(),
+                    [*self._lost_text(text), *self._unknown_words(text)],
+                )
             self._kept.move_to_end(text)
             txt, pooled, warnings = self._kept[text]
             for warning in warnings:  # each time: who asks again has not seen the first answer
@@ -128,6 +138,27 @@ class TextEncoders(nn.Module):
             )
             if (lost := _lost_text(tokenizer, prompt, length))
         ]
+
+    def _unknown_words(self, prompt: str) -> list[str]:
+        """A sentence on the words that a model of few words has to spell by letters, if there are any."""
+        if len(self.t5_tokenizer) > _FEW_PIECES:
+            return []
+        encoded = self.t5_tokenizer(
+            prompt, return_offsets_mapping=True, add_special_tokens=False, verbose=False
+        )
+        starts: list[int] = sorted(start for start, _ in encoded["offset_mapping"])
+        spans = [word.span() for word in _WORD.finditer(prompt)]
+        # Whole words are one piece each; where another begins inside a word, it was taken apart.
+        unknown = dict.fromkeys(
+            prompt[start:end]
+            for start, end in spans
+            if bisect_left(starts, end) > bisect_right(starts, start)
+        )
+        if not unknown:
+            return []
+        named = ", ".join(short(word) for word in list(unknown)[:_MOST_NAMED])
+        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+        return [f"this model knows few words, and these are none of them: {named}{more}"]
 
 
 def _beginning(text: str) -> str:

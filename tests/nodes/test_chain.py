@@ -105,12 +105,24 @@ def test_one_picture_to_go_on_from(
 BOX = '{"version": 1, "marks": [{"kind": "box", "points": [[0.1, 0.1], [0.5, 0.5]], "width": 0.05}]}'
 
 
+def test_what_happens_to_a_photograph_is_said(run: Run, model: Any) -> None:
+    photograph = torch.rand(1, 200, 300, 3)
+    said = "the picture of 300 x 200 px is cropped to 128 x 128"
+    turn = run("KontextTurn", model=model, image=photograph, instruction="make the circle red", **FAST)
+    assert turn.ui["text"] == (f"turn 1\n{said}",)
+    edit = run("KontextEdit", model=model, image=photograph, instruction="make a dog", **FAST)
+    assert edit.ui["text"][0].splitlines()[0] == said
+    assert "these are none of them: 'dog'" in edit.ui["text"][0]
+    further = run("KontextTurn", model=model, chain=turn[0], instruction="make the circle red", **FAST)
+    assert further.ui["text"] == ("turn 2",)
+
+
 def test_a_turn_draws_upon_the_picture_of_its_chain(
     run: Run, model: Any, two: Any, image: Tensor, folders: SimpleNamespace
 ) -> None:
     node = run("KontextTurn", model=model, chain=two, instruction="in the box", marks=BOX, **FAST)
     made, shown, _ = node.args
-    assert node.ui["text"] == ("turn 3, 1 mark drawn for it",)
+    assert node.ui["text"][0].splitlines()[0] == "turn 3, 1 mark drawn for it"
     assert made.turns[:3] == two.turns
     assert [mark.kind for mark in made.last.marks] == ["box"]
     assert not torch.equal(

@@ -15,6 +15,7 @@ from kontext_core.images.fitting import (
     check_image,
     check_placement,
     fit_image,
+    fit_words,
     legal_size,
     nearest_size,
     on_canvas,
@@ -314,3 +315,18 @@ def test_a_budget_always_ends_within_itself() -> None:
                 assert 1 <= rows * columns <= most
     with pytest.raises(ValueError, match="at most 0 tokens has none"):
         budget_size(16, 16, 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "fit", "words"),
+    [
+        ((2000, 3000), "crop", "the picture of 3000 x 2000 px is cropped to 128 x 128"),
+        ((2000, 3000), "pad", "the picture of 3000 x 2000 px is padded to 128 x 128"),
+        ((2000, 3000), "stretch", "the picture of 3000 x 2000 px is stretched to 128 x 128"),
+        ((256, 256), "crop", "the picture of 256 x 256 px is scaled to 128 x 128"),
+        ((64, 64), "stretch", "the picture of 64 x 64 px is scaled to 128 x 128"),
+        ((128, 128), "crop", ""),
+    ],
+)
+def test_what_becomes_of_a_picture_in_words(size: tuple[int, int], fit: str, words: str) -> None:
+    assert fit_words(fit_image(torch.zeros(1, *size, 3), (128, 128), fit)[1]) == words
