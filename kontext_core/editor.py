@@ -18,8 +18,16 @@ from torch import Tensor
 from .config import Layout, VAEConfig
 from .edit_settings import EditOptions, EditSettings, SampleOptions
 from .errors import explain_oom
-from .images.fitting import Placement, canvas_size, check_image, fit_image, legal_size, padded, undo_fit
-from .images.masks import blending, canvas_mask, keep_outside, sampler_mask
+from .images.fitting import (
+    Placement,
+    canvas_size,
+    check_image,
+    fit_image,
+    laid_on,
+    legal_size,
+    undo_fit,
+)
+from .images.masks import CanvasMask, blending, canvas_mask, keep_outside, sampler_mask
 from .images.picture_files import from_pil
 from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
 from .sampling.inputs import Callback, SampleInputs, Text
@@ -125,7 +133,7 @@ class Editor(ABC):
         references: Sequence[Reference] = (),
         *,
         settings: EditSettings | None = None,
-        mask: Tensor | None = None,
+        mask: Tensor | CanvasMask | None = None,
         kept: Reference | None = None,
         finish: Callable[[Tensor], Tensor] | None = None,
         seeds: Sequence[int] | None = None,
@@ -142,7 +150,8 @@ class Editor(ABC):
             settings: what else the edit depends on, see `EditSettings`. With a strength below 1 it begins
                 from the first reference in place of pure noise, and changes less of it.
             mask: where the first reference may change (white), (H, W) or (1, H, W), of any size. Beside it
-                and its feather the result is that picture, bit for bit, as `fit` brought it to its size.
+                and its feather the result is that picture, bit for bit, as `fit` brought it to its size. Or
+                what makes it, of the canvas's size.
             kept: what is kept there, and what a strength below 1 begins from, in place of the first
                 reference: a picture of its size and place.
             finish: from the sampler's latents (B, 16, h, w) to those that are decoded and handed on.
@@ -317,9 +326,12 @@ class Editor(ABC):
         if isinstance(reference, Image.Image):
             reference = from_pil(reference)
         if isinstance(reference, Edit):
-            place = reference.placement
-            cut_out = place is not None and min(place.top, place.left) >= 0
-            return padded(reference.image, place) if place is not None and cut_out else reference.image
+            canvas = size_px(reference.latents)
+            place = reference.placement or Placement(canvas, 0, 0, *canvas, canvas)
+            laid = laid_on(reference.image, place)
+            return (
+                self.decode(reference.latents) if laid is None else laid
+            )  # of a file there is but a preview
         latents, placement = self.encode_reference(reference, fit)
         if isinstance(reference, Tensor) and placement is not None:
             return fit_image(reference, placement.canvas, fit)[0]

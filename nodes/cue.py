@@ -1,10 +1,10 @@
-"""Marks drawn on a picture."""
+"""Marks and areas drawn on a picture."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from ..kontext_core.images.marks import draw_marks, parse_marks
+from ..kontext_core.images.marks import draw_marks, mask_of, parse_marks
 from . import convert, values
 from ._api import io
 from .host import versions
@@ -27,7 +27,7 @@ class KontextVisualCue(io.ComfyNode):
             search_aliases=["draw", "annotate", "bounding box", "arrow", "visual prompt"],
             has_intermediate_output=True,
             description="Draws ellipses, boxes, arrows, lines or words on a picture so that an instruction "
-            "can refer to them: 'make the thing in the red ellipse blue'.",
+            "can refer to them: 'make the thing in the red ellipse blue'. An area drawn on it becomes a mask.",
             inputs=[
                 io.Image.Input("image", tooltip="The picture to draw on; in a batch, each picture."),
                 io.String.Input(
@@ -40,7 +40,14 @@ class KontextVisualCue(io.ComfyNode):
                     "kinds of mark.",
                 ),
             ],
-            outputs=[io.Image.Output("IMAGE", display_name="image", tooltip="The picture with the marks.")],
+            outputs=[
+                io.Image.Output("IMAGE", display_name="image", tooltip="The picture with the marks."),
+                io.Mask.Output(
+                    "MASK",
+                    display_name="mask",
+                    tooltip="Where the picture may change: white in the drawn area; all white if none is drawn.",
+                ),
+            ],
         )
 
     @classmethod
@@ -51,9 +58,10 @@ class KontextVisualCue(io.ComfyNode):
     @user_errors
     def execute(cls, image: Tensor, marks: str) -> io.NodeOutput:
         picture = convert.picture(image)
-        drawn = draw_marks(picture, parse_marks(marks))
+        parsed = parse_marks(marks)
+        drawn, mask = draw_marks(picture, parsed), mask_of(parsed, *picture.shape[1:3])[None]
         beneath = image_output(picture[:1], cls=cls)["images"]  # what the page's editor shows to draw upon
-        return io.NodeOutput(drawn, ui={**image_output(drawn, cls=cls), "beneath": beneath})
+        return io.NodeOutput(drawn, mask, ui={**image_output(drawn, cls=cls), "beneath": beneath})
 
 
 def check_marks(marks: object) -> None:

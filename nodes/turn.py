@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..kontext_core.checks.json_values import listing, read_json, whole
 from ..kontext_core.images.fitting import fit_words
-from ..kontext_core.images.marks import parse_marks
+from ..kontext_core.images.marks import areas_of, cues_of, parse_marks
 from . import convert, inputs, values
 from ._api import io
 from .cue import check_marks
@@ -117,7 +117,7 @@ class KontextTurn(io.ComfyNode):
                     default="",
                     tooltip="Marks drawn on the picture for this turn only, as JSON, which 'Draw on the "
                     "picture' (Alt+D) writes for you. The instruction can refer to them; the turns "
-                    "before and after do not see them.",
+                    "before and after do not see them. With an area drawn, only what is inside changes.",
                 ),
                 *inputs.sampling(),
                 io.String.Input(
@@ -193,11 +193,13 @@ class KontextTurn(io.ComfyNode):
         last = results[0].last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
-        count = f", {len(drawn)} mark{'s' * (len(drawn) != 1)} drawn for it" if drawn else ""
+        cues = len(cues_of(drawn))
+        count = f", {cues} mark{'s' * (cues != 1)} drawn for it" if cues else ""
+        area = ", area drawn" if areas_of(drawn) else ""
         pictures = torch.cat([result.last.image for result in results])
         begun = start.last.placement if chain is None else None
         notes = [fit_words(begun), *notes] if begun is not None and fit_words(begun) else notes
-        preview = image_output(pictures, f"turn {len(results[0])}{count}", *notes, cls=cls)
+        preview = image_output(pictures, f"turn {len(results[0])}{count}{area}", *notes, cls=cls)
         shown = {**preview, "seeds": seeds} if seeds else preview
         return io.NodeOutput(results[0], last.image, latent, ui=shown)
 

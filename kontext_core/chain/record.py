@@ -13,7 +13,7 @@ from ..checks.shorten import short
 from ..edit_settings import ALLOWED
 from ..editor import UsedLora
 from ..images.fitting import Placement, check_placement
-from ..images.marks import Mark, marks_from, marks_to
+from ..images.marks import Mark, areas_of, marks_from, marks_to
 from .limits import (
     MOST_CANVAS_PIXELS,
     MOST_COMMAS,
@@ -29,7 +29,7 @@ from .limits import (
 from .thumbnails import Thumbnails, encode_thumbnails
 from .turns import Chain, Settings, Turn
 
-VERSION = 3  # 1 has no marks, 2 no LoRAs
+VERSION = 4  # 1 has no marks, 2 no LoRAs, 3 no areas
 _SEEDS = int(ALLOWED["seed"].low or 0), int(ALLOWED["seed"].high)
 _MOST_PX = 2**31 - 1  # of a side or a place; `check_placement` says what fits together
 _SAMPLED = 64  # previews that tell how much all will take
@@ -76,10 +76,12 @@ def to_json(chain: Chain, side_px: int = THUMBNAIL_PX) -> Json:
         | ({"loras": [asdict(lora) for lora in turn.loras]} if turn.loras else {})
         for turn in chain.turns
     ]
-    version = (
-        3 if any(turn.loras for turn in chain.turns) else 2 if any(turn.marks for turn in chain.turns) else 1
-    )
-    return {"version": version, "turns": turns}
+    return {"version": max(map(_version, chain.turns)), "turns": turns}
+
+
+def _version(turn: Turn) -> int:
+    """The first version that can hold a turn."""
+    return 4 if areas_of(turn.marks) else 3 if turn.loras else 2 if turn.marks else 1
 
 
 def _pictures(chain: Chain) -> Generator[Tensor]:

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..edit_settings import EditSettings
 from ..editor import Edit, Editor, Reference, UsedLora
-from ..images.fitting import Placement
-from ..images.marks import Mark, draw_marks, draw_on_canvas
+from ..images.fitting import Placement, Size
+from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
+from ..images.masks import canvas_mask, overlap
 from ..model.latents import size_px
 from ..sampling.references import ReferenceLatents
 from .drift import align_to
@@ -36,7 +37,8 @@ class Turn:
         placement: where the picture lies on that canvas; None where it is the canvas.
         settings: everything else that the result depends on, as JSON can hold it.
         references: pictures (1, H, W, 3) that were looked at besides the turn before.
-        marks: what was drawn upon the picture of the turn before, for this turn to see.
+        marks: what was drawn upon the picture of the turn before, for this turn to see; with the areas of it
+            that alone could change.
         loras: what was upon the model.
     """
 
@@ -154,7 +156,8 @@ class Chain:
             align: whether slow changes of colour against the picture at the start are taken back where
                 nothing was edited, see `drift.align_to`.
             marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a
-                mask keeps of it, or a strength below 1 begins from, has them.
+                mask keeps of it, or a strength below 1 begins from, has them. The areas among them are not
+                seen: only within them, and within a mask if there is one, the picture changes.
             settings: of the edit.
             options: what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
@@ -198,7 +201,10 @@ class Chain:
         if self.last.latents is None and (settings is None or settings.fit is None):
             options.setdefault("fit", self.last.settings.get("fit", "crop"))
         before = self.last.as_reference()
-        looked_at = [self._drawn(pipeline, marks) if marks else before, *references]
+        cues = cues_of(marks)
+        looked_at = [self._drawn(pipeline, cues) if cues else before, *references]
+        if areas := areas_of(marks):
+            options["mask"] = partial(self._reach, areas, options.get("mask"))
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
@@ -241,6 +247,19 @@ class Chain:
             for picture in (canvas, draw_on_canvas(canvas, marks, last.placement))
         )
         return Edit(last.image, last.latents + (drawn - plain), last.seed, placement=last.placement)
+
+    def _reach(
+        self, areas: tuple[Mark, ...], mask: Tensor | None, canvas: Size, place: Placement | None
+    ) -> Tensor:
+        """The mask on a canvas: areas drawn upon the last picture, and within them what a mask allows.
+
+        That picture is the canvas itself where it was cropped, except at the start: there it is whole.
+        """
+        last = self.last
+        cropped = place is not None and min(place.top, place.left) < 0
+        is_canvas = cropped and len(self) > 0 and last.latents is not None
+        drawn = mask_on_canvas(areas, canvas, None if is_canvas else place)
+        return drawn if mask is None else overlap(drawn, canvas_mask(mask, canvas, place))
 
     def _alignment(self) -> Callable[[Tensor], Tensor]:
         first = self.turns[0].latents

@@ -129,6 +129,24 @@ def fit_image(image: Tensor, size: Size | None, fit: str = "crop") -> tuple[Tens
     return padded(resize(image, scaled), place), place
 
 
+def laid_on(image: Tensor, place: Placement) -> Tensor | None:
+    """The canvas (B, height, width, 3) of a picture that lies so: of that picture, or of what is seen of it.
+
+    Args:
+        image: (B, H, W, 3), of the size that it had before it was fitted, or as `undo_fit` cuts it out.
+    Returns: None where it has another size.
+    """
+    is_cropped = min(place.top, place.left) < 0
+    size = tuple(image.shape[1:3])
+    if size == (place.canvas if is_cropped else (place.height, place.width)):
+        return image if is_cropped else padded(image, place)
+    if size != place.original:
+        return None
+    if is_cropped:
+        return fit_image(image, place.canvas, "crop")[0]
+    return padded(resize(image, (place.height, place.width)), place)
+
+
 def undo_fit(image: Tensor, place: Placement) -> Tensor:
     """Cut the picture out of the canvas again; what was cropped away is not invented.
 

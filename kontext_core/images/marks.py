@@ -1,6 +1,6 @@
-"""Marks drawn upon a picture for the model to see: the paper's "visual cues".
+"""Marks drawn upon a picture for the model to see: the paper's "visual cues". Areas, which it does not see.
 
-Stored as vectors, drawn at any size.
+Stored as vectors, drawn at any size. The areas of a document are together a mask: where an edit may reach.
 
 Coordinates are fractions of the picture's width and height, from its upper left corner; a stroke's width and
 a text's height are fractions of the shorter side. So a mark means the same on every size of a picture.
@@ -10,7 +10,7 @@ Source: arXiv:2506.15742 section 5, prompting with visual cues.
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from typing import Any, cast
 
@@ -19,11 +19,13 @@ from torch import Tensor
 
 from ..checks.json_values import listing, number, read_json, words
 from ..checks.shorten import short
-from .fitting import Placement, check_image, undo_fit
+from .filling import fill
+from .fitting import Placement, Size, check_image, undo_fit
 from .lettering import text_cover
 
-VERSION = 1
+VERSION = 2  # 1 has no areas
 MARK_KINDS = ("ellipse", "box", "arrow", "freehand", "text")
+AREA_KINDS = ("ellipse", "box", "freehand", "brush")
 MOST_MARKS, MOST_POINTS, MOST_LETTERS = 500, 10_000, 200
 COLOUR = "#ee0d14"
 WIDTH = 0.02
@@ -40,11 +42,13 @@ class Mark:
     """One mark.
 
     Args:
-        kind: one of `KINDS`.
+        kind: one of `MARK_KINDS`; of an area one of `AREA_KINDS`.
         points: two corners of an ellipse's or a box's bounds; an arrow's start and tip; a line's points; the
             upper left corner of a text.
         colour: "#rrggbb".
-        width: of the stroke; of a text its height.
+        width: of the stroke; of a text its height. The outline of an area has none, only a brush.
+        mask: whether it is an area: all within the ellipse, the box or the closed line, or a brush's stroke.
+        erase: whether a brush takes its stroke away from the areas before it.
     """
 
     kind: str
@@ -52,10 +56,14 @@ class Mark:
     colour: str = COLOUR
     width: float = WIDTH
     text: str = ""
+    mask: bool = False
+    erase: bool = False
 
 
 def parse_marks(text: str) -> tuple[Mark, ...]:
     """Read marks from {"version": 1, "marks": [{"kind": ..., "points": [[x, y], ...], ...}]}; "" is none.
+
+    Areas need version 2, which packs without them refuse.
 
     Raises: ValueError in one sentence that names the mark.
     """
@@ -68,11 +76,18 @@ def parse_marks(text: str) -> tuple[Mark, ...]:
     if not isinstance(document, dict) or not isinstance(document.get("marks"), list):
         raise ValueError('the marks must be {"version": 1, "marks": [...]}')
     version = document.get("version")
-    if isinstance(version, bool) or version != VERSION:
+    if isinstance(version, bool) or version not in range(1, VERSION + 1):
         raise ValueError(
-            f"the marks have version {short(version)}, but this pack reads version {VERSION}; update the pack"
+            f"the marks have version {short(version)}, but this pack reads versions up to {VERSION}; update the "
+            "pack"
         )
-    return marks_from(document["marks"])
+    marks = marks_from(document["marks"])
+    for place, mark in enumerate(marks, start=1):
+        if mark.mask and version == 1:
+            raise ValueError(
+                f'mark {place}: it is an area, which version 1 of the marks does not have: write "version": 2'
+            )
+    return marks
 
 
 def marks_from(marks: Any) -> tuple[Mark, ...]:
@@ -86,12 +101,76 @@ def marks_from(marks: Any) -> tuple[Mark, ...]:
 
 
 def marks_to(marks: tuple[Mark, ...]) -> list[dict[str, Any]]:
-    """Marks as JSON can hold them, every number as it is."""
-    return [asdict(mark) | {"points": [list(point) for point in mark.points]} for mark in marks]
+    """Marks as JSON can hold them, every number as it is; those that are no area as before there were any."""
+    return [
+        {name: value for name, value in asdict(mark).items() if value or name not in ("mask", "erase")}
+        | {"points": [list(point) for point in mark.points]}
+        for mark in marks
+    ]
+
+
+def areas_of(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+    """Those that say where an edit may reach."""
+    return tuple(mark for mark in marks if mark.mask)
+
+
+def cues_of(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
+    """Those that are drawn for the model to see."""
+    return tuple(mark for mark in marks if not mark.mask)
+
+
+def mask_of(marks: tuple[Mark, ...], height: int, width: int) -> Tensor:
+    """Where a picture may change: (height, width) in [0, 1], white within the areas; all white without any.
+
+    Areas add up, and a brush that erases takes away from those before it.
+
+    Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
+    """
+    areas = areas_of(marks)
+    if not areas:
+        return torch.ones(height, width)
+    _check_work(marks, height, width, areas=True)
+    mask = torch.zeros(height, width)
+    for area in areas:
+        if area.kind == "brush":
+            cover = _line_cover(area, height, width)
+        else:
+            cover = fill(_segments(area, height, width, 0), height, width)
+        mask = mask * (1 - cover) if area.erase else torch.maximum(mask, cover)
+    return mask
+
+
+def mask_on_canvas(marks: tuple[Mark, ...], canvas: Size, place: Placement | None) -> Tensor:
+    """The mask of the areas upon a picture that lies on a canvas, of the canvas's size; 0 beside the picture.
+
+    Only what lies on the canvas is made, however large the picture.
+
+    Args:
+        marks: of which one at least is an area.
+        canvas: (height, width) in pixels.
+        place: None: the picture is all of it.
+    Raises: ValueError in one sentence if nothing of them is left, or it would take minutes.
+    """
+    if place is None:
+        mask = mask_of(marks, *canvas)
+    else:
+        mask = torch.zeros(canvas)
+        rows, columns = (
+            slice(max(start, 0), start + size)
+            for start, size in ((place.top, place.height), (place.left, place.width))
+        )
+        laid = tuple(_laid(area, place) for area in areas_of(marks))
+        mask[rows, columns] = mask_of(laid, *canvas)[rows, columns]
+    if not bool((mask > 0).any()):
+        raise ValueError(
+            "the drawn area is empty, so nothing may change: it lies outside the picture, or all of it was "
+            "erased; draw an area on the picture, or delete what is drawn of it"
+        )
+    return mask
 
 
 def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
-    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above.
+    """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above; areas are not drawn.
 
     The pictures themselves stay.
 
@@ -99,9 +178,9 @@ def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
     """
     check_image(image)
     height, width = image.shape[1:3]
-    _check_work(marks, height, width)
+    _check_work(marks, height, width, areas=False)
     drawn = image.clone()
-    for mark in marks:
+    for mark in cues_of(marks):
         colour = torch.tensor([int(mark.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
         cover = _text_cover(mark, height, width) if mark.kind == "text" else _line_cover(mark, height, width)
         drawn = torch.lerp(drawn, colour.to(drawn).expand_as(drawn), cover[None, :, :, None].to(drawn))
@@ -128,11 +207,26 @@ def _mark(place: int, entry: Any) -> Mark:
     if not isinstance(entry, dict):
         raise wrong("it must be an object with 'kind' and 'points'")
     values = cast("Mapping[str, Any]", entry)
-    kind = values.get("kind")
-    if kind not in MARK_KINDS:
-        raise wrong(f"kind {short(kind)} is not known; choose one of {', '.join(MARK_KINDS)}")
+    kind: Any = values.get("kind")
+    mask, erase = values.get("mask", False), values.get("erase", False)
+    for name, value in (("mask", mask), ("erase", erase)):
+        if not isinstance(value, bool):
+            raise wrong(f"{name} {short(value)} must be true or false")
+    if kind not in (AREA_KINDS if mask else MARK_KINDS):
+        if not mask and kind == "brush":
+            raise wrong('a brush paints an area, so it needs "mask": true')
+        what = "kind of area " if mask else "kind "
+        raise wrong(
+            f"{what}{short(kind)} is not known; choose one of {', '.join(AREA_KINDS if mask else MARK_KINDS)}"
+        )
+    if erase and kind != "brush":
+        raise wrong(f"only a brush can erase, and this is of kind {kind}")
     points = values.get("points")
-    least, most = {"freehand": (2, MOST_POINTS), "text": (1, 1)}.get(kind, (2, 2))
+    least, most = {
+        "freehand": (3 if mask else 2, MOST_POINTS),
+        "brush": (1, MOST_POINTS),
+        "text": (1, 1),
+    }.get(kind, (2, 2))
     if not isinstance(points, list) or not least <= len(cast("list[Any]", points)) <= most:
         raise wrong(f"its points must be {least if least == most else f'{least} to {most}'} pairs [x, y]")
     try:
@@ -153,7 +247,15 @@ def _mark(place: int, entry: Any) -> Mark:
         raise wrong(f"width {short(width)} must be a fraction of the picture, above 0 and up to 1")
     if not isinstance(text, str) or len(text) > MOST_LETTERS or (kind == "text" and not text.strip()):
         raise wrong(f"its text must have 1 to {MOST_LETTERS} letters")
-    return Mark(kind=kind, points=pairs, colour=colour, width=stroke, text=words(text, MOST_LETTERS))
+    return Mark(
+        kind=kind,
+        points=pairs,
+        colour=colour,
+        width=stroke,
+        text=words(text, MOST_LETTERS),
+        mask=mask,
+        erase=erase,
+    )
 
 
 def _point(entry: Any) -> Point:
@@ -161,11 +263,23 @@ def _point(entry: Any) -> Point:
     return number(x, -1, 2), number(y, -1, 2)
 
 
-def _check_work(marks: tuple[Mark, ...], height: int, width: int) -> None:
+def _laid(area: Mark, place: Placement) -> Mark:
+    """An area upon a picture as it would be drawn upon the canvas that the picture lies on."""
+    height, width = place.canvas
+    points = tuple(
+        ((place.left + x * place.width) / width, (place.top + y * place.height) / height)
+        for x, y in area.points
+    )
+    stroke = area.width * min(place.height, place.width) / min(height, width)
+    return replace(area, points=points, width=stroke)
+
+
+def _check_work(marks: tuple[Mark, ...], height: int, width: int, *, areas: bool) -> None:
     pixels = 0
     for place, mark in enumerate(marks, start=1):
         stroke = mark.width * min(height, width)
-        for start, end in () if mark.kind == "text" else _segments(mark, height, width, stroke):
+        passed_over = mark.mask != areas or mark.kind == "text"
+        for start, end in () if passed_over else _segments(mark, height, width, stroke):
             top, bottom, left, right = _box(start, end, stroke, height, width)
             pixels += max((bottom - top) * (right - left), _LEAST_DRAWN)
             if pixels > _MOST_DRAWN:
@@ -207,7 +321,9 @@ def _span(first: float, second: float, reach: float, size: int) -> tuple[int, in
 def _segments(mark: Mark, height: int, width: int, stroke: float) -> Iterator[tuple[Point, Point]]:
     """Straight pieces in pixels."""
     points = [(x * width, y * height) for x, y in mark.points]
-    if mark.kind == "freehand":
+    if mark.kind in ("freehand", "brush"):
+        if len(points) == 1 or (mark.mask and mark.kind == "freehand"):
+            points.append(points[0])  # a dot; a closed line
         yield from pairwise(points)
         return
     (x0, y0), (x1, y1) = points

@@ -1,6 +1,7 @@
 """Masks: where an edit may change a picture, for the sampler and for the pixels."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -12,21 +13,37 @@ from .fitting import Placement, Size, on_canvas
 
 _LEVELS = 255  # of an 8-bit picture
 
+CanvasMask = Callable[[Size, Placement | None], Tensor]
+"""What makes a mask for a canvas and a picture that lies on it."""
 
-def canvas_mask(mask: Tensor, canvas: Size, place: Placement | None = None) -> Tensor:
+
+def canvas_mask(mask: Tensor | CanvasMask, canvas: Size, place: Placement | None = None) -> Tensor:
     """Bring a mask over a picture onto the canvas that the picture lies on.
 
     Args:
-        mask: (H, W) or (1, H, W) in [0, 1], of any size; white may change.
+        mask: (H, W) or (1, H, W) in [0, 1], of any size; white may change. Or what makes the result.
         canvas: (height, width) in pixels.
         place: where the picture lies on it; None: all over.
     Returns: (canvas height, canvas width) in [0, 1], on the CPU; 0 beside the picture.
     Raises: ValueError in one sentence if it is empty, not finite, a batch, or marks nothing.
     """
+    if not isinstance(mask, Tensor):
+        return mask(canvas, place)
     flat = single_mask(mask)
     laid = on_canvas(flat.float().clamp(0, 1).cpu(), place or Placement(canvas, 0, 0, *canvas, canvas))
     _check_marks(laid)
     return laid
+
+
+def overlap(drawn: Tensor, mask: Tensor) -> Tensor:
+    """What a drawn area and a mask both allow. Raises: ValueError in one sentence if that is nothing."""
+    allowed = drawn * mask
+    if not bool((allowed > 0).any()):
+        raise ValueError(
+            "the drawn area and the mask have no pixel in common, so nothing may change: draw the area where the "
+            "mask is white, or leave one of them out"
+        )
+    return allowed
 
 
 def picture_mask(picture: Tensor) -> Tensor:

@@ -138,6 +138,53 @@ def test_a_turn_draws_upon_the_picture_of_its_chain(
     assert first.last.marks == made.last.marks
 
 
+AREA = (
+    '{"version": 2, "marks": [{"kind": "box", "points": [[0.5, 0], [1, 1]], "mask": true}, '
+    '{"kind": "brush", "points": [[0.75, 0.5]], "width": 0.25, "mask": true, "erase": true}]}'
+)
+
+
+def test_a_turn_reaches_no_farther_than_what_is_drawn(
+    run: Run, model: Any, two: Any, image: Tensor, folders: SimpleNamespace
+) -> None:
+    inputs = {"instruction": "make it red", "feather": 0, **FAST}
+    node = run("KontextTurn", model=model, chain=two, marks=AREA, **inputs)
+    made, shown, _ = node.args
+    assert node.ui["text"][0].splitlines()[0] == "turn 3, area drawn"
+    changed = (shown != two.last.image).any(-1)[0]
+    assert changed[:, 64:].float().mean() > 0.5
+    assert not changed[:, :64].any()
+    assert not changed[54:74, 86:106].any(), "what is erased stays too"
+    mask = run("KontextVisualCue", image=two.last.image, marks=AREA)[1]
+    wired = run("KontextTurn", model=model, chain=two, mask=mask, **inputs)
+    assert torch.equal(wired[1], shown), "it is the mask that a cue makes of it"
+    name = run("KontextSaveChain", chain=made, filename_prefix="area").ui["images"][0]["filename"]
+    loaded = run("KontextLoadChain", file=f"{name} [output]")[0]
+    assert loaded.last.marks == made.last.marks
+    on = [run("KontextTurn", model=model, chain=chain, marks=BOX, **inputs)[1] for chain in (made, loaded)]
+    assert torch.equal(*on)
+    first = run("KontextTurn", model=model, image=image, marks=AREA, **inputs)
+    assert torch.equal(first[1][:, :, :64], image[:, :, :64])
+    left = torch.ones(1, 128, 128)
+    left[..., 64:] = 0
+    with pytest.raises(ValueError, match="the drawn area and the mask have no pixel in common"):
+        run("KontextTurn", model=model, chain=two, marks=AREA, mask=left, **inputs)
+
+
+def test_a_cue_hands_on_where_an_area_is_drawn(run: Run, model: Any, image: Tensor) -> None:
+    drawn, mask = run("KontextVisualCue", image=image, marks=AREA).args
+    assert torch.equal(drawn, image), "the area is no mark"
+    assert mask.shape == (1, 128, 128)
+    assert mask[0, 64, [32, 68, 96, 124]].tolist() == [0, 1, 0, 1]
+    edited = run("KontextEdit", model=model, image=drawn, mask=mask, feather=0, **FAST)[0]
+    assert torch.equal(edited[:, :, :64], image[:, :, :64])
+    assert not torch.equal(edited, image)
+    several, mask = run("KontextVisualCue", image=image.repeat(2, 1, 1, 1), marks=BOX).args
+    assert several.shape[0] == 2
+    assert mask.shape == (1, 128, 128)
+    assert mask.eq(1).all(), "without an area all may change"
+
+
 def test_marks_that_are_none_are_refused_before_anything_runs(node_list: list[Any]) -> None:
     turn = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextTurn")
     assert turn.validate_inputs(marks=BOX) is True

@@ -36,7 +36,7 @@ IDS = {
     "KontextChainSheet": ["IMAGE"],
     "KontextSaveChain": [],
     "KontextLoadChain": ["KONTEXT_CHAIN", "IMAGE"],
-    "KontextVisualCue": ["IMAGE"],
+    "KontextVisualCue": ["IMAGE", "MASK"],
     "KontextFromComfyUI": ["KONTEXT_MODEL"],
     "KontextToConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "KontextFromConditioning": ["KONTEXT_PROMPT"],

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, file, latents_file, latents_path, limits, load_chain, record, save_chain
 from kontext_core.editor import UsedLora
-from kontext_core.images.marks import Mark
+from kontext_core.images.marks import Mark, mask_of
+from kontext_core.images.masks import blending
 from kontext_core.lora import Lora
 from kontext_core.pipeline import Pipeline
 
@@ -97,6 +98,37 @@ def test_files_of_the_first_version_load_and_are_still_written_where_there_are_n
     assert record.to_json(drawn)["version"] == 2, "which an older pack refuses in a sentence"
 
 
+def test_areas_are_kept_with_their_turn_and_it_goes_on_bit_for_bit(
+    tmp_path: Path, chain: Chain, pipeline: Pipeline
+) -> None:
+    """In a version of their own, which older packs refuse; marks beside them are written as before."""
+    plain = Mark(kind="box", points=((0.1, 0.1), (0.4, 0.4)))
+    marks = (
+        plain,
+        Mark(kind="ellipse", points=((1 / 3, 0.2), (0.9, 0.9)), mask=True),
+        Mark(kind="brush", points=((0.5, 0.5), (0.6, 0.5)), width=0.1, mask=True, erase=True),
+    )
+    options: dict[str, Any] = {"seed": 4, "steps": 1, "feather_px": 3.0}
+    made = chain.edit(pipeline, "make it red", marks=marks, **options)
+    lineage = record.to_json(made)
+    assert lineage["version"] == 4
+    assert [list(entry)[5:] for entry in lineage["turns"][-1]["marks"]] == [[], ["mask"], ["mask", "erase"]]
+    save_chain(made, tmp_path / "a.png")
+    loaded = load_chain(tmp_path / "a.png")
+    assert loaded.last.marks == marks
+    assert loaded.last.settings["masked"] is True
+    onward = [one.edit(pipeline, "and this", marks=(plain,), **options).last for one in (made, loaded)]
+    assert torch.equal(onward[0].image, onward[1].image)
+    assert onward[0].latents is not None
+    assert onward[1].latents is not None
+    assert torch.equal(onward[0].latents, onward[1].latents)
+    again = loaded.edit(pipeline, "and this", marks=marks, **options).last.image
+    kept = blending(mask_of(marks, *again.shape[1:3]), 3)[None, ..., None].expand_as(again) == 0
+    assert kept.any()
+    assert torch.equal(again[kept], loaded.last.image[kept])
+    assert record.to_json(chain.edit(pipeline, "", steps=1, marks=(plain,)))["version"] == 2
+
+
 def test_loras_are_kept_with_their_turn_and_missed(
     tmp_path: Path, chain: Chain, pipeline: Pipeline, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -178,7 +210,7 @@ def with_turn(chain: Chain, **changes: Any) -> str:
         (lambda _: "[" * 100_000, r"is damaged"),
         (lambda _: "[]", r"is damaged: \[\] is not a JSON object"),
         (lambda chain: lineage(chain, version=None), r"it has no version"),
-        (lambda chain: lineage(chain, version=4), r"has version 4, but this pack reads versions up to 3; update the pack"),
+        (lambda chain: lineage(chain, version=5), r"has version 5, but this pack reads versions up to 4; update the pack"),
         (lambda chain: lineage(chain, turns=[]), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns="many"), r"it has no list of turns"),
         (lambda chain: lineage(chain, turns=[1]), r"is damaged at turn 0"),

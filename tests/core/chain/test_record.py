@@ -98,11 +98,11 @@ def test_no_version(lineage: Make, write: Write, version: Any) -> None:
         load_chain(write(lineage() | {"version": version}))
 
 
-@pytest.mark.parametrize(("version", "words"), [(4, "4"), (HUGE, "a number of about 400 digits")])
+@pytest.mark.parametrize(("version", "words"), [(5, "5"), (HUGE, "a number of about 400 digits")])
 def test_a_version_of_later(lineage: Make, write: Write, version: int, words: str) -> None:
     with pytest.raises(
         ValueError,
-        match=rf"^the edit chain in a\.png has version {words}, but this pack reads versions up to 3",
+        match=rf"^the edit chain in a\.png has version {words}, but this pack reads versions up to 4",
     ):
         load_chain(write(lineage() | {"version": version}))
 

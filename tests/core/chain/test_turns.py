@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +8,12 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, Turn
 from kontext_core.chain.drift import align_to
-from kontext_core.images.fitting import Placement
-from kontext_core.images.marks import Mark, draw_marks
+from kontext_core.images.fitting import Placement, undo_fit
+from kontext_core.images.marks import Mark, draw_marks, mask_of
 from kontext_core.pipeline import Edit, Pipeline
 
 Pictures = Callable[..., Tensor]
+AREA = (Mark(kind="box", points=((0.5, 0), (1, 1)), mask=True),)  # the right half
 MARKS = (Mark(kind="box", points=((0.1, 0.1), (0.4, 0.4)), width=0.06),)
 
 
@@ -216,6 +218,81 @@ def test_marks_lie_upon_the_picture_and_not_on_its_padding(
     assert changed.any()
     changed[rows, columns] = False
     assert not changed.any()
+
+
+def test_a_turn_reaches_no_farther_than_its_area(pipeline: Pipeline, pictures: Pictures) -> None:
+    """As with a mask of the same pixels, and without any mark being seen."""
+    start = Chain.start(pipeline, pictures(64, 64)).edit(pipeline, "make it red", steps=1)
+    made = start.edit(pipeline, "make it blue", steps=2, marks=AREA, feather_px=0).last
+    assert torch.equal(made.image[:, :, :32], start.last.image[:, :, :32])
+    assert (made.image[:, :, 32:] - start.last.image[:, :, 32:]).abs().mean() > 0.01
+    mask = mask_of(AREA, 64, 64)
+    masked = start.edit(pipeline, "make it blue", steps=2, mask=mask, feather_px=0).last
+    assert torch.equal(made.latents, masked.latents)
+    assert made.settings == masked.settings
+    assert (made.marks, masked.marks) == (AREA, ())
+    soft = start.edit(pipeline, "make it blue", steps=2, marks=AREA, feather_px=8).last
+    assert torch.equal(soft.image[:, :, :24], start.last.image[:, :, :24])
+    assert not torch.equal(soft.image[:, :, 24:32], start.last.image[:, :, 24:32])
+    cues = start.edit(pipeline, "make it blue", steps=2, mask=mask, marks=MARKS).last
+    drawn = start.edit(pipeline, "make it blue", steps=2, marks=(*AREA, *MARKS)).last
+    assert torch.equal(drawn.latents, cues.latents), "the model sees the marks beside it"
+
+
+def test_an_area_and_a_mask_count_both(pipeline: Pipeline, pictures: Pictures) -> None:
+    start, mask = Chain.start(pipeline, pictures(64, 64)), torch.zeros(64, 64)
+    mask[32:] = 1
+    made = start.edit(pipeline, "make it red", steps=2, marks=AREA, mask=mask).last.image
+    changed = (made != start.last.image).any(-1)[0]
+    assert changed[32:, 32:].any()
+    changed[32:, 32:] = False
+    assert not changed.any()
+    mask[:, 30:] = 0
+    with pytest.raises(ValueError, match=r"^the drawn area and the mask have no pixel in common"):
+        start.edit(pipeline, "make it red", steps=1, marks=AREA, mask=mask)
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch", "none"])
+@pytest.mark.parametrize("loaded", [False, True], ids=["encoded", "picture alone"])
+def test_an_area_lies_upon_the_picture_that_the_turn_starts_from(
+    pipeline: Pipeline, pictures: Pictures, fit: str, loaded: bool
+) -> None:
+    """In the first turn that is the whole picture, in later ones what a fit has left of it."""
+    points = ((0.5, 0.25), (1, 0.75))
+    area = (Mark(kind="box", points=points, mask=True),)
+    chain = Chain.start(pipeline, pictures(40, 100), fit=fit)
+    if loaded:
+        chain = Chain((Turn(chain.last.image, settings={"fit": fit}),))
+    for _ in range(2):
+        place = chain.last.placement
+        made = chain.edit(pipeline, "make it red", steps=1, marks=area)
+        after = made.last.placement
+        assert after is not None
+        height, width = made.last.image.shape[1:3]
+        (left, top), (right, bottom) = points
+        if fit == "crop" and len(chain) == 0:  # a part of its height is not on the canvas
+            top, bottom = ((after.top + share * after.height) / height for share in (top, bottom))
+        canvas = pipeline.canvas_of(chain.last.as_reference(), fit)
+        before = undo_fit(canvas, place or after)
+        changed = (made.last.image != before).any(-1)[0]
+        rows = slice(math.floor(top * height), math.ceil(bottom * height))
+        columns = slice(math.floor(left * width), math.ceil(right * width))
+        assert changed[rows].any(1).float().mean() > 0.9, "but for what rounds to the pixel that was there"
+        assert changed[:, columns].any(0).float().mean() > 0.9
+        changed[rows, columns] = False
+        assert not changed.any()
+        chain = made
+
+
+def test_a_mask_lies_upon_a_picture_that_is_cropped(pipeline: Pipeline, pictures: Pictures) -> None:
+    """Its own pixels stay, in the size that the fit has given it."""
+    image, mask = pictures(40, 100), torch.zeros(40, 100)
+    mask[:, 50:] = 1
+    made = Chain.start(pipeline, image).edit(pipeline, "make it red", steps=1, mask=mask).last.image
+    before = pipeline.canvas_of(image, "crop")
+    assert made.shape == before.shape == (1, 32, 96, 3)
+    assert torch.equal(made[:, :, :48], before[:, :, :48])
+    assert not torch.equal(made[:, :, 48:], before[:, :, 48:])
 
 
 def test_what_a_mask_keeps_has_no_marks(pipeline: Pipeline, pictures: Pictures) -> None:

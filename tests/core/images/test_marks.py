@@ -6,18 +6,36 @@ import pytest
 import torch
 from PIL import Image
 
-from kontext_core.images.lettering import text_cover
-from kontext_core.images.marks import COLOUR, Mark, draw_marks, parse_marks
+from kontext_core.images.fitting import Placement, fit_image
+from kontext_core.images.lettering import text_cover, wrapped
+from kontext_core.images.marks import (
+    COLOUR,
+    Mark,
+    areas_of,
+    cues_of,
+    draw_marks,
+    marks_from,
+    marks_to,
+    mask_of,
+    mask_on_canvas,
+    parse_marks,
+)
 from kontext_core.world import Scene, Thing, draw, right
 from kontext_core.world.draw import CUE_COLOUR
 from kontext_core.world.shapes import CUE_PX
 
 WHITE = torch.ones(1, 100, 200, 3)
+BOX = {"kind": "box", "points": [[0.1, 0.2], [0.5, 0.6]]}
+BRUSH = {"kind": "brush", "points": [[0.5, 0.5]], "mask": True}
 RED = torch.tensor([int(COLOUR[i : i + 2], 16) / 255 for i in (1, 3, 5)])
 
 
 def marks(*given: dict[str, Any], version: int = 1) -> str:
     return json.dumps({"version": version, "marks": list(given)})
+
+
+def area(*given: dict[str, Any]) -> str:
+    return marks(*given, version=2)
 
 
 def inked(mark: Mark, size: tuple[int, int] = (100, 200)) -> torch.Tensor:
@@ -138,7 +156,21 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         ("{", "the marks are not JSON"),
         ("[]", r'the marks must be \{"version": 1'),
         ('{"version": 1, "marks": {}}', "the marks must be"),
-        (marks(version=2), "the marks have version 2, but this pack reads version 1; update the pack"),
+        (marks(version=3), "the marks have version 3, but this pack reads versions up to 2; update the pack"),
+        (marks(version=0), "the marks have version 0, but this pack reads versions up to 2"),
+        (marks(BOX | {"mask": True}), 'mark 1: it is an area, which version 1 of the marks does not have'),
+        (area(BOX | {"mask": 1}), "mark 1: mask 1 must be true or false"),
+        (area({**BRUSH, "erase": "yes"}), "mark 1: erase 'yes' must be true or false"),
+        (area({**BRUSH, "mask": False}), 'mark 1: a brush paints an area, so it needs "mask": true'),
+        (area({**BOX, "mask": True, "erase": True}), "mark 1: only a brush can erase, and this is of kind box"),
+        (area({**BOX, "kind": "arrow", "mask": True}), (
+            "mark 1: kind of area 'arrow' is not known; choose one of ellipse, box, freehand, brush"
+        )),
+        (area({**BOX, "kind": "text", "mask": True}), "mark 1: kind of area 'text' is not known"),
+        (area({**BOX, "kind": "freehand", "mask": True}), "mark 1: its points must be 3 to 10000 pairs"),
+        (area({**BRUSH, "points": []}), "mark 1: its points must be 1 to 10000 pairs"),
+        (area({**BRUSH, "points": [[0, 0]] * 10_001}), "mark 1: its points must be 1 to 10000 pairs"),
+        (area({**BRUSH, "width": 1.5}), "mark 1: width 1.5 must be a fraction"),
         (marks(*[{}] * 501), "there are 501 marks, but 500 is the maximum"),
         (marks({"kind": "spiral", "points": []}), "mark 1: kind 'spiral' is not known; choose one of ellipse"),
         (marks({"kind": "box", "points": [[0, 0]]}), r"mark 1: its points must be 2 pairs \[x, y\]"),
@@ -155,7 +187,7 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         (marks({"kind": "text", "points": [[0, 0]], "text": "x" * 201}), "its text must have 1 to 200"),
         ('{"version": 1, "marks": [{"kind": "box", "points": [[NaN, 0], [1, 1]]}]}', "must be pairs"),
         ("[" * 100_000, "the marks are not JSON"),
-        ('{"version": true, "marks": []}', "the marks have version True, but this pack reads version 1"),
+        ('{"version": true, "marks": []}', "the marks have version True, but this pack reads versions up to 2"),
         (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 10**400}), "mark 1: width a number of about 400 digits must"),
         (marks({"kind": "box", "points": [[0, 10**400], [1, 1]]}), "mark 1: its points must be pairs .*about 400 digits"),
         (marks({"kind": "box", "points": [[0, True], [1, 1]]}), (
@@ -163,7 +195,7 @@ def test_it_is_the_ellipse_of_the_tiny_models_lessons() -> None:
         )),
         (marks({"kind": "box", "points": [[0, 0], [1, 1]], "width": 1e999}), "mark 1: width inf must be a fraction"),
         (marks({"kind": "box" * 999, "points": []}), r"mark 1: kind 'boxbox[a-z]*\.\.\. is not known"),
-        (f'{{"version": {"9" * 5000}, "marks": []}}', "the marks have version inf, but this pack reads version 1"),
+        (f'{{"version": {"9" * 5000}, "marks": []}}', "the marks have version inf, but this pack reads versions up to 2"),
     ],
 )  # fmt: skip
 def test_marks_that_are_none(text: str, sentence: str) -> None:
@@ -193,3 +225,144 @@ def test_half_a_letter_of_a_mark_is_replaced() -> None:
     [mark] = parse_marks(marks({"kind": "text", "points": [[0, 0]], "text": "a\ud83d"}))
     assert mark.text == "a\ufffd"
     draw_marks(WHITE, (mark,))
+
+
+# Areas
+
+
+def test_an_area_is_all_that_its_outline_goes_around() -> None:
+    ellipse = mask_of((Mark(kind="ellipse", points=((0.25, 0.2), (0.75, 0.8)), mask=True),), 100, 200)
+    assert ellipse.sum().item() == pytest.approx(torch.pi * 50 * 30, rel=0.002)
+    assert ellipse[50, 100] == 1
+    assert ellipse[20, 50] == 0, "not the corner of its bounds"
+    box = mask_of((Mark(kind="box", points=((0.755, 0.8), (0.25, 0.2)), mask=True, width=0.5),), 100, 200)
+    assert box[20:80, 50:151].eq(1).all(), "its width is of no account"
+    assert box.sum().item() == pytest.approx(60 * 101)
+    edge = mask_of((Mark(kind="box", points=((0.1, 0.1), (0.505, 0.5)), mask=True),), 100, 100)
+    assert edge[20, 49:52].tolist() == pytest.approx([1, 128 / 255, 0]), "edges are soft"
+    triangle = ((0.1, 0.1), (0.9, 0.1), (0.1, 0.9))
+    line = mask_of((Mark(kind="freehand", points=triangle, mask=True),), 100, 100)
+    assert line.sum().item() == pytest.approx(80 * 80 / 2, rel=0.002)
+    twice = mask_of((Mark(kind="freehand", points=triangle * 2, mask=True),), 100, 100)
+    assert twice[line == 1].eq(1).all(), "a line that goes around twice leaves no hole"
+    bow = ((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9))
+    both_ways = mask_of((Mark(kind="freehand", points=bow, mask=True),), 100, 100)
+    assert both_ways.sum().item() == pytest.approx(80 * 80 / 2, rel=0.01)
+
+
+def test_brushes_paint_and_take_away_in_their_order() -> None:
+    stroke = Mark(kind="brush", points=((0.2, 0.5), (0.8, 0.5)), width=0.2, mask=True)
+    painted = mask_of((stroke,), 100, 100)
+    assert painted.sum().item() == pytest.approx(60 * 20 + torch.pi * 100, rel=0.01), "with round ends"
+    dot = Mark(kind="brush", points=((0.5, 0.5),), width=0.4, mask=True, erase=True)
+    left = mask_of((stroke, dot), 100, 100)
+    assert left[50, 50] == 0
+    assert left[50, 25] == 1
+    assert mask_of((dot, stroke), 100, 100)[50, 50] == 1, "what comes later is not erased"
+
+
+def test_without_an_area_all_may_change() -> None:
+    plain = Mark(kind="box", points=((0.1, 0.1), (0.5, 0.5)))
+    assert mask_of((plain,), 4, 6).eq(1).all()
+    assert mask_of((), 4, 6).shape == (4, 6)
+
+
+def test_beside_an_area_the_mask_is_nothing_at_all() -> None:
+    """What is not exactly 0 would be changed."""
+    points = tuple((0.5 + 0.4 * (i % 7 - 3) / 7, 0.5 + 0.3 * (i % 11 - 5) / 9) for i in range(300))
+    mask = mask_of((Mark(kind="freehand", points=points, mask=True),), 333, 517)
+    assert mask[:, 400:].eq(0).all()
+    assert mask[:100].eq(0).all()
+    assert mask.eq(1).any()
+    assert ((mask * 255).round() - mask * 255).abs().max() < 1e-4
+
+
+def test_the_model_does_not_see_an_area() -> None:
+    (drawn, brush), plain = marks_from([BOX | {"mask": True}, BRUSH]), marks_from([BOX])
+    assert torch.equal(draw_marks(WHITE, (drawn, brush)), WHITE)
+    assert torch.equal(draw_marks(WHITE, (brush, *plain)), draw_marks(WHITE, plain))
+    assert areas_of((brush, *plain)) == (brush,)
+    assert cues_of((brush, *plain)) == plain
+
+
+def test_areas_are_written_as_they_are_and_marks_as_before() -> None:
+    parsed = parse_marks(area(BOX, BOX | {"mask": True}, BRUSH | {"erase": True}))
+    entries = marks_to(parsed)
+    assert list(entries[0]) == ["kind", "points", "colour", "width", "text"]
+    assert entries[1]["mask"] is True
+    assert "erase" not in entries[1]
+    assert entries[2]["erase"] is True
+    assert marks_from(json.loads(json.dumps(entries))) == parsed
+    assert parse_marks(marks(BOX | {"mask": False})) == parse_marks(area(BOX))
+
+
+@pytest.mark.parametrize(
+    ("fit", "size"), [("crop", (64, 64)), ("pad", (64, 64)), ("stretch", (48, 64)), ("none", None)]
+)
+def test_an_area_lies_where_its_part_of_the_picture_does(fit: str, size: tuple[int, int] | None) -> None:
+    """As the picture of the area, white on black, is fitted."""
+    drawn = (Mark(kind="box", points=((0.25, 0.3), (0.75, 0.95)), mask=True),)
+    picture = mask_of(drawn, 240, 400)[None, ..., None].expand(-1, -1, -1, 3)
+    canvas, place = fit_image(picture, size, fit)
+    laid = mask_on_canvas(drawn, place.canvas, place)
+    assert laid.shape == place.canvas
+    assert (laid - canvas[0, ..., 0]).abs().mean() < 0.02
+
+
+def test_beside_the_picture_no_area_reaches() -> None:
+    place = Placement((64, 64), 16, 0, 32, 64, (100, 200))
+    everywhere = (Mark(kind="box", points=((-1, -1), (2, 2)), mask=True),)
+    laid = mask_on_canvas(everywhere, (64, 64), place)
+    assert laid[:, 3].tolist() == [0] * 16 + [1] * 32 + [0] * 16
+
+
+@pytest.mark.parametrize(
+    "drawn",
+    [
+        [{"kind": "box", "points": [[1.2, 1.2], [1.5, 1.5]], "mask": True}],
+        [BRUSH | {"erase": True}],
+        [BOX | {"mask": True}, BRUSH | {"points": [[0.3, 0.4]], "width": 1, "erase": True}],
+    ],
+    ids=["outside", "erased alone", "all erased"],
+)
+def test_an_area_of_nothing_is_refused(drawn: list[dict[str, Any]]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^the drawn area is empty, so nothing may change: .*; draw an area"
+    ):
+        mask_on_canvas(marks_from(drawn), (64, 64), None)
+
+
+def test_areas_that_would_take_minutes_are_refused() -> None:
+    points = tuple((i % 7 / 7, i % 5 / 5) for i in range(10_000))
+    stroke = Mark(kind="brush", points=points, width=1.0, mask=True)
+    for kind in ("brush", "freehand"):
+        with pytest.raises(ValueError, match=r"^the marks up to mark \d+ would take minutes to draw on"):
+            mask_of((replace(stroke, kind=kind),) * 20, 1024, 1024)
+
+
+# Words
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "lines"),
+    [
+        ("one two three", 100, ["one two three"]),
+        ("one  two ", 100, ["one  two "]),
+        ("ii ii ii", 1.2, ["ii ii", "ii"]),
+        ("iiiiiiiiiiii ii", 1.0, ["iiiiiiiiiiii", "ii"]),
+        ("ii\nii ii", 0.6, ["ii", "ii", "ii"]),
+        ("ii\n\nii", 5, ["ii", "", "ii"]),
+        ("   ", -1, ["   "]),
+    ],
+)
+def test_lines_go_on_below_where_they_are_full(text: str, room: float, lines: list[str]) -> None:
+    assert wrapped(text, room) == lines
+
+
+def test_words_that_would_leave_the_picture_are_written_below() -> None:
+    mark = Mark(kind="text", points=((0.5, 0.1),), text="sky sea sand", width=0.2)
+    assert torch.equal(inked(mark), inked(replace(mark, text="sky sea\nsand")))
+    assert inked(mark)[:, -1].sum() == 0, "no letter is cut off"
+    assert torch.equal(
+        inked(mark, (100, 400)), inked(replace(mark, text="sky sea  sand".replace("  ", " ")), (100, 400))
+    )
