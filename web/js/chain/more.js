@@ -32,12 +32,27 @@ export async function makeMore(place) {
   if (!place || !seed) return say(t("The seed comes from another node: change it there."));
   if (isOff(place)) return say(t("The turn is switched off."));
   const seeds = Array.from({ length: MORE }, () => Math.floor(Math.random() * MOST_SEED));
+  try {
+    const seeds = Array.from({ length: MORE }, () => Math.floor(Math.random() * MOST_SEED));
+    if (!(await queue(place, seeds))) say(t("Nothing can be run: the turn lacks what it needs."));
+  } catch {
+    say(t("The pictures could not be queued: see the turn."));
+  }
+}
+
+/**
+ * Queue what a turn needs, and the turn with several seeds in place of its own.
+ * @param {Place} place
+ * @param {number[]} seeds
+ * @returns {Promise<boolean>} false if the turn is not part of a run
+ */
+async function queue(place, seeds) {
   const id = idOf(place);
   const choices = choicesOf(place, seeds);
   const ready = await app.graphToPrompt();
   const output = /** @type {Record<string, { inputs: Record<string, unknown> }>} */ (ready.output);
   const turn = output[id];
-  if (!turn) return say(t("Nothing can be run: the turn lacks what it needs."));
+  if (!turn) return false;
   const ids = needed(output, [id]);
   const asked = {
     ...ready,
@@ -50,11 +65,8 @@ export async function makeMore(place) {
     choices,
     wanted: new Map([...wanted].filter(([key]) => key !== id)), // the turn is not made as it asks
   }));
-  try {
-    await app.api.queuePrompt(0, /** @type {any} */ (asked));
-  } catch {
-    say(t("The pictures could not be queued: see the turn."));
-  }
+  await app.api.queuePrompt(0, /** @type {any} */ (asked));
+  return true;
 }
 
 /**
