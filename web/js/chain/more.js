@@ -31,7 +31,6 @@ export async function makeMore(place) {
   const seed = place && settingOf(place, "seed");
   if (!place || !seed) return say(t("The seed comes from another node: change it there."));
   if (isOff(place)) return say(t("The turn is switched off."));
-  const seeds = Array.from({ length: MORE }, () => Math.floor(Math.random() * MOST_SEED));
   try {
     const seeds = Array.from({ length: MORE }, () => Math.floor(Math.random() * MOST_SEED));
     if (!(await queue(place, seeds))) say(t("Nothing can be run: the turn lacks what it needs."));
