@@ -5,3 +5,4 @@ export * from "../../web/js/marks/format.js";
 export * from "../../web/js/marks/history.js";
 export * from "../../web/js/marks/geometry.js";
 export * from "../../web/js/marks/view.js";
+export * from "../../web/js/marks/outline.js";

@@ -7,7 +7,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,7 +15,15 @@ import torch
 from PIL import ImageFont
 
 from kontext_core.images import lettering
-from kontext_core.images.marks import MARK_KINDS, Mark, draw_marks, parse_marks
+from kontext_core.images.marks import (
+    AREA_KINDS,
+    MARK_KINDS,
+    Mark,
+    draw_marks,
+    marks_to,
+    mask_of,
+    parse_marks,
+)
 from tools.paths import ROOT
 
 from .modules import call
@@ -31,12 +39,25 @@ MARKS = (
     Mark(kind="freehand", points=((0.5, 0.5), (0.5, 0.5)), width=0.1),
     Mark(kind="text", points=((0.1, 0.5),), text="Make it Blue, 1 & é", width=0.08),
     Mark(kind="text", points=((0.81, 0.7),), text="cut\noff gy", width=0.15),
+    Mark(kind="text", points=((0.6, 0.05),), text="goes on  below where a line is full", width=0.07),
     Mark(kind="box", points=((1.2, 1.2), (1.5, 1.5))),
+)
+SPIRAL = tuple(
+    (0.5 + i / 130 * math.cos(i / 4), 0.5 + i / 150 * math.sin(i / 4)) for i in range(60)
+)  # also out of the picture
+AREAS = (
+    Mark(kind="ellipse", points=((0.2, 0.2), (0.7, 0.5)), mask=True),
+    Mark(kind="box", points=((0.903, 0.907), (-0.1, 0.133)), mask=True, width=0.3),
+    Mark(kind="freehand", points=SPIRAL, mask=True),
+    Mark(kind="freehand", points=((0.1, 0.1), (0.9, 0.9), (0.9, 0.1), (0.1, 0.9)) * 2, mask=True),
+    Mark(kind="brush", points=((0.1, 0.9), (0.43, 0.5), (0.6, 0.95)), width=0.13, mask=True),
+    Mark(kind="brush", points=((0.5, 0.5),), width=0.4, mask=True),
 )
 
 
 def written(*marks: Mark) -> str:
-    return json.dumps({"version": 1, "marks": [asdict(mark) for mark in marks]})
+    version = 2 if any(mark.mask for mark in marks) else 1
+    return json.dumps({"version": version, "marks": marks_to(marks)})
 
 
 def test_both_sides_have_the_same_font_and_its_licence() -> None:
@@ -45,9 +66,8 @@ def test_both_sides_have_the_same_font_and_its_licence() -> None:
     assert ImageFont.truetype(lettering.FONT, 10).getname() == ("Aileron", "Regular")
 
 
-@pytest.mark.parametrize(("width", "height"), [(128, 128), (333, 200), (384, 640)])
-def test_the_page_covers_the_pixels_that_python_covers(width: int, height: int) -> None:
-    """Of every kind alone, at most two pixels in a thousand differ by more than 16 of 255; lines by none."""
+def covers(marks: tuple[Mark, ...], width: int, height: int) -> list[torch.Tensor]:
+    """How much of each pixel the page says that each mark covers, (H, W) from 0 to 255."""
     font = base64.b64encode(lettering.FONT.read_bytes()).decode()
     code = """
       const {coverOf, readFont, readMarks} = module
@@ -57,26 +77,49 @@ def test_the_page_covers_the_pixels_that_python_covers(width: int, height: int) 
         return cover && {...cover, values: [...cover.values].map(value => Math.round(value * 255))}
       })"""
     size = {"width": width, "height": height}
-    covers = call(CUE, code, font=font, text=written(*MARKS), size=size)
-    for mark, cover in zip(MARKS, covers, strict=True):
-        white = replace(mark, colour="#ffffff")
-        wanted = 255 * draw_marks(torch.zeros(1, height, width, 3), (white,))[0, :, :, 0]
-        found = torch.zeros(height, width)
+    pages = []
+    for cover in call(CUE, code, font=font, text=written(*marks), size=size):
+        page = torch.zeros(height, width)
         if cover:
             left, top, wide, high = (cover[name] for name in ("left", "top", "width", "height"))
-            found[top : top + high, left : left + wide] = torch.tensor(cover["values"]).view(high, wide)
-        else:
-            assert mark is MARKS[-1], "only what lies outside covers nothing"
-        differs = ((found - wanted).abs() > 16).float().mean().item()
+            page[top : top + high, left : left + wide] = torch.tensor(cover["values"]).view(high, wide)
+        pages.append(page)
+    return pages
+
+
+SIZES = pytest.mark.parametrize(("width", "height"), [(128, 128), (333, 200), (384, 640)])
+
+
+@SIZES
+def test_the_page_covers_the_pixels_that_python_covers(width: int, height: int) -> None:
+    """Of every kind alone, at most two pixels in a thousand differ by more than 16 of 255; lines by none."""
+    for mark, page in zip(MARKS, covers(MARKS, width, height), strict=True):
+        white = replace(mark, colour="#ffffff")
+        wanted = 255 * draw_marks(torch.zeros(1, height, width, 3), (white,))[0, :, :, 0]
+        differs = ((page - wanted).abs() > 16).float().mean().item()
         assert differs <= (0.002 if mark.kind == "text" else 0), mark
-        assert mark is MARKS[-1] or wanted.sum() > 0
+        assert (mark is MARKS[-1]) == (wanted.sum() == 0), "only what lies outside covers nothing"
+
+
+@SIZES
+def test_the_page_fills_the_areas_that_python_fills(width: int, height: int) -> None:
+    for area, page in zip(AREAS, covers(AREAS, width, height), strict=True):
+        wanted = 255 * mask_of((area,), height, width)
+        assert ((page - wanted).abs() > 1).sum() == 0, area
+        assert 0 < wanted.mean() < 255
 
 
 def test_what_the_page_writes_python_reads_as_it_was() -> None:
     code = "return module.writeMarks(module.readMarks(text))"
     text = call(CUE, code, text=written(*MARKS))
     assert parse_marks(text) == MARKS
+    assert text.startswith('{"version": 1,')
+    assert "mask" not in text
     assert call(CUE, code, text=text) == text, "and writing it again changes nothing"
+    erased = replace(AREAS[-1], erase=True)
+    areas = call(CUE, code, text=written(MARKS[0], *AREAS[:2], erased))
+    assert areas.startswith('{"version": 2,')
+    assert parse_marks(areas) == (MARKS[0], *AREAS[:2], erased)
     assert call(CUE, code, text=" \n") == ""
 
 
@@ -84,7 +127,7 @@ def test_marks_keep_five_digits_and_stay_legal() -> None:
     thin = {**ELLIPSE, "colour": "#000000", "width": 1e-9, "text": ""}
     text = call(CUE, "return module.writeMarks([mark])", mark=thin)
     assert parse_marks(text)[0].width == 1e-5
-    assert call(CUE, "return module.KINDS") == list(MARK_KINDS)
+    assert call(CUE, "return [module.KINDS, module.AREA_KINDS]") == [list(MARK_KINDS), list(AREA_KINDS)]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +135,20 @@ def test_marks_keep_five_digits_and_stay_legal() -> None:
     [
         "{",
         "[]",
-        '{"version": 2, "marks": []}',
+        '{"version": 3, "marks": []}',
+        json.dumps({"version": 1, "marks": [ELLIPSE | {"mask": True}]}),
+        *(
+            json.dumps({"version": 2, "marks": [mark]})
+            for mark in (
+                ELLIPSE | {"mask": 1},
+                ELLIPSE | {"mask": True, "erase": True},
+                ELLIPSE | {"kind": "brush"},
+                ELLIPSE | {"kind": "arrow", "mask": True},
+                ELLIPSE | {"kind": "freehand", "mask": True},
+                ELLIPSE | {"kind": "brush", "mask": True, "erase": 0},
+                {"kind": "brush", "points": [], "mask": True},
+            )
+        ),
         json.dumps({"version": 1, "marks": [{}] * 501}),
         *(
             json.dumps({"version": 1, "marks": [mark]})
@@ -134,6 +190,18 @@ def test_a_mark_is_hit_on_its_line_and_the_uppermost_first() -> None:
     words = {"kind": "text", "points": [[0.5, 0.5]], "text": "sky", "width": 0.2}
     assert hit(110, 60, words) == 0
     assert hit(90, 60, words) == -1
+
+
+def test_an_area_is_hit_all_within() -> None:
+    area = ELLIPSE | {"mask": True}
+    assert hit(100, 50, area) == 0
+    assert hit(55, 22, area) == -1, "not in the corner of its bounds"
+    loop = {"kind": "freehand", "points": [[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]] * 2, "mask": True}
+    assert hit(100, 40, loop) == 0
+    assert hit(30, 80, loop) == -1
+    brush = {"kind": "brush", "points": [[0.5, 0.5]], "width": 0.4, "mask": True}
+    assert hit(115, 50, brush) == 0
+    assert hit(130, 50, brush) == -1
 
 
 def test_a_moved_mark_keeps_its_shape_at_the_edge_of_what_is_allowed() -> None:
@@ -195,7 +263,9 @@ def test_zoom_keeps_the_point_under_the_pointer_and_fit_shows_all() -> None:
         ("one two three", 7, "one two\nthree"),
         ("one  two\nthree", 3, "one\ntwo\nthree"),
         ("unbreakable is", 4, "unbreakable\nis"),
-        (" ", 4, ""),
+        ("kept  as it is ", 100, "kept  as it is "),
+        ("a\n\nb", 4, "a\n\nb"),
+        (" ", 0, " "),
     ],
 )
 def test_words_go_to_the_next_line_where_a_line_is_full(text: str, room: float, lines: str) -> None:
@@ -206,9 +276,17 @@ def test_words_go_to_the_next_line_where_a_line_is_full(text: str, room: float, 
 def test_words_outside_of_the_picture_are_known() -> None:
     code = """
       const mark = (x, y, text) => ({kind: "text", points: [[x, y]], colour: "#000000", width: 0.1, text})
-      const measure = text => [text.length, 1.2]
+      const measure = text => [Math.max(...text.split("\\n").map(line => line.length)), 1.2]
       const out = (...given) => module.runsOut(mark(...given), size, measure)
-      return [out(0.5, 0.5, "ten letter"), out(0.5, 0.5, "eleven more"), out(0.5, 0.95, "low"), out(-0.1, 0.5, "left"),
+      return [out(0.5, 0.5, "ten letter"), out(0.5, 0.5, "elevenmores"), out(0.5, 0.5, "eleven more"), out(0.5, 0.95, "low"), out(-0.1, 0.5, "left"),
         module.roomFor(mark(0.5, 0, ""), size), module.runsOut({...mark(0.9, 0.9, ""), kind: "box"}, size, measure)]
     """
-    assert call(CUE, code, size=SIZE) == [False, True, True, True, 10, False]
+    assert call(CUE, code, size=SIZE) == [False, True, False, True, True, 10, False]
+
+
+def test_the_outline_of_an_area_goes_where_its_edge_does() -> None:
+    code = "return module.pathOf(mark, size)"
+    box = {"kind": "box", "points": [[0.1, 0.2], [0.5, 0.6]], "width": 0.02, "mask": True}
+    assert call(CUE, code, mark=box, size=SIZE) == "M20 20L100 20L100 60L20 60L20 20"
+    dot = {"kind": "brush", "points": [[0.5, 0.5]], "width": 0.1, "mask": True}
+    assert call(CUE, code, mark=dot, size=SIZE) == "M100 50L100 50"

@@ -2,7 +2,10 @@
 /** One row of the chain panel: its lines, thumbnail, words, seed, state and buttons. */
 
 import { make } from "../lib/element.js";
+import { isWired, widgetOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
+import { readMarks } from "../marks/format.js";
+import { outlineOf } from "../marks/outline.js";
 import { ACTIONS } from "./actions.js";
 import { point } from "./before_after.js";
 import { colours } from "./note.js";
@@ -109,6 +112,18 @@ function linesOf(row) {
   return made;
 }
 
+/**
+ * Read what is drawn for a turn; nothing where it comes by a wire, or cannot be read.
+ * @param {Turn} turn
+ */
+function marksOf({ node }) {
+  try {
+    return isWired(node, "marks") ? [] : readMarks(String(widgetOf(node, "marks")?.value ?? ""));
+  } catch {
+    return []; // the editor says why
+  }
+}
+
 /** A row that can be brought up to date; nothing in the page changes where nothing changed. */
 export class ChainRow {
   /**
@@ -124,6 +139,9 @@ export class ChainRow {
     this.image = /** @type {HTMLImageElement} */ (make("", "img"));
     this.image.alt = "";
     this.image.loading = "lazy";
+    this.image.addEventListener("load", () => this.showArea());
+    /** @type {SVGElement | null} */
+    this.area = null;
     this.title = make("kontext-name", "span");
     this.name = "";
     /** @type {Turn | null} */
@@ -199,6 +217,7 @@ export class ChainRow {
       this.thumbnail.replaceChildren(...(wanted ? [this.image] : []));
       this.thumbnail.hidden = !how.thumbnails;
     }
+    this.showArea();
     if (this.changed("buttons", turn.kind)) {
       const actions = ACTIONS.filter((one) => one.fitting([turn.node]).length);
       const made = isTarget(turn.node) ? [button("run", "pi-step-forward", t("Run up to here"))] : [];
@@ -212,6 +231,19 @@ export class ChainRow {
     }
     this.showChoice(how.current, how.selected);
     if (this.changed("off", turn.off)) element.classList.toggle("kontext-off", turn.off);
+  }
+
+  /** Lay the outline of what the turn may change upon its thumbnail. */
+  showArea() {
+    if (!this.turn) return;
+    const { naturalWidth: width, naturalHeight: height, parentElement } = this.image;
+    const size = parentElement && width ? { width, height } : { width: 512, height: 512 };
+    const text = widgetOf(this.turn.node, "marks")?.value;
+    if (this.changed("area", text, isWired(this.turn.node, "marks"), size.width, size.height)) {
+      this.area?.remove();
+      this.area = outlineOf(marksOf(this.turn), size);
+    }
+    if (this.area && this.area.parentElement !== this.thumbnail) this.thumbnail.append(this.area);
   }
 
   /**

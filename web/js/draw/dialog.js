@@ -6,20 +6,12 @@
  */
 
 import { t } from "../lib/translate.js";
+import { MODE_KEY, MODES, TOOLS } from "./modes.js";
 import { addStyle } from "./style.js";
 
-/** @typedef {"select" | import("../marks/format.js").Kind} Tool */
+/** @typedef {import("./modes.js").Mode} Mode */
+/** @typedef {import("./modes.js").Tool} Tool */
 /** @typedef {ReturnType<typeof buildDialog>} Dialog */
-
-/** Tools with their keys and signs. */
-export const TOOLS = /** @type {const} */ ([
-  { tool: "select", key: "v", sign: "⬉", label: "Select" },
-  { tool: "ellipse", key: "e", sign: "◯", label: "Ellipse" },
-  { tool: "box", key: "b", sign: "▭", label: "Box" },
-  { tool: "arrow", key: "a", sign: "↗", label: "Arrow" },
-  { tool: "freehand", key: "f", sign: "∿", label: "Line" },
-  { tool: "text", key: "w", sign: "T", label: "Words" },
-]);
 
 const SWATCHES = ["#ee0d14", "#ffd500", "#00b050", "#0060ff", "#ff00ff", "#000000", "#ffffff"];
 
@@ -46,18 +38,54 @@ function make(tag, attributes = {}, ...children) {
 const button = (value, hint, looks = "") =>
   make("input", { type: "button", class: `action ${looks}`, value, title: hint });
 
+/**
+ * Make a choice of several.
+ * @param {string} name of all of them
+ * @param {string} value
+ * @param {string} hint
+ * @param {string} words
+ */
+function choice(name, value, hint, words) {
+  const radio = make("input", { type: "radio", name: `kontext-draw-${name}`, value });
+  const shown = make("span", {}, words);
+  return { radio, shown, label: make("label", { class: "tool", title: hint }, radio, shown) };
+}
+
+/**
+ * Show the tools of a mode, and which one is in use.
+ * @param {Dialog} parts
+ * @param {Mode} mode
+ * @param {Tool} tool
+ */
+export function showTools({ dialog, modes, tools, buttons, surface }, mode, tool) {
+  dialog.dataset.mode = mode;
+  buttons.clear.title = mode === "area" ? t("Delete the area") : t("Delete all marks");
+  surface.dataset.tool = tool;
+  for (const { radio } of modes) radio.checked = radio.value === mode;
+  TOOLS.forEach(({ tool: own, key, sign, label, only, area }, i) => {
+    const part = tools[i];
+    if (!part) return;
+    const words = t((mode === "area" && area?.label) || label);
+    part.radio.checked = own === tool;
+    part.label.hidden = part.radio.disabled = Boolean(only && only !== mode);
+    part.label.title = `${words} (${key.toUpperCase()})`;
+    part.shown.textContent = `${sign} ${words}`;
+  });
+}
+
 /** Build the window, not yet shown. */
 export function buildDialog() {
   addStyle();
-  const tools = TOOLS.map(({ tool, key, sign, label }) => {
-    const radio = make("input", { type: "radio", name: "kontext-draw-tool", value: tool });
-    const hint = `${t(label)} (${key.toUpperCase()})`;
-    return {
-      radio,
-      label: make("label", { class: "tool", title: hint }, radio, make("span", {}, `${sign} ${t(label)}`)),
-    };
+  const modes = MODES.map(({ mode, label }) =>
+    choice("mode", mode, `${t(label)} (${MODE_KEY.toUpperCase()})`, t(label)),
+  );
+  const tools = TOOLS.map(({ tool }) => choice("tool", tool, "", ""));
+  const colour = make("input", {
+    type: "color",
+    list: "kontext-draw-swatches",
+    "aria-label": t("Colour"),
+    title: t("Colour"),
   });
-  const colour = make("input", { type: "color", list: "kontext-draw-swatches", "aria-label": t("Colour") });
   const swatches = make("datalist", { id: "kontext-draw-swatches" });
   swatches.append(...SWATCHES.map((value) => make("option", { value })));
   const width = make("input", {
@@ -72,7 +100,7 @@ export function buildDialog() {
     undo: button(t("Undo"), "Ctrl+Z"),
     redo: button(t("Redo"), "Ctrl+Y"),
     remove: button(t("Delete"), t("Delete the selected mark (Delete)")),
-    clear: button(t("Clear"), t("Delete all marks")),
+    clear: button(t("Clear"), ""),
     smaller: button("−", t("Zoom out (-)")),
     larger: button("+", t("Zoom in (+)")),
     fit: button(t("Fit"), t("Show the whole picture (0)")),
@@ -85,11 +113,15 @@ export function buildDialog() {
   const bar = make(
     "div",
     { class: "kontext-draw-bar", role: "toolbar", "aria-label": t("Drawing") },
+    make(
+      "div",
+      { class: "modes", role: "radiogroup", "aria-label": t("Drawing") },
+      ...modes.map((one) => one.label),
+    ),
     make("div", { role: "radiogroup", "aria-label": t("Tool") }, ...tools.map((one) => one.label)),
-    make("div", {}, make("label", {}, t("Colour"), colour), swatches),
+    make("div", { class: "colour" }, colour, swatches),
     make("div", {}, make("label", {}, t("Width"), width), widthShown),
     make("div", {}, buttons.undo, buttons.redo, buttons.remove, buttons.clear),
-    make("div", {}, buttons.smaller, zoomShown, buttons.larger, buttons.fit),
   );
   const canvas = make("canvas");
   const overlay = document.createElementNS("http://www.w3.org/2000/svg", "svg");
@@ -104,7 +136,17 @@ export function buildDialog() {
   });
   const stage = make("div", { class: "kontext-draw-stage" }, canvas, overlay, surface);
   const note = make("p", { "aria-live": "polite" });
-  const foot = make("div", { class: "kontext-draw-foot" }, note, buttons.cancel, buttons.done);
+  const foot = make(
+    "div",
+    { class: "kontext-draw-foot" },
+    note,
+    buttons.smaller,
+    zoomShown,
+    buttons.larger,
+    buttons.fit,
+    buttons.cancel,
+    buttons.done,
+  );
   const dialog = make(
     "dialog",
     { class: "kontext-draw", "aria-label": t("Draw on the picture") },
@@ -112,10 +154,10 @@ export function buildDialog() {
     stage,
     foot,
   );
-  const radios = tools.map((one) => one.radio);
   return {
     dialog,
-    radios,
+    modes,
+    tools,
     colour,
     width,
     widthShown,
@@ -171,20 +213,4 @@ export function wordsAt({ stage }, [x, y], text, most) {
   stage.append(words);
   words.focus();
   return words;
-}
-
-/** Warn of words that are not seen. */
-export const outside = () =>
-  t("Some of these words lie outside the picture and will be cut off: move them or make them smaller.");
-
-/**
- * Say what to do with a tool.
- * @param {Tool} tool
- */
-export function howTo(tool) {
-  const zoom = t("The wheel zooms, the middle button moves the picture.");
-  if (tool === "select")
-    return `${t("Click a mark to select it, drag it or its ends; drag elsewhere to move the picture.")} ${zoom}`;
-  if (tool === "text") return `${t("Click where the words start; double-click words to edit them.")} ${zoom}`;
-  return `${t("Drag on the picture to draw.")} ${zoom}`;
 }

@@ -5,31 +5,28 @@
 
 import { t } from "../lib/translate.js";
 import { measured } from "../marks/font.js";
-import { COLOUR, MOST_LETTERS, MOST_MARKS, WIDTH } from "../marks/format.js";
-import {
-  boundsOf,
-  gripsOf,
-  moved,
-  pixelsOf,
-  roomFor,
-  runsOut,
-  strokeOf,
-  wrapped,
-} from "../marks/geometry.js";
+import { COLOUR, isArea, MOST_MARKS, WIDTH } from "../marks/format.js";
+import { boundsOf, gripsOf, moved, pixelsOf, runsOut } from "../marks/geometry.js";
 import { begin, did, redone, undone } from "../marks/history.js";
 import { fitted, inWindow, panned, zoomed } from "../marks/view.js";
 import { paint } from "./canvas.js";
-import { buildDialog, frame, howTo, outside, wordsAt } from "./dialog.js";
+import { buildDialog, frame, showTools } from "./dialog.js";
 import { listenToKeys } from "./keys.js";
+import { howTo, modeOf, outside, toolOf, toolsOf } from "./modes.js";
 import { listenToPointer } from "./pointer.js";
+import { endWords } from "./words.js";
 
 /** @typedef {import("../marks/format.js").Mark} Mark */
 /** @typedef {import("../marks/format.js").Point} Point */
-/** @typedef {import("./dialog.js").Tool} Tool */
+/** @typedef {import("./modes.js").Mode} Mode */
+/** @typedef {import("./modes.js").Tool} Tool */
 
 const MOST_PX = 2048; // of the longer side of what is shown; a larger picture is shown smaller
 const SHEET_PX = 1024; // of the sheet that stands for a picture that is not known
 const TEXT_HEIGHT = 0.08;
+const BRUSH = 0.08;
+const [THINNEST, THICKEST] = [0.002, 0.3];
+const THICKER = 1.25;
 const ZOOM = 1.25;
 
 export class Editor {
@@ -50,10 +47,12 @@ export class Editor {
     this.selected = -1;
     /** @type {{ index: number, mark: Mark } | null} what the pointer is about to draw or change */
     this.draft = null;
-    /** @type {Tool} */
-    this.tool = "ellipse";
+    /** @type {Mode} */
+    this.mode = marks.length && marks.every(isArea) ? "area" : "marks";
+    /** @type {Record<Mode, Tool>} */
+    this.tools = { marks: "ellipse", area: "brush" };
     this.colour = COLOUR;
-    this.widths = { stroke: WIDTH, text: TEXT_HEIGHT };
+    this.widths = { stroke: WIDTH, text: TEXT_HEIGHT, brush: BRUSH };
     this.view = { scale: 1, x: 0, y: 0 };
     /** @type {HTMLInputElement | null} */
     this.words = null;
@@ -75,13 +74,15 @@ export class Editor {
    * @returns {Promise<readonly Mark[] | null>} the marks; null if cancelled
    */
   open() {
-    const { dialog, surface, stage, buttons, radios, colour, width } = this.parts;
+    const { dialog, surface, stage, buttons, tools, modes, colour, width } = this.parts;
     document.body.append(dialog);
     dialog.showModal();
     surface.focus();
     this.view = fitted(this.parts.canvas, this.window);
-    for (const radio of radios)
+    for (const { radio } of tools)
       radio.addEventListener("change", () => this.choose(/** @type {Tool} */ (radio.value)));
+    for (const { radio } of modes)
+      radio.addEventListener("change", () => this.setMode(/** @type {Mode} */ (radio.value)));
     colour.addEventListener("input", () => this.restyle({ colour: colour.value }, false));
     colour.addEventListener("change", () => this.restyle({ colour: colour.value }, true));
     width.addEventListener("input", () => this.restyle({ width: Number(width.value) }, false));
@@ -91,7 +92,7 @@ export class Editor {
       undo: () => this.undo(),
       redo: () => this.redo(),
       remove: () => this.remove(),
-      clear: () => this.change([]),
+      clear: () => this.change(this.marks.filter((mark) => modeOf(mark) !== this.mode)),
       smaller: () => this.zoom(1 / ZOOM),
       larger: () => this.zoom(ZOOM),
       fit: () => this.fit(),
@@ -104,7 +105,7 @@ export class Editor {
     listenToKeys(this);
     const resized = new ResizeObserver(() => this.fit());
     resized.observe(stage);
-    this.choose(this.tool, this.parts.note.textContent ?? "");
+    this.setMode(this.mode, this.parts.note.textContent ?? "");
     return new Promise((resolve) => {
       this.finish = (marks) => {
         resized.disconnect();
@@ -123,6 +124,16 @@ export class Editor {
    */
   get marks() {
     return this.history.now;
+  }
+
+  /** Get the tool that is in use. */
+  get tool() {
+    return this.tools[this.mode];
+  }
+
+  /** List the numbers of the marks that can be changed: those of the mode. */
+  get own() {
+    return [...this.marks.keys()].filter((i) => modeOf(/** @type {Mark} */ (this.marks[i])) === this.mode);
   }
 
   /** Get the picture's size as it is shown, in px. */
@@ -147,18 +158,21 @@ export class Editor {
    * @param {Tool} tool
    */
   widthFor(tool) {
-    return tool === "text" ? this.widths.text : this.widths.stroke;
+    return this.widths[sort(tool)];
   }
 
   /**
-   * Make a mark in the present colour.
-   * @param {import("../marks/format.js").Kind} kind
+   * Make a mark of a tool, in the present colour, or a part of the area.
+   * @param {Exclude<Tool, "select">} tool
    * @param {Point[]} points
-   * @param {string} [text]
    * @returns {Mark}
    */
-  newMark(kind, points, text = "") {
-    return { kind, points, colour: this.colour, width: this.widthFor(kind), text };
+  newMark(tool, points) {
+    const width = this.widthFor(tool);
+    const erase = tool === "eraser";
+    if (this.mode === "area")
+      return { kind: erase ? "brush" : tool, points, colour: COLOUR, width, text: "", mask: true, erase };
+    return { kind: erase ? "brush" : tool, points, colour: this.colour, width, text: "" };
   }
 
   /**
@@ -211,7 +225,7 @@ export class Editor {
     const mark = this.marks[index];
     if (mark) {
       this.colour = mark.colour;
-      this.widths[mark.kind === "text" ? "text" : "stroke"] = mark.width;
+      this.widths[sort(toolOf(mark))] = mark.width;
     }
     this.refresh();
   }
@@ -222,12 +236,35 @@ export class Editor {
    * @param {string} [note] what is said instead of how it is used
    */
   choose(tool, note = "") {
-    this.tool = tool;
+    if (!toolsOf(this.mode).some((one) => one.tool === tool)) return;
+    this.tools[this.mode] = tool;
     this.say(note || howTo(tool));
-    for (const radio of this.parts.radios) radio.checked = radio.value === tool;
-    this.parts.surface.dataset.tool = tool;
-    if (tool !== "select" && this.marks[this.selected]?.kind !== tool) this.selected = -1;
+    showTools(this.parts, this.mode, tool);
+    const mark = this.marks[this.selected];
+    if (tool !== "select" && mark && toolOf(mark) !== tool) this.selected = -1;
     this.refresh();
+  }
+
+  /**
+   * Draw marks, or the area, from now on.
+   * @param {Mode} mode
+   * @param {string} [note]
+   */
+  setMode(mode, note = "") {
+    endWords(this, true);
+    this.cancelDrag();
+    if (mode !== this.mode) this.selected = -1;
+    this.mode = mode;
+    this.choose(this.tool, note);
+  }
+
+  /**
+   * Make the selected mark and those to come thicker or thinner.
+   * @param {1 | -1} way
+   */
+  resize(way) {
+    const wide = (this.marks[this.selected]?.width ?? this.widthFor(this.tool)) * THICKER ** way;
+    this.restyle({ width: Math.min(Math.max(wide, THINNEST), THICKEST) }, true);
   }
 
   /**
@@ -238,7 +275,7 @@ export class Editor {
   restyle(looks, last) {
     const mark = this.marks[this.selected];
     if (looks.colour) this.colour = looks.colour;
-    if (looks.width) this.widths[(mark?.kind ?? this.tool) === "text" ? "text" : "stroke"] = looks.width;
+    if (looks.width) this.widths[sort(mark ? toolOf(mark) : this.tool)] = looks.width;
     if (mark && last) this.put(this.selected, { ...mark, ...looks });
     else if (mark) this.draft = { index: this.selected, mark: { ...mark, ...looks } };
     this.refresh();
@@ -285,48 +322,6 @@ export class Editor {
   }
 
   /**
-   * Let the user write words, at a new place or those of a mark.
-   * @param {Point} at in fractions
-   * @param {number} [index]
-   */
-  write(at, index = this.marks.length) {
-    this.endWords(true);
-    const mark = this.marks[index] ?? this.newMark("text", [at]);
-    const [[x, y]] = /** @type {[Point]} */ (pixelsOf(mark, this.size));
-    const below = inWindow(this.view, [x, y + strokeOf(mark, this.size) * this.measure(mark.text)[1]]);
-    const words = wordsAt(this.parts, below, mark.text.replace(/\s+/g, " "), MOST_LETTERS);
-    words.addEventListener("blur", () => this.endWords(true));
-    words.addEventListener("input", () => {
-      const text = words.value;
-      const unknown = [...text].filter((letter) => !this.font.has(letter)).join(" ");
-      const warning = t("The bundled font has no {letters}: a box is drawn instead.", {
-        letters: unknown,
-      });
-      const written = { ...mark, text: wrapped(text, roomFor(mark, this.size), this.measure) };
-      const out = runsOut(written, this.size, this.measure);
-      this.say(unknown ? warning : out ? outside() : howTo("text"));
-      this.draft = text.trim() ? { index, mark: written } : null;
-      this.refresh();
-    });
-    this.words = words;
-  }
-
-  /**
-   * End the writing of words.
-   * @param {boolean} keep what was written
-   */
-  endWords(keep) {
-    const { words, draft } = this;
-    if (!words) return;
-    this.words = null;
-    words.remove();
-    this.draft = null;
-    if (keep && draft && draft.mark.text !== this.marks[draft.index]?.text) this.put(draft.index, draft.mark);
-    this.parts.surface.focus();
-    this.refresh();
-  }
-
-  /**
    * Say something to the user.
    * @param {string} note
    */
@@ -340,7 +335,7 @@ export class Editor {
    */
   close(marks) {
     if (marks && this.words) {
-      this.endWords(true);
+      endWords(this, true);
       this.finish(this.marks);
     } else this.finish(marks);
   }
@@ -369,7 +364,7 @@ export class Editor {
     const marks = draft
       ? [...this.marks.slice(0, draft.index), draft.mark, ...this.marks.slice(draft.index + 1)]
       : this.marks;
-    paint(canvas, this.picture, marks, this.font);
+    paint(canvas, this.picture, marks, this.font, this.mode);
     canvas.style.transform = `translate(${view.x}px, ${view.y}px) scale(${view.scale})`;
     const mark = draft?.index === this.selected ? draft.mark : this.marks[this.selected];
     if (mark) {
@@ -385,7 +380,7 @@ export class Editor {
       undo: this.history.past.length > 0,
       redo: this.history.future.length > 0,
       remove: !!this.marks[this.selected],
-      clear: this.marks.length > 0,
+      clear: this.own.length > 0,
     });
     const wide = mark?.width ?? this.widthFor(this.tool);
     colour.value = this.colour;
@@ -394,3 +389,10 @@ export class Editor {
     zoomShown.textContent = `${Math.round(100 * view.scale)} %`;
   }
 }
+
+/**
+ * Tell which width a tool draws with.
+ * @param {Tool} tool
+ */
+const sort = (tool) =>
+  tool === "text" ? "text" : tool === "brush" || tool === "eraser" ? "brush" : "stroke";

@@ -1,7 +1,8 @@
 // @ts-check
 /** The editor's keys. None of them reaches the graph behind it. */
 
-import { TOOLS } from "./dialog.js";
+import { MODE_KEY, TOOLS } from "./modes.js";
+import { endWords, write } from "./words.js";
 
 /** @typedef {import("../marks/format.js").Point} Point */
 /** @typedef {import("./editor.js").Editor} Editor */
@@ -9,6 +10,18 @@ import { TOOLS } from "./dialog.js";
 const STEP = 0.01; // of the picture
 const PAN_PX = 40;
 const ZOOM = 1.25;
+/**
+ * Where a tool draws without a pointer.
+ * @type {Record<string, Point[]> & { corners: Point[] }}
+ */
+const MIDDLE = {
+  corners: [
+    [0.35, 0.35],
+    [0.65, 0.65],
+  ],
+  brush: [[0.5, 0.5]],
+  eraser: [[0.5, 0.5]],
+};
 /** @type {Record<string, Point>} */
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
@@ -24,7 +37,7 @@ export function listenToKeys(editor) {
   });
   dialog.addEventListener("keydown", (event) => {
     event.stopPropagation();
-    const held = event.ctrlKey || event.metaKey;
+    const held = (event.ctrlKey || event.metaKey) && !isThirdLevel(event);
     const done =
       event.target === editor.words
         ? inWords(editor, event)
@@ -38,6 +51,12 @@ export function listenToKeys(editor) {
 }
 
 /**
+ * Tell whether a key is pressed with AltGr, which many keyboards need for [ and ].
+ * @param {KeyboardEvent} event
+ */
+const isThirdLevel = (event) => event.getModifierState("AltGraph");
+
+/**
  * Take a key while words are written.
  * @param {Editor} editor
  * @param {KeyboardEvent} event
@@ -45,7 +64,7 @@ export function listenToKeys(editor) {
  */
 function inWords(editor, event) {
   if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return false;
-  editor.endWords(event.key === "Enter");
+  endWords(editor, event.key === "Enter");
   return true;
 }
 
@@ -74,7 +93,7 @@ function plain(editor, event) {
   const { key, target } = event;
   const kind = target instanceof HTMLInputElement ? target.type : "";
   const onPicture = target === editor.parts.surface;
-  if (event.altKey) return false;
+  if (event.altKey && !isThirdLevel(event)) return false;
   if (key === "Escape") {
     if (!editor.cancelDrag()) editor.close(null);
   } else if (key === "Enter" && (onPicture || kind === "radio" || kind === "range"))
@@ -83,6 +102,8 @@ function plain(editor, event) {
   else if (key === "+" || key === "=") editor.zoom(ZOOM);
   else if (key === "-") editor.zoom(1 / ZOOM);
   else if (key === "0") editor.fit();
+  else if (key === "[" || key === "]") editor.resize(key === "]" ? 1 : -1);
+  else if (key.toLowerCase() === MODE_KEY) editor.setMode(editor.mode === "area" ? "marks" : "area");
   else if (onPicture && onStage(editor, event)) return true;
   else {
     const tool = TOOLS.find((one) => one.key === key.toLowerCase());
@@ -100,11 +121,12 @@ function plain(editor, event) {
  */
 function onStage(editor, { key, shiftKey }) {
   const arrow = ARROWS[key];
-  const count = editor.marks.length;
+  const { own } = editor;
+  const place = own.indexOf(editor.selected);
   if (arrow && editor.marks[editor.selected]) editor.nudge([arrow[0] * STEP, arrow[1] * STEP], shiftKey);
   else if (arrow) editor.pan([-arrow[0] * PAN_PX, -arrow[1] * PAN_PX]);
-  else if (key === "PageDown" && count) editor.select((editor.selected + 1) % count);
-  else if (key === "PageUp" && count) editor.select(editor.selected > 0 ? editor.selected - 1 : count - 1);
+  else if (key === "PageDown" && own.length) editor.select(Number(own[(place + 1) % own.length]));
+  else if (key === "PageUp" && own.length) editor.select(Number(own.at(place > 0 ? place - 1 : -1)));
   else if (key === " ") inTheMiddle(editor);
   else return false;
   return true;
@@ -117,12 +139,6 @@ function onStage(editor, { key, shiftKey }) {
 function inTheMiddle(editor) {
   const { tool } = editor;
   if (tool === "select") return;
-  if (tool === "text") editor.write([0.4, 0.45]);
-  else {
-    const ends = /** @type {Point[]} */ ([
-      [0.35, 0.35],
-      [0.65, 0.65],
-    ]);
-    editor.put(editor.marks.length, editor.newMark(tool, ends));
-  }
+  if (tool === "text") write(editor, [0.4, 0.45]);
+  else editor.put(editor.marks.length, editor.newMark(tool, MIDDLE[tool] ?? MIDDLE.corners));
 }

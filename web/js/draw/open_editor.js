@@ -13,21 +13,25 @@ import {
   inputOf,
   isWired,
   originOf,
+  outputOf,
   selected,
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
 import { resultOf } from "../lib/results.js";
 import { t } from "../lib/translate.js";
-import { finder } from "../lib/workflow.js";
-import { readMarks, writeMarks } from "../marks/format.js";
+import { everyPlace } from "../lib/wires.js";
+import { finder, onLoaded } from "../lib/workflow.js";
+import { isArea, readMarks, writeMarks } from "../marks/format.js";
 import { loadFont } from "./canvas.js";
 import { Editor } from "./editor.js";
 import { loadPicture, pictureInto } from "./input_picture.js";
+import { addButton, showMarks } from "./node_button.js";
 
 const CUE = "KontextVisualCue";
 const TURN = "KontextTurn"; // it holds marks of its own, upon the picture that it goes on from
-const SHOWS = ["KontextReference", TURN, "KontextEdit"]; // those with a picture to draw upon
+const EDIT = "KontextEdit"; // it takes the area as a mask
+const SHOWS = ["KontextReference", TURN, EDIT]; // those with a picture to draw upon
 const GAP = 60;
 const ACTION = {
   id: "Kontext.Draw",
@@ -84,7 +88,11 @@ async function drawFor(node) {
     if (drawn === null) return;
     const [into, behind] = [holderNow?.() ?? null, nodeNow()];
     if (!behind || (holder && !into)) throw gone();
-    asOneStep(() => store(drawn, into ?? inserted(behind)));
+    asOneStep(() => {
+      const cue = into ?? inserted(behind);
+      store(drawn, cue);
+      if (cue && readMarks(drawn).some(isArea)) wireMask(cue, behind);
+    });
   } catch (error) {
     tell("error", /** @type {Error} */ (error).message);
   } finally {
@@ -143,7 +151,42 @@ function store(text, holder) {
   if (!widget) return;
   widget.value = holder.comfyClass === TURN ? text.replace(/\s*\n\s*/g, " ") : text; // a turn has one line for it
   widget.callback?.(widget.value);
+  showMarks(holder);
 }
+
+/**
+ * Lead the area of a cue to the edit that it was drawn for, unless that has a mask already.
+ * @param {Page.Node} cue
+ * @param {Page.Node} node
+ */
+function wireMask(cue, node) {
+  if (node.comfyClass !== EDIT || isWired(node, "mask")) return;
+  const [from, into] = [outputOf(cue, "MASK"), inputOf(node, "mask")];
+  if (from >= 0 && into >= 0) cue.connect(from, node, into);
+}
+
+/**
+ * Put the marks of a node into a node with a text, from which they come from now on.
+ * @param {Page.Node} node
+ */
+function wireMarks(node) {
+  const source = createNode("PrimitiveStringMultiline");
+  const [marks, text] = [widgetOf(node, "marks"), source?.widgets?.[0]];
+  if (!source || !marks || !text) return;
+  asOneStep(() => {
+    text.value = marks.value;
+    const graph = graphOf(node);
+    const [width, height] = source.size;
+    source.pos = freeSpot(boxesOf(graph), [node.pos[0] - width - GAP, node.pos[1], width, height]);
+    graph.add(source);
+    source.connect(0, node, inputOf(node, "marks"));
+  });
+}
+
+/** Let every button say what is drawn now. */
+const showAll = () => {
+  for (const { node } of everyPlace()) showMarks(node);
+};
 
 /**
  * Insert a cue between a node and its picture.
@@ -189,7 +232,10 @@ app.registerExtension({
    */
   getNodeMenuItems(node) {
     if (!fits(node)) return [];
-    return [{ content: `Kontext: ${t(ACTION.label)}`, callback: () => drawFor(node) }];
+    const draw = { content: `Kontext: ${t(ACTION.label)}`, callback: () => drawFor(node) };
+    if (!widgetOf(node, "marks") || isWired(node, "marks")) return [draw];
+    const wire = { content: `Kontext: ${t("Take the marks from a text")}`, callback: () => wireMarks(node) };
+    return [draw, wire];
   },
   /**
    * Give a new node a button to draw.
@@ -197,8 +243,10 @@ app.registerExtension({
    */
   nodeCreated(node) {
     if (node.comfyClass !== CUE && node.comfyClass !== TURN) return;
-    const button = node.addWidget("button", ACTION.label, "", () => drawFor(node), { serialize: false });
-    button.label = t(ACTION.label);
-    button.serialize = false;
+    addButton(node, () => drawFor(node));
+  },
+  setup() {
+    onLoaded(showAll);
+    app.api.addEventListener("graphChanged", showAll);
   },
 });

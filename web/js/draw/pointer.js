@@ -4,6 +4,7 @@
 import { allowed, MOST_POINTS } from "../marks/format.js";
 import { hit, hitGrip, moved, reshaped, simplified } from "../marks/geometry.js";
 import { onPicture } from "../marks/view.js";
+import { endWords, write } from "./words.js";
 
 /** @typedef {import("../marks/format.js").Point} Point */
 /** @typedef {import("../marks/format.js").Mark} Mark */
@@ -39,7 +40,7 @@ export function listenToPointer(editor) {
   surface.addEventListener("pointerdown", (event) => {
     if (drag || event.button > 1) return;
     event.preventDefault(); // the focus is set here, and the middle button does not scroll
-    editor.endWords(true);
+    endWords(editor, true);
     surface.focus();
     drag = event.button === 1 ? panning(editor, place(event)) : begun(editor, place(event));
     if (drag) surface.setPointerCapture(event.pointerId);
@@ -60,7 +61,7 @@ export function listenToPointer(editor) {
   editor.cancelDrag = cancel;
   surface.addEventListener("dblclick", (event) => {
     const index = under(editor, place(event));
-    if (editor.marks[index]?.kind === "text") editor.write([0, 0], index);
+    if (editor.marks[index]?.kind === "text") write(editor, [0, 0], index);
   });
   surface.addEventListener("contextmenu", (event) => event.preventDefault());
   stage.addEventListener(
@@ -91,8 +92,9 @@ function fraction(editor, at) {
  * @param {Point} at
  */
 function under(editor, at) {
-  const { marks, view, size, measure } = editor;
-  return hit(marks, onPicture(view, at), size, REACH_PX / view.scale, measure);
+  const { marks, own, view, size, measure } = editor;
+  const shown = own.map((i) => /** @type {Mark} */ (marks[i]));
+  return own[hit(shown, onPicture(view, at), size, REACH_PX / view.scale, measure)] ?? -1;
 }
 
 /**
@@ -105,8 +107,8 @@ function begun(editor, at) {
   if (editor.tool === "select") return taken(editor, at);
   if (editor.tool === "text") {
     const index = under(editor, at);
-    if (editor.marks[index]?.kind === "text") editor.write([0, 0], index);
-    else editor.write(fraction(editor, at));
+    if (editor.marks[index]?.kind === "text") write(editor, [0, 0], index);
+    else write(editor, fraction(editor, at));
     return null;
   }
   return drawn(editor, editor.tool, at);
@@ -115,32 +117,51 @@ function begun(editor, at) {
 /**
  * Draw a mark until the pointer is let go.
  * @param {Editor} editor
- * @param {Exclude<import("../marks/format.js").Kind, "text">} kind
+ * @param {Exclude<import("./modes.js").Tool, "text" | "select">} tool
  * @param {Point} start
  * @returns {Drag}
  */
-function drawn(editor, kind, start) {
+function drawn(editor, tool, start) {
   const index = editor.marks.length;
   const from = fraction(editor, start);
   const points = [from];
+  const paints = tool === "brush" || tool === "eraser";
+  const follows = paints || tool === "freehand";
+  const least = paints ? (editor.widthFor(tool) * Math.min(editor.size.width, editor.size.height)) / 16 : 0;
   let far = 0;
+  const show = (/** @type {Point[]} */ places) => {
+    editor.draft = { index, mark: editor.newMark(tool, places) };
+    editor.refresh();
+  };
   editor.select(-1);
+  if (paints) show(points);
   return {
     move(at) {
       far = Math.max(far, Math.hypot(at[0] - start[0], at[1] - start[1]));
       const to = fraction(editor, at);
-      points.push(to);
-      editor.draft = { index, mark: editor.newMark(kind, kind === "freehand" ? [...points] : [from, to]) };
-      editor.refresh();
+      if (apart(/** @type {Point} */ (points.at(-1)), to, editor.size) >= least) points.push(to);
+      show(follows ? [...points] : [from, to]);
     },
     end() {
       const mark = editor.draft?.mark;
       editor.draft = null;
-      if (!mark || (far < LEAST_PX && kind !== "freehand")) editor.refresh();
-      else editor.put(index, kind === "freehand" ? thinned(editor, mark) : mark);
+      const line = mark && follows ? thinned(editor, mark) : mark;
+      const isClick = far < LEAST_PX && !paints && !(tool === "freehand" && editor.mode === "marks");
+      const isFlat = editor.mode === "area" && tool === "freehand" && (line?.points.length ?? 0) < 3;
+      if (!line || isClick || isFlat) editor.refresh();
+      else editor.put(index, line);
     },
   };
 }
+
+/**
+ * Measure how far two places of the picture are apart, in its px.
+ * @param {Point} one
+ * @param {Point} other
+ * @param {import("../marks/geometry.js").Size} size
+ */
+const apart = (one, other, { width, height }) =>
+  Math.hypot((other[0] - one[0]) * width, (other[1] - one[1]) * height);
 
 /**
  * Take points out of a drawn line that do not change its looks.
@@ -149,7 +170,8 @@ function drawn(editor, kind, start) {
  * @returns {Mark}
  */
 function thinned(editor, mark) {
-  const points = simplified(mark.points, editor.size, 0.3);
+  const isDot = mark.kind === "brush" && mark.points.length === 1;
+  const points = isDot ? mark.points : simplified(mark.points, editor.size, 0.3);
   return { ...mark, points: points.slice(0, MOST_POINTS) };
 }
 

@@ -12,13 +12,17 @@ const STYLE = `
 }
 .kontext-draw[open] { display: flex; }
 .kontext-draw::backdrop { background: rgb(0 0 0 / 50%); }
-.kontext-draw-bar { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center; padding: 8px 12px; }
+.kontext-draw-bar { display: flex; flex-wrap: wrap; gap: 6px 12px; align-items: center; padding: 8px 12px; }
 .kontext-draw-bar > div { display: flex; gap: 4px; align-items: center; }
 .kontext-draw label { display: inline-flex; gap: 6px; align-items: center; }
+.kontext-draw label[hidden], .kontext-draw[data-mode="area"] .colour { display: none; }
+.kontext-draw .modes { gap: 0; }
+.kontext-draw .modes label:first-child span { border-radius: 5px 0 0 5px; }
+.kontext-draw .modes label:last-child span { border-radius: 0 5px 5px 0; border-left: 0; }
 .kontext-draw .tool { position: relative; }
 .kontext-draw .tool input { position: absolute; inset: 0; opacity: 0; margin: 0; cursor: pointer; }
 .kontext-draw .tool span, .kontext-draw input[type="button"].action {
-  padding: 5px 10px; border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; cursor: pointer;
+  padding: 5px 9px; border: 1px solid var(--border-color, #4e4e4e); border-radius: 5px; cursor: pointer;
   color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222); font: inherit; line-height: 1.3;
 }
 .kontext-draw input[type="button"].action:disabled { opacity: 0.45; cursor: default; }
@@ -29,7 +33,10 @@ const STYLE = `
   outline: 2px solid var(--p-primary-color, #60a5fa); outline-offset: 1px;
 }
 .kontext-draw input[type="color"] { width: 36px; height: 28px; padding: 0; border: 0; background: none; }
-.kontext-draw output { min-width: 4.2em; font-variant-numeric: tabular-nums; color: var(--descrip-text, #999); }
+.kontext-draw input[type="range"] { width: 110px; }
+.kontext-draw output {
+  min-width: 3.6em; text-align: center; font-variant-numeric: tabular-nums; color: var(--descrip-text, #999);
+}
 .kontext-draw-stage {
   position: relative; flex: 1; overflow: hidden; touch-action: none; background: var(--bg-color, #202020);
   border-block: 1px solid var(--border-color, #4e4e4e);

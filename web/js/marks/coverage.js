@@ -4,8 +4,8 @@
  * what will be drawn, in every browser.
  */
 
-import { letterPieces, lettersOf } from "./font.js";
-import { pixelsOf, segmentsOf, strokeOf } from "./geometry.js";
+import { letterPieces, lettersOf, measured } from "./font.js";
+import { isFilled, linesOf, pixelsOf, segmentsOf, strokeOf } from "./geometry.js";
 
 /** @typedef {import("./font.js").Font} Font */
 /** @typedef {import("./format.js").Mark} Mark */
@@ -29,7 +29,20 @@ import { pixelsOf, segmentsOf, strokeOf } from "./geometry.js";
  * @returns {Cover | null}
  */
 export function coverOf(mark, size, font) {
-  return mark.kind === "text" ? textCover(mark, size, font) : lineCover(mark, size);
+  if (mark.kind === "text") return textCover(mark, size, font);
+  return isFilled(mark) ? areaCover(mark, size) : lineCover(mark, size);
+}
+
+/**
+ * Work out what the outline of an area goes around.
+ * @param {Mark} mark
+ * @param {Size} size
+ */
+function areaCover(mark, size) {
+  const pieces = segmentsOf(mark, size);
+  const cover = emptyCover(pieces.flat(), 1, size);
+  if (cover) fill(cover, pieces);
+  return cover;
 }
 
 /**
@@ -72,7 +85,8 @@ function lineCover(mark, size) {
  */
 function textCover(mark, size, font) {
   const [at] = /** @type {[Point]} */ (pixelsOf(mark, size));
-  const letters = lettersOf(font, mark.text, at, strokeOf(mark, size)).map((one) => letterPieces(font, one));
+  const text = linesOf(mark, size, (words) => measured(font, words));
+  const letters = lettersOf(font, text, at, strokeOf(mark, size)).map((one) => letterPieces(font, one));
   const cover = emptyCover(letters.flat(2), 1, size);
   if (!cover) return null;
   for (const pieces of letters) {

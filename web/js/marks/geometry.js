@@ -3,7 +3,7 @@
  * Geometry of marks in pixels of a picture: their straight pieces, bounds, what lies under a pointer, moving.
  */
 
-import { allowed } from "./format.js";
+import { allowed, isArea } from "./format.js";
 
 /** @typedef {import("./format.js").Mark} Mark */
 /** @typedef {import("./format.js").Point} Point */
@@ -14,12 +14,21 @@ const HEAD = 4.5; // length of an arrow's head, in stroke widths
 const CORNERS = 96; // of the polygon that stands for an ellipse
 const LETTER = 0.55; // an average letter's width in em, for bounds before the font is there
 
+const SLACK = 1e-6; // em by which a line may be too long, so that one that just fits does so on every size
+
+/**
+ * Tell whether all that a mark's outline goes around counts, and no stroke.
+ * @param {Mark} mark
+ */
+export const isFilled = (mark) => isArea(mark) && mark.kind !== "brush";
+
 /**
  * Tell the stroke's width, or a text's height, in px.
  * @param {Mark} mark
  * @param {Size} size
  */
 export function strokeOf(mark, { width, height }) {
+  if (isFilled(mark)) return 0;
   const stroke = mark.width * Math.min(width, height);
   return mark.kind === "text" ? Math.max(stroke, 1) : stroke;
 }
@@ -40,7 +49,10 @@ export const pixelsOf = (mark, { width, height }) => mark.points.map(([x, y]) =>
  */
 export function segmentsOf(mark, size) {
   const points = pixelsOf(mark, size);
-  if (mark.kind === "freehand") return pairwise(points);
+  if (mark.kind === "freehand" || mark.kind === "brush") {
+    const closed = points.length === 1 || isFilled(mark); // a dot, or a line that goes around
+    return pairwise(closed ? [...points, /** @type {Point} */ (points[0])] : points);
+  }
   const [[x0, y0], [x1, y1]] = /** @type {[Point, Point]} */ (points);
   if (mark.kind === "box") {
     return pairwise([
@@ -118,21 +130,37 @@ export function roomFor(mark, size) {
 }
 
 /**
- * Break a text into lines that fit into so many em, as far as its words do.
+ * Break a text into lines that fit into so many em, between words; a word alone may be longer. A line that
+ * fits stays as it is, with all its spaces. As kontext_core/images/lettering.py does it.
  * @param {string} text
  * @param {number} room
  * @param {Measure} measure
  */
 export function wrapped(text, room, measure) {
-  /** @type {string[]} */
-  const lines = [];
-  for (const word of text.split(/\s+/).filter(Boolean)) {
-    const longer = `${lines.at(-1) ?? ""} ${word}`.trim();
-    if (lines.length && measure(longer)[0] <= room) lines[lines.length - 1] = longer;
-    else lines.push(word);
-  }
-  return lines.join("\n");
+  const fits = (/** @type {string} */ line) => measure(line)[0] <= room + SLACK;
+  return text
+    .split("\n")
+    .flatMap((line) => {
+      if (fits(line)) return [line];
+      /** @type {string[]} */
+      const parts = [];
+      for (const word of line.split(" ").filter(Boolean)) {
+        const longer = `${parts.at(-1) ?? ""} ${word}`.trim();
+        if (parts.length && fits(longer)) parts[parts.length - 1] = longer;
+        else parts.push(word);
+      }
+      return parts.length ? parts : [line];
+    })
+    .join("\n");
 }
+
+/**
+ * Get the words of a mark in the lines in which they are drawn.
+ * @param {Mark} mark
+ * @param {Size} size
+ * @param {Measure} measure
+ */
+export const linesOf = (mark, size, measure) => wrapped(mark.text, roomFor(mark, size), measure);
 
 /**
  * Tell whether words of a mark lie outside of the picture, where nobody sees them.
@@ -158,7 +186,7 @@ export function boundsOf(mark, size, measure = roughly) {
   const stroke = strokeOf(mark, size);
   if (mark.kind === "text") {
     const [[x, y]] = /** @type {[Point]} */ (pixelsOf(mark, size));
-    const [wide, high] = measure(mark.text);
+    const [wide, high] = measure(linesOf(mark, size, measure));
     return [x, y, x + wide * stroke, y + high * stroke];
   }
   const points = segmentsOf(mark, size).flat();
@@ -185,8 +213,23 @@ export function hit(marks, at, size, reach, measure = roughly) {
       );
     }
     const near = strokeOf(mark, size) / 2 + reach;
+    if (isFilled(mark) && isAround(segmentsOf(mark, size), at)) return true;
     return segmentsOf(mark, size).some((piece) => distance(at, piece) <= near);
   });
+}
+
+/**
+ * Tell whether pieces go around a point.
+ * @param {[Point, Point][]} pieces
+ * @param {Point} point
+ */
+function isAround(pieces, [x, y]) {
+  let turns = 0;
+  for (const [[x0, y0], [x1, y1]] of pieces) {
+    if (y0 <= y === y1 <= y) continue;
+    if (x0 + ((y - y0) / (y1 - y0)) * (x1 - x0) > x) turns += y1 > y0 ? 1 : -1;
+  }
+  return turns !== 0;
 }
 
 /**
@@ -206,7 +249,7 @@ function lastIndex(all, fits) {
  * List where a mark can be taken to reshape it: numbers of its points.
  * @param {Mark} mark
  */
-export const gripsOf = (mark) => (mark.kind === "freehand" || mark.kind === "text" ? [] : [0, 1]);
+export const gripsOf = (mark) => (["freehand", "text", "brush"].includes(mark.kind) ? [] : [0, 1]);
 
 /**
  * Find the grip of a mark under a point; -1 if there is none.
