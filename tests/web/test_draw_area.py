@@ -165,7 +165,6 @@ def test_marks_and_areas_are_changed_in_their_own_mode(editor: Editor) -> None:
     button(editor, "Undo").click()
     button(editor, "Clear").click()
     page.keyboard.press("Enter")
-    button(editor, "Done").click()
     closed(editor)
     assert page.evaluate(MARKS, cue) == ""
 

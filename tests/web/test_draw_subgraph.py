@@ -6,7 +6,9 @@ import itertools
 from typing import Any
 
 import pytest
+import torch
 
+from kontext_core.images.marks import parse_marks
 from kontext_core.remote.client import Client
 from tools import frontend
 from tools.server import Server
@@ -55,6 +57,8 @@ _WIRES = """host => {
       return [one.name, String(origin_id) === String(subgraph.inputNode.id) ? 'wall' : String(origin_id)]
     }))]))
 }"""
+_MARKS = """([host, id]) => app.graph.getNodeById(host).subgraph.getNodeById(id)
+  .widgets.find(one => one.name === 'marks').value"""
 _SELECT = "id => { app.canvas.selectNode(app.canvas.graph.getNodeById(id)); app.canvas.canvas.focus() }"
 _COUNT = "([host, count]) => app.graph.getNodeById(host)?.subgraph.nodes.length === count"
 
@@ -78,9 +82,9 @@ def test_what_comes_through_the_wall_is_found_and_stays_wired(
     page.evaluate("([id, vue]) => app.extensionManager.setting.set(id, vue)", [VUE, vue])
     ids = page.evaluate(_GRAPH, next(SEEDS))
     host = ids["host"]
-    before = wires(editor, host, 2)
-    assert before[ids["second"]] == {"model": "wall", "chain": "wall", "references": ids["reference"]}
-    assert before[ids["reference"]] == {"image": "wall"}
+    plain = wires(editor, host, 2)
+    assert plain[ids["second"]] == {"model": "wall", "chain": "wall", "references": ids["reference"]}
+    assert plain[ids["reference"]] == {"image": "wall"}
     made = executed(editor)
 
     press(editor, "Alt+d", ids["second"])
@@ -96,17 +100,32 @@ def test_what_comes_through_the_wall_is_found_and_stays_wired(
     page.keyboard.press("Enter")
     closed(editor)
     drawn = wires(editor, host, 3)
-    (cue,) = set(drawn) - set(before)
+    (cue,) = set(drawn) - set(plain)
     assert drawn[cue] == {"image": "wall"}
     assert drawn[ids["reference"]] == {"image": cue}
     again = executed(editor)
     assert differing(again[f"{host}:{cue}"], made[ids["example"]]) > 0.02, "what is drawn is run"
 
+    press(editor, "Alt+d", ids["second"])
+    opened(editor)
+    page.keyboard.press("m")
+    drag(editor, (0.6, 0.5), (0.9, 0.5))
+    page.keyboard.press("Enter")
+    closed(editor)
+    area = parse_marks(page.evaluate(_MARKS, [host, ids["second"]]))
+    assert [(mark.kind, mark.mask) for mark in area] == [("brush", True)]
+    made = executed(editor)
+    before, after = made[ids["first"]], made[f"{host}:{ids['second']}"]
+    far = torch.ones_like(before, dtype=torch.bool)
+    far[:, before.shape[1] // 5 : -before.shape[1] // 5] = False  # beyond its stroke and its feather
+    assert torch.equal(before[far], after[far])
+    assert not torch.equal(before, after), "it reaches as far as its area"
+
     press(editor, "Alt+t", ids["second"])
     added = wires(editor, host, 4)
     (turn,) = set(added) - set(drawn)
     assert added[turn] == {"model": "wall", "chain": ids["second"]}
-    for count, wanted in ((3, drawn), (2, before)):
+    for count, wanted in ((3, drawn), (2, plain)):
         editor.undo_until(_COUNT, [host, count])
         assert wires(editor, host, count) == wanted
 
