@@ -83,8 +83,8 @@ def select(model: str, **choices: str) -> Selection:
 
     Args:
         model: one of `models()`.
-        choices: for each of `PARTS`, a file's name or "auto", which is the model folder's own, else the file
-            that fits: by its usual name, else the largest.
+        choices: for each of `FILE_INPUTS`, a file's name or "auto", which is the model folder's own, else
+            the file that fits: by its usual name, else the largest.
     Raises: ValueError or CheckpointError naming the folder and the file that is needed.
     """
     place = _place(model)

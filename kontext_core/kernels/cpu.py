@@ -1,4 +1,4 @@
-"""What `plain` defines, in fewer passes: for float32 on a CPU, without gradients.
+"""What `reference` defines, in fewer passes: for float32 on a CPU, without gradients.
 
 The same numbers up to rounding.
 """

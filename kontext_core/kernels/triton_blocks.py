@@ -1,7 +1,9 @@
-"""What `plain` defines, in Triton kernels that read and write each number once. Numbers between are float32.
+"""What `reference` defines, in Triton kernels that read and write each number once.
 
-A program has one token: for norms and float8 its whole row, for queries and keys its heads. No gradients.
-Source: plain.py; triton-lang.org, language reference. See `plain` for arguments and results.
+Numbers between are float32. A program has one token: for norms and float8 its whole row, for queries and keys
+its heads. No gradients. See `reference` for arguments and results.
+
+Source: triton-lang.org, language reference.
 """
 # pyright: basic, reportOperatorIssue=false
 

@@ -22,7 +22,7 @@ class Target:
     """Where a module of a file belongs.
 
     Args:
-        part: one of `PARTS`.
+        part: one of `LORA_PARTS`.
         layer: the linear's own name in it.
         pieces: (first, last + 1) of the linear's q, k, v and MLP where the file has them apart; None is all
             of it.

@@ -1,6 +1,6 @@
-"""Attention over all tokens, weights of keys, and keys of other devices.
+"""Attention over all tokens, with weights of keys and with keys of other devices.
 
-What computes it: `attention_backends`.
+`kernels.attention_backends` chooses what computes it.
 """
 
 import math
@@ -24,9 +24,9 @@ _exchange: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 @contextmanager
 def exchanging(exchange: Exchange) -> Generator[None]:
-    """Within it, `attention` sees what `exchange` makes of its keys and values: devices share a sequence so.
+    """Pass the keys and values of every `attention` through `exchange`, which joins those of all devices.
 
-    Compiled blocks, which could not see it, run as they are.
+    Blocks that were compiled would not see it, so they run uncompiled meanwhile.
     """
     token = _exchange.set(exchange)
     compiles = "torch._dynamo" in sys.modules  # which is slow to import, and there if anything is compiled
@@ -38,16 +38,16 @@ def exchanging(exchange: Exchange) -> Generator[None]:
 
 
 def is_exchanging() -> bool:
-    """Whether devices share the sequence now."""
+    """Tell whether devices share the sequence now."""
     return _exchange.get() is not None
 
 
 @dataclass(frozen=True)
 class KeyWeights:
-    """Weights on some keys, as channels that are put behind those of queries and keys.
+    """Weights of some keys, as channels that are appended to those of queries and keys.
 
-    A weight w means as if the key stood there w times: log w more in its logit. A product of two more
-    channels adds that in any attention kernel, in one call and without a mask.
+    A key of weight w counts as if it stood there w times: softmax(q k / sqrt(D) + log w). The appended
+    channels add sqrt(D) log w to the product q k, in any attention kernel, in one call and without a mask.
 
     Args:
         query: (1, L, 1, 8), float32.
@@ -58,25 +58,26 @@ class KeyWeights:
     key: Tensor
 
     def to(self, device: torch.device, dtype: torch.dtype) -> "KeyWeights":
-        """As the model computes."""
+        """Convert to the device and dtype that the model computes in."""
         return KeyWeights(self.query.to(device, dtype), self.key.to(device, dtype))
 
     def narrow(self, queries: slice) -> "KeyWeights":
-        """For some of the queries only."""
+        """Keep only some of the queries, and all keys."""
         return KeyWeights(self.query[:, queries], self.key)
 
 
 def key_weights(
     n_free: int, lengths: Sequence[int], weights: Sequence[float], head_dim: int
 ) -> KeyWeights | None:
-    """Weights of the references' keys for the tokens before them.
+    """Weight the references' keys for the queries of text and target.
 
     The references themselves see all keys alike.
 
     Args:
-        n_free: tokens of text and target.
-        lengths: (above 0): of each reference.
-        weights: likewise.
+        n_free: tokens of text and target, which stand before the references.
+        lengths: tokens of each reference.
+        weights: of each reference, above 0.
+        head_dim: channels of a head, D.
     Returns: None where every weight is 1, which costs nothing.
     """
     if all(weight == 1.0 for weight in weights):
@@ -85,7 +86,7 @@ def key_weights(
         [torch.zeros(n_free)]
         + [torch.full((length,), math.log(weight)) for length, weight in zip(lengths, weights, strict=True)]
     )
-    exact = logits * head_dim**0.5  # attention divides by it
+    exact = logits * head_dim**0.5  # attention divides by sqrt(D)
     coarse = exact.bfloat16().float()  # in two parts, so that bfloat16 keeps 16 bits of it
     query = torch.zeros(1, len(logits), 1, ADDED_CHANNELS)
     query[:, :n_free, :, :2] = 1.0
@@ -95,24 +96,25 @@ def key_weights(
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, weights: KeyWeights | None = None) -> Tensor:
-    """Full softmax attention, without mask.
+    """Compute softmax(q k / sqrt(D)) v, without a mask.
 
     Args:
         q: (B, L_q, H, D).
-        k: (B, L, H, D), of one dtype. weights of the keys, for these queries.
-        v: likewise.
+        k: (B, L, H, D).
+        v: likewise; all three of one dtype.
+        weights: of the keys, for these queries.
     Returns: (B, L_q, H * D), heads side by side.
     """
-    dim = q.shape[-1]
+    dim = q.shape[-1]  # of a head as the model has it: appended channels do not change the scale
     exchange = None if torch.compiler.is_compiling() else _exchange.get()
     if exchange is not None:
         k, v = exchange(k, v)
     if weights is not None:
-        q, k = _longer(q, weights.query), _longer(k, weights.key)
+        q, k = _append_channels(q, weights.query), _append_channels(k, weights.key)
         v = F.pad(v, (0, ADDED_CHANNELS))
     out = call(attention_backend_for(q, k, q.shape[-1] - dim), q, k, v, dim**-0.5)
     return out[..., :dim].flatten(2)
 
 
-def _longer(x: Tensor, channels: Tensor) -> Tensor:
+def _append_channels(x: Tensor, channels: Tensor) -> Tensor:
     return torch.cat([x, channels.expand(*x.shape[:3], -1)], dim=-1)

@@ -1,8 +1,8 @@
 """The transformer's parts: embedders, double and single blocks, the last layer.
 
 Source: flux layers.py. B batch, L tokens, H heads, D channels of a head; "hidden" is the model's width. What
-stands between the linears is a kernel of `kernels.reference`, or one that gives the same in fewer passes; its
-`reader` is the linear that reads the result.
+stands between the linears is a kernel of `kernels.reference`, which defines it, or one that gives the same in
+fewer passes. A kernel is also told the linear that reads its result (`reader`).
 """
 
 import math
@@ -22,20 +22,27 @@ from .attention import KeyWeights, attention
 def timestep_embedding(
     t: Tensor, dim: int = 256, max_period: float = 10_000.0, time_factor: float = 1000.0
 ) -> Tensor:
-    """Sinusoidal embedding [cos, sin] of 1000 t, computed in float32.
+    """Embed 1000 t as [cos, sin] of angles 1000 t * max_period^(-j / (dim / 2)), in float32.
 
     Args:
-        t: (...) in [0, 1] (or a guidance scale). Returns: (..., dim), float32.
+        t: (...) in [0, 1], or a guidance scale.
+        dim: numbers of the embedding, even.
+        max_period: of the slowest angle.
+        time_factor: what t is multiplied by.
+    Returns: (..., dim), float32.
     """
-    exponents = (
-        -math.log(max_period) * torch.arange(dim // 2, dtype=torch.float32, device=t.device) / (dim // 2)
+    half = dim // 2
+    # In the published order of operations, which is what makes it equal to the last bit.
+    frequencies = torch.exp(
+        -math.log(max_period) * torch.arange(half, dtype=torch.float32, device=t.device) / half
     )
-    # In this order, the published one, to the last bit.
-    angles = (time_factor * t.float())[..., None] * torch.exp(exponents)
+    angles = (time_factor * t.float())[..., None] * frequencies
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class MLPEmbedder(nn.Module):
+    """linear, SiLU, linear: what lifts time, guidance and CLIP's vector to the model's width."""
+
     def __init__(self, in_dim: int, hidden_size: int) -> None:
         super().__init__()
         self.in_layer = nn.Linear(in_dim, hidden_size)
@@ -57,12 +64,12 @@ class Modulation(nn.Module):
         self.vectors = vectors
 
     def forward(self, silu_vec: Tensor) -> Tensor:
-        """(..., hidden) to (..., vectors, 1, hidden): one row that is broadcast over the tokens."""
+        """Map SiLU(vec), (..., hidden), to (..., vectors, 1, hidden); 1 is broadcast over the tokens."""
         return self.lin(silu_vec).unflatten(-1, (self.vectors, 1, -1))
 
 
 class RMSNorm(nn.Module):
-    """Holds the published `scale`, which `kernels.reference.qk_norm_rope` applies with the rotation."""
+    """The published `scale` of an RMS norm; `kernels.reference.qk_norm_rope` applies it with the rotation."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -70,18 +77,20 @@ class RMSNorm(nn.Module):
 
 
 class QKNorm(nn.Module):
+    """The RMS norms of queries and keys."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.query_norm = RMSNorm(dim)
         self.key_norm = RMSNorm(dim)
 
     def with_scales(self, qkv: Tensor) -> QKV:
-        """What a stream brings to attention: (B, L, 3, H, D), not yet normalised, and the norms' scales."""
+        """Join a stream's qkv (B, L, 3, H, D), not yet normalised, to the scales of its norms."""
         return qkv, self.query_norm.scale, self.key_norm.scale
 
 
 class SelfAttention(nn.Module):
-    """The projections of one stream; `DoubleBlock` joins the streams between them."""
+    """The projections of one stream before and after attention, which `DoubleBlock` computes over both."""
 
     def __init__(self, dim: int, num_heads: int, qkv_bias: bool) -> None:
         super().__init__()
@@ -91,6 +100,7 @@ class SelfAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def project(self, normed: Tensor) -> QKV:
+        """Project modulated tokens (B, L, hidden) to queries, keys and values."""
         return self.norm.with_scales(self.qkv(normed).unflatten(-1, (3, self.num_heads, -1)))
 
 
@@ -125,27 +135,29 @@ class DoubleBlock(nn.Module):
             txt_mod: likewise.
             weights: of keys, where references have a strength; see `KeyWeights`.
         """
-        kernels, n_txt = kernels_for(img), txt.shape[1]
-        of_img, of_txt = img_mod.unbind(1), txt_mod.unbind(1)
-        img_stream, txt_stream = run_overlapped(
+        kernels = kernels_for(img)
+        img_vectors, txt_vectors = img_mod.unbind(1), txt_mod.unbind(1)
+        img_qkv, txt_qkv = run_overlapped(
             img,
-            lambda: _project(kernels, img, of_img, self.img_attn),
-            lambda: _project(kernels, txt, of_txt, self.txt_attn),
+            lambda: _project(kernels, img, img_vectors, self.img_attn),
+            lambda: _project(kernels, txt, txt_vectors, self.txt_attn),
         )
-        attended = attention(*kernels.qk_norm_rope([txt_stream, img_stream], pe), weights)
+        # Queries, keys and values of [txt | img] have no name, so that they are freed before the MLPs.
+        attended = attention(*kernels.qk_norm_rope([txt_qkv, img_qkv], pe), weights)
+        txt_attended, img_attended = attended[:, : txt.shape[1]], attended[:, txt.shape[1] :]
         return run_overlapped(
             img,
-            lambda: _attention_out_and_mlp(
-                kernels, img, of_img, self.img_attn, self.img_mlp, attended[:, n_txt:]
+            lambda: _add_attention_and_mlp(
+                kernels, img, img_vectors, self.img_attn, self.img_mlp, img_attended
             ),
-            lambda: _attention_out_and_mlp(
-                kernels, txt, of_txt, self.txt_attn, self.txt_mlp, attended[:, :n_txt]
+            lambda: _add_attention_and_mlp(
+                kernels, txt, txt_vectors, self.txt_attn, self.txt_mlp, txt_attended
             ),
         )
 
 
 class SingleBlock(nn.Module):
-    """One stream; attention and MLP side by side, sharing their first and their last linear."""
+    """One stream of all tokens; attention and MLP side by side share their first and their last linear."""
 
     def __init__(self, hidden_size: int, num_heads: int, mlp_hidden_dim: int) -> None:
         super().__init__()
@@ -171,9 +183,8 @@ class SingleBlock(nn.Module):
             pe: for x.
             mod: (B, 3, 1, hidden): shift, scale, gate.
             weights: of keys, where references have a strength; see `KeyWeights`.
-            output_tokens: those whose output is read by anybody.
-
-        Returns: (B, output tokens, hidden). The others only give keys and values.
+            output_tokens: those whose output is read; the others only give keys and values.
+        Returns: (B, output tokens, hidden).
         """
         kernels = kernels_for(x)
         shift, scale, gate = mod.unbind(1)
@@ -187,22 +198,26 @@ class SingleBlock(nn.Module):
 
 
 class LastLayer(nn.Module):
+    """Modulated norm and the linear to 64 numbers a token."""
+
     def __init__(self, hidden_size: int, out_channels: int) -> None:
         super().__init__()
         self.linear = nn.Linear(hidden_size, out_channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden_size, 2 * hidden_size))
 
     def modulation(self, silu_vec: Tensor) -> Tensor:
-        """(..., hidden) to (..., 2, 1, hidden): shift, scale."""
+        """Map SiLU(vec), (..., hidden), to (..., 2, 1, hidden): shift, scale."""
         return self.adaLN_modulation[1](silu_vec).unflatten(-1, (2, 1, -1))
 
     def forward(self, x: Tensor, mod: Tensor) -> Tensor:
+        """Map tokens (B, L, hidden) to (B, L, out_channels), modulated by (B, 2, 1, hidden)."""
         shift, scale = mod.unbind(1)
-        return self.linear(kernels_for(x).modulate(x, shift, scale, self.linear))
+        normed = kernels_for(x).modulate(x, shift, scale, self.linear)  # (1 + scale) * LayerNorm(x) + shift
+        return self.linear(normed)
 
 
 def _project(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAttention) -> QKV:
-    """One stream of a double block up to attention.
+    """Modulate one stream of a double block and project it to queries, keys and values.
 
     Args:
         mod: six of (B, 1, hidden).
@@ -212,7 +227,7 @@ def _project(kernels: Kernels, x: Tensor, mod: Sequence[Tensor], attn: SelfAtten
     return attn.project(normed)
 
 
-def _attention_out_and_mlp(
+def _add_attention_and_mlp(
     kernels: Kernels,
     x: Tensor,
     mod: Sequence[Tensor],
@@ -220,7 +235,7 @@ def _attention_out_and_mlp(
     mlp: nn.Sequential,
     attended: Tensor,
 ) -> Tensor:
-    """One stream of a double block from attention on.
+    """Add what attention gave to one stream of a double block, then what the MLP makes of that.
 
     Args:
         mod: six of (B, 1, hidden).
@@ -230,7 +245,8 @@ def _attention_out_and_mlp(
     fc1, _, fc2 = mlp
     # x + gate * proj(attended), and (1 + mlp_scale) * LayerNorm of that + mlp_shift
     x, normed = kernels.add_gated_modulated(x, gate, attn.proj(attended), mlp_shift, mlp_scale, fc1)
-    return kernels.add_gated(x, mlp_gate, fc2(kernels.linear_gelu(fc1, normed, fc2)))
+    out = fc2(kernels.linear_gelu(fc1, normed, fc2))
+    return kernels.add_gated(x, mlp_gate, out)  # x + mlp_gate * mlp(normed)
 
 
 def _mlp(hidden_size: int, mlp_hidden_dim: int) -> nn.Sequential:

@@ -77,7 +77,7 @@ class Transformer(nn.Module):
         guidance: Tensor | None = None,
         n_target: int | None = None,
     ) -> Tensor:
-        """Velocity (noise minus data) of the target tokens.
+        """Predict the velocity (noise minus data) of the target tokens.
 
         Args:
             img: (B, L_img, 64) packed [target | references].
@@ -104,9 +104,14 @@ class Transformer(nn.Module):
         references: Tensor,
         weights: KeyWeights | None = None,
     ) -> PreparedInputs:
-        """Everything constant over an edit.
+        """Compute everything that is constant over an edit.
 
-        Shapes as in `forward`; references (B, L_ref, 64) packed, L_ref may be 0.
+        Args:
+            txt: as in `forward`.
+            txt_ids: likewise.
+            img_ids: likewise, of [target | references].
+            references: (B, L_ref, 64) packed; L_ref may be 0.
+            weights: of keys, where references have a strength; see `KeyWeights`.
         """
         batch = max(txt_ids.shape[0], img_ids.shape[0])
         ids = torch.cat([txt_ids.expand(batch, -1, -1), img_ids.expand(batch, -1, -1)], dim=1)
@@ -120,15 +125,15 @@ class Transformer(nn.Module):
     def modulation(
         self, timesteps: Tensor, pooled: Tensor, guidance: Tensor | None = None
     ) -> ModulationTable:
-        """All modulation vectors of all steps at once.
+        """Compute the modulation vectors of all steps at once.
 
         They depend on nothing but time, guidance and pooled text.
 
         Args:
-            timesteps: (S, B), or (S, 1) for a batch in step.
+            timesteps: (S, B), or (S, 1) if the whole batch has the same.
             pooled: (B, vec_in_dim).
             guidance: (B,).
-        Raises: ValueError if the model wants guidance and there is none.
+        Raises: ValueError if the model takes guidance and there is none.
         """
         vec = self.time_in(timestep_embedding(timesteps)) + self.vector_in(pooled)
         if self.guidance_in is not None:
@@ -150,9 +155,14 @@ class Transformer(nn.Module):
     def velocity(
         self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
     ) -> Tensor:
-        """One evaluation at one step. tokens (B, n_target, 64) of the noisy target.
+        """Predict the velocity at one step, from what `prepare` and `modulation` gave.
 
-        Returns the same shape.
+        Args:
+            tokens: (B, n_target, 64) of the noisy target.
+            prepared: of this edit.
+            modulation: of some steps.
+            step: the row of `modulation`.
+        Returns: (B, n_target, 64).
         """
         x = self.through_blocks(tokens, prepared, modulation, step)
         return self.final_layer(x, modulation.last[step])
@@ -160,9 +170,9 @@ class Transformer(nn.Module):
     def through_blocks(
         self, tokens: Tensor, prepared: PreparedInputs, modulation: ModulationTable, step: int
     ) -> Tensor:
-        """`velocity` without the last layer: the target tokens (B, n_target, D) that it reads."""
-        pe, weights = prepared.pe, prepared.weights
-        img, txt = torch.cat([self.img_in(tokens.to(self.dtype)), prepared.references], dim=1), prepared.txt
+        """Compute the target tokens (B, n_target, D) that the last layer of `velocity` reads."""
+        pe, weights, txt = prepared.pe, prepared.weights, prepared.txt
+        img = torch.cat([self.img_in(tokens.to(self.dtype)), prepared.references], dim=1)
         for block, img_mod, txt_mod in zip(self.double_blocks, modulation.img, modulation.txt, strict=True):
             img, txt = block(img, txt, pe, img_mod[step], txt_mod[step], weights)
 
@@ -170,4 +180,5 @@ class Transformer(nn.Module):
         target = slice(txt.shape[1], txt.shape[1] + tokens.shape[1])
         for block, mod in zip(self.single_blocks[:-1], modulation.single[:-1], strict=True):
             x = block(x, pe, mod[step], weights)
+        # What the last block gives for text and references is read by nobody, so it is not computed.
         return self.single_blocks[-1](x, pe, modulation.single[-1][step], weights, output_tokens=target)

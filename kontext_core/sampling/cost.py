@@ -24,8 +24,8 @@ class PlannedReference:
     Args:
         size: (height, width) in tokens.
         strength: in [0, 2]; 0 leaves it out.
-        place: of its corner, None by the layout.
-        n_region: how many of its tokens ride along; None: all.
+        place: of its first token; None: by the layout.
+        n_region: how many of its tokens are used; None: all.
     """
 
     size: HeightWidth
@@ -36,10 +36,12 @@ class PlannedReference:
 
 @dataclass(frozen=True)
 class PlannedPicture:
-    """Where one picture stands.
+    """The place of one picture.
 
     Args:
-        corner: (index, row, column), size (height, width) and n_tokens, in tokens.
+        corner: (index, row, column) of its first token.
+        size: (height, width) in tokens.
+        n_tokens: how many are used.
     """
 
     corner: Place
@@ -49,12 +51,14 @@ class PlannedPicture:
 
 @dataclass(frozen=True)
 class Plan:
-    """What one step of an edit is, for one picture.
+    """The cost of one step of an edit, for one picture.
 
     Args:
-        references: in the order they were given, None for one that is left out.
-        step_flop: floating-point operations of a step, and of one without any reference.
-        bare_step_flop: likewise.
+        target: the picture being made.
+        references: in their order, None for one that is left out.
+        n_text: tokens of text.
+        step_flop: floating-point operations of a step.
+        bare_step_flop: those of a step without references.
         activation_bytes: most that a step holds beside the weights, with attention that keeps no table of all
             pairs.
     """
@@ -68,19 +72,19 @@ class Plan:
 
     @property
     def n_image(self) -> int:
-        """Tokens of the target and of all references."""
+        """Count the tokens of the target and of all references."""
         return self.target.n_tokens + sum(
             reference.n_tokens for reference in self.references if reference is not None
         )
 
     @property
     def n_tokens(self) -> int:
-        """Tokens of image and text."""
+        """Count the tokens of image and text."""
         return self.n_image + self.n_text
 
     @property
     def time_factor(self) -> float:
-        """How many times as much arithmetic as the same picture without references."""
+        """Compare the arithmetic with that of the same picture without references, as a ratio."""
         return self.step_flop / self.bare_step_flop
 
 
@@ -96,10 +100,12 @@ def plan(
     """Plan one step.
 
     Args:
-        target: in tokens.
-        layout: None is the model's own.
-        n_text: likewise.
-        dtype: that it computes in.
+        config: of the model.
+        target: (height, width) in tokens.
+        references: in their order.
+        layout: one of `config.LAYOUTS`; None: the model's own.
+        n_text: tokens of text; None: the model's own.
+        dtype: that the model computes in.
     """
     shown = [reference for reference in references if reference.strength > 0]
     corners = iter(
@@ -127,7 +133,7 @@ def plan(
 
 
 def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weighted: bool = False) -> float:
-    """Floating-point operations of one step for one picture.
+    """Count the floating-point operations of one step for one picture.
 
     Embedders and the last layer are left out: below one in a thousand.
 
@@ -135,6 +141,8 @@ def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weight
     attention. The last block computes keys and values of all tokens and the rest for the target alone.
 
     Args:
+        config: of the model.
+        n_target: tokens of the target.
         n_tokens: of text, target and references.
         weighted: whether a reference's keys have a weight.
     """
@@ -151,13 +159,13 @@ def step_flop(config: TransformerConfig, n_target: int, n_tokens: int, *, weight
 
 
 def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dtype: torch.dtype) -> int:
-    """Most that one step holds beside the weights, for one picture, without the modulation vectors.
+    """Count the bytes of one step at its peak, for one picture, without weights and modulation vectors.
 
     The peak is in a single block, before its second linear: the tokens in both forms (2), normed (1),
     queries, keys, values and MLP as they come out of the first linear (3 + m), queries and keys turned (2),
     attention's result (1), the MLP after its activation (m) and both side by side (1 + m), m being the MLP's
-    width in widths of the model. All through the step lie the embedded text and references, and the rotary
-    table.
+    width in widths of the model. The embedded text and references and the rotary table are held all through
+    the step.
     """
     width, mlp = config.hidden_size, config.mlp_hidden_dim
     in_block = n_tokens * (10 * width + 3 * mlp)
@@ -169,7 +177,7 @@ def activation_bytes(config: TransformerConfig, n_target: int, n_tokens: int, dt
 def picture_size(
     height_px: int, width_px: int, sizes: Sequence[Size], fit: str = "crop", most_tokens: int | None = None
 ) -> HeightWidth:
-    """(height, width) in tokens that a picture has as a reference; as `Editor.encode_picture` takes it."""
+    """Compute the (height, width) in tokens that `Editor.encode_picture` gives a picture."""
     height, width = canvas_size(height_px, width_px, sizes, fit, most_tokens)
     return height // TOKEN_PX, width // TOKEN_PX
 

@@ -1,7 +1,8 @@
 """One step as a CUDA graph of a fixed shape, recorded once and replayed, so that no host must keep up.
 
-Off unless wished (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The
-loop asks `velocity` and does not know. A graph is for a network whose weights stay where they are.
+Off unless requested (`ComputeOptions`), because recorded memory stays taken as long as the graph is kept. The
+loop calls `velocity` either way. A graph is for a network whose weights stay where they are.
+
 Source: pytorch.org, CUDA semantics, CUDA Graphs.
 """
 
@@ -29,7 +30,7 @@ _KEPT = 2  # shapes of one network
 def velocity(
     network: Transformer, tokens: Tensor, prepared: PreparedInputs, table: ModulationTable, step: int
 ) -> Tensor:
-    """`Transformer.velocity`, from a graph where that is wished and can be."""
+    """Compute `Transformer.velocity`, from a graph if one is requested and possible."""
     if not (tokens.is_cuda and compute_options().graph) or is_exchanging():
         return network.velocity(tokens, prepared, table, step)
     with torch.cuda.device(tokens.device):
@@ -37,7 +38,7 @@ def velocity(
 
 
 def release_graphs(*networks: Transformer) -> None:
-    """Give the memory of these networks' graphs back; of all graphs where none is named."""
+    """Free the memory of these networks' graphs, or of all graphs if no network is named."""
     named = [_graphs[network] for network in networks if network in _graphs]
     for graph in named if networks else list(_graphs.values()):
         graph.release()
@@ -59,8 +60,8 @@ class Recording:
     """A recorded step of one shape.
 
     Args:
-        weights: where they lay.
-        shown: the edit that was asked last.
+        weights: their addresses at the recording.
+        shown: the inputs of the latest edit.
         step: None where it cannot be recorded.
     """
 
@@ -73,8 +74,7 @@ class StepGraph:
     """The latest recorded steps of one network, by shape, for as long as its weights stay in place.
 
     Args:
-        record: runs a function once as it is to be replayed, and returns its result, and what computes that
-            anew.
+        record: runs a function as it is to be replayed; returns its result and what computes that anew.
     """
 
     def __init__(self, record: Record | None = None) -> None:
@@ -103,7 +103,7 @@ class StepGraph:
         return recorded.result.clone()
 
     def release(self) -> None:
-        """Give the memory back; the next step is recorded anew."""
+        """Free the memory; the next step is recorded anew."""
         self._recordings.clear()
 
     def _recording(
@@ -114,7 +114,7 @@ class StepGraph:
         table: ModulationTable,
         step: int,
     ) -> Recording:
-        """Get the recording of this shape, or record where there is none, or where weights have moved."""
+        """Get the recording of this shape; record one if there is none, or if weights have moved."""
         shape = _shape(tokens, prepared, table)
         recording = self._recordings.get(shape)
         if recording is not None and recording.shown is prepared:
@@ -140,7 +140,7 @@ class StepGraph:
         table: ModulationTable,
         step: int,
     ) -> Step | None:
-        """None where there is no room, or something in the step cannot be recorded; then it runs as it is."""
+        """Record a step; None if memory is short or the step cannot be recorded: then it runs as it is."""
         try:
             own, weights = tokens.clone(), prepared.weights
             copies = PreparedInputs(
@@ -163,10 +163,10 @@ class StepGraph:
 
 
 def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None]]:
-    """Run it twice to warm up on a stream beside, of the current device, and record it there.
+    """Run a function twice to warm up, on a side stream of the current device, and record it there.
 
-    Where recording fails, all is as it was before: torch itself would stay on that stream, refuse random
-    numbers, and keep its allocator from giving memory back.
+    If recording fails, everything is put back as it was: torch itself would stay on that stream, refuse
+    random numbers, and keep its allocator from freeing memory.
     """
     main, beside, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
     beside.wait_stream(main)
@@ -194,7 +194,7 @@ def record_on_cuda(run: Callable[[], Tensor]) -> tuple[Tensor, Callable[[], None
 
 
 def _weights(network: Transformer) -> list[Tensor]:
-    """What a step reads: all but the blocks' modulation, which may have left the device by then."""
+    """List the weights that a step reads, without the blocks' modulation, which may have left the device."""
     rare = [module for module in network.modules() if isinstance(module, Modulation)]
     beside = {id(tensor) for module in rare for tensor in (*module.parameters(), *module.buffers())}
     return [tensor for tensor in (*network.parameters(), *network.buffers()) if id(tensor) not in beside]
@@ -212,7 +212,7 @@ def _tensors(prepared: PreparedInputs) -> list[Tensor]:
 
 
 def _row(table: ModulationTable, step: int) -> ModulationTable:
-    """The vectors of one step, as a table of that step alone."""
+    """Cut out the vectors of one step, as a table of that step alone."""
     row = slice(step, step + 1)
     img, txt, single = ([vectors[row] for vectors in part] for part in (table.img, table.txt, table.single))
     return ModulationTable(img, txt, single, table.last[row])

@@ -1,4 +1,4 @@
-"""The sampling loop: steps along the velocity, references in the image stream.
+"""The sampling loop: from noise to latents, in steps along the velocity.
 
 Source: arXiv:2506.15742; flux sampling.py, denoise. Tokens are float32 between steps, whatever the model's
 dtype.
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..config import Layout
+from ..config import Layout, TransformerConfig
 from ..edit_settings import EditSettings
 from ..errors import check_finite
 from ..kernels.options import compute_options
@@ -44,29 +44,29 @@ def denoise(
     approximate: str | None = None,
     callback: Callback | None = None,
 ) -> Tensor:
-    """From noise to latents.
+    """Sample latents from noise; the same as `denoise_with`, with an argument for each value.
 
     Args:
         transformer: the network, or several that take turns.
-        noise: (B, 16, h, w) from `latents.noise`.
-        txt: the prompt's, see `TextEncoders.encode`.
-        pooled: likewise.
+        noise: (B, 16, h, w), see `latents.noise`.
+        txt: the prompt's states, see `TextEncoders.encode`.
+        pooled: the prompt's vector.
         sigmas: falling noise levels, see `schedule.sigmas`.
         guidance: the distilled scale, an input of the network; ignored where the model has none.
-        references: latents (1 or B, 16, h_i, w_i) of any sizes, placed by `layout`; as `ReferenceLatents`
-            where one has a strength, a region or a place of its own.
+        references: see `SampleInputs`.
+        layout: where references stand, one of `config.LAYOUTS`.
         cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
+        negative: states and vector of the negative prompt.
         start: latents (1 or B, 16, h, w) to begin from.
         strength: the share of the steps that is run, in [0, 1]; above 0 it is at least one step.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
         solver: one of `solvers.SOLVERS`; "euler" is the paper's.
-        approximate: a way of `step_cache.METHODS` to skip what changes little, "NAME" or "NAME:NUMBER"; not
-            exact.
-        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the
-            loop.
-    Returns: (B, 16, h, w), float32, on the transformer's device.
-    Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
+        approximate: NAME or NAME:NUMBER of `step_cache.METHODS`, which skip what changes little; not exact.
+        callback: see `denoise_with`.
     """
+    inputs = SampleInputs(
+        noise=noise, text=(txt, pooled), references=references, negative=negative, start=start, mask=mask
+    )
     settings = EditSettings(
         guidance=guidance,
         cfg_scale=cfg_scale,
@@ -74,9 +74,6 @@ def denoise(
         solver=solver,
         layout=layout,
         approximate=approximate,
-    )
-    inputs = SampleInputs(
-        noise=noise, text=(txt, pooled), references=references, negative=negative, start=start, mask=mask
     )
     return denoise_with(transformer, inputs, sigmas, settings, callback)
 
@@ -89,22 +86,21 @@ def denoise_with(
     settings: EditSettings,
     callback: Callback | None = None,
 ) -> Tensor:
-    """`denoise`, of values that travel together.
+    """Sample latents from noise.
 
     Args:
         transformer: the network, or several that take turns.
         inputs: tensors to begin with.
         sigmas: falling noise levels, see `schedule.sigmas`.
         settings: of which the loop reads guidance, cfg_scale, strength, solver, layout and approximate.
-        callback: as for `denoise`.
+        callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the
+            loop.
+    Returns: (B, 16, h, w), float32, on the transformer's device.
+    Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
     """
-    check_inputs(inputs, sigmas, settings)
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
-    config, device = stages[0][1].config, stages[0][1].device
-    for text in (inputs.text, *([inputs.negative] if inputs.negative else [])):
-        check_text(text, (config.context_in_dim, config.vec_in_dim))
-    if settings.approximate is not None and compute_options().graph:
-        log.warning("approximate looks into each step, so that none is recorded as a CUDA graph")
+    device = stages[0][1].device
+    _check(inputs, sigmas, settings, stages[0][1].config)
 
     levels = last_levels(sigmas, settings.strength)
     networks = step_networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
@@ -113,16 +109,16 @@ def denoise_with(
 
     _, channels, height, width = inputs.noise.shape
     noise = pack(inputs.noise.to(device, torch.float32))
-    start = None if inputs.start is None else pack(inputs.start.to(device, torch.float32)).expand_as(noise)
-    keep = None
-    if inputs.mask is not None:
-        keep = 1 - pack(inputs.mask.to(device, torch.float32).expand(-1, channels, -1, -1))
+    start, mask = inputs.start, inputs.mask
+    if start is not None:
+        start = pack(start.to(device, torch.float32)).expand_as(noise)
+    keep = None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, channels, -1, -1))
 
     image = ImageStream.of(noise, inputs.references, (height // 2, width // 2), settings)
     velocity: Velocity = PromptVelocity(networks, levels, inputs.text, image, settings)
     if inputs.negative is not None and settings.cfg_scale != 1.0:
-        away = PromptVelocity(networks, levels, inputs.negative, image, settings)
-        velocity = guided(velocity, away, settings.cfg_scale)
+        negative = PromptVelocity(networks, levels, inputs.negative, image, settings)
+        velocity = guided(velocity, negative, settings.cfg_scale)
 
     def report(step: int, steps: int, clean: Tensor) -> None:
         if callback is not None:
@@ -134,8 +130,24 @@ def denoise_with(
     return latents
 
 
+def _check(
+    inputs: SampleInputs, sigmas: Sequence[float], settings: EditSettings, config: TransformerConfig
+) -> None:
+    """Check what the loop is given against each other and the model. Raises: ValueError."""
+    check_inputs(inputs, sigmas, settings)
+    for text in (inputs.text, *([inputs.negative] if inputs.negative else [])):
+        check_text(text, (config.context_in_dim, config.vec_in_dim))
+    if settings.approximate is not None and compute_options().graph:
+        log.warning("approximate looks into each step, so that none is recorded as a CUDA graph")
+
+
 def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:
-    """The noise levels of that share of the steps: above 0 it is at least one step, at 0 none."""
+    """Return the noise levels of the last steps, a share of all.
+
+    Args:
+        sigmas: of all steps.
+        strength: the share: above 0 it is at least one step, at 0 none.
+    """
     steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
     return list(sigmas[len(sigmas) - 1 - steps :])
 
@@ -153,18 +165,21 @@ def descend(
     """Step down the noise levels along a velocity, whoever computes it, in tokens or in latents.
 
     Args:
-        velocity: see `solvers.Velocity`; asked at levels[i]. noise, start, keep, result: of one shape.
+        velocity: see `solvers.Velocity`; called with the index of a level.
+        noise: of any shape, which start, keep and the result have too.
+        levels: falling noise levels.
         start: what is noised to levels[0] and begun from; None is pure noise.
         keep: in [0, 1]; where it is 1, `start` is kept.
-        callback: as in `denoise`.
+        solver: one of `solvers.SOLVERS`.
+        callback: as in `denoise_with`.
     Raises: ValueError if there is no such solver.
     """
     solve = find_solver(solver)
 
     def after(step: int, state: Tensor, clean: Tensor) -> Tensor:
         if keep is not None and start is not None:
-            kept = torch.lerp(start, noise, levels[step + 1])
-            state, clean = torch.lerp(state, kept, keep), torch.lerp(clean, start, keep)
+            noised_start = torch.lerp(start, noise, levels[step + 1])  # (1 - sigma) start + sigma noise
+            state, clean = torch.lerp(state, noised_start, keep), torch.lerp(clean, start, keep)
         if callback is not None:
             callback(step, len(levels) - 1, clean)
         return state

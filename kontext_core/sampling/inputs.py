@@ -36,7 +36,7 @@ class SampleInputs:
 
 
 def check_levels(sigmas: Sequence[float]) -> None:
-    """Raises: ValueError unless noise levels fall, within [0, 1], in as many steps as a run may have."""
+    """Check that noise levels fall, within [0, 1], in as many steps as a run may have. Raises: ValueError."""
     if not ALLOWED["steps"].admits(max(len(sigmas) - 1, 1)):
         raise ValueError(f"sigmas are of {len(sigmas) - 1} steps, which must be {ALLOWED['steps']}")
     falling = len(sigmas) > 1 and all(a > b for a, b in pairwise(sigmas))
@@ -47,7 +47,13 @@ def check_levels(sigmas: Sequence[float]) -> None:
 
 
 def check_text(text: Text, widths: tuple[int, int]) -> None:
-    """Raises: ValueError unless the text is as wide as the model takes it: (T5's states, CLIP's vector)."""
+    """Check that a text is as wide as the model takes it.
+
+    Args:
+        text: states and vector.
+        widths: of T5's states and CLIP's vector.
+    Raises: ValueError.
+    """
     own_widths = text[0].shape[-1], text[1].shape[-1]
     if own_widths != widths or text[0].ndim != 3 or text[1].ndim != 2:
         raise ValueError(
@@ -58,10 +64,19 @@ def check_text(text: Text, widths: tuple[int, int]) -> None:
 
 
 def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSettings) -> None:
-    """Raises: ValueError if they do not fit together."""
-    noise, start, mask = inputs.noise, inputs.start, inputs.mask
+    """Check that tensors, noise levels and settings fit together. Raises: ValueError."""
     check_levels(sigmas)
-    cfg_scale, strength = settings.cfg_scale, settings.strength
+    _check_start_and_mask(inputs, settings.strength)
+    if settings.cfg_scale != 1.0 and inputs.negative is None:
+        raise ValueError(
+            f"cfg_scale {settings.cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or "
+            "cfg_scale=1"
+        )
+    _check_batches(inputs)
+
+
+def _check_start_and_mask(inputs: SampleInputs, strength: float) -> None:
+    noise, start, mask = inputs.noise, inputs.start, inputs.mask
     if start is None and (strength < 1.0 or mask is not None):
         raise ValueError("a strength below 1, or a mask, needs start latents, but none were given")
     if start is not None and start.shape[1:] != noise.shape[1:]:
@@ -72,10 +87,11 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
         raise ValueError(
             f"the mask {tuple(mask.shape)} must be (1 or batch, 1, {noise.shape[-2]}, {noise.shape[-1]})"
         )
-    if cfg_scale != 1.0 and inputs.negative is None:
-        raise ValueError(
-            f"cfg_scale {cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or cfg_scale=1"
-        )
+
+
+def _check_batches(inputs: SampleInputs) -> None:
+    """Check that all tensors are finite, and of the noise's batch or of 1."""
+    noise = inputs.noise
     ref_latents = [
         reference.latents if isinstance(reference, ReferenceLatents) else reference
         for reference in inputs.references
@@ -90,8 +106,8 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
     parts = {
         "the prompt": inputs.text[0],
         "the prompt's vector": inputs.text[1],
-        "the start": start,
-        "the mask": mask,
+        "the start": inputs.start,
+        "the mask": inputs.mask,
         "the negative prompt": inputs.negative and inputs.negative[0],
     }
     parts |= {f"reference {i}": reference for i, reference in enumerate(ref_latents, start=1)}

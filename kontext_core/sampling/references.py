@@ -19,10 +19,10 @@ class ReferenceLatents:
         latents: (1 or B, 16, h, w), even sides.
         strength: weight of its keys for target and text, in [0, 2]; 0 leaves it out, 1 is the model as it was
             trained.
-        region: (h / 2, w / 2) of bool; only the tokens where it is true ride along, each at its own place.
+        region: (h / 2, w / 2) of bool; only the tokens where it is true are used, each at its own place.
             None: all.
-        place: (index, row, column) of its corner, in tokens, in place of the one that the layout gives.
-        image: (1, H, W, 3) in [0, 1], what it shows; only for those who keep a record.
+        place: (index, row, column) of its first token, in place of the one that the layout gives.
+        image: (1, H, W, 3) in [0, 1], the picture, which only records of turns need.
     Raises: ValueError if one of them is not possible.
     """
 
@@ -51,13 +51,13 @@ class ReferenceLatents:
 
     @property
     def size(self) -> HeightWidth:
-        """(height, width) in tokens."""
+        """Give (height, width) in tokens."""
         height, width = self.latents.shape[-2:]
         return height // 2, width // 2
 
     @property
     def n_tokens(self) -> int:
-        """How many ride along: none at strength 0."""
+        """Count the tokens that are used: none at strength 0."""
         if not self.strength:
             return 0
         return self.size[0] * self.size[1] if self.region is None else int(self.region.sum())
@@ -71,7 +71,9 @@ class Placed:
     """References side by side, as the sequence holds them.
 
     Args:
-        tokens: (1 or B, L, 64) and ids (1, L, 3) of each reference; strengths, one each.
+        tokens: (1 or B, L, 64) of each reference.
+        ids: (1, L, 3) of each.
+        strengths: of each.
     """
 
     tokens: tuple[Tensor, ...]
@@ -80,16 +82,21 @@ class Placed:
 
     @property
     def lengths(self) -> tuple[int, ...]:
-        """How many tokens each one has."""
+        """Count the tokens of each."""
         return tuple(part.shape[1] for part in self.tokens)
 
 
 def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth, layout: Layout) -> Placed:
-    """Tokens and ids of references, in order.
+    """Pack references into tokens and place them, in order.
 
-    One of strength 0 is left out before the others are laid out, as if it had never been given. A region does
+    One of strength 0 is left out before the others are placed, as if it had never been given. A region does
     not move its tokens: the layout sees the whole picture. One with a place of its own takes no room from the
     others.
+
+    Args:
+        references: see `SampleInputs`.
+        target: (height, width) of the target in tokens.
+        layout: one of `config.LAYOUTS`.
     """
     encoded = [
         reference if isinstance(reference, ReferenceLatents) else ReferenceLatents(reference)
@@ -103,8 +110,8 @@ def reference_tokens(references: Sequence[EncodedReference], target: HeightWidth
         own_ids = reference_ids(*reference.size, *corner)
         own_tokens = pack(reference.latents)
         if reference.region is not None:
-            chosen = reference.region.flatten().to("cpu").nonzero()[:, 0]
-            own_ids, own_tokens = own_ids[:, chosen], own_tokens[:, chosen.to(own_tokens.device)]
+            used = reference.region.flatten().to("cpu").nonzero()[:, 0]
+            own_ids, own_tokens = own_ids[:, used], own_tokens[:, used.to(own_tokens.device)]
         tokens.append(own_tokens)
         ids.append(own_ids)
     return Placed(tuple(tokens), tuple(ids), tuple(reference.strength for reference in shown))
@@ -118,14 +125,18 @@ def corners_of(
     Args:
         references: (size in tokens, its own place or None) of each.
         target: (height, width) in tokens.
+        layout: one of `config.LAYOUTS`.
     """
     by_layout = iter(layout_corners(target, [size for size, own in references if own is None], layout))
     return [next(by_layout) if own is None else own for _, own in references]
 
 
 def region_tokens(mask: Tensor, size: HeightWidth) -> Tensor:
-    """Turn a mask (H, W) in [0, 1] over a picture into the region of (height, width) tokens that it touches.
+    """Turn a mask over a picture into the region of tokens that it touches.
 
+    Args:
+        mask: (H, W) in [0, 1].
+        size: (height, width) of the region in tokens.
     Raises: ValueError if it is empty, not finite, or touches nothing.
     """
     if mask.ndim != 2 or mask.numel() == 0 or not bool(torch.isfinite(mask).all()):

@@ -9,7 +9,7 @@ _TOKENS_HIGH, _MU_HIGH = 4096, 1.15
 
 
 def shift_mu(n_target_tokens: int) -> float:
-    """The shift mu for a picture of so many target tokens. References and text never count.
+    """Compute the shift mu for a picture of so many target tokens. References and text never count.
 
     Source: arXiv:2506.15742 appendix A.2; flux sampling.py, get_lin_function.
     """
@@ -18,9 +18,11 @@ def shift_mu(n_target_tokens: int) -> float:
 
 
 def sigmas(steps: int, n_target_tokens: int, *, mu: float | None = None) -> list[float]:
-    """Noise levels of a run: steps + 1 values, falling from 1.0 to 0.0.
+    """Compute the noise levels of a run: steps + 1 values, falling from 1.0 to 0.0.
 
     Args:
+        steps: of the run.
+        n_target_tokens: of the picture being made.
         mu: in place of `shift_mu(n_target_tokens)`; an "alpha shift" is log(alpha); 0 leaves the steps even.
     Raises: ValueError if steps < 1.
     Source: arXiv:2506.15742 eq. 13 with sigma = 1; flux sampling.py, time_shift.
@@ -29,8 +31,9 @@ def sigmas(steps: int, n_target_tokens: int, *, mu: float | None = None) -> list
         raise ValueError(f"steps is {steps}; at least 1 is needed")
     if mu is None:
         mu = shift_mu(n_target_tokens)
-    return [_shift(1.0 - step / steps, mu) for step in range(steps)] + [0.0]
+    return [_shifted(1.0 - step / steps, mu) for step in range(steps)] + [0.0]
 
 
-def _shift(t: float, mu: float) -> float:
+def _shifted(t: float, mu: float) -> float:
+    """Shift a level t in (0, 1]: e^mu / (e^mu + 1 / t - 1), which is larger than t if mu is above 0."""
     return math.exp(mu) / (math.exp(mu) + (1.0 / t - 1.0))

@@ -1,7 +1,7 @@
-"""Work that changes little is skipped: faster, and not the exact picture. Off unless chosen by name.
+"""Methods that skip work that changes little: faster, but not the exact picture. Off unless named.
 
-A way is a function of one number that a person writes behind its name: "teacache" or "teacache:0.12". Others
-that were tried are in `benchmarks/approximate`, with what they cost.
+A method has one number, which may follow its name: "teacache" or "teacache:0.12". Others that were tried are
+in `benchmarks/approximate`, with what they cost.
 """
 
 from collections.abc import Callable
@@ -25,11 +25,16 @@ COEFFICIENTS: dict[int, tuple[float, ...]] = {
 
 @dataclass(frozen=True, eq=False)
 class StepInputs:
-    """The arguments of one `Transformer.velocity`, and where the loop stands.
+    """The arguments of one `Transformer.velocity`, and the position in the loop.
 
     Args:
+        network: of this step.
         tokens: (B, n_target, 64), float32.
-        row: of the table, at `step` of `steps`.
+        prepared: its constant inputs.
+        modulation: a table of vectors.
+        row: of this step in the table.
+        step: of the loop, from 0.
+        steps: of the loop in all.
     """
 
     network: Transformer
@@ -42,12 +47,12 @@ class StepInputs:
 
     @property
     def at_an_end(self) -> bool:
-        """Whether it is the first or the last step."""
+        """Tell whether it is the first or the last step."""
         return self.step in (0, self.steps - 1)
 
 
-# From questions in the order of the loop to velocities (B, n_target, 64). It remembers what it needs of the
-# ones before.
+# From the inputs of each step, in the order of the loop, to velocities (B, n_target, 64). It remembers what
+# it needs of earlier steps.
 CachedStep = Callable[[StepInputs], Tensor]
 
 
@@ -56,11 +61,11 @@ class Method:
     """One way to skip work.
 
     Args:
-        begin: from its number, for one prompt's edit.
-        what: the number means, for people.
-        usual: of it.
-        least: likewise.
-        most: likewise.
+        begin: makes a `CachedStep` for one prompt of an edit, from the method's number.
+        what: the number means, for messages.
+        usual: value of the number.
+        least: value of it.
+        most: value of it.
     """
 
     begin: Callable[[float], CachedStep]
@@ -71,10 +76,12 @@ class Method:
 
 
 def parse_step_cache(text: str) -> Callable[[], CachedStep]:
-    """Read which way of skipping is meant.
+    """Read the name of a method, and perhaps its number.
 
     Args:
-        text: a name of `METHODS`, or NAME:NUMBER. Raises: ValueError if it is neither.
+        text: a name of `METHODS`, or NAME:NUMBER.
+    Returns: makes a `CachedStep` for one prompt of an edit.
+    Raises: ValueError if the text is neither.
     """
     name, colon, number = text.partition(":")
     if name not in METHODS:
@@ -92,54 +99,57 @@ def parse_step_cache(text: str) -> Callable[[], CachedStep]:
 
 
 def teacache(threshold: float) -> CachedStep:
-    """Skips all blocks until the rescaled changes of what enters the first one add up to the threshold.
+    """Skip all blocks until the rescaled changes of what enters the first one add up to the threshold.
 
-    Raises: ValueError about a network of whose output nothing is known.
+    Args:
+        threshold: 0 skips nothing.
+    Raises: ValueError about a network whose coefficients are not known.
     Source: arXiv:2411.19108, section 3.3; the first and the last step are computed.
     """
     before: tuple[Transformer, Tensor] | None = None  # network, the first block's modulated input
     residual: Tensor | None = None  # what all blocks added at the last step that ran them
     total = 0.0
 
-    def ask(question: StepInputs) -> Tensor:
+    def velocity(inputs: StepInputs) -> Tensor:
         nonlocal before, residual, total
-        network, modulation, row = question.network, question.modulation, question.row
-        target = network.img_in(question.tokens.to(network.dtype))
-        entering = modulated_input(question, target)
-        if before is None or before[0] is not network or question.at_an_end:
+        network, modulation, row = inputs.network, inputs.modulation, inputs.row
+        target = network.img_in(inputs.tokens.to(network.dtype))
+        entering = modulated_input(inputs, target)
+        if before is None or before[0] is not network or inputs.at_an_end:
             residual = None
         else:
             total += rescaled(distance(entering, before[1]), coefficients_of(network))
         before = network, entering
         if residual is None or total >= threshold:
-            x = network.through_blocks(question.tokens, question.prepared, modulation, row)
+            x = network.through_blocks(inputs.tokens, inputs.prepared, modulation, row)
             residual, total = x - target, 0.0
         else:
             x = target + residual
         return network.final_layer(x, modulation.last[row])
 
-    return ask
+    return velocity
 
 
-def modulated_input(question: StepInputs, target: Tensor) -> Tensor:
-    """What enters the first block's projections, (B, L_img, D).
+def modulated_input(inputs: StepInputs, target: Tensor) -> Tensor:
+    """Compute what enters the first block's projections, (B, L_img, D).
 
     Args:
+        inputs: of a step.
         target: (B, n_target, D) embedded.
     """
-    img = torch.cat([target, question.prepared.references], dim=1)
-    shift, scale = question.modulation.img[0][question.row].unbind(1)[:2]
+    img = torch.cat([target, inputs.prepared.references], dim=1)
+    shift, scale = inputs.modulation.img[0][inputs.row].unbind(1)[:2]
     return (1 + scale) * F.layer_norm(img, img.shape[-1:], eps=1e-6) + shift
 
 
 def distance(now: Tensor, before: Tensor) -> float:
-    """Mean absolute change of (B, L, D), relative to what it was, of the picture where it is largest."""
+    """Measure the mean absolute change of (B, L, D), relative to before: the largest of the batch."""
     change = (now - before).abs().float().mean((1, 2)) / before.abs().float().mean((1, 2)).clamp_min(1e-8)
     return change.max().item()
 
 
 def rescaled(change: float, coefficients: tuple[float, ...]) -> float:
-    """The polynomial's value, or the change itself where that is more: beyond its fit it falls below zero."""
+    """Evaluate the polynomial; where it falls below the change itself, beyond its fit, return that."""
     value = 0.0
     for coefficient in coefficients:
         value = value * change + coefficient
@@ -147,7 +157,7 @@ def rescaled(change: float, coefficients: tuple[float, ...]) -> float:
 
 
 def coefficients_of(network: Transformer) -> tuple[float, ...]:
-    """Raises: ValueError if none are known for networks of this width."""
+    """Look up a network's coefficients. Raises: ValueError if none are known for its width."""
     width = network.config.hidden_size
     if width not in COEFFICIENTS:
         known = " and ".join(str(size) for size in COEFFICIENTS)

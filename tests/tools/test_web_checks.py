@@ -163,7 +163,7 @@ def test_wrong_file_is_refused_by_both(script: Path, root: Path, capfd: pytest.C
 
 def test_fix_mends_the_format(script: Path, root: Path) -> None:
     script.write_text(GOOD.replace('"', "'").replace("  ", "\t"))
-    with pytest.raises(ToolError, match=r"^Refused by biome, "):
+    with pytest.raises(ToolError, match=r"^biome reported the errors above: correct web/js"):
         web_checks.check(root)
     web_checks.check(root, fix=True)
     assert script.read_text() == GOOD
