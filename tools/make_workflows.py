@@ -29,9 +29,9 @@ from .workflow_parts import GAP, MARGIN, TITLE_PX, TOP, Graph, Node
 
 FOLDER = ROOT / "workflows"
 THUMBNAIL_PX = 256
-VIEW_PX = (1440, 900)  # a laptop's screen
+VIEW_PX = (1366, 768)  # a small laptop's screen
 SIDEBAR_PX = 80
-LEAST_SCALE = 0.6  # below it the page leaves out the nodes' texts
+LEAST_SCALE = 0.7  # below it texts are hard to read, and from 0.6 on the page leaves them out
 
 _BUILD = """async ({id, nodes, links, groups, view}) => {
   const app = window.app

@@ -14,7 +14,7 @@ from .paths import ROOT
 from .place import PACK
 from .server import Server
 
-TEMPLATE = "three_turn_edit"
+TEMPLATE = "a_first_chain"
 
 
 def main() -> None:
@@ -32,7 +32,7 @@ def main() -> None:
         except RemoteError as error:
             raise ToolError(f"{error} {base / 'server.log'} may say why, or the disk is full.") from error
         say(f"ComfyUI, {server.source}\n")
-        say(f"  {server.url}/?template={TEMPLATE}&source={PACK}   opens the three edits")
+        say(f"  {server.url}/?template={TEMPLATE}&source={PACK}   opens a chain of three edits")
         say(f"  {server.url}/   the empty page; Workflow > Browse Templates > {PACK} has them too\n")
         say(f"Its files are in {base}, its log in {base / 'server.log'}. Ctrl+C stops it.")
         try:

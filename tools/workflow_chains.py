@@ -22,6 +22,41 @@ from .workflow_parts import (
 TURNS = ("First turn", "Second turn", "Third turn")
 
 
+def a_first_chain() -> Graph:
+    """Three turns, all of whose words can be read on a small screen.
+
+    The page shows a template at the scale at which it fills three quarters of the screen; at 1366 x 768 that is
+    one, if the nodes and their titles fill no more than 1004 x 556.
+    """
+    example = EXAMPLES["a_first_chain"]
+    first, wide, gap = 260, 222, 24
+    nodes = {
+        "note": parts.note(
+            0,
+            0,
+            118,
+            "**Run** makes three edits, each of the result before it. Change an instruction and run again: "
+            "only what follows from it is made anew.",
+            OWN,
+            wide=first,
+        ),
+        "model": parts.model(0, 162, first),
+        "picture": parts.picture(0, 452, example.pictures[0], wide=first, high=70),
+    }
+    links = ["picture.image > turn1.image"]
+    for number, (instruction, seed) in enumerate(
+        zip(example.instructions, example.seeds, strict=True), start=1
+    ):
+        turn = f"turn{number}"
+        nodes[turn] = parts.turn(
+            first + gap + (number - 1) * (wide + gap), 0, instruction, seed, f"Turn {number}", wide
+        )
+        links.append(f"model.model > {turn}.model")
+        if number > 1:
+            links.append(f"turn{number - 1}.chain > {turn}.chain")
+    return Graph(nodes, links)
+
+
 def three_turn_edit() -> Graph:
     """Three edits, each made to the result of the one before."""
     example = EXAMPLES["three_turn_edit"]

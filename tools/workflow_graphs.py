@@ -5,7 +5,14 @@ from __future__ import annotations
 from kontext_core.world.examples import EXAMPLES
 
 from . import workflow_parts as parts
-from .workflow_chains import branch_and_compare, five_turn_chain, resume_from_png, script, three_turn_edit
+from .workflow_chains import (
+    a_first_chain,
+    branch_and_compare,
+    five_turn_chain,
+    resume_from_png,
+    script,
+    three_turn_edit,
+)
 from .workflow_parts import COLUMN, MODEL_ROW, OWN, PICTURE_ROW, WIDE, WORLD, Graph, Node
 
 
@@ -239,6 +246,7 @@ def style_reference() -> Graph:
 GRAPHS = {
     make.__name__: make
     for make in (
+        a_first_chain,
         text_to_image,
         single_edit,
         drawn_ellipse,

@@ -12,9 +12,9 @@ COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 # A node grows once it shows its picture, most where the page draws nodes with Vue; what is below it stands so
 # far down.
-TURN_PX, TURN_ROW = 580, 896
-EDIT_PX, EDIT_ROW = 480, 780
-MODEL_ROW, PICTURE_ROW = 440, 360  # below a model, below an example picture
+TURN_PX, TURN_ROW = 372, 670
+EDIT_PX, EDIT_ROW = 330, 620
+MODEL_ROW, PICTURE_ROW = 344, 360  # below a model, below an example picture
 
 WORLD = (
     "The included tiny model knows only its own world: shapes (circle, square, triangle, star, cross, "
@@ -49,12 +49,12 @@ class Graph:
 
 def model(x: int, y: int, wide: int = WIDE) -> Node:
     """The loader."""
-    return Node("KontextLoadModel", (x, y), (wide, 300))
+    return Node("KontextLoadModel", (x, y), (wide, 190))
 
 
-def picture(x: int, y: int, name: str, title: str | None = None, wide: int = WIDE) -> Node:
+def picture(x: int, y: int, name: str, title: str | None = None, wide: int = WIDE, high: int = 280) -> Node:
     """An example picture."""
-    return Node("KontextExample", (x, y), (wide, 280), {"picture": name}, title)
+    return Node("KontextExample", (x, y), (wide, high), {"picture": name}, title)
 
 
 def edit(x: int, y: int, instruction: str, seed: int, title: str | None = None, **more: Any) -> Node:
@@ -77,7 +77,7 @@ def turn(x: int, y: int, instruction: str, seed: int, title: str, wide: int = WI
 def sampler(x: int, y: int, seed: int) -> Node:
     """The sampler."""
     widgets = {"seed": seed, "control_after_generate": "fixed", "steps": STEPS}
-    return Node("KontextSampler", (x, y), (WIDE, 600), widgets)
+    return Node("KontextSampler", (x, y), (WIDE, 480), widgets)
 
 
 def save(x: int, y: int, prefix: str) -> Node:

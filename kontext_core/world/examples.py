@@ -197,6 +197,7 @@ EXAMPLES: dict[str, Example] = {
         only_last=True,
     ),
 }
+EXAMPLES["a_first_chain"] = EXAMPLES["three_turn_edit"]
 EXAMPLES["resume_from_png"] = _resumed(
     EXAMPLES["three_turn_edit"], ("add a white square at row 1 column 4",), (4,)
 )

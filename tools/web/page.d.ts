@@ -8,6 +8,13 @@ declare namespace Page {
 
   type Subgraph = Parameters<App["canvas"]["openSubgraph"]>[0];
 
+  type Widget = NonNullable<Node["widgets"]>[number];
+
+  /** What the page keeps of a node's schema, at its class. */
+  type NodeClass = Function & {
+    nodeData?: { input?: Partial<Record<"required" | "optional", Record<string, [unknown, { advanced?: boolean }?]>>> };
+  };
+
   /** A node on the canvas. The package does not export its class, and lacks the hook for its results. */
   type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
     onExecuted?(output: Output | undefined): void;
