@@ -155,7 +155,7 @@ def test_by_keyboard_alone(panel: Panel) -> None:
     page.keyboard.press("Enter")
     assert panel.editor.selected() == [turns[1]]
     labels = []
-    for _ in range(6):
+    for _ in range(7):
         page.keyboard.press("Tab")
         labels.append(page.evaluate("() => document.activeElement.getAttribute('aria-label')"))
     assert labels == [
@@ -163,10 +163,11 @@ def test_by_keyboard_alone(panel: Panel) -> None:
         "Add turn",
         "Branch here",
         "Re-roll",
+        "4 more",
         "Compare",
         "Edit the instruction",
     ]
-    for _ in range(3):
+    for _ in range(4):
         page.keyboard.press("Shift+Tab")
     page.keyboard.press("Enter")
     branch = panel.new_node("KontextTurn", *turns)

@@ -233,7 +233,7 @@ def test_the_menu_by_keyboard(panel: Panel) -> None:
     first, second, _ = three_turns(panel)
     page = panel.page
     panel.row(second).focus()
-    more = panel.row(second).get_by_role("button", name="More")
+    more = panel.row(second).get_by_role("button", name="More", exact=True)
     more.focus()
     page.keyboard.press("Enter")
     menu = page.get_by_role("menu", name="Turn 2")

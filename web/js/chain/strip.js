@@ -58,21 +58,22 @@ export class Strip {
    * @param {string} name of the turn
    */
   show(choices, signature, name) {
-    const key = JSON.stringify([
-      name,
-      signature,
-      choices.map(({ seed, words, candidate, star }) => [seed, words, candidate?.image.filename, star]),
-    ]);
+    const hidden = choices.length < 2 && !choices.some((one) => one.star && !one.candidate);
+    const key = hidden
+      ? ""
+      : JSON.stringify([
+          name,
+          signature,
+          choices.map(({ seed, words, candidate, star }) => [seed, words, candidate?.image.filename, star]),
+        ]);
     if (key === this.shown) return;
     this.shown = key;
     const focused = this.items().indexOf(/** @type {HTMLElement} */ (document.activeElement));
     this.choices = choices;
-    this.element.hidden = choices.length < 2 && !choices.some((one) => one.star && !one.candidate);
+    this.element.hidden = hidden;
     this.element.setAttribute("aria-label", t("Pictures of {turn}", { turn: name }));
     const chosen = choices.findIndex((one) => one.candidate?.signature === signature);
-    this.element.replaceChildren(
-      ...(this.element.hidden ? [] : choices.map((choice, i) => item(choice, i === chosen))),
-    );
+    this.element.replaceChildren(...(hidden ? [] : choices.map((choice, i) => item(choice, i === chosen))));
     const items = this.items();
     stopAt(items, Math.max(chosen, 0));
     if (focused >= 0) items[Math.min(focused, items.length - 1)]?.focus();
