@@ -164,6 +164,7 @@ def test_marks_and_areas_are_changed_in_their_own_mode(editor: Editor) -> None:
     button(editor, "Clear").click()
     button(editor, "Undo").click()
     button(editor, "Clear").click()
+    expect(button(editor, "Clear")).to_be_disabled()  # the focus has gone back to the picture
     page.keyboard.press("Enter")
     closed(editor)
     assert page.evaluate(MARKS, cue) == ""
