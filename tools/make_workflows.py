@@ -12,12 +12,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from playwright.sync_api import Page
 
 from kontext_core.images.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client, Json, RemoteError
 from kontext_core.remote.run import as_prompt, execute
+from kontext_core.world.examples import EXAMPLES, Example
+from kontext_core.world.examples import picture as example_picture
 
 from . import frontend
 from .console import ToolError, run, say
@@ -29,6 +31,10 @@ from .workflow_parts import GAP, MARGIN, TITLE_PX, TOP, Graph, Node
 
 FOLDER = ROOT / "workflows"
 THUMBNAIL_PX = 256
+STRIP_PX = 40  # of words
+LARGEST_TEXT_PX, LEAST_TEXT_PX = 26, 12
+# What a workflow begins with where that is not its first example picture: that of the chain in the PNG.
+FIRST_PICTURES = {"resume_from_png": EXAMPLES["three_turn_edit"].pictures}
 VIEW_PX = (1366, 768)  # a small laptop's screen
 SIDEBAR_PX = 80
 LEAST_SCALE = 0.7  # below it texts are hard to read, and from 0.6 on the page leaves them out
@@ -118,19 +124,51 @@ def showing(prompt: Json) -> list[str]:
 
 
 def thumbnail(client: Client, name: str) -> None:
-    """Run one workflow and write what it made, side by side, as its thumbnail."""
+    """Run one workflow and write its thumbnail: what it begins with and what it ends with, captioned."""
     workflow = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
     prompt = as_prompt(workflow, client.object_info())
     result = execute(client, prompt, workflow)
-    pictures = [
-        to_pil(from_bytes(client.view(listed), f"the result of {name}"))
-        for id in showing(prompt)
-        for listed in result.images(id)
-    ]
-    sheet = Image.new("RGB", (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX))
-    for i, picture in enumerate(pictures):
-        sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (i * THUMBNAIL_PX, 0))
-    sheet.save(FOLDER / f"{name}.jpg", quality=90)
+    example = EXAMPLES[name]
+    last = result.images(showing(prompt)[-1])[-1]
+    after = to_pil(from_bytes(client.view(last), f"the result of {name}"))
+    begin = FIRST_PICTURES.get(name, example.pictures[:1])
+    before = [to_pil(example_picture(picture)) for picture in begin]
+    count = example.before + len(example.instructions)
+    caption = example.instructions[0] if count == 1 else f"{count} turns"
+    if example.starts != Example.starts:
+        caption = "two branches"
+    captioned(before, after, caption).save(FOLDER / f"{name}.jpg", quality=90)
+
+
+def captioned(before: Sequence[Image.Image], after: Image.Image, caption: str) -> Image.Image:
+    """Pictures side by side, with "before" and "after" above and a caption below.
+
+    Args:
+        before: none where a picture is made from words alone.
+    """
+    pictures = [*before, after]
+    size = (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX + 2 * STRIP_PX)
+    sheet = Image.new("RGB", size, "#202020")
+    pen = ImageDraw.Draw(sheet)
+    words = ["before"] * len(before) + ["after" if before else ""]
+    for i, (picture, word) in enumerate(zip(pictures, words, strict=True)):
+        left = i * THUMBNAIL_PX
+        sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (left, STRIP_PX))
+        pen.text(
+            (left + THUMBNAIL_PX // 2, STRIP_PX // 2), word, "white", _font(pen, word, THUMBNAIL_PX), "mm"
+        )
+    middle = (size[0] // 2, size[1] - STRIP_PX // 2)
+    pen.text(middle, caption, "white", _font(pen, caption, size[0]), "mm")
+    return sheet
+
+
+def _font(pen: ImageDraw.ImageDraw, text: str, width: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Choose the largest size of letters at which a text fits into a width."""
+    for size in range(LARGEST_TEXT_PX, LEAST_TEXT_PX, -1):
+        font = ImageFont.load_default(size)
+        if pen.textlength(text, font) <= width - MARGIN:
+            return font
+    return ImageFont.load_default(LEAST_TEXT_PX)
 
 
 def main() -> None:

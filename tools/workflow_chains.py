@@ -25,8 +25,8 @@ TURNS = ("First turn", "Second turn", "Third turn")
 def a_first_chain() -> Graph:
     """Three turns, all of whose words can be read on a small screen.
 
-    The page shows a template at the scale at which it fills three quarters of the screen; at 1366 x 768 that is
-    one, if the nodes and their titles fill no more than 1004 x 556.
+    The page shows a template at the scale at which it fills three quarters of the screen; at 1366 x 768
+    that is one, if the nodes and their titles fill no more than 1004 x 556.
     """
     example = EXAMPLES["a_first_chain"]
     first, wide, gap = 260, 222, 24

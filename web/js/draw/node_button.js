@@ -5,12 +5,12 @@
  */
 
 import { isWired, widgetOf } from "../lib/graph.js";
+import { setHidden } from "../lib/hide.js";
 import { t } from "../lib/translate.js";
 import { isArea, readMarks } from "../marks/format.js";
 
 const LABEL = "Draw on the picture";
 
-const GAP = 4; // between two widgets
 const PAINTED_MS = 100; // after which a page has shown what it shows by itself
 
 /** @type {WeakMap<Page.Node, ReturnType<Page.Node["addWidget"]>>} */
@@ -67,17 +67,6 @@ export function addButton(node, draw) {
 }
 
 /**
- * Hide a node's marks, however the page draws nodes.
- * @param {ReturnType<Page.Node["addWidget"]>} marks
- * @param {boolean} wired whether something is: then Vue nodes of older pages need the row for the wire's end
- */
-function hide(marks, wired) {
-  marks.hidden = true;
-  marks.options.hidden = !wired;
-  marks.computeSize = () => [0, -GAP]; // older pages leave room for it
-}
-
-/**
  * Write what a Vue node's button says where an older page has not done so: it reads a label only once.
  * @param {Page.Node} node
  * @param {string} before
@@ -106,6 +95,6 @@ export function showMarks(node) {
     if (before && window.LiteGraph.vueNodesMode) setTimeout(() => rewrite(node, before, label), PAINTED_MS);
   }
   if (marks.options.hidden === !wired) return;
-  hide(marks, wired);
+  setHidden(marks, true, !wired); // Vue nodes of older pages need the row for the wire's end
   node.graph?.setDirtyCanvas(true, true);
 }

@@ -6,7 +6,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { asOneStep, isOurs, isWired } from "../lib/graph.js";
-import { setHidden } from "../lib/hide.js";
+import { isHidden, setHidden } from "../lib/hide.js";
 import { t } from "../lib/translate.js";
 import { everyPlace } from "../lib/wires.js";
 
@@ -63,8 +63,8 @@ function arrange(node, closes = true) {
   for (const widget of node.widgets ?? []) {
     if (!names.has(widget.name)) continue;
     const rare = FILLED_IN.includes(widget.name);
-    const hidden = !acts(node, widget) && (rare || !open) && (rare || closes || widget.hidden === true);
-    if (widget.hidden !== hidden) setHidden(widget, hidden);
+    const hidden = !acts(node, widget) && (rare || !open) && (rare || closes || isHidden(widget));
+    if (isHidden(widget) !== hidden) setHidden(widget, hidden);
   }
   name(node, t(open ? FEWER.label : MORE.label));
   return node.computeSize()[1] - before;
