@@ -18,13 +18,13 @@ from .place import PACK
 from .server import Server
 
 TARGET = ROOT / "web" / "docs" / "images" / "graph.png"
-TEMPLATE = "three_turn_edit"
+TEMPLATE = "a_first_chain"
 
-OPENED = "() => app.graph._nodes.some(node => node.type === 'KontextEdit')"  # not the page's own first graph
+OPENED = "() => app.graph._nodes.some(node => node.type === 'KontextTurn')"  # not the page's own first graph
 # Every node that shows a picture has one, and no preview is on its way.
 DONE = """() => {
-  const saved = app.graph._nodes.filter(node => node.type === "SaveImage");
-  return saved.length > 0 && saved.every(node => node.imgs?.length && node.imgs[0].complete) && !app.runningNodeId;
+  const turns = app.graph._nodes.filter(node => node.type === "KontextTurn");
+  return turns.length > 0 && turns.every(node => node.imgs?.length && node.imgs[0].complete) && !app.runningNodeId;
 }"""
 LOWEST_PX = """() => {
   const { scale, offset } = app.canvas.ds;

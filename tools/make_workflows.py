@@ -32,6 +32,7 @@ from .workflow_parts import GAP, MARGIN, TITLE_PX, TOP, Graph, Node
 FOLDER = ROOT / "workflows"
 THUMBNAIL_PX = 256
 STRIP_PX = 40  # of words
+BETWEEN_PX = 6
 LARGEST_TEXT_PX, LEAST_TEXT_PX = 26, 12
 # What a workflow begins with where that is not its first example picture: that of the chain in the PNG.
 FIRST_PICTURES = {"resume_from_png": EXAMPLES["three_turn_edit"].pictures}
@@ -137,6 +138,8 @@ def thumbnail(client: Client, name: str) -> None:
     caption = example.instructions[0] if count == 1 else f"{count} turns"
     if example.starts != Example.starts:
         caption = "two branches"
+    if not before:
+        caption = "from words alone"
     captioned(before, after, caption).save(FOLDER / f"{name}.jpg", quality=90)
 
 
@@ -147,12 +150,12 @@ def captioned(before: Sequence[Image.Image], after: Image.Image, caption: str) -
         before: none where a picture is made from words alone.
     """
     pictures = [*before, after]
-    size = (THUMBNAIL_PX * len(pictures), THUMBNAIL_PX + 2 * STRIP_PX)
+    size = (len(pictures) * (THUMBNAIL_PX + BETWEEN_PX) - BETWEEN_PX, THUMBNAIL_PX + 2 * STRIP_PX)
     sheet = Image.new("RGB", size, "#202020")
     pen = ImageDraw.Draw(sheet)
     words = ["before"] * len(before) + ["after" if before else ""]
     for i, (picture, word) in enumerate(zip(pictures, words, strict=True)):
-        left = i * THUMBNAIL_PX
+        left = i * (THUMBNAIL_PX + BETWEEN_PX)
         sheet.paste(picture.resize((THUMBNAIL_PX, THUMBNAIL_PX)), (left, STRIP_PX))
         pen.text(
             (left + THUMBNAIL_PX // 2, STRIP_PX // 2), word, "white", _font(pen, word, THUMBNAIL_PX), "mm"
