@@ -132,6 +132,7 @@ def test_a_setting_that_acts_is_seen(editor: Editor) -> None:
 def test_a_value_that_a_script_sets_comes_into_sight(editor: Editor) -> None:
     editor.page.evaluate("() => app.graph.clear()")
     id = new(editor, "KontextTurn")
+    assert "solver" not in seen(editor, id)
     editor.change(id, {"solver": "heun"})
     editor.page.wait_for_function(f"id => ({_SEEN})(id).includes('solver')", arg=id, timeout=PATIENCE_MS)
 
