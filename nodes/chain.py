@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from ._api import io
-from .host import versions
+from .host import folders, versions
 from .host.errors import user_errors
+from .host.graph import graph_texts
 from .host.outputs import image_output
 from .types import CATEGORY, ChainSocket, wires_fit
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
 
+ANIMATIONS = ("gif", "webp")
 _TURN = (
     "0 is the starting picture, 1 the result of the first turn; -1 is the last turn, -2 the one before it."
 )
@@ -131,6 +133,14 @@ class KontextChainSheet(io.ComfyNode):
                     optional=True,
                     tooltip=f"The first turn to show. {_TURN} For example, -40 shows the last 40 turns.",
                 ),
+                io.Combo.Input(
+                    "animation",
+                    options=["off", *ANIMATIONS],
+                    default="off",
+                    optional=True,
+                    tooltip="Also saves an animated file with each turn as a frame to kontext/ in ComfyUI's output "
+                    "folder: gif opens everywhere, webp is smaller and keeps all colours. At most 200 turns.",
+                ),
             ],
             outputs=[
                 io.Image.Output(
@@ -139,6 +149,7 @@ class KontextChainSheet(io.ComfyNode):
                     tooltip="The sheet, for Save Image; more than 40 pictures make a batch of sheets.",
                 )
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo],
             is_output_node=True,
         )
 
@@ -148,10 +159,24 @@ class KontextChainSheet(io.ComfyNode):
 
     @classmethod
     @user_errors
-    def execute(cls, chain: Chain, first: int = 0) -> io.NodeOutput:
+    def execute(cls, chain: Chain, first: int = 0, animation: str = "off") -> io.NodeOutput:
         from ..kontext_core.chain import chain_sheets
         from ..kontext_core.images.picture_files import from_pil
 
         sheets = torch.cat([from_pil(sheet) for sheet in chain_sheets(chain, first)])
         lines = (f"{len(sheets)} sheets",) if len(sheets) > 1 else ()
+        if animation != "off":
+            return io.NodeOutput(sheets, ui=cls._animated(chain, first, animation, lines))
         return io.NodeOutput(sheets, ui=image_output(sheets, *lines, cls=cls))
+
+    @classmethod
+    def _animated(cls, chain: Chain, first: int, ending: str, lines: tuple[str, ...]) -> dict[str, Any]:
+        """Save the chain as an animation, which the node shows in place of the sheets."""
+        from ..kontext_core.chain import save_animation
+
+        height, width = chain.last.image.shape[1:3]
+        path, listed = folders.next_picture("kontext/chain", width=width, height=height, ending=ending)
+        frames = save_animation(chain, path, first=first, texts=graph_texts(cls.hidden))
+        shown = {"images": [listed], "text": ("\n".join((*lines, f"{frames} pictures in {path.name}")),)}
+        # ComfyUI's page takes any other animated file for a video
+        return {**shown, "animated": (True,)} if ending == "webp" else shown

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 SCRIPTS = ROOT / "web" / "js"
 # From the lowest up: those of one row know nothing of each other, and each knows what lies below.
-LAYERS = (("lib",), ("run", "marks"), ("chain", "draw", "layout", "nodes"))
+LAYERS = (("lib",), ("run", "marks"), ("compare",), ("chain", "draw", "layout", "nodes"))
 # What LiteGraph and the page are asked for in one place, for all other scripts.
 ONE_HOME = {
     "LiteGraph.createNode": "lib/graph.js",

@@ -1,5 +1,6 @@
 """Edit chains: turns on a picture, branches of them, and the PNG that keeps how a picture came to be."""
 
+from .animation import save_animation
 from .compare import Comparison, compare
 from .file import load_chain, save_chain
 from .latents_file import latents_path
@@ -17,5 +18,6 @@ __all__ = [
     "contact_sheet",
     "latents_path",
     "load_chain",
+    "save_animation",
     "save_chain",
 ]

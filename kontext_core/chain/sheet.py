@@ -37,11 +37,11 @@ def contact_sheet(tiles: Sequence[Tile], *, least_height: int = 0) -> Image.Imag
     Raises: ValueError in one sentence, before any memory is taken, if no program could open the sheet.
     """
     font = ImageFont.load_default(FONT_PX)
-    captions = [wrapped(tile.caption, font, TILE_PX) for tile in tiles]
-    size, tops = _layout([len(lines) for lines in captions], least_height)
+    wrapped_captions = [wrapped(tile.caption, font, TILE_PX) for tile in tiles]
+    size, tops = _layout([len(lines) for lines in wrapped_captions], least_height)
     sheet = Image.new("RGB", size, PAPER)
     pen = ImageDraw.Draw(sheet)
-    for i, (tile, lines) in enumerate(zip(tiles, captions, strict=True)):
+    for i, (tile, lines) in enumerate(zip(tiles, wrapped_captions, strict=True)):
         top, left = tops[i // COLUMNS], GAP_PX + i % COLUMNS * (TILE_PX + GAP_PX)
         sheet.paste(_square(tile.picture), (left, top))
         for line, text in enumerate(lines):
@@ -57,7 +57,7 @@ def chain_sheet(chain: Chain) -> Image.Image:
 
     Raises: ValueError in one sentence if that is too much for one sheet, see `chain_sheets`.
     """
-    _layout(_lines(_captions(chain, 0)))
+    _layout(_lines(captions(chain, 0)))
     return contact_sheet(_tiles(chain, range(len(chain.turns))))
 
 
@@ -77,7 +77,7 @@ def chain_sheets(chain: Chain, first: int = 0) -> list[Image.Image]:
             "one"
         )
     pages = [range(start, min(start + PER_SHEET, len(chain.turns))) for start in starts]
-    lines = _lines(_captions(chain, begin))
+    lines = _lines(captions(chain, begin))
     heights = [_layout(lines[page.start - begin : page.stop - begin])[0][1] for page in pages]
     return [contact_sheet(_tiles(chain, page), least_height=max(heights)) for page in pages]
 
@@ -128,8 +128,8 @@ def _layout(lines: Sequence[int], least_height: int = 0) -> tuple[tuple[int, int
     return (width, height), tops
 
 
-def _captions(chain: Chain, first: int) -> list[str]:
-    """Of a turn and all behind it."""
+def captions(chain: Chain, first: int) -> list[str]:
+    """The number, instruction and seed of a turn and all behind it."""
     return [
         f"{number}. {turn.instruction.strip() or '(no instruction)'} (seed {turn.seed})"
         if number
@@ -139,10 +139,10 @@ def _captions(chain: Chain, first: int) -> list[str]:
 
 
 def _tiles(chain: Chain, turns: range) -> list[Tile]:
-    captions = _captions(chain, turns.start)
+    texts = captions(chain, turns.start)
     return [
         Tile(_square(to_pil(chain.turns[turn].image)), caption)
-        for turn, caption in zip(turns, captions, strict=False)
+        for turn, caption in zip(turns, texts, strict=False)
     ]
 
 

@@ -212,9 +212,14 @@ def _holds(test: Callable[[], bool]) -> bool:
 # Pictures and chains
 
 
-def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[str, str]]:
-    """Choose the next free PNG of this prefix below the output folder, and how to name it to the page.
+def next_picture(prefix: str, *, width: int, height: int, ending: str = "png") -> tuple[Path, dict[str, str]]:
+    """Choose the next free file of this prefix below the output folder, and how to name it to the page.
 
+    Args:
+        prefix: as a workflow gives it.
+        width: of the picture in px, for %width% in the prefix.
+        height: of the picture in px.
+        ending: of the file.
     Raises: ValueError if the prefix leads out of that folder, also by a link; OSError if it cannot be
     created.
     """
@@ -229,7 +234,7 @@ def next_picture(prefix: str, *, width: int, height: int) -> tuple[Path, dict[st
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(below, output, width, height)
     except OSError as error:
         raise OSError(f"the folder of {prefix!r} could not be made in {output}: {error.strerror}") from error
-    file = f"{name}_{counter:05}_.png"
+    file = f"{name}_{counter:05}_.{ending}"
     return Path(folder, file), {"filename": file, "subfolder": subfolder, "type": "output"}
 
 

@@ -78,7 +78,7 @@ INPUTS = {
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
-    "KontextChainSheet": ["chain", "first"],
+    "KontextChainSheet": ["chain", "first", "animation"],
     "KontextSaveChain": ["chain", "filename_prefix", "latents"],
     "KontextLoadChain": ["file"],
     "KontextVisualCue": ["image", "marks"],

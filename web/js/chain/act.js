@@ -6,6 +6,7 @@ import { asOneStep, selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
 import { ACTIONS, makesTurn, runOn } from "./actions.js";
+import { compare, ownOf } from "./comparing.js";
 import { writeInPlace } from "./field.js";
 import { take } from "./more.js";
 import { noteOf, setNote } from "./note.js";
@@ -43,15 +44,18 @@ export function act(panel, id, name) {
 }
 
 /**
- * Take one of the pictures that a turn has had, or change its star.
+ * Take one of the pictures that a turn has had, change its star, or compare it with the turn's picture.
  * @param {Panel} panel
  * @param {string} id of the turn
  * @param {Choice} choice
- * @param {"take" | "star"} what
+ * @param {"take" | "star" | "compare"} what
  */
 export function choose(panel, id, choice, what) {
   const turn = panel.turns.get(id);
   if (!turn) return;
+  const { candidate } = choice;
+  if (what === "compare") return candidate ? compare(panel, ownOf(id), { id, candidate }) : undefined;
+  panel.compared = null;
   if (what === "star") asOneStep(() => toggleStar(turn.node, choice));
   else take(turn.place, choice);
   panel.choose(id);

@@ -7,6 +7,7 @@ import { selected } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { shownRun } from "../run/watch.js";
 import { act, choose } from "./act.js";
+import { captionOf, listenToDrags, nameNow, pairOf, sidesOf } from "./comparing.js";
 import { Head } from "./head.js";
 import { listenToPanel } from "./keys.js";
 import { News } from "./news.js";
@@ -23,6 +24,7 @@ const FOLLOW = "Kontext.ChainPanel.Follow";
 
 /** @typedef {import("./tree.js").Row} Row */
 /** @typedef {import("./read_graph.js").Turn} Turn */
+/** @typedef {import("./comparing.js").Side} Side */
 
 /**
  * @typedef {object} Drawn How far a turn was, and in which workflow.
@@ -56,7 +58,7 @@ export class Panel {
     });
     this.empty.append(make("", "p"), this.start);
     this.head = new Head(runAll, () => runUpTo(this.turns.get(this.current ?? ""), this.turns));
-    this.viewer = new Viewer();
+    this.viewer = new Viewer(() => this.leaveComparison());
     this.element.append(this.head.element, this.list, this.viewer.element, this.news.element);
     container.classList.add("kontext-container");
     container.replaceChildren(this.element);
@@ -72,12 +74,17 @@ export class Panel {
     this.turns = new Map();
     /** @type {string | null} */
     this.current = null;
+    /** The turn that was chosen before. @type {string | null} */
+    this.previous = null;
+    /** What is compared because it was asked for. @type {readonly [Side, Side] | null} */
+    this.compared = null;
     /** @type {Page.Node | null} */
     this.awaited = null;
     this.focusNext = false;
     this.writeNext = false;
     this.shape = new Shape();
     listenToPanel(this);
+    listenToDrags(this);
   }
 
   /**
@@ -183,7 +190,14 @@ export class Panel {
   }
 
   drawViewer() {
-    this.viewer.show(this.turns.get(this.current ?? ""));
+    const turn = this.turns.get(this.current ?? "");
+    const pair = pairOf(this);
+    if (pair) this.viewer.show(pair, t("Run the graph to see both pictures."));
+    else
+      this.viewer.show(
+        turn ? { before: turn.before, after: turn.after, names: null } : null,
+        t("Run the graph to see this turn before and after."),
+      );
     this.drawCaption();
   }
 
@@ -192,9 +206,18 @@ export class Panel {
     const row = this.rows.get(this.current ?? "");
     const turn = this.turns.get(this.current ?? "");
     this.head.show((turn && row?.name) ?? "", lastMade(turn, this.turns) !== null);
-    if (!row || !turn) return;
-    const old = Boolean(turn.after) && !turn.off && this.stateOf(turn).kind === "outdated";
-    this.viewer.name(row.name, old);
+    const sides = sidesOf(this);
+    if (sides) this.viewer.name(...captionOf(this, sides));
+    else if (row && turn) this.viewer.name(nameNow(this, turn.id));
+  }
+
+  /** Show the chosen turn before and after again. */
+  leaveComparison() {
+    const turn = this.turns.get(this.current ?? "");
+    if (!this.compared && turn) app.canvas.selectItems([turn.node]);
+    this.compared = null;
+    this.drawChoice();
+    this.focus();
   }
 
   /**
@@ -226,6 +249,7 @@ export class Panel {
   /** Show which rows are chosen. */
   drawChoice() {
     for (const [id, row] of this.rows) row.showChoice(id === this.current, this.isSelected(id));
+    this.drawViewer();
   }
 
   /**
@@ -233,10 +257,19 @@ export class Panel {
    * @param {string} id
    */
   choose(id) {
-    const other = id !== this.current;
+    this.remember(id);
     this.current = id;
     this.drawChoice();
-    if (other) this.drawViewer();
+  }
+
+  /**
+   * Note which turn was chosen before another; what was compared is over.
+   * @param {string} id
+   */
+  remember(id) {
+    if (id === this.current) return;
+    this.previous = this.current;
+    this.compared = null;
   }
 
   /**
@@ -248,6 +281,7 @@ export class Panel {
     const turn = this.turns.get(id);
     if (!turn) return;
     if (openGraphOf(turn)) return this.jump(id); // none of another graph is selected with it
+    this.compared = null;
     const current = this.turns.get(this.current ?? "");
     const chosen = selected();
     if (toggle && chosen.includes(turn.node) && chosen.length > 1) {
@@ -262,7 +296,6 @@ export class Panel {
       this.current = id;
     }
     this.drawChoice();
-    this.drawViewer();
   }
 
   /** Scroll to the chosen row. */

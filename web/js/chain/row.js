@@ -1,13 +1,13 @@
 // @ts-check
 /** One row of the chain panel: its lines, thumbnail, words, seed, state and buttons. */
 
+import { point } from "../compare/before_after.js";
 import { make } from "../lib/element.js";
 import { isWired, widgetOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { readMarks } from "../marks/format.js";
 import { outlineOf } from "../marks/outline.js";
 import { ACTIONS } from "./actions.js";
-import { point } from "./before_after.js";
 import { colours } from "./note.js";
 import { isEditable } from "./read_graph.js";
 import { isTarget } from "./run_to.js";
@@ -133,6 +133,7 @@ export class ChainRow {
   constructor(choose) {
     this.element = make("kontext-row");
     this.element.setAttribute("role", "treeitem");
+    this.element.draggable = true; // onto another, to compare them
     this.lines = make("kontext-lines");
     this.lines.setAttribute("aria-hidden", "true");
     this.thumbnail = make("kontext-thumbnail");

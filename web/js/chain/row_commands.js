@@ -5,6 +5,7 @@ import { asOneStep, graphOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
 import { act } from "./act.js";
+import { compareItem } from "./comparing.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
 import { openMenu } from "./menu.js";
 import { colours, paint } from "./note.js";
@@ -183,5 +184,10 @@ export function openRowMenu(panel, id, anchor, at) {
     run: () => act(panel, id, "note"),
   };
   const last = items.pop();
-  openMenu(anchor, row.name, [...items, note, ...coloursFor(panel, turn), ...(last ? [last] : [])], at);
+  openMenu(
+    anchor,
+    row.name,
+    [...items, compareItem(panel, id), note, ...coloursFor(panel, turn), ...(last ? [last] : [])],
+    at,
+  );
 }

@@ -36,7 +36,7 @@ export function choicesFor({ node }, candidates) {
 export class Strip {
   /**
    * Build an empty strip.
-   * @param {(choice: Choice, what: "take" | "star") => void} choose
+   * @param {(choice: Choice, what: "take" | "star" | "compare") => void} choose
    */
   constructor(choose) {
     this.choose = choose;
@@ -47,6 +47,9 @@ export class Strip {
     /** @type {Choice[]} */
     this.choices = [];
     this.shown = "";
+    this.element.addEventListener("mousedown", (event) => {
+      if (event.shiftKey) event.preventDefault(); // else the page selects text, and no picture can be dragged
+    });
     this.element.addEventListener("click", (event) => this.clicked(event));
     this.element.addEventListener("keydown", (event) => this.pressed(event));
   }
@@ -85,7 +88,7 @@ export class Strip {
   }
 
   /**
-   * Take the picture that was clicked, or change its star.
+   * Take the picture that was clicked, change its star, or with Shift compare it with the turn's picture.
    * @param {MouseEvent} event
    */
   clicked(event) {
@@ -95,7 +98,8 @@ export class Strip {
     const choice = this.choices[at];
     if (!choice) return;
     this.items()[at]?.focus();
-    this.choose(choice, target.closest(".kontext-star") ? "star" : "take");
+    const star = target.closest(".kontext-star");
+    this.choose(choice, star ? "star" : event.shiftKey ? "compare" : "take");
   }
 
   /**
@@ -111,6 +115,8 @@ export class Strip {
     if (!choice || ["ArrowUp", "ArrowDown", "Escape"].includes(event.key)) return; // those are the panel's
     event.stopPropagation();
     if (to !== undefined) focusOnly(items, Math.min(Math.max(to, 0), items.length - 1));
+    else if (event.key.toLowerCase() === "c" || (event.key === "Enter" && event.shiftKey))
+      this.choose(choice, "compare");
     else if (event.key === "Enter" || event.key === " ") this.choose(choice, "take");
     else if (event.key.toLowerCase() === "s" || event.key === "*") this.choose(choice, "star");
     event.preventDefault();
@@ -153,7 +159,8 @@ function item({ seed, words, candidate, star }, chosen) {
   element.setAttribute("role", "option");
   element.setAttribute("aria-selected", String(chosen));
   element.setAttribute("aria-label", label.filter(Boolean).join(", "));
-  element.title = label.filter(Boolean).join("\n");
+  const compared = candidate ? t("Shift+click, or C: compare with the turn's picture") : "";
+  element.title = [...label, compared].filter(Boolean).join("\n");
   if (candidate) {
     const image = /** @type {HTMLImageElement} */ (make("", "img"));
     image.alt = "";

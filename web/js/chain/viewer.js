@@ -1,42 +1,84 @@
 // @ts-check
-/** The chosen turn before and after, below the rows of the chain panel. */
+/** Two pictures below the rows of the chain panel: the chosen turn before and after, or two that are compared. */
 
+import { beforeAfter } from "../compare/before_after.js";
+import { openLarge } from "../compare/large_view.js";
 import { make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
-import { beforeAfter } from "./before_after.js";
 
-/** @typedef {import("./read_graph.js").Turn} Turn */
+/** @typedef {import("../compare/before_after.js").Pair} Pair */
 
-/** What a turn's picture was and is, with its name. */
+/**
+ * Make a button of the viewer.
+ * @param {string} icon
+ * @param {string} label
+ * @param {() => void} run
+ */
+function button(icon, label, run) {
+  const made = /** @type {HTMLButtonElement} */ (make(`kontext-button pi ${icon}`, "button"));
+  made.type = "button";
+  made.title = label;
+  made.setAttribute("aria-label", label);
+  made.addEventListener("click", run);
+  return made;
+}
+
+/** Two pictures with their names. */
 export class Viewer {
-  constructor() {
+  /**
+   * Build an empty viewer.
+   * @param {() => void} leave ends the comparison of two turns
+   */
+  constructor(leave) {
+    /** @type {Pair | null} */
+    this.pair = null;
     this.element = make("kontext-viewer");
+    this.names = [make("kontext-viewer-name", "span"), make("kontext-viewer-name", "span")];
     this.caption = make("kontext-caption");
     this.hint = make("kontext-hint", "p");
-    this.slider = beforeAfter();
+    this.slider = beforeAfter(() => this.enlarge());
+    this.large = button("pi-window-maximize", t("Large view (Enter, or a double click)"), () =>
+      this.enlarge(),
+    );
+    this.leave = button("pi-times", t("Back to before and after"), leave);
+    const buttons = make("kontext-viewer-buttons", "span");
+    buttons.append(this.large, this.leave);
+    this.caption.append(...this.names, buttons);
     this.element.append(this.caption, this.slider.element, this.hint);
   }
 
-  /**
-   * Show a turn's two pictures, or nothing.
-   * @param {Turn | undefined} turn
-   */
-  show(turn) {
-    this.element.hidden = !turn;
-    if (!turn) return;
-    this.slider.element.hidden = !turn.after;
-    this.hint.hidden = Boolean(turn.after);
-    this.hint.textContent = t("Run the graph to see this turn before and after.");
-    this.slider.show(turn.before, turn.after);
+  /** Show the two pictures large over the page. */
+  enlarge() {
+    openLarge(this.pair);
   }
 
   /**
-   * Name the turn that is seen.
-   * @param {string} name
-   * @param {boolean} old whether the picture is not that of what the turn says now
+   * Show two pictures, or nothing.
+   * @param {Pair | null} pair
+   * @param {string} hint what is said where there is no picture
    */
-  name(name, old) {
-    const text = old ? t("{turn}, out of date", { turn: name }) : name;
-    if (this.caption.textContent !== text) this.caption.textContent = text;
+  show(pair, hint = "") {
+    this.pair = pair;
+    this.element.hidden = !pair;
+    if (!pair) return;
+    const whole = Boolean(pair.after) && (!pair.names || Boolean(pair.before));
+    this.slider.element.hidden = this.large.hidden = !whole;
+    this.leave.hidden = !pair.names;
+    this.hint.hidden = whole;
+    this.hint.textContent = hint;
+    if (whole) this.slider.show(pair);
+  }
+
+  /**
+   * Name what is seen.
+   * @param {string} first
+   * @param {string} [second] the picture on the right, where it is another turn's
+   */
+  name(first, second = "") {
+    for (const [i, text] of [first, second].entries()) {
+      const name = this.names[i];
+      if (!name || name.textContent === text) continue;
+      name.textContent = name.title = text;
+    }
   }
 }

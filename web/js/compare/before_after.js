@@ -2,6 +2,15 @@
 /** Two pictures in one frame, with a line between them that mouse and arrow keys move. */
 
 import { t } from "../lib/translate.js";
+import { addStyle } from "./style.js";
+
+/**
+ * Two pictures to compare.
+ * @typedef {object} Pair
+ * @property {string} before address; "" where it is not known
+ * @property {string} after address
+ * @property {readonly [string, string] | null} names null for one turn before and after
+ */
 
 const STEP = 2;
 const LEAP = 10;
@@ -26,8 +35,19 @@ export function movedBy(key, value) {
   return moved === undefined ? null : Math.min(100, Math.max(0, moved));
 }
 
-/** Build the frame: `element` to show and `show` to fill it. */
-export function beforeAfter() {
+/**
+ * Say what the two pictures of a pair are called.
+ * @param {Pair} pair
+ * @returns {readonly [string, string]}
+ */
+export const namesOf = ({ names }) => names ?? [t("Before"), t("After")];
+
+/**
+ * Build the frame: `element` to show and `show` to fill it.
+ * @param {() => void} open shows the two pictures large: after a double click, or Enter
+ */
+export function beforeAfter(open) {
+  addStyle();
   const element = document.createElement("div");
   element.className = "kontext-before-after";
   const after = picture("after");
@@ -72,10 +92,15 @@ export function beforeAfter() {
   });
   line.addEventListener("keydown", (event) => {
     const moved = movedBy(event.key, value);
-    if (moved === null) return;
+    if (moved === null && event.key !== "Enter") return;
     event.preventDefault();
     event.stopPropagation();
-    moveTo(moved);
+    if (moved === null) open();
+    else moveTo(moved);
+  });
+  element.addEventListener("dblclick", (event) => {
+    event.stopPropagation();
+    open();
   });
   after.addEventListener("load", () => {
     const ratio = after.naturalWidth / after.naturalHeight;
@@ -88,14 +113,17 @@ export function beforeAfter() {
     element,
     /**
      * Show two pictures, or one where the other is not known.
-     * @param {string} first
-     * @param {string} second addresses, before and after; "" where before is not known
+     * @param {Pair} pair
      */
-    show(first, second) {
-      line.hidden = before.hidden = !first;
-      line.setAttribute("aria-label", t("Before and after"));
-      point(before, first);
-      point(after, second);
+    show(pair) {
+      const [first, second] = namesOf(pair);
+      line.hidden = before.hidden = !pair.before;
+      line.setAttribute(
+        "aria-label",
+        pair.names ? t("{first} and {second}", { first, second }) : t("Before and after"),
+      );
+      point(before, pair.before);
+      point(after, pair.after);
     },
   };
 }
