@@ -170,7 +170,9 @@ def test_git_without_network_is_one_sentence(tmp_path: Path, monkeypatch: pytest
     result = subprocess.CompletedProcess[str]([], 128, "", words)
     monkeypatch.setattr(comfyui.subprocess, "run", lambda *_, **__: result)
     monkeypatch.setattr(comfyui.shutil, "which", lambda name: name)
-    with pytest.raises(ToolError, match=r"^No network: https://\S+ could not be downloaded\. .*continues\.$"):
+    with pytest.raises(
+        ToolError, match=r"^No network: https://\S+ could not be downloaded\. .*continues where it stopped\.$"
+    ):
         comfyui.from_git(tmp_path / "tree", PYTHON)
 
 

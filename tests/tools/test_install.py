@@ -50,7 +50,7 @@ def test_copies_where_links_are_refused_and_renews_its_copy(
     assert install(comfyui, pack) == f"{place} was copied."
     assert not (place / ".git").exists()
     (pack / "__init__.py").write_text("second")
-    assert install(comfyui, pack) == f"{place} was copied anew."
+    assert install(comfyui, pack) == f"{place} was copied again."
     assert (place / "__init__.py").read_text() == "second"
 
 
@@ -179,7 +179,7 @@ def test_a_run_that_was_killed_is_taken_up(
     monkeypatch.undo()
     refuse_links(monkeypatch)
     monkeypatch.setattr(shutil, "copytree", copytree)
-    assert install(comfyui, pack) == f"{place} was copied anew."
+    assert install(comfyui, pack) == f"{place} was copied again."
     assert (place / "__init__.py").read_text() == "second"
     assert [path.name for path in place.parent.iterdir()] == ["kontext"]
 

@@ -154,7 +154,7 @@ def test_shards_without_an_index(write, tmp_path: Path, inner: str):
     for number in (1, 2):
         name = f"diffusion_pytorch_model-0000{number}-of-00003.safetensors"
         write(f"m/{inner}/{name}", {"a": torch.ones(2)})
-    said = r"holds 2 of 3 shards and no index of them: get diffusion_pytorch_model\.safetensors\.index\.json from where"
+    said = r"holds 2 of 3 shards and no index of them: get diffusion_pytorch_model\.safetensors\.index\.json from their source"
     for read in (open_checkpoint, load_transformer) if not inner else (load_transformer,):
         with pytest.raises(CheckpointError, match=said):
             read(tmp_path / "m")

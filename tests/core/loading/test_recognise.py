@@ -121,7 +121,7 @@ def test_what_is_something_else_is_refused_by_what_it_is(write, what: str):
         load_transformer(path)
     assert f"{path} is " in str(error.value)
     assert what in str(error.value)
-    assert "is wanted" in str(error.value) or "wanted: flux1-kontext-dev.safetensors" in str(error.value)
+    assert "needed: flux1-kontext-dev.safetensors" in str(error.value)
 
 
 def test_fill_is_refused(transformer, write):

@@ -18,7 +18,7 @@ from kontext_core.memory.model_lock import ModelLock, lock_of
 from kontext_core.model.latents import noise
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
-from kontext_core.sampling import cuda_graph, denoise
+from kontext_core.sampling import cuda_graph
 from kontext_core.sampling.cuda_graph import StepGraph
 from kontext_core.sampling.inputs import SampleInputs
 from kontext_core.sampling.schedule import sigmas
@@ -163,7 +163,7 @@ def test_inputs_of_a_recorded_step(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Pipeline.load("tiny", device="cpu")
     wanted = [edited(model, seed) for seed in (0, 1)]
     graph = StepGraph(Recorder())
-    monkeypatch.setattr(denoise, "one_step", graph.velocity)
+    monkeypatch.setattr("kontext_core.sampling.velocity.run_step", graph.velocity)
     edited(model, 0)  # recorded
     second = Second(blocks_of(model), lambda: edited(model, 1))
     assert torch.equal(edited(model, 0), wanted[0])
