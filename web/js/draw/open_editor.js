@@ -5,6 +5,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf } from "../lib/boxes.js";
+import { forEveryNode } from "../lib/every_node.js";
 import { freeSpot } from "../lib/free_spot.js";
 import {
   asOneStep,
@@ -20,7 +21,6 @@ import {
 } from "../lib/graph.js";
 import { resultOf } from "../lib/results.js";
 import { t } from "../lib/translate.js";
-import { everyPlace } from "../lib/wires.js";
 import { finder, onLoaded } from "../lib/workflow.js";
 import { isArea, readMarks, writeMarks } from "../marks/format.js";
 import { loadFont } from "./canvas.js";
@@ -184,9 +184,7 @@ function wireMarks(node) {
 }
 
 /** Let every button say what is drawn now. */
-const showAll = () => {
-  for (const { node } of everyPlace()) showMarks(node);
-};
+const showAll = forEveryNode(showMarks);
 
 /**
  * Insert a cue between a node and its picture.

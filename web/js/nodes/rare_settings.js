@@ -5,10 +5,10 @@
  */
 
 import { app } from "../../../../scripts/app.js";
+import { forEveryNode } from "../lib/every_node.js";
 import { asOneStep, isOurs, isWired } from "../lib/graph.js";
 import { isHidden, setHidden } from "../lib/hide.js";
 import { t } from "../lib/translate.js";
-import { everyPlace } from "../lib/wires.js";
 
 const MORE = { label: "More settings" };
 const FEWER = { label: "Fewer settings" };
@@ -128,9 +128,10 @@ function watch(node) {
 app.registerExtension({
   name: "Kontext.RareSettings",
   setup() {
-    app.api.addEventListener("graphChanged", () => {
-      for (const { node } of everyPlace()) fit(node, false);
-    });
+    app.api.addEventListener(
+      "graphChanged",
+      forEveryNode((node) => fit(node, false)),
+    );
   },
   /**
    * Fold a new node's rare settings.
