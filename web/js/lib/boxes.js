@@ -9,6 +9,7 @@ import { resultOf } from "./results.js";
 
 const SHOWS_PICTURE = ["KontextTurn", "KontextEdit", "KontextCompare", "KontextScript", "KontextPickTurn"];
 const VUE_MORE = 300; // by which a Vue node grows beyond all room that it has, for its text and a picture
+const VUE_EDGE = 16; // that a Vue node is higher than it says while it is laid out
 /** Room for a picture below what can be set. */
 export const PICTURE = 260;
 
@@ -29,7 +30,8 @@ function grownHeight(node) {
  */
 function vueHeight(node) {
   const element = document.querySelector(`.lg-node[data-node-id="${node.id}"]`);
-  return Math.max(node.size[1], element instanceof HTMLElement ? element.offsetHeight - TITLE : 0);
+  const height = element instanceof HTMLElement ? element.offsetHeight - TITLE : 0;
+  return Math.max(node.size[1], height) + VUE_EDGE;
 }
 
 /**
