@@ -329,9 +329,8 @@ class Editor(ABC):
             canvas = size_px(reference.latents)
             place = reference.placement or Placement(canvas, 0, 0, *canvas, canvas)
             laid = laid_on(reference.image, place)
-            return (
-                self.decode(reference.latents) if laid is None else laid
-            )  # of a file there is but a preview
+            # None: the picture is but a preview, as of a file without latents for it
+            return self.decode(reference.latents) if laid is None else laid
         latents, placement = self.encode_reference(reference, fit)
         if isinstance(reference, Tensor) and placement is not None:
             return fit_image(reference, placement.canvas, fit)[0]
@@ -355,7 +354,7 @@ class Editor(ABC):
         if fit == "none" and (size[0] < height or size[1] < width):
             fit = "stretch"  # scaled down
         canvas, placement = fit_image(image, size, fit)
-        key = (_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
+        key = (content_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
         latents = self._kept.pop(key, None)
         if latents is None:
             latents = self.encode(canvas).cpu()  # a device that the model leaves is left by these too
@@ -383,8 +382,9 @@ class Editor(ABC):
         return legal
 
 
-def _digest(image: Tensor) -> bytes:
-    pixels = image.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
+def content_digest(tensor: Tensor) -> bytes:
+    """Tell tensors apart by their numbers, whatever their shape and dtype."""
+    pixels = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
     return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 

@@ -117,7 +117,7 @@ class KontextEdit(io.ComfyNode):
             picture = frame.cut(picture)
             stop_if_asked()
         edited = convert.to_latent(latents, model.vae_config, frame)
-        fitted = "" if place is None or image is None else fit_words(place)
+        fitted = "" if image is None else fit_words(place)
         return io.NodeOutput(
             picture, edited, ui=image_output(picture, *filter(None, [fitted, *notes]), cls=cls)
         )

@@ -10,13 +10,14 @@ import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from os import urandom
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
-import torch
 from torch import Tensor
 
+from ..kontext_core.editor import content_digest
 from ..kontext_core.errors import TooLittleMemoryError
 from .host.memory import free_host_bytes
 from .host.outputs import collect_warnings
@@ -55,16 +56,21 @@ class KeptTurns:
             return entry
 
     def put(self, key: Key, turn: Turn, notes: Sequence[str] = ()) -> None:
-        """Keep a turn, and let go of those that were not used for longest where it gets too many."""
+        """Keep a turn; let go of those that nothing can ask for, and of the least recently used."""
         with self._lock:
             self._turns[key] = turn, tuple(notes)
             self._turns.move_to_end(key)
-            held = sum(turn_bytes(kept) for kept, _ in self._turns.values())
-            free = self._free()
+            for other in [other for other in self._turns if _is_gone(other)]:
+                del self._turns[other]
+            held, free = self._bytes(), self._free()
             most = self._most if free is None else min(self._most, (held + free) // _SHARE)
-            while held > most and self._turns:
-                _, (dropped, _) = self._turns.popitem(last=False)
-                held -= turn_bytes(dropped)
+            while self._turns and self._bytes() > most:
+                self._turns.popitem(last=False)
+
+    def _bytes(self) -> int:
+        """Count what all turns take, each tensor once: candidates share their references."""
+        tensors = {id(tensor): tensor for turn, _ in self._turns.values() for tensor in _tensors(turn)}
+        return sum(tensor.nbytes for tensor in tensors.values())
 
     def __len__(self) -> int:
         return len(self._turns)
@@ -75,9 +81,14 @@ class KeptTurns:
             self._turns.clear()
 
 
-def turn_bytes(turn: Turn) -> int:
-    """What a turn takes by itself; its references are kept by those who gave them."""
-    return turn.image.nbytes + (0 if turn.latents is None else turn.latents.nbytes)
+def _tensors(turn: Turn) -> list[Tensor]:
+    latents = [] if turn.latents is None else [turn.latents]
+    return [turn.image, *latents, *turn.references]
+
+
+def _is_gone(key: Key) -> bool:
+    """Tell whether the model of a turn, or the turn before it, is there no more."""
+    return any(isinstance(part, ref) and part() is None for part in key)
 
 
 def key_of(model: Editor, before: Turn | None, values: Mapping[str, Any]) -> Key:
@@ -87,22 +98,21 @@ def key_of(model: Editor, before: Turn | None, values: Mapping[str, Any]) -> Key
         model: that makes it.
         before: the turn before; None where a picture begins.
         values: what else the turn depends on: scalars, tensors, and dataclasses, lists and mappings of them.
+            With anything else in them, as another pack may put into a LATENT, no two keys are the same.
     """
     digest = hashlib.blake2b(digest_size=16)
-    _feed(digest, dict(values))
+    _feed(digest, values)
     return ref(model), None if before is None else ref(before), digest.digest()
 
 
 def _feed(digest: Any, value: Any) -> None:
     """Feed a value to a digest, each of another kind or shape in another way."""
     if isinstance(value, Tensor):
-        _feed(digest, ["tensor", str(value.dtype), list(value.shape)])
-        flat = value.detach().cpu().contiguous().flatten()
-        digest.update(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
+        _feed(digest, ["tensor", str(value.dtype), *value.shape, content_digest(value).hex()])
     elif is_dataclass(value) and not isinstance(value, type):
         _feed(digest, [type(value).__name__, *(getattr(value, field.name) for field in fields(value))])
     elif isinstance(value, Mapping):
-        entries: list[Any] = sorted(value.items())
+        entries = sorted(cast("Mapping[Any, Any]", value).items(), key=lambda entry: str(entry[0]))
         _feed(digest, ["mapping", *(part for entry in entries for part in entry)])
     elif isinstance(value, list | tuple):
         parts: Sequence[Any] = value
@@ -110,8 +120,10 @@ def _feed(digest: Any, value: Any) -> None:
         for part in parts:
             _feed(digest, part)
         digest.update(b")")
-    else:
+    elif value is None or isinstance(value, str | int | float):
         digest.update(json.dumps(value).encode() + b",")
+    else:
+        digest.update(urandom(16))
 
 
 def branches(

@@ -18,7 +18,7 @@ from .cue import check_marks
 from .host import versions
 from .host.errors import user_errors
 from .host.graph import new_graph
-from .host.outputs import image_output
+from .host.outputs import collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .kept_turns import branches, kept_turns, key_of
 from .preview import progress
@@ -163,7 +163,7 @@ class KontextTurn(io.ComfyNode):
         settings = inputs.edit_settings(
             seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
         )
-        start = chain_from_inputs(model, image, chain, fit)
+        start, start_notes = chain_from_inputs(model, image, chain, fit)
 
         def make(missing: Sequence[int]) -> list[Chain]:
             return start.candidates(
@@ -197,9 +197,9 @@ class KontextTurn(io.ComfyNode):
         count = f", {cues} mark{'s' * (cues != 1)} drawn for it" if cues else ""
         area = ", area drawn" if areas_of(drawn) else ""
         pictures = torch.cat([result.last.image for result in results])
-        begun = start.last.placement if chain is None else None
-        notes = [fit_words(begun), *notes] if begun is not None and fit_words(begun) else notes
-        preview = image_output(pictures, f"turn {len(results[0])}{count}{area}", *notes, cls=cls)
+        preview = image_output(
+            pictures, f"turn {len(results[0])}{count}{area}", *start_notes, *notes, cls=cls
+        )
         shown = {**preview, "seeds": seeds} if seeds else preview
         return io.NodeOutput(results[0], last.image, latent, ui=shown)
 
@@ -330,8 +330,13 @@ def _turns(script: object) -> list[str]:
     return lines
 
 
-def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, fit: str) -> Chain:
-    """Return the chain to continue. Raises: ValueError unless there is either a picture or a chain."""
+def chain_from_inputs(
+    model: Editor, image: Tensor | None, chain: Chain | None, fit: str
+) -> tuple[Chain, tuple[str, ...]]:
+    """Return the chain to continue, and what there is to say of a picture that begins one.
+
+    Raises: ValueError unless there is either a picture or a chain.
+    """
     from ..kontext_core.chain import Chain
 
     if (image is None) == (chain is None):
@@ -347,7 +352,7 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
             )
         )
     if chain is not None:
-        return chain
+        return chain, ()
     assert image is not None
     picture = convert.picture(image)
     if picture.shape[0] != 1:
@@ -358,12 +363,14 @@ def chain_from_inputs(model: Editor, image: Tensor | None, chain: Chain | None, 
     stop_if_asked()
     key = key_of(model, None, {"picture": picture, "fit": fit})
     known = kept_turns.get(key)
-    if known is not None:
-        return Chain((known[0],))
-    new_chain = Chain.start(model, picture, fit=fit)
-    kept_turns.put(key, new_chain.last)
-    stop_if_asked()
-    return new_chain
+    if known is None:
+        with collect_warnings() as messages:
+            begun = Chain.start(model, picture, fit=fit).last
+        known = begun, tuple(filter(None, [fit_words(begun.placement), *messages]))
+        kept_turns.put(key, *known)
+        stop_if_asked()
+    turn, notes = known
+    return Chain((turn,)), notes
 
 
 def _shown(model: Editor, references: tuple[ReferenceInput, ...]) -> list[ReferenceLatents]:

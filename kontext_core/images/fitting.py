@@ -27,12 +27,12 @@ class Placement:
     original: Size
 
 
-def fit_words(place: Placement) -> str:
+def fit_words(place: Placement | None) -> str:
     """Say in words what became of a picture on its way to the canvas; "" if it is the canvas."""
+    if place is None or place.original == place.canvas:
+        return ""
     height, width = place.original
     canvas = f"{place.canvas[1]} x {place.canvas[0]}"
-    if place.original == place.canvas:
-        return ""
     if place.height > place.canvas[0] or place.width > place.canvas[1]:
         how = "cropped"
     elif (place.height, place.width) != place.canvas:

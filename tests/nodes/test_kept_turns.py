@@ -1,5 +1,6 @@
 """Turns that were made once: taken again without being made again, and candidates of one turn."""
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -165,8 +166,7 @@ def test_what_was_said_of_a_turn_is_said_again(
 
 def test_kept_turns_have_a_bound(part: Callable[[str], Any]) -> None:
     kept_turns, turn = part("nodes.kept_turns"), part("kontext_core.chain").Turn
-    one = turn(torch.zeros(1, 16, 16, 3))
-    size = kept_turns.turn_bytes(one)
+    size = torch.zeros(1, 16, 16, 3).nbytes
     free = [100 * size]
     kept = kept_turns.KeptTurns(most_bytes=10 * size, free=lambda: free[0])
     for number in range(20):
@@ -176,5 +176,65 @@ def test_kept_turns_have_a_bound(part: Callable[[str], Any]) -> None:
     assert kept.get((0,)) is not None, "it was used last"
     assert kept.get((5,)) is None
     free[0] = 9 * size
-    kept.put((99,), one)
+    kept.put((99,), turn(torch.zeros(1, 16, 16, 3)))
     assert len(kept) == 5, "a fourth of 11 held and 9 free"
+
+
+def test_references_of_kept_turns_count_once(part: Callable[[str], Any]) -> None:
+    kept_turns, turn = part("nodes.kept_turns"), part("kontext_core.chain").Turn
+    size = torch.zeros(1, 16, 16, 3).nbytes
+    kept = kept_turns.KeptTurns(most_bytes=8 * size, free=lambda: None)
+    shared = (torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 16, 3))
+    for number in range(6):
+        kept.put((number,), turn(torch.zeros(1, 16, 16, 3), references=shared))
+    assert len(kept) == 6
+    for number in range(6, 10):
+        kept.put((number,), turn(torch.zeros(1, 16, 16, 3), references=(torch.zeros(1, 16, 16, 3),)))
+    assert len(kept) == 4
+
+
+class Thing:
+    """A model, as far as a key is concerned."""
+
+
+def test_turns_of_a_model_that_is_gone_are_let_go(part: Callable[[str], Any]) -> None:
+    kept_turns, turn = part("nodes.kept_turns"), part("kontext_core.chain").Turn
+    kept, models = kept_turns.KeptTurns(free=lambda: None), [Thing(), Thing()]
+    for model in models:
+        kept.put(kept_turns.key_of(model, None, {}), turn(torch.zeros(1, 16, 16, 3)))
+    assert len(kept) == 2
+    del model
+    models.pop(0)
+    gc.collect()
+    kept.put(kept_turns.key_of(models[0], None, {"seed": 1}), turn(torch.zeros(1, 16, 16, 3)))
+    assert len(kept) == 2
+
+
+def test_keys_are_told_apart_by_all_that_they_hold(part: Callable[[str], Any]) -> None:
+    key_of, model = part("nodes.kept_turns").key_of, Thing()
+    values: list[Any] = [
+        None, True, 1, 1.0, "1", [1], [[1]], {"a": 1}, {"b": 1}, {1: 1, "a": 2}, float("nan"), "\ud83c",
+        torch.zeros(2, 3), torch.zeros(3, 2), torch.zeros(2, 3, dtype=torch.bfloat16), torch.zeros(0, 3), torch.ones(2, 3),
+    ]  # fmt: skip
+    keys = [key_of(model, None, {"value": value}) for value in values]
+    assert len(set(keys)) == len(values)
+    assert [key_of(model, None, {"value": value}) for value in values] == keys
+    assert key_of(Thing(), None, {"value": 1}) not in keys
+    other = object()  # as another pack may put it into a LATENT
+    assert key_of(model, None, {"value": other}) != key_of(model, None, {"value": other})
+
+
+def test_what_was_said_of_the_picture_is_said_again(run: Run, model: Any, asked: list[int]) -> None:
+    inputs = {"model": model, "image": torch.rand(1, 200, 300, 3), "instruction": WORDS, "seed": 1, **FAST}
+    texts = [run("KontextTurn", **inputs).ui["text"] for _ in range(2)]
+    assert asked == [1]
+    assert texts[0] == texts[1] == ("turn 1\nthe picture of 300 x 200 px is cropped to 128 x 128",)
+
+
+def test_a_latent_of_another_pack_s_is_a_reference(
+    run: Run, model: Any, turn: Callable[..., Any], asked: list[int]
+) -> None:
+    latent = {"samples": torch.zeros(1, 16, 8, 8), "theirs": object()}
+    stack = run("KontextReference", latent=latent)[0]
+    assert turn(references=stack)[0].last is not turn(references=stack)[0].last
+    assert asked == [1, 1], "what cannot be told apart is made anew"

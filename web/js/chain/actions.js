@@ -6,6 +6,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf, PICTURE } from "../lib/boxes.js";
+import { FOR_ONE_RUN } from "../lib/for_one_run.js";
 import { freeSpot } from "../lib/free_spot.js";
 import {
   asOneStep,
@@ -21,6 +22,7 @@ import {
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
+import { randomSeed } from "../lib/seed.js";
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
 import { bringIntoView } from "./in_view.js";
@@ -35,8 +37,7 @@ export const MAKES_TURNS = [TURN, "KontextScript"];
 const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 // All else a new turn takes over.
-const OF_ONE_TURN = ["instruction", "marks", "seed", "candidates", "control_after_generate"];
-const MOST_SEED = 2 ** 50;
+const OF_ONE_TURN = ["instruction", "marks", "seed", FOR_ONE_RUN, "control_after_generate"];
 
 /**
  * Find the output that a chain comes out of; -1 if none does.
@@ -216,9 +217,6 @@ function atTheEnd(node, seen = new Set()) {
   const next = nodesBehind(node, 0);
   return next.length > 0 && next.every((one) => atTheEnd(one, seen));
 }
-
-/** Draw a seed. */
-export const randomSeed = () => Math.floor(Math.random() * MOST_SEED);
 
 /**
  * Draw another seed, where a run takes it from.

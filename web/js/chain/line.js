@@ -3,6 +3,7 @@
  * What is done to a turn in its line: it leaves, trades places with a neighbour, is doubled, goes off and on.
  */
 
+import { FOR_ONE_RUN } from "../lib/for_one_run.js";
 import {
   BYPASSED,
   graphOf,
@@ -15,7 +16,8 @@ import {
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
-import { addBeside, MAKES_TURNS, moveEnd, randomSeed } from "./actions.js";
+import { randomSeed } from "../lib/seed.js";
+import { addBeside, MAKES_TURNS, moveEnd } from "./actions.js";
 import { copyLook } from "./note.js";
 import { isNumbered } from "./read_graph.js";
 
@@ -166,8 +168,8 @@ export function double({ node, children, title }, turns) {
   for (const name of ownInputs(node)) if (name !== "seed") wireAlike(node, name, copy);
   for (const widget of copy.widgets ?? []) {
     const alike = widgetOf(node, widget.name);
-    const seeds = widget.name === "candidates"; // of the turn that it copies
-    if (alike && !seeds && widget.options?.serialize !== false) widget.value = alike.value;
+    const own = widget.name === FOR_ONE_RUN || widget.options?.serialize === false;
+    if (alike && !own) widget.value = alike.value;
   }
   const seed = widgetOf(copy, "seed");
   if (seed) seed.value = randomSeed();

@@ -2,8 +2,10 @@
 /** More pictures of one turn, to choose from: several seeds in one run of only what the turn needs. */
 
 import { app } from "../../../../scripts/app.js";
+import { FOR_ONE_RUN } from "../lib/for_one_run.js";
 import { asOneStep } from "../lib/graph.js";
 import { addressOf, resultsKey, resultsOf, setResults } from "../lib/results.js";
+import { randomSeed } from "../lib/seed.js";
 import { t } from "../lib/translate.js";
 import { idOf, isOff, settingOf } from "../lib/wires.js";
 import { Signatures, wantedNow } from "../run/signature.js";
@@ -14,7 +16,6 @@ import { needed, prepareLike } from "../run/watch.js";
 /** @typedef {import("../run/state.js").Stored} Stored */
 
 export const MORE = 4; // pictures in one run
-const MOST_SEED = 2 ** 50;
 const KIND = "KontextTurn";
 
 /**
@@ -32,7 +33,7 @@ export async function makeMore(place) {
   if (!place || !seed) return say(t("The seed comes from another node: change it there."));
   if (isOff(place)) return say(t("The turn is switched off."));
   try {
-    const seeds = Array.from({ length: MORE }, () => Math.floor(Math.random() * MOST_SEED));
+    const seeds = Array.from({ length: MORE }, randomSeed);
     if (!(await queue(place, seeds))) say(t("Nothing can be run: the turn lacks what it needs."));
   } catch {
     say(t("The pictures could not be queued: see the turn."));
@@ -57,7 +58,7 @@ async function queue(place, seeds) {
     ...ready,
     output: {
       ...Object.fromEntries(Object.entries(output).filter(([key]) => ids.has(key))),
-      [id]: { ...turn, inputs: { ...turn.inputs, candidates: JSON.stringify(seeds) } },
+      [id]: { ...turn, inputs: { ...turn.inputs, [FOR_ONE_RUN]: JSON.stringify(seeds) } },
     },
   };
   prepareLike(asked, ready, ({ wanted }) => ({

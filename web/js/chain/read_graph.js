@@ -151,14 +151,13 @@ function turnOf(place, signatures) {
  */
 export function* readTurns(found) {
   const signatures = new Signatures();
-  for (const place of everyPlace()) {
-    if (!isTurn(place.node)) continue;
+  const places = [...everyPlace()].filter(({ node }) => isTurn(node));
+  for (const place of places) {
     const image = shownRun().recall(idOf(place), signatures.of(place));
     if (image) showAgain(place.node, image);
     yield;
   }
-  for (const place of everyPlace()) {
-    if (!isTurn(place.node)) continue;
+  for (const place of places) {
     const turn = turnOf(place, signatures);
     found.set(turn.id, turn);
     yield;

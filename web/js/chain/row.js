@@ -2,7 +2,7 @@
 /** One row of the chain panel: its lines, thumbnail, words, seed, state and buttons. */
 
 import { point } from "../compare/before_after.js";
-import { make } from "../lib/element.js";
+import { iconButton, make } from "../lib/element.js";
 import { isWired, widgetOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { readMarks } from "../marks/format.js";
@@ -26,11 +26,8 @@ export const LANE = 14;
  * @param {string} label
  */
 function button(id, icon, label) {
-  const made = /** @type {HTMLButtonElement} */ (make(`kontext-button pi ${icon}`, "button"));
-  made.type = "button";
+  const made = iconButton(icon, label);
   made.dataset.action = id;
-  made.title = label;
-  made.setAttribute("aria-label", label);
   return made;
 }
 

@@ -3,6 +3,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { isOurs } from "../lib/graph.js";
+import { doPiece } from "../lib/pieces.js";
 import { loadWords, t } from "../lib/translate.js";
 import { onLoaded } from "../lib/workflow.js";
 import { onRun } from "../run/watch.js";
@@ -11,7 +12,6 @@ import { Panel } from "./panel.js";
 import { keepQueued } from "./recent.js";
 
 const MEASURE = "kontext-chain-panel"; // how long each piece of drawing takes, for whoever watches
-const PIECE_MS = 8; // of drawing without a pause
 
 /** While the tab is open. @type {Panel | null} */
 let panel = null;
@@ -51,7 +51,7 @@ function drawNow() {
   const start = performance.now();
   if (what === "all") left = panel.draw();
   else if (what === "states") panel.drawStates();
-  while (left && performance.now() - start < PIECE_MS) if (left.next().done) left = null;
+  if (left && doPiece(left, start)) left = null;
   performance.measure(MEASURE, { start });
   performance.clearMeasures(MEASURE);
   if (left) ask();

@@ -3,7 +3,7 @@
 
 import { beforeAfter } from "../compare/before_after.js";
 import { openLarge } from "../compare/large_view.js";
-import { make } from "../lib/element.js";
+import { iconButton, make } from "../lib/element.js";
 import { t } from "../lib/translate.js";
 
 /** @typedef {import("../compare/before_after.js").Pair} Pair */
@@ -15,10 +15,7 @@ import { t } from "../lib/translate.js";
  * @param {() => void} run
  */
 function button(icon, label, run) {
-  const made = /** @type {HTMLButtonElement} */ (make(`kontext-button pi ${icon}`, "button"));
-  made.type = "button";
-  made.title = label;
-  made.setAttribute("aria-label", label);
+  const made = iconButton(icon, label);
   made.addEventListener("click", run);
   return made;
 }

@@ -5,7 +5,6 @@
 
 import { app } from "../../../../scripts/app.js";
 import { boxesOf } from "../lib/boxes.js";
-import { forEveryNode } from "../lib/every_node.js";
 import { freeSpot } from "../lib/free_spot.js";
 import {
   asOneStep,
@@ -19,6 +18,7 @@ import {
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
+import { forEveryNode } from "../lib/pieces.js";
 import { resultOf } from "../lib/results.js";
 import { t } from "../lib/translate.js";
 import { finder, onLoaded } from "../lib/workflow.js";

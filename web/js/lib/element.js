@@ -11,3 +11,16 @@ export function make(className, tag = "div") {
   element.className = className;
   return element;
 }
+
+/**
+ * Make a button that shows an icon alone.
+ * @param {string} icon
+ * @param {string} label what it says aloud, and where the mouse rests
+ */
+export function iconButton(icon, label) {
+  const button = /** @type {HTMLButtonElement} */ (make(`kontext-button pi ${icon}`, "button"));
+  button.type = "button";
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  return button;
+}

@@ -5,16 +5,16 @@
  */
 
 import { app } from "../../../../scripts/app.js";
-import { forEveryNode } from "../lib/every_node.js";
+import { FOR_ONE_RUN } from "../lib/for_one_run.js";
 import { asOneStep, isOurs, isWired } from "../lib/graph.js";
 import { isHidden, setHidden } from "../lib/hide.js";
+import { forEveryNode } from "../lib/pieces.js";
 import { t } from "../lib/translate.js";
 
 const MORE = { label: "More settings" };
 const FEWER = { label: "Fewer settings" };
 const OPEN = "kontext_more"; // of a node's properties, which are saved with the workflow
 const ALWAYS = "Comfy.Node.AlwaysShowAdvancedWidgets"; // newer pages' own choice for all nodes
-const FILLED_IN = ["candidates"]; // by the panel, for one run: nothing that a person sets
 
 /**
  * What a node folds away: names of widgets with their defaults.
@@ -62,7 +62,7 @@ function arrange(node, closes = true) {
   const before = node.computeSize()[1];
   for (const widget of node.widgets ?? []) {
     if (!names.has(widget.name)) continue;
-    const rare = FILLED_IN.includes(widget.name);
+    const rare = widget.name === FOR_ONE_RUN;
     const hidden = !acts(node, widget) && (rare || !open) && (rare || closes || isHidden(widget));
     if (isHidden(widget) !== hidden) setHidden(widget, hidden);
   }

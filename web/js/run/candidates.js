@@ -10,7 +10,6 @@
  */
 
 export const MOST = 60; // of a turn
-const MOST_ABSENT = 100; // turns which an undo may bring back
 
 /** Candidates of turns by the turns' ids. They hold addresses of pictures, and none of the pictures. */
 export class Candidates {
@@ -63,15 +62,6 @@ export class Candidates {
 
   clear() {
     this.lists.clear();
-  }
-
-  /**
-   * Let go of what has left the graph long ago.
-   * @param {{ has(id: string): boolean }} ids of the nodes that are there
-   */
-  prune(ids) {
-    const absent = [...this.lists.keys()].filter((id) => !ids.has(id));
-    for (const id of absent.slice(0, Math.max(absent.length - MOST_ABSENT, 0))) this.lists.delete(id);
   }
 }
 

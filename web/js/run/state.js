@@ -250,8 +250,7 @@ export class RunState {
    * @param {{ has(id: string): boolean }} ids of the nodes that are there
    */
   prune(ids) {
-    this.candidates.prune(ids);
-    for (const known of [this.results, this.failures]) {
+    for (const known of [this.results, this.failures, this.candidates.lists]) {
       const absent = [...known.keys()].filter((id) => !ids.has(id));
       for (const id of absent.slice(0, Math.max(absent.length - MOST_ABSENT, 0))) known.delete(id);
     }
