@@ -16,9 +16,8 @@ from .references import EncodedReference, Placed, reference_tokens
 from .solvers import Velocity
 from .step_cache import CachedStep, StepInputs, parse_step_cache
 
-TABLE_STEPS = (
-    64  # of which modulation vectors are computed at once: 135 MB of the published model's in bfloat16
-)
+# Steps of which modulation vectors are computed at once: 135 MB of the published model's in bfloat16.
+TABLE_STEPS = 64
 
 # Networks of one kind, each with the share of the steps from which on it is used; the first has 0.
 Stages = Sequence[tuple[float, Transformer]]

@@ -40,6 +40,16 @@ SUBGRAPH = """ids => {
 }"""
 
 
+# What each row said since then, in the order in which it was seen.
+_WATCH_STATES = """() => {
+  window.states = []
+  const note = () => document.querySelectorAll('.kontext-row').forEach(row =>
+    states.push([row.dataset.id, row.querySelector('.kontext-state').textContent]))
+  new MutationObserver(note).observe(document.querySelector('.kontext-list'),
+    {subtree: true, childList: true, characterData: true})
+}"""
+
+
 class Panel:
     """The chain panel, as a person sees it."""
 
@@ -76,6 +86,14 @@ class Panel:
         for id, state in states.items():
             expect(self.row(id).locator(".kontext-state")).to_have_text(state, timeout=PATIENCE_MS)
 
+    def watch_states(self) -> None:
+        """Note from now on what the rows say."""
+        self.page.evaluate(_WATCH_STATES)
+
+    def seen_states(self, id: str) -> set[str]:
+        """What a row has said since then."""
+        return {state for row, state in self.page.evaluate("() => states") if row == id}
+
     def press(self, id: str, label: str) -> None:
         """One of the buttons of a row."""
         self.row(id).get_by_role("button", name=label, exact=True).click()
@@ -98,6 +116,16 @@ class Panel:
         )
         (id,) = set(self.editor.ids(kind)) - set(others)
         return id
+
+
+def turns_with_a_branch(panel: Panel, at: int) -> list[str]:
+    """A chain of three turns, and as the fourth a branch behind one of them."""
+    turns = three_turns(panel)
+    panel.press(turns[at], "Branch here")
+    branch = panel.new_node("KontextTurn", *turns)
+    panel.wait_for(*turns, branch)
+    panel.page.keyboard.press("Escape")
+    return [*turns, branch]
 
 
 def three_turns(panel: Panel) -> list[str]:

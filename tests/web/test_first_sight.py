@@ -22,29 +22,10 @@ from .panel import VUE
 
 pytestmark = pytest.mark.comfy
 
+SAMPLING = ["approximate", "approximate_number", "negative", "cfg", "solver", "shift"]
 RARE = {
-    "KontextTurn": [
-        "layout",
-        "anchor",
-        "feather",
-        "align",
-        "approximate",
-        "approximate_number",
-        "negative",
-        "cfg",
-        "solver",
-        "shift",
-    ],
-    "KontextEdit": [
-        "layout",
-        "feather",
-        "approximate",
-        "approximate_number",
-        "negative",
-        "cfg",
-        "solver",
-        "shift",
-    ],
+    "KontextTurn": ["layout", "anchor", "feather", "align", *SAMPLING],
+    "KontextEdit": ["layout", "feather", *SAMPLING],
     "KontextLoadModel": ["dtype", "device", "memory", "speed", "attention"],
 }
 MORE, FEWER = "More settings", "Fewer settings"

@@ -18,15 +18,7 @@ def test_pictures_and_states_of_a_run_and_before_and_after(panel: Panel) -> None
     page = panel.page
     assert page.locator(".kontext-thumbnail img").count() == 0
     expect(page.get_by_text("Run the graph to see this turn before and after.")).to_be_visible()
-    page.evaluate(
-        """() => {
-          window.states = []
-          const note = () => document.querySelectorAll('.kontext-row').forEach(row =>
-            states.push([row.dataset.id, row.querySelector('.kontext-state').textContent]))
-          new MutationObserver(note).observe(document.querySelector('.kontext-list'),
-            {subtree: true, childList: true, characterData: true})
-        }"""
-    )
+    panel.watch_states()
     panel.editor.set(first, {"seed": next(SEEDS), "steps": 4})
     panel.editor.queue()
     panel.editor.wait_for("execution_success")
@@ -41,7 +33,7 @@ def test_pictures_and_states_of_a_run_and_before_and_after(panel: Panel) -> None
         assert image["filename"] in (panel.row(id).locator("img").get_attribute("src") or "")
         assert panel.editor.seen("b_preview_with_metadata", id), "something was seen while it was made"
         expect_result_alone(panel, id, image["filename"])
-    seen = {state for id, state in page.evaluate("() => states") if id == first}
+    seen = panel.seen_states(first)
     assert any(state.startswith("running, ") for state in seen), seen
 
     panel.row(second).click()

@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import expect
 
 from .editor import PATIENCE_MS, VALUE
 from .panel import SEEDS, SUBGRAPH, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
-# What each row said since then, in the order in which it was seen.
-_WATCH = """() => {
-  window.states = []
-  const note = () => document.querySelectorAll('.kontext-row').forEach(row =>
-    states.push([row.dataset.id, row.querySelector('.kontext-state').textContent]))
-  new MutationObserver(note).observe(document.querySelector('.kontext-list'),
-    {subtree: true, childList: true, characterData: true})
-}"""
 # The turns that were made since then.
 _RAN = """turns => turns.filter(id => seen.some(one => one.kind === 'executed' && one.node === id))"""
 
@@ -28,11 +20,7 @@ def ready(panel: Panel, *turns: str) -> None:
     """Nothing of it is in ComfyUI's cache, and what the rows say is noted."""
     panel.editor.set(turns[0], {"seed": next(SEEDS), "steps": 2})
     panel.page.evaluate("() => { window.seen.length = 0 }")
-    panel.page.evaluate(_WATCH)
-
-
-def seen_states(page: Page, id: str) -> set[str]:
-    return {state for row, state in page.evaluate("() => states") if row == id}
+    panel.watch_states()
 
 
 @pytest.mark.parametrize("way", ["button", "head", "key"])
@@ -52,7 +40,7 @@ def test_only_what_a_turn_needs_is_run(panel: Panel, way: str) -> None:
     panel.editor.wait_for("execution_success")
     panel.wait_for_states({first: "finished", second: "finished", third: "new"})
     assert page.evaluate(_RAN, turns) == [first, second]
-    assert seen_states(page, third) <= {"new"}
+    assert panel.seen_states(third) <= {"new"}
     expect(page.locator(".kontext-heading")).to_have_text("Chain 1: 1 to run")
 
     page.evaluate("() => { window.seen.length = 0 }")

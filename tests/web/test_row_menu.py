@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .editor import PATIENCE_MS
-from .panel import SUBGRAPH, Panel, three_turns
+from .panel import SUBGRAPH, Panel, three_turns, turns_with_a_branch
 
 pytestmark = pytest.mark.comfy
 
@@ -65,11 +65,7 @@ def test_a_turn_leaves_its_line_and_what_is_behind_it_goes_on(panel: Panel, way:
 
 
 def test_the_branches_of_a_turn_that_leaves_go_on_from_the_one_before(panel: Panel) -> None:
-    first, second, third = three_turns(panel)
-    panel.press(second, "Branch here")
-    branch = panel.new_node("KontextTurn", first, second, third)
-    panel.wait_for(first, second, third, branch)
-    panel.page.keyboard.press("Escape")
+    first, second, third, branch = turns_with_a_branch(panel, 1)
     do(panel, second, "keys", "", "Delete")
     panel.wait_for(first, third, branch)
     assert [panel.editor.fed_by(id, "chain") for id in (third, branch)] == [first, first]
@@ -198,11 +194,7 @@ def test_a_copy_comes_right_behind_with_the_same_words_and_another_seed(panel: P
 
 
 def test_the_copy_of_a_turn_with_branches_is_on_its_line(panel: Panel) -> None:
-    first, second, third = three_turns(panel)
-    panel.press(first, "Branch here")
-    branch = panel.new_node("KontextTurn", first, second, third)
-    panel.wait_for(first, second, third, branch)
-    panel.page.keyboard.press("Escape")
+    first, second, third, branch = turns_with_a_branch(panel, 0)
     do(panel, first, "keys", "", "Control+d")
     copy = panel.new_node("KontextTurn", first, second, third, branch)
     panel.page.wait_for_function(

@@ -64,11 +64,18 @@ export function pairOf(panel) {
   const [before, after] = sides.map(({ id, candidate }) =>
     candidate ? addressOf(candidate.image) : (panel.turns.get(id)?.after ?? ""),
   );
-  const [first, second] = sides.map(({ id, candidate }) => {
-    const turn = panel.rows.get(id)?.name ?? "";
-    return candidate ? t("{turn}, seed {seed}", { turn, seed: candidate.seed ?? "" }) : turn;
-  });
+  const [first, second] = sides.map((side) => labelOf(panel, side));
   return { before: before ?? "", after: after ?? "", names: [first ?? "", second ?? ""] };
+}
+
+/**
+ * Name a picture by its turn, and by its seed where it is a candidate.
+ * @param {Panel} panel
+ * @param {Side} side
+ */
+function labelOf(panel, { id, candidate }) {
+  const turn = panel.rows.get(id)?.name ?? "";
+  return candidate ? t("{turn}, seed {seed}", { turn, seed: candidate.seed ?? "" }) : turn;
 }
 
 /**
@@ -90,9 +97,8 @@ export function nameNow(panel, id) {
  * @returns {[string, string]}
  */
 export function captionOf(panel, sides) {
-  const names = pairOf(panel)?.names;
-  const [first, second] = sides.map(({ id, candidate }, i) =>
-    candidate ? (names?.[i] ?? "") : nameNow(panel, id),
+  const [first, second] = sides.map((side) =>
+    side.candidate ? labelOf(panel, side) : nameNow(panel, side.id),
   );
   return [first ?? "", second ?? ""];
 }
