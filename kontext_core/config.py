@@ -7,6 +7,8 @@ TINY = "tiny"  # the model that comes along, by its name
 Layout = str
 LAYOUTS: tuple[Layout, ...] = ("offset", "index", "diagonal")
 FITS: tuple[str, ...] = ("crop", "pad", "stretch", "none")
+KEEP_OUTSIDE: tuple[str, ...] = ("off", "auto", "mask")
+RESULT_SIZES: tuple[str, ...] = ("model", "original")
 SOLVERS: tuple[str, ...] = ("euler", "heun", "dpmpp_2m")
 
 # (height, width) in pixels. Source: flux util.py, PREFERED_KONTEXT_RESOLUTIONS (width, height there).

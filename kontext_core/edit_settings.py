@@ -9,7 +9,7 @@ from typing import Any, Self, TypedDict
 from .checks.fields import changed_fields, check_names
 from .checks.ranges import Allowed
 from .checks.shorten import short
-from .config import FITS, LAYOUTS, SOLVERS
+from .config import FITS, KEEP_OUTSIDE, LAYOUTS, RESULT_SIZES, SOLVERS
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,11 @@ class EditSettings:
         fit: how pictures reach a size the model likes, one of `config.FITS`; None: "crop".
         negative_prompt: what to steer away from, where cfg_scale is not 1.
         feather_px: width of the soft rim around a mask.
+        keep_outside: one of `config.KEEP_OUTSIDE`, what of the picture before stays as it is, bit for bit:
+            what the edit did not change (auto), what is beside the mask (mask; auto where there is one),
+            or nothing (off). None: mask where there is one, else off.
+        size: one of `config.RESULT_SIZES`: the model's, or that of the picture as it came, in which only what
+            was changed is new.
     Raises: ValueError in one sentence that names the field, what it is and what it may be.
     """
 
@@ -57,6 +62,8 @@ class EditSettings:
     fit: str | None = _setting(None, Allowed(choices=FITS, optional=True))
     negative_prompt: str | None = _setting(None, Allowed(optional=True))
     feather_px: float = _setting(0, Allowed(0, 1024))
+    keep_outside: str | None = _setting(None, Allowed(choices=KEEP_OUTSIDE, optional=True))
+    size: str = _setting("model", Allowed(choices=RESULT_SIZES))
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -146,6 +153,8 @@ class EditOptions(SampleOptions, total=False):
     fit: str | None
     negative_prompt: str | None
     feather_px: float
+    keep_outside: str | None
+    size: str
 
 
 # What a setting may be, by its name.
@@ -167,6 +176,8 @@ SHORT_NAMES: dict[str, str] = {
     "solver": "solver",
     "approximate": "approximate",
     "feather_px": "feather",
+    "keep_outside": "keep_outside",
+    "size": "size",
 }
 
 # What the help of `kontext edit` says of a setting.
@@ -192,6 +203,9 @@ HELP: dict[str, str] = {
     "before (default: euler)",
     "approximate": "skip work that changes little, for speed: teacache",
     "feather_px": "width in pixels of the soft edge around the mask (default: 0)",
+    "keep_outside": "what stays as it is, bit for bit: all that the edit did not change (auto), all beside the "
+    "mask (mask), or nothing (default: mask where there is one, else off)",
+    "size": "of each turn's picture: the model's, or that of the first picture as it came (default: model)",
 }
 
 
@@ -212,12 +226,38 @@ def check_negative(values: Mapping[str, Any]) -> None:
         )
 
 
-def check_feather(feather_px: float, masked: bool) -> None:
-    """Refuse a feather without a mask. Raises: ValueError."""
-    if feather_px and not masked:
+def check_mask(values: Mapping[str, Any], *, masked: bool) -> None:
+    """Refuse what goes with a mask where there is none.
+
+    Args:
+        values: by the names of the fields.
+        masked: whether there is one.
+    Raises: ValueError.
+    """
+    if masked:
+        return
+    if values.get("feather_px"):
         raise ValueError(
             "a feather softens the rim of a mask, and there is none: give a mask, or leave it out"
         )
+    if values.get("keep_outside") == "mask":
+        raise ValueError("keep_outside is 'mask', but there is no mask: give one, or choose auto or off")
+
+
+def check_size(values: Mapping[str, Any], *, has_picture: bool) -> None:
+    """Refuse the size of a picture where there is none, or another size is asked for.
+
+    Args:
+        values: by the names of the fields.
+        has_picture: whether there is a picture to go back into.
+    Raises: ValueError.
+    """
+    if values.get("size", "model") == "model":
+        return
+    if not has_picture:
+        raise ValueError("size 'original' is that of the first picture, but there is none: give one")
+    if values.get("width_px") is not None or values.get("height_px") is not None:
+        raise ValueError("size 'original' is that of the first picture: leave width and height out")
 
 
 def clean_prompt(prompt: Any) -> str:

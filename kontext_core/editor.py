@@ -3,21 +3,24 @@
 What runs it is a subclass: `pipeline.Pipeline` with the parts of this package, and what hosts bring along.
 """
 
-import hashlib
 import logging
 from abc import ABC, abstractmethod
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Unpack
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from typing import Unpack
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from .config import Layout, VAEConfig
-from .edit_settings import EditOptions, EditSettings, SampleOptions
+from .edit import Edit as Edit
+from .edit import Reference as Reference
+from .edit import UsedLora as UsedLora
+from .edit import picture_of
+from .edit_settings import EditOptions, EditSettings, SampleOptions, check_size
 from .errors import explain_oom
+from .images.encoded import EncodedPictures
 from .images.fitting import (
     Placement,
     canvas_size,
@@ -25,10 +28,18 @@ from .images.fitting import (
     fit_image,
     laid_on,
     legal_size,
-    undo_fit,
 )
-from .images.masks import CanvasMask, blending, canvas_mask, keep_outside, sampler_mask
+from .images.masks import CanvasMask, canvas_mask, sampler_mask
+from .images.outside import (
+    OTHER_SIZE,
+    Before,
+    Kept,
+    keep_beside_mask,
+    keep_unchanged,
+    what_to_keep,
+)
 from .images.picture_files import from_pil
+from .images.put_back import seen_window
 from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
 from .sampling.inputs import Callback, SampleInputs, Text
 from .sampling.references import ReferenceLatents
@@ -39,43 +50,11 @@ log = logging.getLogger(__name__)
 _REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
 
 
-@dataclass(frozen=True)
-class Edit:
-    """The result, which the next edit can take as its reference.
-
-    Args:
-        image: (B, H, W, 3) in [0, 1], cut out of the canvas where the reference was padded.
-        latents: (B, 16, h, w) of the whole canvas.
-        placement: where the picture lies on that canvas; None where it is the canvas.
-    """
-
-    image: Tensor
-    latents: Tensor
-    seed: int
-    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    placement: Placement | None = None
-
-
-@dataclass(frozen=True)
-class UsedLora:
-    """A LoRA as a record names it.
-
-    Args:
-        name: of its file, without folders.
-    """
-
-    name: str
-    strength: float
-
-
-Reference = Image.Image | Tensor | Edit | ReferenceLatents
-
-
 class Editor(ABC):
     """What the nodes and the chains ask of a model."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[object, ...], Tensor] = OrderedDict()
+        self._kept = EncodedPictures(_REFERENCES_KEPT)
 
     @property
     @abstractmethod
@@ -163,17 +142,16 @@ class Editor(ABC):
         Raises: ValueError about unusable arguments; TooLittleMemoryError.
         """
         settings = (settings or EditSettings()).with_options(options)
-        fit, feather_px = settings.fit or "crop", settings.feather_px
-        if kept is None and references:
-            kept = references[0]
-        begins_from_it = settings.strength < 1
-        if kept is None and (begins_from_it or mask is not None):
+        fit = settings.fit or "crop"
+        kept = references[0] if kept is None and references else kept
+        keep = what_to_keep(settings.keep_outside, kept is not None, mask)
+        check_size(asdict(settings), has_picture=kept is not None)
+        if kept is None and (settings.strength < 1 or mask is not None):
             reason = "a strength below 1 starts from" if mask is None else "a mask says what may change in"
             raise ValueError(f"{reason} the first reference, but there is no reference")
         fitted = [self.encode_reference(reference, fit) for reference in references]
-        ref_latents = [latents for latents, _ in fitted]
-        start, allowed = None, None
-        if kept is not None and (begins_from_it or mask is not None):
+        start, place, allowed = None, None, None
+        if kept is not None and (settings.strength < 1 or keep != "off" or mask is not None):
             encoded, place = self.encode_reference(kept, fit)
             start = encoded.latents if isinstance(encoded, ReferenceLatents) else encoded
             allowed = None if mask is None else canvas_mask(mask, size_px(start), place)
@@ -182,30 +160,33 @@ class Editor(ABC):
             negative = self.encode_prompt(settings.negative_prompt)
         latents = self.sample(
             self.encode_prompt(prompt),
-            ref_latents,
+            [latents for latents, _ in fitted],
             settings=settings,
             negative=negative,
-            start=start,
-            mask=None if allowed is None else sampler_mask(allowed, feather_px),
+            start=None if settings.strength == 1 and allowed is None else start,
+            mask=None if allowed is None else sampler_mask(allowed, settings.feather_px),
             seeds=seeds,
             callback=callback,
         )
         if finish is not None:
             latents = finish(latents)
-        if start is None or allowed is None or kept is None:
-            image = self.decode(latents)
+        if keep == "off" or start is None or kept is None:
+            result = Kept.nothing(self.decode(latents))
         else:
-            image, latents = self.put_into(self.canvas_of(kept, fit), start, latents, allowed, feather_px)
+            before = Before(self.canvas_of(kept, fit), start, place)
+            result, latents = self.put_into(before, latents, allowed, settings.feather_px)
         is_own_size = settings.height_px is None and settings.width_px is None
         placement = fitted[0][1] if fitted and is_own_size else None
         if placement is not None:
-            image = undo_fit(image, placement)
+            result = result.cut_out(placement)
+            if settings.size == "original" and kept is not None:
+                result = result.put_back(picture_of(kept), seen_window(placement, fit))
         height, width = size_px(latents)
         resolved = replace(
             settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout
         )
         record = {"prompt": prompt} | resolved.record(masked=mask is not None)
-        return Edit(image, latents, settings.seed, record, placement)
+        return Edit(result.image, latents, settings.seed, record, placement, result.blend, result.reports)
 
     def sample(
         self,
@@ -304,22 +285,34 @@ class Editor(ABC):
         return self.encode_picture(reference, fit)
 
     def put_into(
-        self, canvas: Tensor, start: Tensor, latents: Tensor, mask: Tensor, feather_px: float
-    ) -> tuple[Tensor, Tensor]:
+        self, before: Before, latents: Tensor, mask: Tensor | None = None, feather_px: float = 0
+    ) -> tuple[Kept, Tensor]:
         """Decode an edit into the picture before it.
 
         Args:
-            canvas: the picture before, (1 or B, H, W, 3) in [0, 1], see `canvas_of`.
-            start: its latents, (1 or B, 16, H / 8, W / 8).
+            before: that picture.
             latents: the edit's, (B, 16, H / 8, W / 8).
-            mask: (H, W) over the canvas, see `masks.canvas_mask`.
-            feather_px: see `masks.blending`.
-        Returns: the picture (B, H, W, 3), and latents that show the same: outside of what the
-        sampler changed, `start`.
+            mask: (H, W) over the canvas, where it may change, see `masks.canvas_mask`; None: what it changed
+                is found.
+            feather_px: of the mask, see `masks.blending`.
+        Returns: the picture on the canvas, and latents that show the same: those before where nothing
+        changed.
         """
-        image = keep_outside(canvas, self.decode(latents), blending(mask, feather_px))
-        inside = sampler_mask(mask, feather_px) > 0
-        return image, torch.where(inside, self.encode(image).to("cpu", torch.float32), start.float().cpu())
+        after = self.decode(latents)
+        if mask is not None:
+            kept = keep_beside_mask(before.canvas, after, mask, feather_px)
+            inside = sampler_mask(mask, feather_px) > 0
+        elif after.shape[1:3] != before.canvas.shape[1:3]:
+            return Kept.nothing(after, (OTHER_SIZE,) * len(after)), latents
+        else:
+            kept = keep_unchanged(before, self.decode(before.latents), after)
+            inside = sampler_mask(kept.blend) > 0
+        start = before.latents.float().cpu().expand_as(latents)
+        extents = [report.extent for report in kept.reports]
+        encoded = self.encode(kept.image).to("cpu", torch.float32) if "local" in extents else start
+        carried = torch.where(inside, encoded, start)
+        whole = torch.tensor([extent == "whole" for extent in extents])[:, None, None, None]
+        return kept, torch.where(whole, latents.float().cpu(), carried)
 
     def canvas_of(self, reference: Reference, fit: str) -> Tensor:
         """The picture (B, H, W, 3) that stands behind what `encode_reference` gives."""
@@ -354,14 +347,7 @@ class Editor(ABC):
         if fit == "none" and (size[0] < height or size[1] < width):
             fit = "stretch"  # scaled down
         canvas, placement = fit_image(image, size, fit)
-        key = (content_digest(canvas), canvas.shape, canvas.dtype, *self._encoder_state())
-        latents = self._kept.pop(key, None)
-        if latents is None:
-            latents = self.encode(canvas).cpu()  # a device that the model leaves is left by these too
-        self._kept[key] = latents
-        while len(self._kept) > _REFERENCES_KEPT:
-            self._kept.popitem(last=False)
-        return latents.clone(), placement
+        return self._kept.latents(canvas, self._encoder_state(), self.encode), placement
 
     def target_size(
         self, height_px: int | None, width_px: int | None, ref_latents: Sequence[Tensor]
@@ -380,12 +366,6 @@ class Editor(ABC):
         if legal != size:
             log.warning("%d x %d px is not a multiple of 16 px; making %d x %d", *size[::-1], *legal[::-1])
         return legal
-
-
-def content_digest(tensor: Tensor) -> bytes:
-    """Tell tensors apart by their numbers, whatever their shape and dtype."""
-    pixels = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy()
-    return hashlib.blake2b(pixels.data, digest_size=16).digest()
 
 
 def _batch(batch: int, tensors: Sequence[Tensor]) -> int:

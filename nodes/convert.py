@@ -13,12 +13,29 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..kontext_core.config import VAEConfig
+from ..kontext_core.images.encoded import content_digest
 from ..kontext_core.images.fitting import Placement, check_image, scale_mask, undo_fit
 from ..kontext_core.model.latents import LATENT_PX
 from . import border
 from .types import Latent
 
 PLACE = "kontext_place"  # the key of a LATENT under which a `Placement` travels along
+
+
+SHOWN = "kontext_shown"  # likewise, of a `ShownPicture`
+
+
+@dataclass(frozen=True)
+class ShownPicture:
+    """The picture that a LATENT shows, which decoding gives again only nearly.
+
+    Args:
+        image: of the canvas, (B, H, W, 3) in [0, 1].
+        samples: digest of the LATENT's samples.
+    """
+
+    image: Tensor
+    samples: bytes
 
 
 @dataclass(frozen=True)
@@ -51,7 +68,7 @@ class CropFrame:
         return Placement(canvas, 0, 0, height, width, (height, width))
 
     def cut(self, image: Tensor) -> Tensor:
-        """Cut the picture alone, (B, H, W, 3), out of the decoded canvas."""
+        """Cut the picture alone, (B, H, W, C), out of the decoded canvas."""
         if self.odd is not None:
             image = image[:, : self.odd[0] * LATENT_PX, : self.odd[1] * LATENT_PX]
         return image if self.place is None else undo_fit(image, self.place)
@@ -97,13 +114,32 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
     return latents, CropFrame(place if fits else None)
 
 
-def to_latent(latents: Tensor, config: VAEConfig, frame: CropFrame | None = None) -> Latent:
-    """Convert the core's latents to a LATENT, on the CPU."""
+def to_latent(
+    latents: Tensor, config: VAEConfig, frame: CropFrame | None = None, shown: Tensor | None = None
+) -> Latent:
+    """Convert the core's latents to a LATENT, on the CPU.
+
+    Args:
+        shown: the picture of the canvas that they show, (B, H, W, 3), for an edit that keeps its pixels.
+    """
     frame = frame or CropFrame()
     samples = latents.float().cpu() / config.scale_factor + config.shift_factor
     if frame.odd is not None:
         samples = samples[..., : frame.odd[0], : frame.odd[1]]
-    return {"samples": samples} if frame.place is None else {"samples": samples, PLACE: frame.place}
+    latent: Latent = {"samples": samples}
+    if frame.place is not None:
+        latent[PLACE] = frame.place
+    if shown is not None and frame.odd is None:
+        latent[SHOWN] = ShownPicture(shown, content_digest(samples))
+    return latent
+
+
+def shown_picture(latent: Latent) -> Tensor | None:
+    """The picture of the canvas that a LATENT was made with, unless another node has changed it since."""
+    shown = latent.get(SHOWN)
+    if not isinstance(shown, ShownPicture) or content_digest(latent["samples"]) != shown.samples:
+        return None
+    return shown.image
 
 
 def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: CropFrame) -> Latent:

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from ..kontext_core.images.fitting import fit_words
 from ..kontext_core.images.masks import canvas_mask, sampler_mask
+from ..kontext_core.images.outside import Before, Kept, describe, what_to_keep
+from ..kontext_core.images.put_back import seen_window
 from ..kontext_core.model.latents import size_px
 from . import convert, inputs
 from ._api import io
@@ -17,7 +19,7 @@ from .host.outputs import collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded, latents_of
-from .types import CATEGORY, Latent, Model, ReferenceInput, ReferencesSocket, one_of
+from .types import CATEGORY, Latent, Model, ReferenceInput, ReferencesSocket, one_of, outside_outputs
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
@@ -33,7 +35,7 @@ class KontextEdit(io.ComfyNode):
             display_name="Kontext Edit",
             category=CATEGORY,
             search_aliases=["edit image", "image to image", "inpaint", "instruct", "flux kontext"],
-            advanced=("layout", "feather", *inputs.SAMPLING),
+            advanced=("layout", "feather", *inputs.EDITING),
             essentials_category="Image Tools",
             description="Edits a picture as instructed. Connect several in a row for several turns: image "
             "to image, or latent to latent, which loses nothing between turns.",
@@ -62,12 +64,14 @@ class KontextEdit(io.ComfyNode):
                 inputs.mask(),
                 inputs.feather(),
                 *inputs.sampling(),
+                *inputs.editing(),
             ],
             outputs=[
                 io.Image.Output("IMAGE", display_name="image", tooltip="The result."),
                 io.Latent.Output(
                     "LATENT", display_name="latent", tooltip="The same, for the next turn's 'latent'."
                 ),
+                *outside_outputs(),
             ],
             is_output_node=True,
         )
@@ -88,13 +92,14 @@ class KontextEdit(io.ComfyNode):
         references: tuple[ReferenceInput, ...] | None = None,
         mask: Tensor | None = None,
         feather: int = inputs.FEATHER_PX,
-        **sampling: Unpack[inputs.Sampling],
+        **editing: Unpack[inputs.Editing],
     ) -> io.NodeOutput:
         one_of(image, latent, "this edit")
         settings = inputs.edit_settings(
-            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
+            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **editing
         )
         own = ReferenceInput(None if image is None else convert.picture(image), latent, fit)
+        keep = what_to_keep(settings.keep_outside, True, mask)
         with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())
@@ -109,15 +114,37 @@ class KontextEdit(io.ComfyNode):
                 mask=None if allowed is None else sampler_mask(allowed, feather),
                 callback=progress(model),
             )
-            if allowed is None:
-                picture = model.decode(latents)
+            if keep == "off":
+                result = Kept.nothing(model.decode(latents))
             else:
-                canvas = model.canvas_of(before if own.picture is None else own.picture, fit)
-                picture, latents = model.put_into(canvas, before, latents, allowed, feather)
-            picture = frame.cut(picture)
+                canvas = _canvas(model, own, before)
+                result, latents = model.put_into(Before(canvas, before, place), latents, allowed, feather)
+            shown = result.image
+            result = result.each(frame.cut)
+            if settings.size == "original" and place is not None:
+                result = result.put_back(own.picture, seen_window(place, fit))
             stop_if_asked()
-        edited = convert.to_latent(latents, model.vae_config, frame)
+        edited = convert.to_latent(latents, model.vae_config, frame, None if keep == "off" else shown)
         fitted = "" if image is None else fit_words(place)
+        report = describe(result.reports)
         return io.NodeOutput(
-            picture, edited, ui=image_output(picture, *filter(None, [fitted, *notes]), cls=cls)
+            result.image,
+            edited,
+            result.blend,
+            report,
+            ui=image_output(result.image, *filter(None, [fitted, report, *notes]), cls=cls),
         )
+
+
+def _canvas(model: Editor, own: ReferenceInput, before: Tensor) -> Tensor:
+    """Make the picture before the edit, as the model sees it.
+
+    A latent shows the picture that it was made with, where that is known.
+
+    Args:
+        before: its latents.
+    """
+    if own.picture is not None:
+        return model.canvas_of(own.picture, own.fit)
+    known = None if own.latent is None else convert.shown_picture(own.latent)
+    return model.decode(before) if known is None else known

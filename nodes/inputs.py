@@ -3,7 +3,7 @@
 import math
 from typing import Any, TypedDict, Unpack
 
-from ..kontext_core.config import FITS, LAYOUTS, SOLVERS
+from ..kontext_core.config import FITS, KEEP_OUTSIDE, LAYOUTS, RESULT_SIZES, SOLVERS
 from ..kontext_core.edit_settings import ALLOWED, EditSettings
 from ._api import io
 
@@ -213,7 +213,47 @@ def sampling() -> list[Any]:
     ]
 
 
-class Values(Sampling, total=False):
+def keep_outside() -> Any:
+    """Make the input for what of the picture before an edit stays as it is."""
+    return io.Combo.Input(
+        "keep_outside",
+        optional=True,
+        options=list(KEEP_OUTSIDE),
+        default="auto",
+        tooltip="What stays as it was, bit for bit. auto: all that the edit did not change, which is found by "
+        "comparing; with a mask, all beside the mask. mask: all beside the mask. off: nothing; every pixel is the "
+        "model's.",
+    )
+
+
+def size() -> Any:
+    """Make the input for the size of the result."""
+    return io.Combo.Input(
+        "size",
+        optional=True,
+        options=list(RESULT_SIZES),
+        default="model",
+        tooltip="Size of the result. model: the one that the model works at. original: that of the picture you "
+        "connected; what changed is scaled up and put into it, and what the model did not see stays.",
+    )
+
+
+class Editing(Sampling, total=False):
+    """Values of the inputs of `editing`, which `execute` takes together."""
+
+    keep_outside: str
+    size: str
+
+
+EDITING = tuple(Editing.__annotations__)
+
+
+def editing() -> list[Any]:
+    """Make the inputs after those of `sampling` for what an edit leaves alone."""
+    return [keep_outside(), size()]
+
+
+class Values(Editing, total=False):
     """Values of all inputs here that are settings of an edit."""
 
     seed: int

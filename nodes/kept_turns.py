@@ -17,8 +17,8 @@ from weakref import ref
 
 from torch import Tensor
 
-from ..kontext_core.editor import content_digest
 from ..kontext_core.errors import TooLittleMemoryError
+from ..kontext_core.images.encoded import content_digest
 from .host.memory import free_host_bytes
 from .host.outputs import collect_warnings
 
@@ -82,8 +82,9 @@ class KeptTurns:
 
 
 def _tensors(turn: Turn) -> list[Tensor]:
-    latents = [] if turn.latents is None else [turn.latents]
-    return [turn.image, *latents, *turn.references]
+    patch = () if turn.patch is None else (turn.patch.pixels, turn.patch.share)
+    parts = (turn.image, turn.latents, turn.blend, *patch, *turn.references)
+    return [part for part in parts if part is not None]
 
 
 def _is_gone(key: Key) -> bool:

@@ -23,7 +23,7 @@ from .host.progress import stop_if_asked
 from .kept_turns import branches, kept_turns, key_of
 from .preview import progress
 from .reference import encoded
-from .types import CATEGORY, ChainSocket, Model, ReferenceInput, ReferencesSocket
+from .types import CATEGORY, ChainSocket, Model, ReferenceInput, ReferencesSocket, outside_outputs
 
 if TYPE_CHECKING:
     from ..kontext_core.chain import Chain
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MOST_LINES = 100
 MOST_CANDIDATES = 16  # in one run
 SEEDS = ("same", "one more each turn")
-_FOLDED = ("layout", "anchor", "feather", "align", *inputs.SAMPLING)
+_FOLDED = ("layout", "anchor", "feather", "align", *inputs.EDITING)
 _TURN_FOLDED = (*_FOLDED, "candidates")
 
 
@@ -89,6 +89,7 @@ def _outputs() -> list[Any]:
         ChainSocket.Output("CHAIN", display_name="chain", tooltip="All turns so far, for the next turn."),
         io.Image.Output("IMAGE", display_name="image", tooltip="The result of the last turn."),
         io.Latent.Output("LATENT", display_name="latent", tooltip="The same as a latent."),
+        *outside_outputs(),
     ]
 
 
@@ -127,6 +128,7 @@ class KontextTurn(io.ComfyNode):
                     tooltip="Seeds of pictures to choose from, as a JSON list, in place of the seed. '4 more' in the chain "
                     "panel fills it for one run; empty: the one picture of the seed.",
                 ),
+                *inputs.editing(),
             ],
             outputs=_outputs(),
             is_output_node=True,
@@ -157,11 +159,11 @@ class KontextTurn(io.ComfyNode):
         align: bool = False,
         marks: str = "",
         candidates: str = "",
-        **sampling: Unpack[inputs.Sampling],
+        **editing: Unpack[inputs.Editing],
     ) -> io.NodeOutput:
         drawn, seeds = parse_marks(marks), candidate_seeds(candidates)
         settings = inputs.edit_settings(
-            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **sampling
+            seed=seed, steps=steps, guidance=guidance, layout=layout, feather=feather, **editing
         )
         start, start_notes = chain_from_inputs(model, image, chain, fit)
 
@@ -190,18 +192,28 @@ class KontextTurn(io.ComfyNode):
         }
         results, notes = branches(model, start, turn_values, seeds or [seed], make)
         stop_if_asked()
-        last = results[0].last
+        chosen = results[0]
+        last = chosen.last
         assert last.latents is not None, "a turn that was just made has its latents"
         latent = convert.to_latent(last.latents, model.vae_config, convert.CropFrame.of(last.placement))
+        report = "" if last.report is None else last.report.describe()
         cues = len(cues_of(drawn))
         count = f", {cues} mark{'s' * (cues != 1)} drawn for it" if cues else ""
         area = ", area drawn" if areas_of(drawn) else ""
-        pictures = torch.cat([result.last.image for result in results])
-        preview = image_output(
-            pictures, f"turn {len(results[0])}{count}{area}", *start_notes, *notes, cls=cls
-        )
+        picture = chosen.picture
+        pictures = torch.cat([picture, *(result.picture for result in results[1:])])
+        words = [f"turn {len(chosen)}{count}{area}", *filter(None, [report]), *start_notes, *notes]
+        preview = image_output(pictures, *words, cls=cls)
         shown = {**preview, "seeds": seeds} if seeds else preview
-        return io.NodeOutput(results[0], last.image, latent, ui=shown)
+        return io.NodeOutput(chosen, picture, latent, _changed(chosen), report, ui=shown)
+
+
+def _changed(chain: Chain) -> Tensor:
+    """The mask of what the last turn changed, (1, H, W), of the size of its picture."""
+    last = chain.last
+    if last.patch is not None:
+        return last.patch.blend()
+    return torch.ones(last.image.shape[:3]) if last.blend is None else last.blend
 
 
 def candidate_seeds(text: object) -> list[int]:
@@ -252,6 +264,7 @@ class KontextScript(io.ComfyNode):
                 ),
                 *_inputs(raw=True),
                 *inputs.sampling(),
+                *inputs.editing(),
             ],
             outputs=_outputs(),
             is_output_node=True,
@@ -281,7 +294,7 @@ class KontextScript(io.ComfyNode):
         mask: Any = None,
         feather: int = inputs.FEATHER_PX,
         align: bool = False,
-        **sampling: Unpack[inputs.Sampling],
+        **editing: Unpack[inputs.Editing],
     ) -> io.NodeOutput:
         lines = _turns(script)
         graph = new_graph()
@@ -294,7 +307,7 @@ class KontextScript(io.ComfyNode):
             "anchor": anchor,
             "feather": feather,
             "align": align,
-            **sampling,
+            **editing,
         }
         settings |= {
             name: link for name, link in (("references", references), ("mask", mask)) if link is not None
@@ -304,7 +317,7 @@ class KontextScript(io.ComfyNode):
         for number, line in enumerate(lines):
             turn_seed = (seed + number * (seeds == SEEDS[1])) % (inputs.MAX_SEED + 1)
             turn = graph.node("KontextTurn", instruction=line, seed=turn_seed, **settings, **source)
-            outputs = [turn.out(i) for i in range(3)]
+            outputs = [turn.out(i) for i in range(len(_outputs()))]
             source = {"chain": outputs[0]}
         return io.NodeOutput(*outputs, expand=graph.finalize())
 

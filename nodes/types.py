@@ -117,3 +117,15 @@ def one_of(image: Tensor | None, latent: Latent | None, what: str) -> None:
         raise ValueError(
             f"{what} takes one picture, but 'image' and 'latent' are both connected: disconnect one"
         )
+
+
+def outside_outputs() -> list[Any]:
+    """Make the outputs that say what an edit changed."""
+    return [
+        io.Mask.Output("MASK", display_name="mask", tooltip="Where the picture changed (white)."),
+        io.String.Output(
+            "STRING",
+            display_name="report",
+            tooltip="What changed and what was kept, in words; empty when keep_outside is off.",
+        ),
+    ]

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from ..checks.ranges import Allowed
 from ..checks.shorten import short
-from ..edit_settings import ALLOWED, SHORT_NAMES, check_feather, check_negative
+from ..edit_settings import ALLOWED, SHORT_NAMES, check_mask, check_negative, check_size
 from ..sampling.step_cache import parse_step_cache
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -151,7 +151,8 @@ def _edit(number: int, text: bytes, folder: Path, defaults: Mapping[str, Any]) -
     if (approximate := settings.get("approximate")) is not None:
         parse_step_cache(approximate)
     masks = _mask(line, names)
-    check_feather(line.get("feather", 0), bool(masks))
+    check_mask(settings, masked=bool(masks))
+    check_size(settings, has_picture=bool(names))
     if not names and settings.get("strength", 1) < 1:
         raise ValueError("a strength below 1 starts from the first picture, but there is none; name one")
     chosen = line.get("id", _named(names, [names, instructions, settings, *masks]))

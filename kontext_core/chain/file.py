@@ -43,7 +43,8 @@ def save_chain(
         info.add_text(keyword, text)
         room -= len(text.encode())
     fault = f"the chain cannot be saved as {path.name}"
-    height, width = chain.last.image.shape[1:3]
+    picture = chain.picture
+    height, width = picture.shape[1:3]
     check_size(height, width, MOST_PICTURE_PIXELS, f"{fault}: its last picture")
     try:
         check_latents({name: tuple(tensor.shape) for name, tensor in tensors.items()}, len(chain.turns))
@@ -51,9 +52,9 @@ def save_chain(
         raise ValueError(f"{fault}: it {error}") from error
     info.add_itxt(KEY, record_text(chain, id, max(room, 0), fault))
     with whole(*((path, beside) if tensors else (path,))) as (partial, *latents_too):
-        write_png(to_pil(chain.last.image), partial, info)
+        write_png(to_pil(picture), partial, info)
         for partial_latents in latents_too:
-            write_latents(tensors, partial_latents, id, chain.last.image)
+            write_latents(tensors, partial_latents, id, picture)
             partial_latents.chmod(partial.stat().st_mode)  # for the same people as the picture
     if not tensors:
         beside.unlink(missing_ok=True)  # of another chain

@@ -6,18 +6,20 @@ from one are branches, and know it.
 
 import logging
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
 from torch import Tensor
 
-from ..edit_settings import EditSettings
+from ..edit_settings import ALLOWED, EditSettings, check_size
 from ..editor import Edit, Editor, Reference, UsedLora
 from ..images.fitting import Placement, Size
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import canvas_mask, overlap
+from ..images.outside import OutsideReport
+from ..images.put_back import Patch, patch_of, seen_window
 from ..model.latents import size_px
 from ..sampling.references import ReferenceLatents
 from .drift import align_to
@@ -40,6 +42,11 @@ class Turn:
         marks: what was drawn upon the picture of the turn before, for this turn to see; with the areas of it
             that alone could change.
         loras: what was upon the model.
+        blend: (1, H, W) in [0, 1], how much of each pixel of the picture this turn made; None: all of it, or
+            not known.
+        patch: what it changed in the picture that the chain began with, at that one's own size; None where
+            that was not asked for.
+        report: on what it changed; None where nothing was to be kept.
     """
 
     image: Tensor
@@ -51,6 +58,9 @@ class Turn:
     references: tuple[Tensor, ...] = ()
     marks: tuple[Mark, ...] = ()
     loras: tuple[UsedLora, ...] = ()
+    blend: Tensor | None = None
+    patch: Patch | None = None
+    report: OutsideReport | None = None
 
     def __post_init__(self) -> None:
         if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
@@ -106,6 +116,14 @@ class Chain:
     @property
     def last(self) -> Turn:
         return self.turns[-1]
+
+    @property
+    def picture(self) -> Tensor:
+        """The last picture, (1, H, W, 3): of the size of the first one, where the turns were made so."""
+        picture = self.turns[0].image
+        for turn in self.turns[1:]:
+            picture = turn.image if turn.patch is None else turn.patch.apply(picture)
+        return picture
 
     def extended(self, turn: Turn) -> "Chain":
         """This chain and one more turn."""
@@ -193,14 +211,16 @@ class Chain:
             options: settings, and what else `Editor.edit` takes.
         Raises: as `Editor.edit`.
         """
-        settings: EditSettings | None = options.get("settings")
+        settings: EditSettings = options.pop("settings", None) or EditSettings()
+        settings = settings.with_options({name: options.pop(name) for name in ALLOWED if name in options})
+        check_size(asdict(settings), has_picture=True)
         loras = pipeline.used_loras
         if lacking := lacking_loras(self.last, [lora.name for lora in loras]):
             log.warning("the last turn was made with %s, which this model does not have", lacking)
         # Of a file without them: the picture is fitted anew, as it was at the start.
-        if self.last.latents is None and (settings is None or settings.fit is None):
-            options.setdefault("fit", self.last.settings.get("fit", "crop"))
-        before = self.last.as_reference()
+        if self.last.latents is None and settings.fit is None:
+            settings = settings.with_options({"fit": self.last.settings.get("fit", "crop")})
+        before = self._before()
         cues = cues_of(marks)
         looked_at = [self._drawn(pipeline, cues) if cues else before, *references]
         if areas := areas_of(marks):
@@ -208,28 +228,78 @@ class Chain:
         if anchor and len(self) > 0:
             looked_at.insert(1, self.turns[0].as_reference())
         finish = self._alignment() if align else None
-        result = pipeline.edit(instruction, looked_at, kept=before, finish=finish, seeds=seeds, **options)
+        result = pipeline.edit(
+            instruction,
+            looked_at,
+            kept=before,
+            finish=finish,
+            seeds=seeds,
+            settings=replace(settings, size="model"),
+            **options,
+        )
+        patches = self._patches(result) if settings.size == "original" else None
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
         )
         shown = tuple(picture for picture in pictures if picture is not None)
+        if patches:
+            recorded["size"] = settings.size
+        shared = recorded | {"anchor": anchor, "align": align}
         return [
             self.extended(
                 Turn(
-                    image,
-                    own_latents,
+                    candidate.image,
+                    candidate.latents,
                     result.placement,
                     instruction,
-                    seed,
-                    recorded | {"anchor": anchor, "align": align},
+                    candidate.seed,
+                    shared | (candidate.reports[0].record() if candidate.reports else {}),
                     shown,
                     marks,
                     loras,
+                    candidate.blend,
+                    patches[number] if patches else None,
+                    candidate.reports[0] if candidate.reports else None,
                 )
             )
-            for image, own_latents, seed in _each(result, seeds)
+            for number, candidate in enumerate(_each(result, seeds))
         ]
+
+    def _patches(self, result: Edit) -> list[Patch]:
+        """What edits change in the last picture at its full size.
+
+        Raises: ValueError where that is not known.
+        """
+        place, picture, blend = result.placement, self.picture, result.blend
+        if place is None or blend is None:
+            raise ValueError(
+                "the place of the last picture is not known, so no result can be put back into it"
+            )
+        if tuple(picture.shape[1:3]) != place.original:
+            raise ValueError(
+                f"the last picture is {picture.shape[2]} x {picture.shape[1]} px and no longer of the size of the "
+                f"first one, {place.original[1]} x {place.original[0]} px: choose size original from the first "
+                "turn on, or leave it at model"
+            )
+        window = seen_window(place, self._fit(result))
+        return [
+            patch_of(picture, image, share, window) for image, share in zip(result.image, blend, strict=True)
+        ]
+
+    def _fit(self, result: Edit) -> str:
+        """How the picture came to its canvas: at the start, or where a chain went on from a picture alone."""
+        fits = [self.turns[0].settings.get("fit"), *(turn.settings.get("fit") for turn in self.turns[1:])]
+        anew = [0, *(number + 1 for number, turn in enumerate(self.turns) if turn.latents is None)]
+        fit = [*fits, result.settings.get("fit")][anew[-1]]
+        return str(fit or "crop")
+
+    def _before(self) -> Reference:
+        """What a turn goes on from: the last picture at the size of the first one, where it was made so."""
+        before = self.last.as_reference()
+        if self.last.patch is None or not isinstance(before, Edit):
+            return before
+        return replace(before, image=self.picture)
 
     def _drawn(self, pipeline: Editor, marks: tuple[Mark, ...]) -> Reference:
         """The last picture with marks upon it.
@@ -271,12 +341,23 @@ class Chain:
         return partial(align_to, first=first)
 
 
-def _each(result: Edit, seeds: Sequence[int] | None) -> list[tuple[Tensor, Tensor, int]]:
-    """Take an edit's pictures apart: (image, latents, seed) of each."""
+def _each(result: Edit, seeds: Sequence[int] | None) -> list[Edit]:
+    """Take an edit's pictures apart."""
     if seeds is None:
-        return [(result.image, result.latents.cpu(), result.seed)]
+        return [replace(result, latents=result.latents.cpu())]
     # Of their own memory, so that what is kept of one keeps nothing of the others.
-    images, latents = (
-        [part.clone() for part in batch.split(1)] for batch in (result.image, result.latents.cpu())
+    images, latents, blends = (
+        [None] * len(seeds) if batch is None else [part.clone() for part in batch.split(1)]
+        for batch in (result.image, result.latents.cpu(), result.blend)
     )
-    return list(zip(images, latents, seeds, strict=True))
+    return [
+        replace(
+            result,
+            image=images[number],
+            latents=latents[number],
+            seed=seed,
+            blend=blends[number],
+            reports=result.reports[number : number + 1],
+        )
+        for number, seed in enumerate(seeds)
+    ]

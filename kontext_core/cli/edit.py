@@ -92,6 +92,7 @@ def _edit_here(
 
     from ..disk import free_number, make_folder, write_new
     from ..images.masks import picture_mask
+    from ..images.outside import describe
     from ..images.picture_files import from_file, to_pil, write_png
     from ..pipeline import Edit, Pipeline
     from ..sampling.step_cache import parse_step_cache
@@ -130,7 +131,8 @@ def _edit_here(
         picture = BytesIO()
         write_png(to_pil(edit.image), picture)
         file = write_new(options.output, stem, name, picture.getvalue(), run)
-        line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}")
+        report = f" ({describe(edit.reports)})" if edit.reports else ""
+        line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}{report}")
 
 
 def _batch(options: argparse.Namespace) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeAlias
 
 from ..checks.arguments import count, file_and_strength, gib, model, setting
 from ..config import TINY
-from ..edit_settings import ALLOWED, HELP, SHORT_NAMES, EditSettings, check_feather, check_negative
+from ..edit_settings import ALLOWED, HELP, SHORT_NAMES, EditSettings, check_mask, check_negative, check_size
 from ..model_spec import AUTO, WEIGHT_FORMS, ComputeOptions, Lora, ModelSpec
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # pyright: ignore[reportPrivateUsage]
@@ -42,7 +42,7 @@ def setting_options(parser: argparse.ArgumentParser) -> None:
         allowed = ALLOWED[field]
         reader: dict[str, Any] = {} if allowed.low is None else {"type": setting(allowed)}
         parser.add_argument(
-            f"--{name}",
+            f"--{name.replace('_', '-')}",
             dest=field,
             choices=allowed.choices or None,
             default=_DEFAULTS.get(field, getattr(usual, field)),
@@ -64,7 +64,8 @@ def check_settings(options: argparse.Namespace) -> None:
     """
     settings_of(options)
     check_negative(_values(options))
-    check_feather(options.feather_px, options.mask is not None)
+    check_mask(_values(options), masked=options.mask is not None)
+    check_size(_values(options), has_picture=True)
 
 
 def _values(options: argparse.Namespace) -> dict[str, Any]:

@@ -83,11 +83,11 @@ def sampler_mask(mask: Tensor, feather_px: float = 0) -> Tensor:
     those within the feather around them, at least one. What changes beside the mask goes with `keep_outside`.
 
     Args:
-        mask: (H, W) in [0, 1] over a canvas of multiples of 16 px.
+        mask: (H, W) in [0, 1] over a canvas of multiples of 16 px, or (B, H, W) where each picture has one.
         feather_px: see `blending`.
-    Returns: (1, 1, H / 8, W / 8) of 0 and 1, as `denoise.denoise` takes it.
+    Returns: (1 or B, 1, H / 8, W / 8) of 0 and 1, as `denoise.denoise` takes it.
     """
-    touched = F.max_pool2d((mask > 0).float()[None, None], TOKEN_PX)
+    touched = F.max_pool2d((mask > 0).float().reshape(-1, 1, *mask.shape[-2:]), TOKEN_PX)
     tokens = dilated(touched, max(math.ceil(feather_px / TOKEN_PX), 1))
     per_token = TOKEN_PX // LATENT_PX
     return tokens.repeat_interleave(per_token, 2).repeat_interleave(per_token, 3)

@@ -45,6 +45,8 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("negative_prompt", 5, "negative_prompt is 5 and must be a text"),
     ("approximate", 0.1, "approximate is 0.1 and must be a text"),
     ("feather_px", 1025, "feather_px is 1025 and must be a number from 0 to 1024"),
+    ("keep_outside", "on", "keep_outside is 'on' and must be one of off, auto, mask"),
+    ("size", None, "size is None and must be one of model, original"),
     ("solver", "x" * 10_000, r"solver is 'x{70,80}\.\.\. and must be"),
 ]
 
@@ -83,6 +85,7 @@ def test_options_are_the_fields() -> None:
     assert set(EditOptions.__annotations__) == set(ALLOWED)
     assert set(EditOptions.__annotations__) - set(SampleOptions.__annotations__) == {
         *("fit", "negative_prompt", "feather_px"),  # which are done with before the sampler begins
+        *("keep_outside", "size"),  # which come after it
     }
 
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from kontext_core.images.fitting import Placement, fit_image
 from kontext_core.images.masks import blending, canvas_mask, dilated, keep_outside, sampler_mask
+from kontext_core.images.outside import Before
 from kontext_core.pipeline import Edit, Pipeline
 
 
@@ -170,9 +171,10 @@ def test_a_mask_and_a_strength_begin_from_the_same_picture(pipeline: Pipeline, p
         strength=0.5,
         steps=4,
     )
-    image, kept = pipeline.put_into(picture, start, latents, allowed, 0)
+    kept, carried = pipeline.put_into(Before(picture, start, place), latents, allowed)
+    image = kept.image
     assert torch.equal(edit.image, image)
-    assert torch.equal(edit.latents, kept)
+    assert torch.equal(edit.latents, carried)
     assert edit.settings["strength"] == 0.5
     assert not torch.equal(pipeline.edit("make it red", [picture], steps=4, mask=mask).image, image)
 
