@@ -231,16 +231,24 @@ def test_another_workflow_and_an_empty_one(panel: Panel) -> None:
 
 
 @pytest.mark.parametrize("panel", [False], ids=["canvas"], indirect=True)
-def test_it_speaks_the_users_language(panel: Panel) -> None:
+@pytest.mark.parametrize(
+    ("language", "tab", "add", "seed"),
+    [
+        ("fr", "Tours de ce graphe", "Ajouter un tour", "graine"),
+        ("ja", "このグラフのターン", "ターンを追加", "シード"),
+    ],
+    ids=["fr", "ja"],
+)
+def test_it_speaks_the_users_language(panel: Panel, language: str, tab: str, add: str, seed: str) -> None:
     with Client(panel.editor.url) as client:
-        client.settings({LOCALE: "fr"})
+        client.settings({LOCALE: language})
     panel.page.reload()
     panel.page.wait_for_function("() => window.app?.graph && window.app?.extensionManager")
-    panel.page.get_by_role("button", name="Tours de ce graphe").first.click(timeout=PATIENCE_MS)
+    panel.page.get_by_role("button", name=tab).first.click(timeout=PATIENCE_MS)
     panel.editor.open("five_turn_chain")
     first = panel.editor.ids("KontextTurn")[0]
-    expect(panel.row(first).get_by_role("button", name="Ajouter un tour")).to_be_visible(timeout=PATIENCE_MS)
-    expect(panel.row(first).locator(".kontext-seed")).to_contain_text("graine")
+    expect(panel.row(first).get_by_role("button", name=add)).to_be_visible(timeout=PATIENCE_MS)
+    expect(panel.row(first).locator(".kontext-seed")).to_contain_text(seed)
 
 
 @pytest.mark.parametrize("panel", [False], ids=["canvas"], indirect=True)
