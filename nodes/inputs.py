@@ -220,9 +220,9 @@ def keep_outside() -> Any:
         optional=True,
         options=list(KEEP_OUTSIDE),
         default="auto",
-        tooltip="What stays as it was, bit for bit. auto: all that the edit did not change, which is found by "
-        "comparing; with a mask, all beside the mask. mask: all beside the mask. off: nothing; every pixel is the "
-        "model's.",
+        tooltip="What stays as it was, bit for bit. auto: everything that the edit did not change, found by "
+        "comparison (with a mask: everything outside it). mask: everything outside the mask. off: nothing; every "
+        "pixel comes from the model.",
     )
 
 
@@ -233,8 +233,8 @@ def size() -> Any:
         optional=True,
         options=list(RESULT_SIZES),
         default="model",
-        tooltip="Size of the result. model: the one that the model works at. original: that of the picture you "
-        "connected; what changed is scaled up and put into it, and what the model did not see stays.",
+        tooltip="Size of the result. model: the size the model works at. original: the size of the connected "
+        "picture; only what changed is scaled up and put into it.",
     )
 
 

@@ -126,6 +126,6 @@ def outside_outputs() -> list[Any]:
         io.String.Output(
             "STRING",
             display_name="report",
-            tooltip="What changed and what was kept, in words; empty when keep_outside is off.",
+            tooltip="What changed and what was kept, in words. Empty if keep_outside is off.",
         ),
     ]

@@ -41,8 +41,8 @@ def folders(comfy_base: Path) -> SimpleNamespace:
 
 
 def test_a_turn_is_an_edit_that_remembers(run: Run, model: Any, image: Tensor) -> None:
-    chain, shown, latent = run("KontextTurn", model=model, image=image, instruction="a", **FAST).args
-    edited, edited_latent = run("KontextEdit", model=model, image=image, instruction="a", **FAST).args
+    chain, shown, latent = run("KontextTurn", model=model, image=image, instruction="a", **FAST).args[:3]
+    edited, edited_latent = run("KontextEdit", model=model, image=image, instruction="a", **FAST).args[:2]
     assert torch.equal(shown, edited)
     assert torch.equal(latent["samples"], edited_latent["samples"])
     assert [turn.instruction for turn in chain.turns] == ["", "a"]
@@ -61,7 +61,7 @@ def test_turns_go_on_without_the_autoencoders_encoder(
 
 
 def test_a_padded_picture_keeps_its_size(run: Run, model: Any) -> None:
-    chain, shown, latent = run("KontextTurn", model=model, image=picture(64, 128), fit="pad", **FAST).args
+    chain, shown, latent = run("KontextTurn", model=model, image=picture(64, 128), fit="pad", **FAST).args[:3]
     decoded = run("KontextDecode", model=model, latent=latent)[0]
     assert shown.shape == (1, 64, 128, 3)
     assert torch.equal(decoded, shown)
@@ -72,7 +72,7 @@ def test_a_padded_picture_keeps_its_size(run: Run, model: Any) -> None:
 def test_references_and_anchor_are_looked_at(run: Run, model: Any, two: Any) -> None:
     stack = run("KontextReference", image=picture(128, 128, seed=5))[0]
     plain = run("KontextTurn", model=model, chain=two, **FAST)[2]["samples"]
-    chain, _, latent = run("KontextTurn", model=model, chain=two, references=stack, **FAST).args
+    chain, _, latent = run("KontextTurn", model=model, chain=two, references=stack, **FAST).args[:3]
     assert not torch.equal(latent["samples"], plain)
     assert torch.equal(chain.last.references[0], picture(128, 128, seed=5))
     anchored = run("KontextTurn", model=model, chain=two, anchor=True, **FAST).args

@@ -65,16 +65,17 @@ INPUTS = {
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
-        "mask", "feather", *SAMPLING,
+        "mask", "feather", *SAMPLING, "keep_outside", "size",
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
         "mask", "feather", "align", "marks", *SAMPLING, "candidates",
+        "keep_outside", "size",
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
-        "references", "mask", "feather", "align", *SAMPLING,
+        "references", "mask", "feather", "align", *SAMPLING, "keep_outside", "size",
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],

@@ -21,9 +21,9 @@ SAMPLING = {"approximate", "approximate_number", "negative", "cfg", "solver", "s
 FOLDED = {
     "KontextLoadModel": {"dtype", "device", "memory", "speed", "attention"},
     "KontextSampler": {"cfg", "layout", "shift", "solver", "approximate", "approximate_number"},
-    "KontextEdit": {"layout", "feather", *SAMPLING},
-    "KontextTurn": {"layout", "anchor", "feather", "align", *SAMPLING, "candidates"},
-    "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING},
+    "KontextEdit": {"layout", "feather", *SAMPLING, "keep_outside", "size"},
+    "KontextTurn": {"layout", "anchor", "feather", "align", *SAMPLING, "candidates", "keep_outside", "size"},
+    "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING, "keep_outside", "size"},
     "KontextReference": {"max_tokens", "place"},
     "KontextLora": {"start_percent", "end_percent", "apply"},
     "KontextToConditioning": {"layout"},

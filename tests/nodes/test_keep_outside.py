@@ -1,0 +1,110 @@
+"""Nodes that leave alone what an edit does not change."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from .conftest import picture
+
+FAST = {"steps": 2, "seed": 7}
+Run = Callable[..., Any]
+
+
+@pytest.fixture
+def corner() -> Tensor:
+    mask = torch.zeros(1, 128, 128)
+    mask[..., :32, :32] = 1
+    return mask
+
+
+@pytest.mark.parametrize("node", ["KontextEdit", "KontextTurn"])
+def test_what_the_nodes_make_is_what_the_core_makes(run: Run, model: Any, image: Tensor, node: str) -> None:
+    edit = model.edit("make it red", [image], keep_outside="auto", **FAST)
+    result = run(node, model=model, image=image, instruction="make it red", keep_outside="auto", **FAST).args
+    shown, _, mask, report = result if node == "KontextEdit" else result[1:]
+    assert torch.equal(shown, edit.image)
+    assert torch.equal(mask, edit.blend)
+    assert report == edit.reports[0].describe()
+
+
+def test_what_is_not_set_is_as_it_was(run: Run, model: Any, image: Tensor) -> None:
+    """A prompt that was saved before there was such an input goes on as it did."""
+    plain = model.edit("make it red", [image], **FAST)
+    result = run("KontextEdit", model=model, image=image, instruction="make it red", **FAST).args
+    assert torch.equal(result[0], plain.image)
+    assert result[3] == ""
+    assert result[2].shape == (1, 128, 128)
+    assert bool(result[2].all())
+
+
+def test_a_mask_counts_with_auto(run: Run, model: Any, image: Tensor, corner: Tensor) -> None:
+    given = {"model": model, "image": image, "mask": corner, "feather": 0, **FAST}
+    auto, mask = (run("KontextEdit", keep_outside=keep, **given).args for keep in ("auto", "mask"))
+    assert torch.equal(auto[0], mask[0])
+    assert torch.equal(auto[0][:, 32:], image[:, 32:])
+    assert torch.equal(auto[2], corner)
+    off = run("KontextEdit", keep_outside="off", **given).args
+    assert not torch.equal(off[0][:, 32:], image[:, 32:])
+
+
+def test_latent_to_latent_keeps_the_pixels(run: Run, model: Any, image: Tensor, corner: Tensor) -> None:
+    """A latent shows its picture only nearly, so it carries it along, until something changes it."""
+    options = {"model": model, "mask": corner, "feather": 0, **FAST}
+    first = run("KontextEdit", image=image, **options).args
+    second = run("KontextEdit", latent=first[1], **options).args
+    assert torch.equal(second[0][:, 32:], image[:, 32:])
+    changed = {**first[1], "samples": first[1]["samples"] * 0.9}
+    third = run("KontextEdit", latent=changed, **options).args
+    assert not torch.equal(third[0][:, 32:], image[:, 32:])
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_the_size_of_the_picture(run: Run, model: Any, fit: str) -> None:
+    image, mask = picture(150, 260), torch.zeros(1, 150, 260)
+    mask[:, 60:90, 100:160] = 1
+    options = {
+        "model": model,
+        "image": image,
+        "mask": mask,
+        "fit": fit,
+        "feather": 4,
+        "size": "original",
+        **FAST,
+    }
+    edited = run("KontextEdit", **options).args
+    turned = run("KontextTurn", instruction="", **options).args
+    assert torch.equal(edited[0], turned[1])
+    assert torch.equal(edited[2], turned[3])
+    assert edited[0].shape == image.shape
+    assert edited[2].shape == image.shape[:3]
+    assert torch.equal(edited[0][edited[2] == 0], image[edited[2] == 0])
+    assert 0.05 < edited[2].mean() < 0.3
+    further = run(
+        "KontextTurn", instruction="a", **{**options, "image": None, "chain": turned[0], "mask": mask}
+    ).args
+    assert further[1].shape == image.shape
+    assert torch.equal(further[1][:, :40], image[:, :40])
+
+
+def test_a_mask_that_is_asked_for_and_missing(run: Run, model: Any, image: Tensor) -> None:
+    for node in ("KontextEdit", "KontextTurn"):
+        with pytest.raises(ValueError, match="keep_outside is 'mask', but there is no mask"):
+            run(node, model=model, image=image, instruction="", keep_outside="mask", **FAST)
+
+
+def test_candidates_each_have_a_report(run: Run, model: Any, image: Tensor) -> None:
+    made = run(
+        "KontextTurn",
+        model=model,
+        image=image,
+        instruction="",
+        candidates="[7, 8]",
+        keep_outside="auto",
+        **FAST,
+    )
+    alone = run("KontextTurn", model=model, image=image, instruction="", keep_outside="auto", **FAST)
+    assert torch.allclose(made.args[1], alone.args[1], atol=1e-4)
+    assert made.args[4] == alone.args[4]
