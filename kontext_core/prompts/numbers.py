@@ -39,6 +39,7 @@ _ONE_NUMBER = re.compile(rf"\b(?:{'|'.join(_ORDINALS)}|\d{{1,2}})\b", re.IGNOREC
 _UNNUMBERED = re.compile(
     rf"\b(?:both|all|other|these|those|two|three|four|last|references?|style|left|right|input|provided|second|each|every)"
     rf"(?: (?:the|of|two|three|four|reference|input|style|provided|other|these|those)){{0,3}} {_PICTURE}s?\b"
+    r"|\b(?:these|those|two|three|four) (?:characters|people|persons|subjects|styles|things|objects)\b"
     r"|\breferences?\b|\bboth (?:characters|people|persons|subjects|styles)\b"
     rf"|\bcombine\b|\b{_PICTURE}s together\b",
     re.IGNORECASE,

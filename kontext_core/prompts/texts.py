@@ -37,12 +37,14 @@ _GOES_ON = _LOOKS | word_set(
 _NEXT = r"[:,]? (?P<next>[\w'&-]+)"
 _PLACE = r"(?: (?:on|in|at|of|above|below|under|across|from)(?: [\w'-]+){1,6}?)?"
 
+_ASPECT = r"(?:fonts?|typeface|colou?rs?|sizes?|styles?|positions?|language|look|case|letters?|lettering|alignment)\b"
+
 _SAYS = re.compile(
     rf"(?P<before>^|[^.;!?]{{0,80}})\b(?P<verb>says?|saying|reads|reading|to read|spells?|spelling){_NEXT}",
     re.IGNORECASE,
 )
 _CHANGED = re.compile(
-    rf"\b(?:change|replace|edit|update|set|rewrite|switch|swap|turn)(?: [\w'-]+){{0,4}}? {_WRITTEN}{_PLACE}"
+    rf"\b(?:change|replace|edit|update|set|rewrite|switch|swap|turn)(?: (?!{_ASPECT})[\w'-]+){{0,4}}? {_WRITTEN}{_PLACE}"
     rf" (?:to|with|into){_NEXT}",
     re.IGNORECASE,
 )
