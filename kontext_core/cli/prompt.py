@@ -61,8 +61,8 @@ def _prompt(options: argparse.Namespace) -> int:
         name, *values = options.template
         written.append(fill(find_template(name), _slots(values)))
         put(written[0])  # alone on the standard output, for `kontext edit`
-    found = _check(written, options, say) + _check(options.instruction, options, put)
-    return 1 if found and options.check else 0
+    findings = _check(written, options, say) + _check(options.instruction, options, put)
+    return 1 if findings and options.check else 0
 
 
 def _check(instructions: Sequence[str], options: argparse.Namespace, show: Callable[[str], None]) -> int:

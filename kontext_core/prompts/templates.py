@@ -23,7 +23,6 @@ SLOTS = MappingProxyType(
         "new": "the text or the thing that comes in",
         "place": "where in the picture, or where in the world",
         "style": "a style by its name and traits",
-        "picture": "the number of the picture that is meant",
     }
 )
 _SLOT = re.compile(r"('?){(\w+)}\1")  # in quotation marks, or not
@@ -87,8 +86,8 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType({template.name: template fo
     _template("outfit", _CHARACTER, "Dress {target} in {new} while keeping {keep}",
               target="the boy with the glasses", new="the silver suit of an astronaut",
               keep="the same face, hairstyle and pose"),
-    _template("place_in", _CHARACTER, "Put {target} from picture {picture} {place}, keep {keep} the same",
-              target="the cat", picture="2", place="on the armchair of picture 1", keep="the fur and the face"),
+    _template("place_in", _CHARACTER, "Put {target} from picture 2 {place}, keep {keep} the same",
+              target="the cat", place="on the armchair of picture 1", keep="the fur and the face"),
     _template("rewrite", _TEXT, "Replace '{old}' with '{new}', keep the font, the colour and the size the same",
               old="OPEN", new="CLOSED"),
     _template("rewrite_at", _TEXT, "Change the text on {target} from '{old}' to '{new}', keep {keep} the same",
@@ -99,8 +98,8 @@ TEMPLATES: Mapping[str, Template] = MappingProxyType({template.name: template fo
               old="SALE", target="the window", keep="the glass and the goods behind it"),
     _template("with_style", _STYLE, "Using this style, {change}",
               change="create a picture of a fox that sleeps under a birch"),
-    _template("style_of", _STYLE, "Redraw picture 1 in the style of picture {picture}, with {style}, keep {keep} the same",
-              picture="2", style="its brush strokes and colours", keep="the subject and the composition"),
+    _template("style_of", _STYLE, "Redraw picture 1 in the style of picture 2, with {style}, keep {keep} the same",
+              style="its brush strokes and colours", keep="the subject and the composition"),
     _template("material", _STYLE, "In the style and material of this picture, show {new} {place}",
               new="a tall lighthouse", place="on a cliff by the sea"),
 )})  # fmt: skip
