@@ -20,7 +20,7 @@ _QUOTES = re.compile(
     """,
     re.VERBOSE,
 )
-_TOKEN = re.compile(rf"[^\W\d_]+|\d+|{QUOTED}|[.,;:!?]")
+_TOKEN = re.compile(rf"[^\W\d_]+(?:-[^\W\d_]+)*|\d+|{QUOTED}|[.,;:!?]")
 
 
 @dataclass(frozen=True)

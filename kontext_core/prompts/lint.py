@@ -14,7 +14,7 @@ from .instruction import Instruction
 from .numbers import absent_pictures, unnamed_pictures
 from .pronouns import pronoun_without_a_name
 from .texts import text_without_quotes, unlike_texts
-from .vocabulary import word_set
+from .vocabulary import CHANGES, OTHER_VERBS, STAYS, word_set
 
 # Of the words alone, by name. Source: docs.bfl.ai, prompting guide of FLUX.1 Kontext.
 RULES = MappingProxyType(
@@ -28,8 +28,14 @@ RULES = MappingProxyType(
     }
 )
 
-_ENGLISH = word_set(
-    "the an of with and her his she it this that these those into from make add change remove"
+# Words that a text in English has: in others "no" and "her" may be any word.
+_ENGLISH = (
+    word_set(
+        "the an of with and his she he him it its this that these those they their into from is should has"
+    )
+    | CHANGES
+    | STAYS
+    | OTHER_VERBS
 )
 _FEW_WORDS = 4  # of which none has to be a word that only English has
 
@@ -99,7 +105,7 @@ def _of_words(parsed: Instruction) -> Iterator[Finding]:
 
 
 def _is_english(parsed: Instruction) -> bool:
-    """Tell whether the rules can say anything of a text: in another language "no" may be any word."""
+    """Tell whether the rules can say anything of a text."""
     words = [token.word for token in parsed.tokens if token.text.isalpha()]
     return len(words) < _FEW_WORDS or not _ENGLISH.isdisjoint(words)
 

@@ -36,7 +36,7 @@ _SIZE = either(
     )
 )
 _OBJECT = re.compile(
-    rf"\b(?:{_HANDLE}) (?P<it>it|these|those|this|that)(?=$|[.,;!?]| (?:to|from|with|by|into|onto|on|in|at|and|away|up)\b)"
+    rf"\b(?:{_HANDLE}) (?P<it>it|these|those|this|that)(?=$|[.,;!?]| (?:to|from|with|by|for|into|onto|on|in|at|and|away|up)\b)"
     rf"|\b(?:paint|colou?r|recolou?r|dye|make|turn|change) (?P<dyed>it|these|those|this|that)(?: to| into)? {_COLOUR}"
     rf"|\bmake (?P<sized>it|these|those|this|that) (?:{_SIZE})\b"
     r"|\b(?P<its>its)\b",
@@ -85,7 +85,7 @@ def _names_a_thing(tokens: tuple[Token, ...], i: int) -> bool:
 def _is_noun(token: Token) -> bool:
     """Tell whether a word may name something, as far as a list can tell."""
     word = token.word
-    return word.isalpha() and len(word) > 1 and word not in FUNCTION_WORDS | CHANGES | STAYS | OTHER_VERBS
+    return word[0].isalpha() and len(word) > 1 and word not in FUNCTION_WORDS | CHANGES | STAYS | OTHER_VERBS
 
 
 def _follows_a_determiner(tokens: tuple[Token, ...], i: int) -> bool:

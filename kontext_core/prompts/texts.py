@@ -40,7 +40,7 @@ _PLACE = r"(?: (?:on|in|at|of|above|below|under|across|from)(?: [\w'-]+){1,6}?)?
 _ASPECT = r"(?:fonts?|typeface|colou?rs?|sizes?|styles?|positions?|language|look|case|letters?|lettering|alignment)\b"
 
 _SAYS = re.compile(
-    rf"(?P<before>^|[^.;!?]{{0,80}})\b(?P<verb>says?|saying|reads|reading|to read|spells?|spelling){_NEXT}",
+    rf"(?P<before>^|[^.;!?]{{0,80}})\b(?P<verb>says?|saying|reads|reading|(?:to|should|must|shall) read|spells?|spelling){_NEXT}",
     re.IGNORECASE,
 )
 _CHANGED = re.compile(
@@ -49,6 +49,9 @@ _CHANGED = re.compile(
     re.IGNORECASE,
 )
 _RENAMED = re.compile(rf"\b{_BOARD}{_PLACE} (?:to|with|into)[:,]? (?P<next>[A-Z][A-Z'&!-]+)\b")
+_NAMED = re.compile(
+    rf"\b(?:(?:name|label){_PLACE}|[Rr]ename(?: [\w'-]+){{1,6}}?) (?:to|into|as)[:,]? (?P<next>[A-Z][\w'&-]+)"
+)
 _NO_WORDS = word_set("LED TV USA UK UFO HDR RGB VHS NASA LCD OLED CRT AI VR")
 _WRITE = re.compile(rf"\b(?:write|spell(?: out)?){_NEXT}", re.IGNORECASE)
 _THE_WORD = re.compile(rf"\b(?:the|a) (?:words?|phrase|name){_NEXT}", re.IGNORECASE)
@@ -109,6 +112,7 @@ def _unquoted(plain: str) -> Iterator[str]:
         yield from (
             match["next"] for match in pattern.finditer(plain) if not _describes(match["next"], others)
         )
+    yield from (match["next"] for match in _NAMED.finditer(plain) if match["next"].lower() not in _LOOKS)
     yield from (match["next"] for match in _RENAMED.finditer(plain) if match["next"] not in _NO_WORDS)
 
 

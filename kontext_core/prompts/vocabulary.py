@@ -69,7 +69,7 @@ PEOPLE = word_set(
 # What people wear, do or stand before: no one that she, he or they could mean.
 NO_PERSON = (
     word_set(
-        "hat cap beanie crown tiara helmet glasses sunglasses goggles mask scarf tie necktie bow ribbon necklace "
+        "hat cap beanie crown tiara helmet glasses sunglasses goggles mask t-shirt close-up closeup scarf tie necktie bow ribbon necklace "
         "earring earrings bracelet ring watch shirt t blouse sweater hoodie jacket coat suit dress skirt jeans "
         "trousers pants shorts shoes shoe boots sneakers gloves socks uniform outfit costume clothes clothing bag "
         "backpack umbrella hair hairstyle haircut ponytail beard moustache mustache smile frown expression face eyes "

@@ -63,7 +63,7 @@ def test_texts_that_are_not_used_are_named(run: Run) -> None:
 
 
 def test_a_missing_text_is_asked_for(run: Run) -> None:
-    with pytest.raises(ValueError, match="the template 'recolour' needs a text for 'keep' .*such as 'the "):
+    with pytest.raises(ValueError, match=r"the template 'recolour' needs a text for 'keep' .*such as 'the "):
         run("KontextPromptTemplate", **RECOLOUR | {"keep": " "})
     with pytest.raises(ValueError, match="template is 'x'; choose one of local editing: recolour, "):
         run("KontextPromptTemplate", **RECOLOUR, template="x")

@@ -26,6 +26,8 @@ TRIPS = {
         "Give them sunglasses",
         "paint it blue",
         "make it bigger",
+        "Have him hold a sword",
+        "Swap it for a bicycle",
     ),
     "quotes": (
         "Make the sign say open",
@@ -38,6 +40,9 @@ TRIPS = {
         "Change 'OPEN' to closed",
         "Change the sign to OPEN",
         "Add a big title: Summer Party",
+        "The sign should read Closed",
+        "Change the name on the badge to Sarah",
+        "Rename the shop to Bella",
     ),
     "texts": (
         "Replace 'OPEN' with 'shut'",
@@ -84,6 +89,7 @@ PASSES = {
         "Turn this into a pencil drawing",
         "Wolves howl with their heads up",
         "make it black and white",
+        "A she-wolf with her cubs",
         "Use picture 2 and put it on the wall",
     ),
     "quotes": (
@@ -222,8 +228,8 @@ def test_tokens_are_counted_by_what_is_given() -> None:
 
 def test_instructions_without_a_fault_have_no_findings() -> None:
     texts = [text for category in GOOD.values() for text in category]
-    assert len(GOOD) == 6  # the five categories of KontextBench, and what only looks like a fault
-    assert len(set(texts)) >= 240
+    assert len(GOOD) == 7  # the five categories of KontextBench, what only looks like a fault, and a mixture
+    assert len(set(texts)) >= 350
     false = {text: found for text in texts if (found := rules(text))}
     assert len(false) <= MOST_FALSE * len(texts), false
 
@@ -252,6 +258,7 @@ def test_a_finding_is_one_sentence(text: str) -> None:
 def test_a_text_in_another_language_is_left_alone() -> None:
     assert rules("Ponha a menina no jardim e mude o céu") == set()
     assert rules("No quiero nubes en el cielo") == set()
+    assert rules("Her şeyi kırmızı yap") == set()
     assert rules("把红色的圆变成蓝色") == set()
 
 
