@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from . import layout_route as plan
+from . import layout_route, lint_route
 from ._api import ComfyExtension
 from .chain import KontextChainSheet, KontextCompare, KontextPickTurn
 from .chain_file import KontextLoadChain, KontextSaveChain
@@ -15,6 +15,7 @@ from .latent import KontextDecode, KontextEncode
 from .load import KontextLoadModel
 from .lora import KontextLora
 from .prompt import KontextEncodePrompt
+from .prompt_template import KontextPromptTemplate
 from .reference import KontextReference
 from .reference_grid import KontextReferenceGrid
 from .sample import KontextSampler
@@ -42,6 +43,7 @@ NODES: tuple[type[Any], ...] = (
     KontextToConditioning,
     KontextFromConditioning,
     KontextLora,
+    KontextPromptTemplate,
 )
 
 
@@ -49,5 +51,6 @@ class KontextExtension(ComfyExtension):
     """The nodes that the pack adds to ComfyUI."""
 
     async def get_node_list(self) -> list[type[Any]]:
-        plan.serve()  # here, since ComfyUI 0.3 never calls `on_load`
+        for route in (layout_route, lint_route):  # here, since ComfyUI 0.3 never calls `on_load`
+            route.serve()
         return list(NODES)

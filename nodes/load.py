@@ -217,6 +217,11 @@ def _used(pipeline: Pipeline, dtype: torch.dtype, device: torch.device) -> str:
     return f"{str(dtype).removeprefix('torch.')} on {device}{stay}"
 
 
+def loaded_models() -> list[Pipeline]:
+    """List the models that loaders have loaded and that something still uses."""
+    return list(_loaded.values())
+
+
 def _load(spec: ModelSpec, reports: Sequence[FileReport]) -> Pipeline:
     """Make room for a model, and load it.
 

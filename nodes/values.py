@@ -14,6 +14,7 @@ from ..kontext_core.checks.shorten import short
 
 _LONGEST = 60  # letters of a value that a sentence repeats
 _MOST_NAMED = 20  # options that it lists
+_MOST_LISTED = 300  # letters of them together, unless the first alone has more
 
 
 def whole(value: object, name: str, least: int | None = None, most: int | None = None) -> int:
@@ -55,9 +56,11 @@ def switch(value: object, name: str) -> bool:
 def choice(value: object, name: str, options: Sequence[Any]) -> Any:
     """Check that a value is one of the options. Raises: ValueError in one sentence."""
     if not isinstance(value, str | int) or isinstance(value, bool) or value not in options:
-        more = f" and {len(options) - _MOST_NAMED} more" if len(options) > _MOST_NAMED else ""
-        names = ", ".join(str(option) for option in options[:_MOST_NAMED])
-        raise ValueError(f"{name} is {described(value)}; choose one of {names}{more}")
+        named = [str(option) for option in options[:_MOST_NAMED]]
+        while len(named) > 1 and len(", ".join(named)) > _MOST_LISTED:
+            named.pop()
+        more = f" and {len(options) - len(named)} more" if len(options) > len(named) else ""
+        raise ValueError(f"{name} is {described(value)}; choose one of {', '.join(named)}{more}")
     return value
 
 

@@ -94,6 +94,7 @@ MANY_PARAMETERS = {
     ("nodes/edit.py", "execute"),
     ("nodes/comfy_editor.py", "denoise"),
     ("nodes/load.py", "execute"),
+    ("nodes/prompt_template.py", "execute"),
     ("nodes/reference.py", "execute"),
     ("nodes/sample.py", "execute"),
     ("nodes/turn.py", "execute"),

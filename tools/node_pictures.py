@@ -48,6 +48,7 @@ SHOWN_IN = {
     "KontextSaveChain": "resume_from_png",
     "KontextScript": "script",
 }
+_TEMPLATE = {"target": "the car on the left", "change": "dark red", "keep": "the street and the light"}
 # Those that no workflow has, with what they need.
 OTHERS = Graph(
     {
@@ -56,6 +57,7 @@ OTHERS = Graph(
         "hosted": Node("KontextFromComfyUI", (0, 800), (WIDE, 200)),
         "to": Node("KontextToConditioning", (600, 0), (WIDE, 300)),
         "from": Node("KontextFromConditioning", (600, 500), (WIDE, 300)),
+        "template": Node("KontextPromptTemplate", (600, 1000), (WIDE, 400), _TEMPLATE),
     },
     [],
 )

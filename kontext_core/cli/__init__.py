@@ -1,4 +1,4 @@
-"""The command line: kontext edit, batch, info, train, score, run."""
+"""The command line: kontext edit, batch, prompt, info, train, score, run."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -85,6 +85,7 @@ def _parser() -> "argparse.ArgumentParser":
     from .edit import add_batch, add_edit
     from .examples import EXAMPLES
     from .info import add_info
+    from .prompt import add_prompt
     from .train import add_score, add_train
     from .workflow import add_run
 
@@ -96,6 +97,6 @@ def _parser() -> "argparse.ArgumentParser":
     )
     parser.add_argument("--verbose", action="store_true", help="log progress and show tracebacks")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_edit, add_batch, add_info, add_train, add_score, add_run):
+    for add in (add_edit, add_batch, add_prompt, add_info, add_train, add_score, add_run):
         add(commands)
     return parser

@@ -58,7 +58,7 @@ def load_text_encoders(
     else:
         folder = clip_path = t5_path = Path(path)
         folders = {name: folder / name for name in TOKENIZERS}
-        text_length = text_length or _text_length(folder)
+        text_length = text_length or length_of_text(folder)
     folders = {name: find_tokenizer(name, folder) for name, folder in folders.items()}
     tokenizers = {name: load_tokenizer(name, folder) for name, folder in folders.items()}
     encoders = {"tokenizer": locate_part(clip_path, "clip"), "tokenizer_2": locate_part(t5_path, "t5")}
@@ -71,7 +71,8 @@ def load_text_encoders(
     return TextEncoders(t5, clip, tokenizers["tokenizer_2"], tokenizers["tokenizer"], text_length).eval()
 
 
-def _text_length(folder: Path) -> int:
+def length_of_text(folder: Path) -> int:
+    """Read how many T5 tokens the transformer beside the encoders takes; 512 where there is none."""
     try:
         return locate_part(folder, "transformer")[0].config.text_length
     except CheckpointError:

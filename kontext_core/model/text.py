@@ -16,6 +16,7 @@ from transformers import CLIPTextModel, T5EncoderModel
 
 from ..checks.shorten import short
 from ..edit_settings import clean_prompt
+from ..prompts.lint import TokenCount
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +24,7 @@ _MOST_SHOWN = 200  # characters of what a prompt loses
 _FEW_PIECES = 4_000  # of a tokenizer that has whole words for a small world only; T5's own has 32,000
 _MOST_NAMED = 5
 _WORD = re.compile(r"[^\W\d_]{2,}")
+CLIP_LENGTH = 77  # tokens that CLIP-L reads (openai/clip-vit-large-patch14, config.json)
 _PROMPTS_KEPT = 16  # 4 MiB each at the published sizes in bfloat16
 
 
@@ -72,6 +74,14 @@ class TextEncoders(nn.Module):
             _ids(self.t5_tokenizer, stripped, self.text_length),
             _ids(self.clip_tokenizer, stripped, self.clip_length),
         )
+
+    def count_tokens(self, prompt: str) -> list[TokenCount]:
+        """Count the tokens of a prompt for each encoder, with those that begin and end it."""
+        encoders = (
+            ("T5", self.t5_tokenizer, self.text_length),
+            ("CLIP", self.clip_tokenizer, self.clip_length),
+        )
+        return count_tokens(prompt, encoders)
 
     def embed(self, t5_ids: Tensor, clip_ids: Tensor) -> tuple[Tensor, Tensor]:
         """Differentiable. No attention mask: the transformer was trained on states that saw the padding.
@@ -159,6 +169,20 @@ class TextEncoders(nn.Module):
         named = ", ".join(short(word) for word in list(unknown)[:_MOST_NAMED])
         more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
         return [f"this model knows few words, and these are none of them: {named}{more}"]
+
+
+def count_tokens(prompt: str, encoders: Sequence[tuple[str, Any, int]]) -> list[TokenCount]:
+    """Count the tokens of a prompt, with those that begin and end it.
+
+    Args:
+        prompt: as it is written.
+        encoders: name, fast tokenizer and number of tokens of each encoder.
+    """
+    text = clean_prompt(prompt)
+    return [
+        TokenCount(name, len(tokenizer(text, verbose=False)["input_ids"]), most)
+        for name, tokenizer, most in encoders
+    ]
 
 
 def _beginning(text: str) -> str:

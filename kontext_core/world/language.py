@@ -2,6 +2,7 @@
 
 import random
 import re
+from functools import cache
 
 from .scenes import BACKGROUNDS, COLOURS, GRID, PALETTES, SHAPES, SIZES, TIMES, Cell, Scene, Thing
 
@@ -50,6 +51,8 @@ THING = (
     rf"(?:(?P<its_size>{'|'.join(SIZES)}) )?"
     rf"(?P<its_colour>{'|'.join(COLOURS)}) (?P<its_shape>{'|'.join(SHAPES)})"
 )
+_PLACE = f"row [1-{GRID}] column [1-{GRID}]"
+_ITEM = rf"(?:a )?(?:small )?(?:{'|'.join(COLOURS)}) (?:{'|'.join(SHAPES)}) (?:at )?{_PLACE}"
 _SLOTS = {
     "thing": rf"(?:(?P<pointed>{POINTED})|the {THING})",
     "new": f"a {THING}",
@@ -61,6 +64,9 @@ _SLOTS = {
     "time": f"(?P<time>{'|'.join(TIMES)})",
     "word": "(?P<word>[a-z]{3})",
     "old": "(?P<old>[a-z]{3})",
+    "number": f"(?P<number>[1-{GRID}])",
+    "other": _PLACE,
+    "things": f"{_ITEM}(?: and {_ITEM})*",
 }
 
 
@@ -70,12 +76,28 @@ def say(rng: random.Random, action: str, **slots: str) -> str:
 
 
 def patterns(action: str) -> list[re.Pattern[str]]:
-    """What recognises the sentences of an action on one picture; named groups hold what fills the slots."""
+    """What recognises the sentences of an action; named groups hold what fills the slots."""
     pieces = [re.split(r"{(\w+)}", text) for text in TEMPLATES[action]]
     return [
         re.compile("".join(_SLOTS[piece] if i % 2 else re.escape(piece) for i, piece in enumerate(parts)))
         for parts in pieces
     ]
+
+
+def is_sentence(text: str) -> bool:
+    """Tell whether a text is one of the sentences; case, commas and a full stop do not matter."""
+    words = plain_words(text)
+    return any(pattern.fullmatch(words) for pattern in _sentences())
+
+
+@cache
+def _sentences() -> tuple[re.Pattern[str], ...]:
+    return tuple(pattern for action in TEMPLATES for pattern in patterns(action))
+
+
+def plain_words(text: str) -> str:
+    """A text as the grammar reads it."""
+    return " ".join(re.sub(r"[.,!]", " ", text.lower()).split())
 
 
 def place(cell: Cell) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from functools import cache
 
 from .changes import added, altered, removed, rewritten
-from .language import matching, patterns
+from .language import matching, patterns, plain_words
 from .scenes import Scene, Thing
 
 Slots = dict[str, str | None]
@@ -19,7 +19,7 @@ def apply(instruction: str, scene: Scene) -> Scene | None:
     Returns: None if the sentence is not understood or does not fit the scene: it names a thing that is not
         there or that several could be, a place that is taken, or a word that is not written.
     """
-    text = " ".join(re.sub(r"[.,!]", " ", instruction.lower()).split())
+    text = plain_words(instruction)
     if not text:
         return scene
     for action, change in _CHANGES.items():

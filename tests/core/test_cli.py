@@ -27,7 +27,7 @@ from kontext_core.pipeline import Pipeline
 from tools.paths import ROOT
 
 PICTURE = str(Path(__file__).parents[2] / "workflows" / "single_edit.jpg")
-COMMANDS = ("edit", "info", "train", "score", "run")
+COMMANDS = ("edit", "prompt", "info", "train", "score", "run")
 
 
 @pytest.mark.parametrize("command", ["", "edit", "run"])

@@ -41,6 +41,7 @@ IDS = {
     "KontextToConditioning": ["CONDITIONING", "CONDITIONING", "LATENT"],
     "KontextFromConditioning": ["KONTEXT_PROMPT"],
     "KontextLora": ["KONTEXT_MODEL"],
+    "KontextPromptTemplate": ["STRING", "STRING"],
 }
 # What nodes that edit in one box have last; `execute` takes these together.
 SAMPLING = ["approximate", "approximate_number", "negative", "cfg", "solver", "shift"]
@@ -87,6 +88,9 @@ INPUTS = {
     "KontextToConditioning": ["model", "prompt", "guidance", "layout", "references"],
     "KontextFromConditioning": ["conditioning", "negative"],
     "KontextLora": ["model", "lora", "strength", "start_percent", "end_percent", "apply"],
+    "KontextPromptTemplate": [
+        "template", "target", "change", "keep", "old", "new", "place", "style", "pictures", "model",
+    ],
 }  # fmt: skip
 
 

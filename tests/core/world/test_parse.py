@@ -1,10 +1,12 @@
 """Typed instructions: which are understood, and which are not."""
 
+import random
 from dataclasses import replace
 
 import pytest
 
-from kontext_core.world import Scene, Thing, Word, apply
+from kontext_core.world import KINDS, Scene, Thing, Word, apply, sample
+from kontext_core.world.language import is_sentence
 
 RED = Thing("circle", "red", "big", 0, 0)
 SMALL = Thing("circle", "red", "small", 1, 1)
@@ -58,3 +60,19 @@ def test_the_ellipse_means_its_cell_and_goes_away() -> None:
         SCENE, things=(RED, SMALL)
     )
     assert apply("remove the thing in the red ellipse", replace(SCENE, cue=(0, 3))) is None
+
+
+def test_every_sentence_is_known() -> None:
+    rng = random.Random(5)
+    for kind in KINDS:
+        for _ in range(40):
+            text = sample(kind, rng).instruction
+            assert is_sentence(text) == (text != ""), text
+            assert is_sentence(f"{text.upper()}!") == (text != "")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "make it", "make the background", "make the red circle blue and", "change the word to house"]
+)
+def test_what_is_no_sentence(text: str) -> None:
+    assert not is_sentence(text)

@@ -87,6 +87,7 @@ function edit(panel, turn) {
     text: String(widget.value ?? ""),
     label: t("Instruction"),
     suggest: (words) => suggest(words, node),
+    advised: node,
     done(written, next) {
       if (written !== null && written !== widget.value) {
         asOneStep(() => {

@@ -2,6 +2,7 @@
 /** A text that is written in its place in a row. */
 
 import { make } from "../lib/element.js";
+import { Advice } from "./advice.js";
 import { Suggestions } from "./suggestions.js";
 
 /**
@@ -15,15 +16,16 @@ import { Suggestions } from "./suggestions.js";
  * Escape does not.
  * @param {HTMLElement} shown what it stands in for meanwhile
  * @param {{ text: string, label: string, done: (written: string | null, next: Next) => void,
- *   suggest?: (text: string) => string[] }} how `done` gets what was written, and what comes next; `suggest` finds
- *   what may be meant
+ *   suggest?: (text: string) => string[], advised?: Page.Node }} how `done` gets what was written, and what comes
+ *   next; `suggest` finds what may be meant; `advised` is the node whose instruction it is
  */
-export function writeInPlace(shown, { text, label, done, suggest }) {
+export function writeInPlace(shown, { text, label, done, suggest, advised }) {
   const area = /** @type {HTMLTextAreaElement} */ (make("kontext-edit", "textarea"));
   area.value = text;
   area.rows = 2;
   area.setAttribute("aria-label", label);
   const list = suggest && new Suggestions(area, suggest);
+  const advice = advised && new Advice(area, advised);
   let open = true;
   /**
    * Put back what was shown.
@@ -36,6 +38,7 @@ export function writeInPlace(shown, { text, label, done, suggest }) {
     removeEventListener("pointerdown", press, true);
     const putBack = () => {
       list?.element.remove();
+      advice?.end();
       area.replaceWith(shown);
     };
     if (next === "left" && pressing) whenReleased(putBack);
@@ -69,7 +72,7 @@ export function writeInPlace(shown, { text, label, done, suggest }) {
   });
   area.addEventListener("blur", () => close(area.value, "left"));
   shown.replaceWith(area);
-  if (list) area.after(list.element);
+  area.after(...[list?.element, advice?.element].filter((element) => element !== undefined));
   area.focus();
   area.select();
 }
