@@ -84,6 +84,19 @@ def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]
 
 
 @pytest.fixture
+def vue_editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]:
+    """The page with Vue nodes."""
+    with Client(server.url) as client:
+        client.settings(QUIET | {VUE: True})
+        try:
+            with open_page(browser, server.url) as page:
+                yield Editor(page, server.url)
+                page.screenshot(path=tmp_path / "page.png")
+        finally:
+            client.settings({VUE: False})
+
+
+@pytest.fixture
 def panel(
     request: pytest.FixtureRequest, browser: Browser, server: Server, tmp_path: Path
 ) -> Iterator[Panel]:

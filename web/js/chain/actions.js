@@ -22,10 +22,10 @@ import {
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
+import { bringIntoView } from "../lib/in_view.js";
 import { randomSeed } from "../lib/seed.js";
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
-import { bringIntoView } from "./in_view.js";
 import { hasChoices, makeMore } from "./more.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
