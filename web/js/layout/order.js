@@ -94,11 +94,13 @@ export function addReference(node) {
   if (!reference) return null;
   const graph = graphOf(last);
   asOneStep(() => {
-    graph.add(reference);
-    reference.setSize([Math.max(last.size[0], reference.size[0]), reference.computeSize()[1]]);
+    const [least, height] = reference.computeSize();
+    const width = Math.max(last.size[0], least);
     const below = last.pos[1] + last.size[1] + TITLE + GAP;
-    const [width, height] = reference.size;
-    reference.pos = freeSpot(boxesOf(graph, reference), [last.pos[0], below, width, height]);
+    // Vue nodes of some pages take the place that a node has when it is added
+    reference.setSize([width, height]);
+    reference.pos = freeSpot(boxesOf(graph), [last.pos[0], below, width, height]);
+    graph.add(reference);
     wireAlike(last, "model", reference);
     const [fit, before] = [widgetOf(reference, "fit"), widgetOf(last, "fit")];
     if (fit && before) fit.value = before.value;
