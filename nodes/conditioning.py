@@ -53,7 +53,7 @@ _KNOWN = {
 }
 
 PADDED = (
-    "reference 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, "
+    "picture 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, "
     "so that the result is cut to {width} x {height} px"
 )
 
@@ -335,7 +335,7 @@ def plain(references: Sequence[Tensor | ReferenceLatents]) -> list[Tensor]:
         features = " and ".join(wish for wish, wished in wishes.items() if wished)
         if features:
             raise ValueError(
-                f"reference {number} has {features}, which ComfyUI's own FLUX.1 does not support: reset it, "
+                f"picture {number} has {features}, which ComfyUI's own FLUX.1 does not support: reset it, "
                 "or use a model from Kontext Load Model and Kontext Sampler"
             )
         shown.append(reference.latents)

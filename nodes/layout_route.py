@@ -57,7 +57,7 @@ def answer(question: Any) -> dict[str, Any]:
     entries = request.get("references", [])
     if not isinstance(entries, list) or len(entries) > MOST_REFERENCES:
         raise ValueError(f"references must be a list of at most {MOST_REFERENCES}")
-    references = [_reference(entry, f"reference {i}", config) for i, entry in enumerate(entries, start=1)]
+    references = [_reference(entry, f"picture {i}", config) for i, entry in enumerate(entries, start=1)]
     target, target_known = _target(request.get("target", [0, 0]), references, config)
     planned = plan(
         config,

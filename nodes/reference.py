@@ -101,7 +101,8 @@ class KontextReference(io.ComfyNode):
                     default="",
                     tooltip="Your name for this picture, such as: the hat. It is shown in the node and in "
                     "the layout picture so that you can tell the references apart; the model does "
-                    "not read it.",
+                    "not read it. An instruction calls it by its number in the layout picture, such as: "
+                    "picture 2.",
                 ),
             ],
             outputs=[
@@ -131,8 +132,8 @@ class KontextReference(io.ComfyNode):
         corner = place_of(place)
         reference = ReferenceInput(picture, latent, fit, strength, max_tokens or None, region, corner)
         stack = (*(references or ()), reference)
-        called = f"reference {len(stack)} of this stack" + (f", {name.strip()}" if name.strip() else "")
-        summary = text_output(f"{called}: {describe(reference, model)}", kontext_size=[own_size(reference)])
+        words = ": ".join(part for part in (name.strip(), describe(reference, model)) if part)
+        summary = text_output(words, kontext_size=[own_size(reference)])
         return io.NodeOutput(stack, ui=summary)
 
 

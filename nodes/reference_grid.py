@@ -52,9 +52,10 @@ class KontextReferenceGrid(io.ComfyNode):
                     io.Image.Input(
                         name,
                         optional=True,
-                        tooltip=f"Picture {number}, or a batch or list of pictures.",
+                        tooltip="A picture, or a batch or list of pictures. An instruction calls it by its "
+                        "number in the layout picture, such as: picture 2.",
                     )
-                    for number, name in enumerate(IMAGES, start=1)
+                    for name in IMAGES
                 ),
                 ReferencesSocket.Input("references", optional=True, tooltip="The references before these."),
                 Model.Input(
@@ -85,16 +86,18 @@ class KontextReferenceGrid(io.ComfyNode):
         references: list[tuple[ReferenceInput, ...]] | None = None,
         model: list[Editor] | None = None,
     ) -> io.NodeOutput:
-        groups = [list(_pictures(batches)) for batches in (image_1, image_2, image_3, image_4) if batches]
+        inputs_of = dict(zip(IMAGES, (image_1, image_2, image_3, image_4), strict=True))
+        groups = {name: list(_pictures(batches)) for name, batches in inputs_of.items() if batches}
         if not groups:
             raise ValueError(f"this grid needs a picture: connect one of {', '.join(IMAGES)}")
         before = [reference for stack in references or () for reference in stack]
-        added = [ReferenceInput(picture, fit=fit[0]) for picture in _arranged(groups, arrange[0])]
+        arranged = _arranged(groups, arrange[0])
+        added = [ReferenceInput(picture, fit=fit[0]) for _, picture in arranged]
         stack = (*before, *added)
         known = model[0] if model else None
         lines = [
-            f"reference {number} of this stack: {describe(reference, known)}"
-            for number, reference in enumerate(added, start=len(before) + 1)
+            f"{source}: {describe(reference, known)}"
+            for (source, _), reference in zip(arranged, added, strict=True)
         ]
         return io.NodeOutput(stack, ui=text_output(*lines))
 
@@ -105,18 +108,30 @@ def _pictures(batches: list[Tensor]) -> Iterable[Tensor]:
         yield from convert.picture(batch).split(1)
 
 
-def _arranged(groups: list[list[Tensor]], how: str) -> list[Tensor]:
-    flat = [picture for pictures in groups for picture in pictures]
+def _arranged(groups: dict[str, list[Tensor]], how: str) -> list[tuple[str, Tensor]]:
+    """Return the pictures of the references, each with where it comes from in words."""
+    named = [picture for name, pictures in groups.items() for picture in _named(name, pictures)]
+    flat = [picture for _, picture in named]
     if how == ARRANGE[0]:
-        return flat
+        return named
     if how == ARRANGE[1]:
-        return [stitch(flat)]
-    first, *others = groups
+        return [(", ".join(groups), stitch(flat))]
+    (source, first), *others = groups.items()
     sizes = {tuple(picture.shape[1:3]) for picture in first}
     if len(sizes) > 1:
         listing = ", ".join(f"{width} x {height}" for height, width in sorted(sizes))
         raise ValueError(
-            f"all results of one run have the same size, but the pictures of image_1 have {listing} px: "
+            f"all results of one run have the same size, but the pictures of {source} have {listing} px: "
             "scale them to one size"
         )
-    return [torch.cat(first), *(picture for pictures in others for picture in pictures)]
+    rest = [picture for name, pictures in others for picture in _named(name, pictures)]
+    return [(source, torch.cat(first)), *rest]
+
+
+def _named(name: str, pictures: list[Tensor]) -> list[tuple[str, Tensor]]:
+    """Name each picture of an input, where there are several by their order."""
+    count = len(pictures)
+    return [
+        (name if count == 1 else f"{name}, {number} of {count}", picture)
+        for number, picture in enumerate(pictures, start=1)
+    ]

@@ -69,10 +69,8 @@ def two_references() -> Graph:
         "prompt": Node(
             "KontextEncodePrompt", (2 * COLUMN, 0), (WIDE, 300), {"text": example.instructions[0]}
         ),
-        "one": Node(
-            "KontextReference", (COLUMN, 0), (WIDE, 480), {"name": "the scene"}, "Reference 1: sets the size"
-        ),
-        "two": Node("KontextReference", (COLUMN, 580), (WIDE, 480), {"name": "the thing"}, "Reference 2"),
+        "one": Node("KontextReference", (COLUMN, 0), (WIDE, 480), {"name": "the scene"}),
+        "two": Node("KontextReference", (COLUMN, 580), (WIDE, 480), {"name": "the thing"}),
         "sampler": parts.sampler(2 * COLUMN, 360, example.seeds[0]),
         "note": parts.note(
             3 * COLUMN,

@@ -170,7 +170,7 @@ class Chain:
         Args:
             references: further pictures to look at: tensors (1, H, W, 3), or with their latents as `Edit` or
                 as `ReferenceLatents`; those are kept as pictures where they have one.
-            anchor: whether the picture at the start rides along as reference 2, from the second edit on.
+            anchor: whether the picture at the start rides along as picture 2, from the second edit on.
             align: whether slow changes of colour against the picture at the start are taken back where
                 nothing was edited, see `drift.align_to`.
             marks: drawn upon the last picture for this turn alone to see: neither that picture nor what a

@@ -110,7 +110,7 @@ def _check_batches(inputs: SampleInputs) -> None:
         "the mask": inputs.mask,
         "the negative prompt": inputs.negative and inputs.negative[0],
     }
-    parts |= {f"reference {i}": reference for i, reference in enumerate(ref_latents, start=1)}
+    parts |= {f"picture {i}": reference for i, reference in enumerate(ref_latents, start=1)}
     for name, part in parts.items():
         if part is None:
             continue

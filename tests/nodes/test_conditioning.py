@@ -100,7 +100,7 @@ def test_what_was_padded_is_cut_off_behind_comfyuis_sampler_and_on_the_way_back(
     assert empty["samples"].shape == (1, 16, 16, 16)
     assert not empty["samples"].any()
     assert node.ui.as_dict()["text"] == (
-        "reference 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, so that "
+        "picture 1 was padded: start KSampler from this node's empty latent and decode with Kontext Decode, so that "
         "the result is cut to 128 x 64 px",
     )
     noise = comfy.sample.prepare_noise(empty["samples"], 5)
@@ -285,7 +285,7 @@ def test_what_stock_conditioning_cannot_say_of_a_reference(
     run: Run, own: Any, prompt: Any, options: dict[str, Any], said: str
 ) -> None:
     stack = references(run, (64, 96), **options)
-    with pytest.raises(ValueError, match=f"reference 1 has {said}, which"):
+    with pytest.raises(ValueError, match=f"picture 1 has {said}, which"):
         run("KontextToConditioning", model=own, prompt=prompt, references=stack)
 
 

@@ -336,7 +336,7 @@ def test_stack_of_seventeen(run: Callable[..., Any], model: Any, prompt: Any) ->
             "KontextReference", image=picture(64, 64, seed=seed), references=stack, fit="none", model=model
         )
         stack = made[0]
-        assert made.ui.as_dict()["text"] == (f"reference {seed + 1} of this stack: 64 x 64 px, 16 tokens",)
+        assert made.ui.as_dict()["text"] == ("64 x 64 px, 16 tokens",)
     assert len(stack) == 17
     for layout in ("index", "offset", "diagonal"):
         latent = run("KontextSampler", model=model, prompt=prompt, references=stack, layout=layout, **FAST)[0]
@@ -356,17 +356,14 @@ def test_reference_says_size_and_tokens(run: Callable[..., Any], model: Any) -> 
         return run("KontextReference", **inputs).ui.as_dict()["text"][0]
 
     photo = picture(480, 640)
-    assert (
-        said(image=photo, model=model)
-        == "reference 1 of this stack: 640 x 480 px, cropped to 128 x 128 px, 64 tokens"
-    )
+    assert said(image=photo, model=model) == "640 x 480 px, cropped to 128 x 128 px, 64 tokens"
     published = (
         "640 x 480 px, padded to 1184 x 880 px, 4070 tokens (published model; connect yours to be sure)"
     )
-    assert said(image=photo, fit="pad") == f"reference 1 of this stack: {published}"
-    assert said(image=photo, fit="none") == "reference 1 of this stack: 640 x 480 px, 1200 tokens"
+    assert said(image=photo, fit="pad") == f"{published}"
+    assert said(image=photo, fit="none") == "640 x 480 px, 1200 tokens"
     latent = {"samples": torch.zeros(1, 16, 15, 16)}
-    assert said(latent=latent) == "reference 1 of this stack: a latent of 128 x 120 px, 64 tokens"
+    assert said(latent=latent) == "a latent of 128 x 120 px, 64 tokens"
 
 
 def test_a_reference_is_encoded_once(run: Callable[..., Any], model: Any, prompt: Any) -> None:

@@ -175,7 +175,7 @@ def test_what_comfyui_cannot_do_with_a_reference_is_said(
 ) -> None:
     stack = references(run, (64, 96), **options)
     with pytest.raises(
-        ValueError, match=f"reference 1 has {said}, which ComfyUI's own FLUX.1 does not support"
+        ValueError, match=f"picture 1 has {said}, which ComfyUI's own FLUX.1 does not support"
     ):
         sampled(run, hosted, references=stack)
 

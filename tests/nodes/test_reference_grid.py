@@ -32,7 +32,24 @@ def test_it_goes_on_from_a_stack_and_says_so(grid: Callable[..., Any]) -> None:
     before = grid(image_1=[picture(16, 16)])[0]
     made = grid(image_1=[picture(32, 16)], references=[before])
     assert made[0][:1] == before
-    assert made.ui.as_dict()["text"] == ("reference 2 of this stack: 16 x 32 px, 2 tokens",)
+    assert made.ui.as_dict()["text"] == ("image_1: 16 x 32 px, 2 tokens",)
+
+
+def test_it_says_of_each_picture_which_one_it_is(grid: Callable[..., Any]) -> None:
+    batch, other = picture(16, 16, batch=2), picture(32, 16, seed=1)
+
+    def lines(**inputs: Any) -> list[str]:
+        (text,) = grid(image_2=[batch], image_4=[other], **inputs).ui.as_dict()["text"]
+        return text.splitlines()
+
+    assert lines() == [
+        "image_2, 1 of 2: 16 x 16 px, 1 tokens",
+        "image_2, 2 of 2: 16 x 16 px, 1 tokens",
+        "image_4: 16 x 32 px, 2 tokens",
+    ]
+    (stitched,) = lines(arrange="stitched into one")
+    assert stitched.startswith("image_2, image_4: ")
+    assert [line.split(":")[0] for line in lines(arrange="one result each")] == ["image_2", "image_4"]
 
 
 def test_it_equals_single_references(run: Run, model: Any, grid: Callable[..., Any]) -> None:

@@ -185,10 +185,8 @@ def test_all_nodes_together(client: Client) -> None:
     }
     result = client.run(graph)
     assert Image.open(io.BytesIO(client.view(result.images("9")[0]))).size == (128, 96)
-    assert result.outputs["4"]["text"] == [
-        "reference 1 of this stack: 160 x 120 px, padded to 128 x 128 px, 64 tokens"
-    ]
-    assert result.outputs["6"]["text"] == ["reference 2 of this stack: a latent of 128 x 128 px, 64 tokens"]
+    assert result.outputs["4"]["text"] == ["160 x 120 px, padded to 128 x 128 px, 64 tokens"]
+    assert result.outputs["6"]["text"] == ["a latent of 128 x 128 px, 64 tokens"]
 
 
 def test_our_latents_are_stock_latents(client: Client) -> None:

@@ -22,7 +22,7 @@ from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
 # Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one,
 # and all of them on others, with 'make test-matrix'.
-ON_BOTH = ("test_draw_area.py", "test_page.py", "test_turns.py")
+ON_BOTH = ("test_by_hand_loop.py", "test_draw_area.py", "test_page.py", "test_turns.py")
 
 expect.set_options(timeout=PATIENCE_MS)  # however busy the machine is
 
@@ -81,6 +81,19 @@ def editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]
     with open_page(browser, server.url) as page:
         yield Editor(page, server.url)
         page.screenshot(path=tmp_path / "page.png")
+
+
+@pytest.fixture
+def vue_editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]:
+    """The page with Vue nodes."""
+    with Client(server.url) as client:
+        client.settings(QUIET | {VUE: True})
+        try:
+            with open_page(browser, server.url) as page:
+                yield Editor(page, server.url)
+                page.screenshot(path=tmp_path / "page.png")
+        finally:
+            client.settings({VUE: False})
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import Page
+from playwright.sync_api import ElementHandle, Page
 
 from .editor import PATIENCE_MS, Editor
 
@@ -18,9 +18,11 @@ SHOWN = """id => {
     return {number: Number(group.dataset.number), plane: Number(group.parentNode.dataset.plane), words,
       tokens: Number(group.dataset.tokens), known: group.dataset.known === 'true', x, y, width, height}
   })
-  return {lines: [...element.querySelectorAll(':scope > div')].map(one => one.textContent), boxes}
+  return {lines: [...element.querySelectorAll('.kontext-layout-line')].map(one => one.textContent), boxes}
 }"""
 _SAYS = f"([id, text]) => ({SHOWN})(id).lines.some(line => line.includes(text))"
+
+_ELEMENT = "id => app.graph.getNodeById(id).widgets.find(one => one.name === 'kontext_layout').element"
 
 # As a person does who picks a value: the widget changes, its callback is called, and the
 # mouse button goes up.
@@ -33,6 +35,14 @@ _PICK = """([id, values]) => {
   }
   app.canvas.setDirty(true, true)
   window.dispatchEvent(new MouseEvent('mouseup', {bubbles: true}))
+}"""
+
+
+_SHOW = """id => {
+  const {pos, size} = app.graph.getNodeById(id), {ds, canvas} = app.canvas, box = canvas.getBoundingClientRect()
+  ds.scale = 1
+  ds.offset = [box.width / 2 - pos[0] - size[0] / 2, box.height / 2 - pos[1] - size[1] / 2]
+  app.canvas.setDirty(true, true)
 }"""
 
 
@@ -52,3 +62,39 @@ def references(editor: Editor) -> tuple[str, str]:
 
 def by_number(shown: dict[str, Any]) -> dict[int, dict[str, Any]]:
     return {box["number"]: box for box in shown["boxes"]}
+
+
+def element(editor: Editor, node: str) -> ElementHandle:
+    """The picture in a node."""
+    found = editor.page.evaluate_handle(_ELEMENT, node).as_element()
+    assert found is not None
+    return found
+
+
+def wait_for_names(editor: Editor, node: str, *names: str) -> None:
+    """Until the references in a node's picture have these names, in this order."""
+    editor.page.wait_for_function(
+        f"([id, names]) => JSON.stringify(({SHOWN})(id).boxes.slice(1).map(box => box.words.at(-2)))"
+        " === JSON.stringify(names)",
+        arg=[node, list(names)],
+        timeout=PATIENCE_MS,
+    )
+
+
+def press(editor: Editor, node: str, name: str) -> None:
+    """Click on a button in a node's picture, also on one that cannot be pressed."""
+    button = element(editor, node).wait_for_selector(f'button[aria-label="{name}"]', timeout=PATIENCE_MS)
+    box = button.bounding_box() if button else None
+    assert box is not None
+    editor.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+
+def show(editor: Editor, node: str) -> None:
+    """Bring a node into the middle of the screen, as large as it is."""
+    editor.page.evaluate(_SHOW, node)
+    element(editor, node).wait_for_element_state("stable")
+
+
+def focused(editor: Editor) -> str:
+    """What has the keyboard, by its accessible name."""
+    return editor.page.evaluate("() => document.activeElement.getAttribute('aria-label') ?? ''")

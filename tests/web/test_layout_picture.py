@@ -5,19 +5,14 @@ nodes, and in no file.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser
 
-from kontext_core.remote.client import Client
 from tools import frontend
-from tools.page import open_page
 from tools.server import Server
 
-from .editor import PATIENCE_MS, QUIET, Editor
+from .editor import PATIENCE_MS, Editor
 from .layout import SHOWN, by_number, pick, references, wait_until_it_says
 
 pytestmark = pytest.mark.comfy
@@ -42,7 +37,7 @@ def test_two_references_stand_to_scale_with_their_tokens(editor: Editor) -> None
     ]  # fmt: skip
     assert len({(round(box["width"]), round(box["height"])) for box in shown["boxes"]}) == 1
     assert [box["words"] for box in shown["boxes"]] == [
-        ["★", "64"], ["1", "the scene", "64"], ["2", "the thing", "64"],
+        ["★", "64"], ["picture 1", "the scene", "64"], ["picture 2", "the thing", "64"],
     ]  # fmt: skip
     alone = wait_until_it_says(editor.page, first, "= 160 tokens")
     assert len(alone["boxes"]) == 2, "up to the first reference there is one"
@@ -76,7 +71,7 @@ def test_it_follows_widgets_and_links(editor: Editor) -> None:
     assert wide[0]["width"] == pytest.approx(2 * wide[0]["height"], rel=0.02)
 
     pick(editor, first, strength=0)
-    gone = wait_until_it_says(page, second, "1 is left out")
+    gone = wait_until_it_says(page, second, "picture 1 is left out")
     assert set(by_number(gone)) == {0, 2}
     assert "result 128 + 2: 16 + text 32 = 176 tokens" in gone["lines"][0]
 
@@ -142,19 +137,6 @@ def test_it_is_in_no_file_and_asks_nothing_while_idle(editor: Editor) -> None:
     assert page.evaluate("asked") == 1, "once the graph is left alone"
 
 
-@pytest.fixture
-def vue_editor(browser: Browser, server: Server, tmp_path: Path) -> Iterator[Editor]:
-    """The page with Vue nodes."""
-    with Client(server.url) as client:
-        client.settings(QUIET | {"Comfy.VueNodes.Enabled": True})
-        try:
-            with open_page(browser, server.url) as page:
-                yield Editor(page, server.url)
-                page.screenshot(path=tmp_path / "page.png")
-        finally:
-            client.settings({"Comfy.VueNodes.Enabled": False})
-
-
 @pytest.mark.since_front_end("1.32")  # which has nodes of Vue
 def test_vue_nodes_show_it_too(vue_editor: Editor) -> None:
     vue_editor.open("two_references")
@@ -172,7 +154,7 @@ def test_vue_nodes_show_it_too(vue_editor: Editor) -> None:
         timeout=PATIENCE_MS,
     )
     pick(vue_editor, second, strength=0)
-    wait_until_it_says(page, second, "2 is left out")
+    wait_until_it_says(page, second, "picture 2 is left out")
 
 
 @pytest.mark.parametrize("server", [frontend.NEWEST], indirect=True)

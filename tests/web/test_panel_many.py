@@ -50,7 +50,8 @@ _RENAME = """() => {
   app.api.dispatchCustomEvent('graphChanged', {})
 }"""
 _RENAMED = (
-    "() => document.querySelectorAll('.kontext-layout svg title').length === 8"  # all of the first stack
+    "() => [...document.querySelectorAll('.kontext-layout svg title')]"
+    ".filter(one => one.textContent.includes('the hat')).length === 8"  # all of the first stack
 )
 # Notes how long each drawing of the panel takes, each change in it, and the time between frames.
 _WATCH = """() => {

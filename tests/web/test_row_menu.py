@@ -13,7 +13,16 @@ pytestmark = pytest.mark.comfy
 _MODE = "([id, mode]) => app.graph.getNodeById(id).mode === mode"
 _TITLE = "id => app.graph.getNodeById(id).title"
 _POSITION = "id => [...app.graph.getNodeById(id).pos].map(Math.round)"
-MENU = ["Move up", "Move down", "Duplicate", "Switch off", "Compare with Turn 1", "Write a note", "Remove"]
+MENU = [
+    "Move up",
+    "Move down",
+    "Duplicate",
+    "Switch off",
+    "Compare with Turn 1",
+    "Save this chain",
+    "Write a note",
+    "Remove",
+]
 
 
 def five_turns(panel: Panel) -> list[str]:

@@ -397,11 +397,11 @@ UNUSABLE: dict[str, tuple[dict[str, Any], str]] = {
     "reference without batch": ({"references": [torch.zeros(4, 16, 4)]}, r"this one is \(4, 16, 4\)"),
     "reference batch": (
         {"references": [torch.zeros(1, 16, 4, 4), torch.zeros(3, 16, 4, 4)]},
-        "reference 2 is a batch of 3 and the noise of 1; it must be 1, or the same",
+        "picture 2 is a batch of 3 and the noise of 1; it must be 1, or the same",
     ),
     "reference of NaN": (
         {"references": [torch.full((1, 16, 4, 4), torch.nan)]},
-        "reference 1 holds numbers that are not finite",
+        "picture 1 holds numbers that are not finite",
     ),
     "infinite start": (
         {"start": torch.full((1, 16, *SIZE), torch.inf)},

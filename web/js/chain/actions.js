@@ -22,10 +22,10 @@ import {
   widgetOf,
   wireAlike,
 } from "../lib/graph.js";
+import { bringIntoView } from "../lib/in_view.js";
 import { randomSeed } from "../lib/seed.js";
 import { t } from "../lib/translate.js";
 import { placeOf, settingOf } from "../lib/wires.js";
-import { bringIntoView } from "./in_view.js";
 import { hasChoices, makeMore } from "./more.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
@@ -34,7 +34,8 @@ const TURN = "KontextTurn";
 const EDIT = "KontextEdit";
 const COMPARE = "KontextCompare";
 export const MAKES_TURNS = [TURN, "KontextScript"];
-const AT_THE_END = ["KontextSaveChain", "KontextChainSheet"]; // of a line, where all of it is seen
+const SAVE = "KontextSaveChain";
+const AT_THE_END = [SAVE, "KontextChainSheet"]; // of a line, where all of it is seen
 const GAP = 60;
 // All else a new turn takes over.
 const OF_ONE_TURN = ["instruction", "marks", "seed", FOR_ONE_RUN, "control_after_generate"];
@@ -106,12 +107,13 @@ function newNode(type, behind, beside) {
     return null;
   }
   const graph = graphOf(beside);
-  graph.add(made);
   const [width, height] = made.computeSize();
   const alike = beside.type === type ? beside.size : [0, 0];
   made.setSize([Math.max(width, beside.size[0]), Math.max(height + PICTURE, alike[1] ?? 0)]);
   const right = Math.max(...behind.map((one) => one.pos[0] + one.size[0]));
-  made.pos = freeSpot(boxesOf(graph, made), [right + GAP, beside.pos[1], made.size[0], made.size[1]]);
+  // Vue nodes of some pages take the place that a node has when it is added
+  made.pos = freeSpot(boxesOf(graph), [right + GAP, beside.pos[1], made.size[0], made.size[1]]);
+  graph.add(made);
   return made;
 }
 
@@ -126,6 +128,20 @@ export function addBeside(type, node) {
   app.canvas.selectNode(added);
   bringIntoView(added);
   return added;
+}
+
+/**
+ * Add what saves the chain up to a node with the next run, or show it where it is there.
+ * @param {Page.Node} node
+ */
+export function saveBehind(node) {
+  const there = nodesBehind(node, chainOutput(node)).find((one) => one.type === SAVE);
+  if (there) {
+    app.canvas.selectNode(there);
+    return bringIntoView(there);
+  }
+  const save = addBeside(SAVE, node);
+  if (save) node.connect(chainOutput(node), save, inputOf(save, "chain"));
 }
 
 /**

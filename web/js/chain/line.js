@@ -17,14 +17,14 @@ import {
   wireAlike,
 } from "../lib/graph.js";
 import { randomSeed } from "../lib/seed.js";
+import { rewire, tradePlaces, wiresFrom } from "../lib/trade.js";
 import { addBeside, MAKES_TURNS, moveEnd } from "./actions.js";
 import { copyLook } from "./note.js";
 import { isNumbered } from "./read_graph.js";
 
-/** @typedef {import("../lib/graph.js").Graph} Graph */
 /** @typedef {import("./read_graph.js").Turn} Turn */
 /** @typedef {Map<string, Turn>} Turns */
-/** @typedef {NonNullable<ReturnType<Page.Node["getInputLink"]>>} Link */
+/** @typedef {import("../lib/trade.js").Link} Link */
 
 const BEFORE = ["chain", "latent", "image"]; // inputs that what came before a turn comes by
 const EDIT = "KontextEdit";
@@ -89,66 +89,13 @@ const ownInputs = (node) =>
   (node.inputs ?? []).map(({ name }) => name).filter((name) => !BEFORE.includes(name));
 
 /**
- * Get the wires that leave a node.
- * @param {Page.Node} node
- * @returns {Link[]}
- */
-function wiresFrom(node) {
-  const graph = graphOf(node);
-  const ids = (node.outputs ?? []).flatMap(({ links }) => links ?? []);
-  return ids.flatMap((id) => graph.getLink(id) ?? []);
-}
-
-/**
- * Get the wires that what came before a turn comes by.
- * @param {Page.Node} node
- * @returns {Link[]}
- */
-const wiresBefore = (node) =>
-  BEFORE.map((name) => inputOf(node, name)).flatMap((slot) =>
-    slot < 0 ? [] : (node.getInputLink(slot) ?? []),
-  );
-
-/**
- * Wire what a link had at its two ends, also through the walls of a subgraph.
- * @param {Graph} graph
- * @param {Link} link
- * @param {(node: Page.Node) => Page.Node} instead what stands for each node
- */
-function rewire(graph, link, instead) {
-  const from = nodeIn(graph, link.origin_id);
-  const to = nodeIn(graph, link.target_id);
-  const [origin, target] = [from && instead(from), to && instead(to)];
-  const slot = from && origin ? outputOf(origin, String(from.outputs[link.origin_slot]?.type)) : -1;
-  const name = String(to?.inputs[link.target_slot]?.name);
-  const into = target && target !== to ? inputOf(target, name) : link.target_slot;
-  const input = target?.inputs[into];
-  const output = origin?.outputs[origin === from ? link.origin_slot : slot];
-  if (origin && target) origin.connect(origin === from ? link.origin_slot : slot, target, into);
-  else if (target && input) graph.inputNode?.slots[link.origin_slot]?.connect(input, target);
-  else if (origin && output) graph.outputNode?.slots[link.target_slot]?.connect(output, origin);
-}
-
-/**
- * Let a turn and its neighbour trade places: in their wires and on the canvas. Words, seeds and all that is
- * set in them stay theirs.
+ * Let a turn and its neighbour trade places. Words, seeds and all that is set in them stay theirs.
  * @param {Page.Node} a
  * @param {Page.Node} b
  */
 export function trade(a, b) {
-  const graph = graphOf(a);
-  const all = new Map(
-    [a, b].flatMap((node) => [...wiresBefore(node), ...wiresFrom(node)]).map((one) => [one.id, one]),
-  );
-  const links = [...all.values()].map((one) => ({ ...one }));
-  links.sort((one, other) => Number(one.id) - Number(other.id)); // which branch comes first stays as it is
-  for (const link of links) nodeIn(graph, link.target_id)?.disconnectInput(link.target_slot);
-  const instead = (/** @type {Page.Node} */ node) => (node === a ? b : node === b ? a : node);
-  for (const link of links) rewire(graph, /** @type {Link} */ (link), instead);
+  tradePlaces(a, b, BEFORE);
   if (isNumbered(a) && isNumbered(b)) [a.title, b.title] = [b.title, a.title]; // they name the place
-  const [x, y] = a.pos;
-  a.pos = [b.pos[0], b.pos[1]];
-  b.pos = [x, y];
 }
 
 /**

@@ -5,6 +5,7 @@ import { asOneStep, graphOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
 import { act } from "./act.js";
+import { hasChain, saveBehind } from "./actions.js";
 import { compareItem } from "./comparing.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
 import { openMenu } from "./menu.js";
@@ -183,11 +184,23 @@ export function openRowMenu(panel, id, anchor, at) {
     icon: "pi-comment",
     run: () => act(panel, id, "note"),
   };
+  const save = {
+    id: "save",
+    label: t("Save this chain"),
+    icon: "pi-save",
+    disabled: !hasChain(turn.node),
+    run() {
+      openGraphOf(turn);
+      asOneStep(() => saveBehind(turn.node));
+      panel.focusNext = true;
+      panel.redraw();
+    },
+  };
   const last = items.pop();
   openMenu(
     anchor,
     row.name,
-    [...items, compareItem(panel, id), note, ...coloursFor(panel, turn), ...(last ? [last] : [])],
+    [...items, compareItem(panel, id), save, note, ...coloursFor(panel, turn), ...(last ? [last] : [])],
     at,
   );
 }

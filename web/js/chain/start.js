@@ -25,10 +25,10 @@ const PICTURE = 200;
  */
 function added(graph, type, x, y) {
   const node = /** @type {Page.Node} */ (createNode(type));
-  graph.add(node);
   const [width, height] = node.computeSize();
   node.setSize([Math.max(width, COLUMN - 80), height + (ROOM[type] ?? PICTURE)]);
-  node.pos = freeSpot(boxesOf(graph, node), [x, y, node.size[0], node.size[1]]);
+  node.pos = freeSpot(boxesOf(graph), [x, y, node.size[0], node.size[1]]);
+  graph.add(node);
   return node;
 }
 

@@ -4,6 +4,7 @@
 import { app } from "../../../../scripts/app.js";
 import { isOurs } from "../lib/graph.js";
 import { doPiece } from "../lib/pieces.js";
+import { addStyleSheet } from "../lib/style_sheet.js";
 import { loadWords, t } from "../lib/translate.js";
 import { onLoaded } from "../lib/workflow.js";
 import { onRun } from "../run/watch.js";
@@ -142,12 +143,8 @@ app.registerExtension({
   settings: SETTINGS,
   async setup() {
     await loadWords();
-    for (const name of ["chain_panel", "chain_commands"]) {
-      const style = document.createElement("link");
-      style.rel = "stylesheet";
-      style.href = new URL(`../../css/${name}.css`, import.meta.url).href;
-      document.head.append(style);
-    }
+    addStyleSheet("chain_panel");
+    addStyleSheet("chain_commands");
     listen();
     app.extensionManager.registerSidebarTab({
       id: "kontext-chain",

@@ -1,14 +1,7 @@
 // @ts-check
-/** How compared pictures look: ComfyUI's colours, of whatever theme. */
+/** How compared pictures look. */
 
-const ID = "kontext-compare-style";
+import { addStyleSheet } from "../lib/style_sheet.js";
 
 /** Have the page know the style, once. */
-export function addStyle() {
-  if (document.getElementById(ID)) return;
-  const style = document.createElement("link");
-  style.id = ID;
-  style.rel = "stylesheet";
-  style.href = new URL("../../css/compare.css", import.meta.url).href;
-  document.head.append(style);
-}
+export const addStyle = () => addStyleSheet("compare");

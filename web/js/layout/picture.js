@@ -4,28 +4,31 @@
  */
 
 import { app } from "../../../../scripts/app.js";
+import { addStyleSheet } from "../lib/style_sheet.js";
 import { loadWords, t } from "../lib/translate.js";
 import { everyPlace } from "../lib/wires.js";
 import { isForeign } from "../run/watch.js";
-import { namesIn, questionOf, rememberSize } from "./stack.js";
-import { drawingOf, line } from "./svg.js";
+import { rememberSize } from "./source_picture.js";
+import { stackOf } from "./stack.js";
+import { LayoutView, viewOf } from "./view.js";
+
+/** @typedef {import("./geometry.js").Plan} Plan */
+/** @typedef {import("./stack.js").Stack} Stack */
 
 const SHOWN_IN = ["KontextReference", "KontextReferenceGrid"];
 const NAME = "kontext_layout";
 const HEIGHT = 170;
-const MARGIN = 11; // that the page leaves above and below
 const WAIT_MS = 200;
-const STYLE =
-  "display: flex; flex-direction: column; gap: 2px; box-sizing: border-box; overflow: hidden; padding: 4px 6px; " +
-  "border-radius: 6px; background: var(--comfy-input-bg); color: var(--input-text); font-size: 10px; " +
-  // some pages of Vue nodes give it no height
-  `line-height: 1.3; pointer-events: none; min-height: ${HEIGHT - 2 * MARGIN}px;`;
 
 /**
- * What is shown in a node, with the question it answers; gone with the node.
- * @type {WeakMap<Page.Node, { element: HTMLElement, asked: string }>}
+ * @typedef {object} Answer
+ * @property {string} asked what the server was asked for a node
+ * @property {Plan | null} plan its answer, where there is one
+ * @property {Stack | null} stack what is in the graph now
+ * @property {unknown[]} drawn
  */
-const pictures = new WeakMap();
+/** @type {WeakMap<Page.Node, Answer>} */
+const answers = new WeakMap();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
 let waiting;
 
@@ -38,25 +41,34 @@ function later() {
 }
 
 /**
- * Ask for the plan of one node, unless it is there.
+ * Ask for the plan of one node, unless it is there, and draw it, unless that is drawn.
  * @param {Page.Node} node
  */
 async function update(node) {
-  const shown = pictures.get(node);
-  if (!shown) return;
-  const asked = JSON.stringify(questionOf(node, later));
-  if (asked === shown.asked) return;
-  shown.asked = asked;
-  const answer = await answerTo(asked);
-  if (shown.asked !== asked) return;
-  if (!answer.known) shown.asked = ""; // the next change asks again
-  shown.element.replaceChildren(...answer.drawn);
+  const [view, known] = [viewOf(node), answers.get(node)];
+  if (!view || !known) return;
+  known.stack = stackOf(node, later);
+  const asked = JSON.stringify(known.stack.question);
+  if (asked !== known.asked) {
+    Object.assign(known, { asked, plan: null, drawn: [] });
+    const answer = await answerTo(asked);
+    if (known.asked !== asked) return;
+    if (!answer.known) known.asked = ""; // the next change asks again
+    known.plan = answer.plan;
+    if (!answer.plan) view.refuse(answer.words);
+  }
+  const { plan, stack, drawn } = known;
+  if (!plan || !stack) return;
+  known.drawn = [stack.numbersOf, ...stack.tiles.flatMap((tile) => Object.values(tile))];
+  if (drawn.length === known.drawn.length && drawn.every((value, i) => value === known.drawn[i])) return;
+  view.show(plan, stack);
 }
 
 /**
- * Ask the server, and draw its answer.
+ * Ask the server.
  * @param {string} body
- * @returns {Promise<{ drawn: Element[], known: boolean }>} whether it will be the same the next time
+ * @returns {Promise<{ plan: Plan | null, words: string, known: boolean }>} also whether it will be the same the
+ *   next time, and words where there is no plan
  */
 async function answerTo(body) {
   await loadWords();
@@ -64,10 +76,11 @@ async function answerTo(body) {
     const headers = { "Content-Type": "application/json" };
     const answer = await app.api.fetchApi("/kontext/plan", { method: "POST", headers, body });
     const plan = await answer.json();
-    if (answer.ok) return { drawn: drawingOf(plan, namesIn(JSON.parse(body))), known: true };
-    return { drawn: [line(plan.error)], known: answer.status === 400 }; // a refusal is an answer
+    if (answer.ok) return { plan, words: "", known: true };
+    return { plan: null, words: plan.error, known: answer.status === 400 }; // a refusal is an answer
   } catch {
-    return { drawn: [line(t("ComfyUI is not responding; the next change tries again."))], known: false };
+    const words = t("ComfyUI is not responding; the next change tries again.");
+    return { plan: null, words, known: false };
   }
 }
 
@@ -76,13 +89,11 @@ async function answerTo(body) {
  * @param {Page.Node} node
  */
 function addPicture(node) {
-  const element = document.createElement("div");
-  element.className = "kontext-layout";
-  element.style.cssText = STYLE;
+  const { element } = new LayoutView(node);
   const options = { serialize: false, hideOnZoom: true, getMinHeight: () => HEIGHT };
   const widget = node.addDOMWidget(NAME, NAME, element, options);
   widget.serialize = false; // neither in the workflow nor, as its options say, in what is queued
-  pictures.set(node, { element, asked: "" });
+  answers.set(node, { asked: "", plan: null, stack: null, drawn: [] });
 
   const { onAdded, onConnectionsChange, onExecuted } = node;
   node.onAdded = function (...graph) {
@@ -103,6 +114,7 @@ function addPicture(node) {
 app.registerExtension({
   name: "Kontext.LayoutPicture",
   setup() {
+    addStyleSheet("layout");
     for (const kind of /** @type {const} */ ([
       "graphChanged",
       "executed",

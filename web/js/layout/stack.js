@@ -1,15 +1,23 @@
 // @ts-check
 /** What the graph says of a stack of references: the question whose answer is the layout picture. */
 
-import { isReroute, nodesBehind, widgetOf } from "../lib/graph.js";
-import { pictureOf } from "../lib/node_picture.js";
-import { originInto, sourceOf } from "../lib/passing.js";
-import { askFor } from "../lib/results.js";
-import { idOf } from "../lib/wires.js";
-import { Signatures } from "../run/signature.js";
-import { shownRun } from "../run/watch.js";
+import { isReroute, nodesBehind } from "../lib/graph.js";
+import { sourceOf } from "../lib/passing.js";
+import { isOff } from "../lib/wires.js";
+import {
+  chosen,
+  chosenSize,
+  EMPTY,
+  fetchedSize,
+  isOn,
+  pictureAtStart,
+  pictureBefore,
+  pictureInto,
+  sizeInto,
+  sizeWhenRun,
+} from "./source_picture.js";
 
-/** @typedef {[number, number]} Size height, width in pixels */
+/** @typedef {import("./source_picture.js").Size} Size */
 
 /**
  * @typedef {object} Entry One reference, as the server's route takes it.
@@ -19,149 +27,25 @@ import { shownRun } from "../run/watch.js";
  * @property {number} [strength]
  * @property {string} [place]
  * @property {boolean} [region]
- * @property {string} [name] what the user calls it: the server does not read it
  */
 
-const STACKS = ["KontextReference", "KontextReferenceGrid"];
+/**
+ * @typedef {object} Tile What is shown of a reference, beside what the server says of it.
+ * @property {string} name what the user calls it
+ * @property {string} picture its address; "" if there is none yet
+ * @property {string} fit
+ * @property {Page.Node | null} node that adds it; null: the picture that an edit puts before all
+ * @property {string} input of that node, by which it comes in
+ */
+
+/** @typedef {{ entry: Entry, tile: Tile }} Reference */
+
+/** Nodes that add to a stack. */
+export const STACKS = ["KontextReference", "KontextReferenceGrid"];
 const EDITS = ["KontextEdit", "KontextTurn", "KontextScript"];
-const GRID = ["image_1", "image_2", "image_3", "image_4"];
-const CHOSEN = ["LoadImage", "LoadImageOutput", "KontextLoadChain"];
-const EMPTY = ["EmptyImage", "EmptyLatentImage", "EmptySD3LatentImage"];
-const EXAMPLE = /** @type {Size} */ ([128, 128]);
-
-/**
- * What is known of the picture that a node shows.
- * @typedef {object} Fetched
- * @property {string} address
- * @property {string} state of the file behind it, which changes when it is overwritten; "" while that is not
- *   known
- * @property {Size | null} size
- * @property {boolean} asking
- */
-/** @type {WeakMap<Page.Node, Fetched>} */
-const fetched = new WeakMap();
-/**
- * What a node had found when it last ran, and of what.
- * @type {WeakMap<Page.Node, { from: string, size: Size }>}
- */
-const ran = new WeakMap();
-
-/**
- * Read what is chosen in a widget.
- * @param {Page.Node} node
- * @param {string} name
- */
-const chosen = (node, name) => widgetOf(node, name)?.value;
-
-/**
- * Read the size that a node lets choose.
- * @param {Page.Node} node
- * @returns {Size}
- */
-const chosenSize = (node) => [Number(chosen(node, "height")), Number(chosen(node, "width"))];
-
-/**
- * Tell whether something feeds an input in a run.
- * @param {Page.Node} node
- * @param {string} name
- */
-const isOn = (node, name) => sourceOf(node, name) !== null;
-
-/**
- * Describe what a node's picture or latent is made of, as text.
- * @param {Page.Node} node
- */
-function cameFrom(node) {
-  const origin = originInto(node, "image") ?? originInto(node, "latent");
-  return origin ? `${new Signatures().of(origin.place)}:${origin.slot}` : "";
-}
-
-/**
- * Tell whether the picture that a node shows is that of an earlier graph.
- * @param {import("../lib/wires.js").Origin | null} origin
- */
-function isOld(origin) {
-  if (!origin || !shownRun().results.has(idOf(origin.place))) return false;
-  return shownRun().of(idOf(origin.place), new Signatures().of(origin.place)).kind === "outdated";
-}
-
-/**
- * Keep the size that a reference had when it ran.
- * @param {Page.Node} node
- * @param {Page.Output | undefined} output
- */
-export function rememberSize(node, output) {
-  const size = output?.kontext_size?.[0];
-  if (size) ran.set(node, { from: cameFrom(node), size });
-}
-
-/**
- * Get the size of the picture that a node shows, once it is there.
- * @param {Page.Node} node
- * @param {() => void} changed
- * @returns {Size | null}
- */
-function fetchedSize(node, changed) {
-  const address = pictureOf(node);
-  if (!address) return null;
-  let known = fetched.get(node);
-  if (known?.address !== address) {
-    known = { address, state: "", size: null, asking: false };
-    fetched.set(node, known);
-  }
-  if (!known.asking) measure(known).then((other) => other && changed());
-  return known.size;
-}
-
-/**
- * Look whether the file is the one that was measured, and measure it if it is not.
- * @param {Fetched} known
- * @returns {Promise<boolean>} whether it has another size than was known
- */
-async function measure(known) {
-  known.asking = true;
-  const before = String(known.size);
-  try {
-    const answer = await askFor(known.address, { method: "HEAD", cache: "no-store" });
-    if (!answer.ok) throw new Error(`${answer.status}`);
-    const state = answer.headers.get("etag") ?? answer.headers.get("last-modified") ?? "";
-    if (state && state === known.state) return false;
-    const image = new Image();
-    image.src = `${known.address}&state=${encodeURIComponent(state)}`; // the browser may have kept the former one
-    await image.decode();
-    Object.assign(known, { state, size: [image.naturalHeight, image.naturalWidth] });
-  } catch {
-    Object.assign(known, { state: "", size: null }); // it is asked again with the next question
-  } finally {
-    known.asking = false;
-  }
-  return String(known.size) !== before;
-}
-
-/**
- * Get the size of the picture that comes into a node; null if it is not known.
- * @param {Page.Node} node
- * @param {string} name
- * @param {() => void} changed
- * @returns {Size | null}
- */
-function sizeInto(node, name, changed) {
-  let origin = originInto(node, name);
-  const seen = new Set();
-  while (origin?.place.node.type === "KontextVisualCue" && !seen.has(origin.place.node)) {
-    seen.add(origin.place.node);
-    origin = originInto(origin.place.node, "image");
-  }
-  const source = origin?.place.node;
-  if (!source) return null;
-  const type = String(source.type);
-  if (type === "KontextExample") return EXAMPLE;
-  if (EMPTY.includes(type)) return chosenSize(source);
-  if (CHOSEN.includes(type)) return fetchedSize(source, changed);
-  const before = ran.get(node);
-  if (before && before.from === cameFrom(node)) return before.size;
-  return isOld(origin) ? null : fetchedSize(source, changed);
-}
+/** The inputs of a grid, in order. */
+export const GRID = ["image_1", "image_2", "image_3", "image_4"];
+const STITCHED = "stitched into one";
 
 /**
  * Describe what a node shows the model first, or the frame of its latent.
@@ -193,7 +77,7 @@ function frameOf(node, changed, seen = new Set()) {
     if (height && width) return { sizes: [[height, width]], fit: "none" };
     if (isOn(node, "start")) return before("start");
     const [first] = stackInto(node, changed);
-    return first ?? unknown;
+    return first?.entry ?? unknown;
   }
   if (![...EDITS, "KontextEncode"].includes(type)) return unknown;
   for (const name of ["latent", "chain"]) if (isOn(node, name)) return before(name);
@@ -205,47 +89,101 @@ function frameOf(node, changed, seen = new Set()) {
  * List the references that one node adds.
  * @param {Page.Node} node
  * @param {() => void} changed
- * @returns {Entry[]}
+ * @returns {Reference[]}
  */
-function entriesOf(node, changed) {
+function referencesOf(node, changed) {
   const fit = String(chosen(node, "fit"));
+  /**
+   * Put together what is known of one input.
+   * @param {string} input
+   * @param {Entry} entry
+   * @param {string} [name]
+   * @returns {Reference}
+   */
+  const reference = (input, entry, name = "") => {
+    const picture = input ? pictureInto(node, input) : "";
+    return { entry, tile: { name, picture, fit: entry.fit, node, input } };
+  };
   if (node.type === "KontextReferenceGrid") {
-    const sizes = GRID.filter((name) => isOn(node, name)).map((name) => sizeInto(node, name, changed));
-    if (chosen(node, "arrange") !== "stitched into one")
-      return sizes.map((size) => ({ sizes: size && [size], fit }));
+    const inputs = GRID.filter((name) => isOn(node, name));
+    const sizes = inputs.map((name) => sizeInto(node, name, changed));
+    if (chosen(node, "arrange") !== STITCHED)
+      return inputs.map((name, i) => reference(name, { sizes: sizes[i] ? [sizes[i]] : null, fit }));
     const known = sizes.filter((size) => size !== null);
-    return sizes.length ? [{ sizes: known.length === sizes.length ? known : null, fit }] : [];
+    const all = { sizes: known.length === sizes.length ? known : null, fit };
+    return sizes.length ? [reference(inputs.length === 1 ? String(inputs[0]) : "", all)] : [];
   }
   const more = {
     strength: Number(chosen(node, "strength") ?? 1),
     place: String(chosen(node, "place") ?? ""),
     region: isOn(node, "region"),
-    name: String(chosen(node, "name") ?? "").trim(),
   };
+  const name = String(chosen(node, "name") ?? "").trim();
   const latent = sourceOf(node, "latent");
   if (latent) {
-    const before = ran.get(node);
     const frame = frameOf(latent, changed);
-    const size = frame.sizes ?? (before && before.from === cameFrom(node) ? [before.size] : null);
-    return [{ ...frame, sizes: size, ...more }];
+    const ran = sizeWhenRun(node);
+    return [reference("latent", { ...frame, sizes: frame.sizes ?? (ran && [ran]), ...more }, name)];
   }
   const size = sizeInto(node, "image", changed);
-  return [{ sizes: size && [size], fit, max_tokens: Number(chosen(node, "max_tokens") ?? 0), ...more }];
+  const most = Number(chosen(node, "max_tokens") ?? 0);
+  return [reference("image", { sizes: size && [size], fit, max_tokens: most, ...more }, name)];
 }
 
 /**
  * List all references that come into a node, in order.
  * @param {Page.Node} node
  * @param {() => void} changed
- * @returns {Entry[]}
+ * @returns {Reference[]}
  */
 function stackInto(node, changed, seen = new Set()) {
   const source = sourceOf(node, "references");
   if (!source || seen.has(source)) return [];
-  if (!STACKS.includes(String(source.type))) return [{ sizes: null, fit: "none" }]; // some, who knows how many
+  if (!STACKS.includes(String(source.type))) {
+    // some, who knows how many
+    const entry = { sizes: null, fit: "none" };
+    return [{ entry, tile: { name: "", picture: "", fit: "none", node: null, input: "" } }];
+  }
   seen.add(source);
-  return [...stackInto(source, changed, seen), ...entriesOf(source, changed)];
+  return [...stackInto(source, changed, seen), ...referencesOf(source, changed)];
 }
+
+/**
+ * List the pictures that an edit or a turn puts before the stack that it takes.
+ * @param {Page.Node} taker
+ * @param {() => void} changed
+ * @returns {Reference[]}
+ */
+function ownOf(taker, changed) {
+  if (!EDITS.includes(String(taker.type))) return [];
+  const entry = frameOf(taker, changed);
+  /**
+   * Put one of them together.
+   * @param {string} picture
+   */
+  const own = (picture) => ({ entry, tile: { name: "", picture, fit: entry.fit, node: null, input: "" } });
+  const anchored = chosen(taker, "anchor") === true && isOn(taker, "chain");
+  return [own(pictureBefore(taker)), ...(anchored ? [own(pictureAtStart(taker))] : [])];
+}
+
+/**
+ * List what takes the stack that a node hands on, directly.
+ * @param {Page.Node} node
+ * @returns {Page.Node[]}
+ */
+export function nextOf(node, seen = new Set()) {
+  if (seen.has(node)) return [];
+  seen.add(node);
+  const slot = (node.outputs ?? []).findIndex((one) => one.type === "KONTEXT_REFERENCES" || isReroute(node));
+  const next = slot < 0 ? [] : nodesBehind(node, slot);
+  return [...new Set(next.flatMap((one) => (isReroute(one) || isPassed(one) ? nextOf(one, seen) : [one])))];
+}
+
+/**
+ * Tell whether a node hands on the stack as it comes in, since it is off.
+ * @param {Page.Node} node
+ */
+const isPassed = (node) => STACKS.includes(String(node.type)) && isOff({ node, host: null });
 
 /**
  * List what takes a stack in the end, all that do.
@@ -255,12 +193,10 @@ function stackInto(node, changed, seen = new Set()) {
 function takers(node, seen = new Set()) {
   if (seen.has(node)) return [];
   seen.add(node);
-  const slot = (node.outputs ?? []).findIndex((one) => one.type === "KONTEXT_REFERENCES" || isReroute(node));
-  const next = slot < 0 ? [] : nodesBehind(node, slot);
-  const found = next.flatMap((one) =>
-    STACKS.includes(String(one.type)) || isReroute(one) ? takers(one, seen) : [one],
+  const found = nextOf(node).flatMap((one) =>
+    STACKS.includes(String(one.type)) ? takers(one, seen) : [one],
   );
-  return [...new Set(found)];
+  return [...new Set(found)].filter((one) => !isOff({ node: one, host: null }));
 }
 
 /**
@@ -286,36 +222,47 @@ function modelOf(nodes) {
 }
 
 /**
- * List what the user calls the references of a question.
- * @param {{ references: Entry[] }} question
+ * Count the pictures that a node shows the model before the stack that it takes.
+ * @param {Page.Node} taker
  */
-export const namesIn = ({ references }) => references.map((one) => one.name ?? "");
+const ownCount = (taker) => ownOf(taker, () => {}).length;
 
 /**
- * Ask what the server is to say about the stack up to a node: see nodes/layout_route.py.
+ * @typedef {object} Stack What is to be shown of the references up to a node.
+ * @property {object} question what the server is asked: see nodes/layout_route.py
+ * @property {Tile[]} tiles of the question's references, in order
+ * @property {string} numbersOf the node whose instruction has these numbers, where another has others; or ""
+ */
+
+/**
+ * Describe the stack up to a node.
  * An edit or a turn that takes it puts its own picture before it, a sampler says the size.
  * @param {Page.Node} node
  * @param {() => void} changed called when a size becomes known that is not yet
+ * @returns {Stack}
  */
-export function questionOf(node, changed) {
+export function stackOf(node, changed) {
   const found = takers(node);
-  const taker = found.length === 1 ? found[0] : undefined;
-  const stack = [...stackInto(node, changed, new Set([node])), ...entriesOf(node, changed)];
-  /** @type {Entry[]} */
-  const own = [];
+  const [first] = found;
+  const taker = found.length === 1 ? first : undefined;
+  const stack = [...stackInto(node, changed, new Set([node])), ...referencesOf(node, changed)];
+  const own = first ? ownOf(first, changed) : [];
   /** @type {Size | Entry} */
   let target = [0, 0];
-  if (taker && EDITS.includes(String(taker.type))) {
-    own.push(frameOf(taker, changed));
-    if (chosen(taker, "anchor") === true && isOn(taker, "chain")) own.push(frameOf(taker, changed));
-  } else if (taker?.type === "KontextSampler") {
+  if (taker?.type === "KontextSampler") {
     target = isOn(taker, "start") ? frameOf(taker, changed) : chosenSize(taker);
   }
   const layout = taker && chosen(taker, "layout");
+  const differ = first && found.some((one) => ownCount(one) !== own.length);
+  const all = [...own, ...stack];
   return {
-    model: modelOf([taker, node]),
-    layout: typeof layout === "string" ? layout : "auto",
-    target,
-    references: [...own, ...stack],
+    question: {
+      model: modelOf([taker, node]),
+      layout: typeof layout === "string" ? layout : "auto",
+      target,
+      references: all.map(({ entry }) => entry),
+    },
+    tiles: all.map(({ tile }) => tile),
+    numbersOf: differ ? String(first.title) : "",
   };
 }

@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * Draws the plan of a stack of references: planes and boxes as SVG in the theme's colours, numbers as text
- * below.
+ * Draws the plan of a stack of references: planes and boxes as SVG in the theme's colours, with thumbnails;
+ * and puts its numbers into words.
  */
 
 import { t } from "../lib/translate.js";
@@ -10,14 +10,17 @@ import { inWords, planesOf } from "./geometry.js";
 /** @typedef {import("./geometry.js").Plan} Plan */
 /** @typedef {import("./geometry.js").Plane} Plane */
 /** @typedef {import("./geometry.js").Placed} Placed */
+/** @typedef {Pick<import("./stack.js").Tile, "name" | "picture" | "fit">} Tile */
 
-const WIDTH = 360;
+const WIDTH = 330;
 const HEIGHT = 124;
 const MARGIN = 4;
 const LETTER = 5.5; // a letter's usual width
 const LINE = 13;
 const CENTRED = { "text-anchor": "middle", "dominant-baseline": "central" };
 const RESULT = "var(--p-primary-color, #60a5fa)";
+/** @type {Tile} */
+const NO_TILE = { name: "", picture: "", fit: "crop" };
 
 /**
  * Make an element of SVG.
@@ -59,60 +62,90 @@ function fitting(name, width) {
 }
 
 /**
+ * Write what an instruction calls a picture: in every language, since the model reads the instruction.
+ * @param {number} number
+ */
+export const calledBy = (number) => `picture ${number}`;
+
+/** How a picture lies in its tile, by how it is fitted. @type {Record<string, string>} */
+const RATIO = { pad: "xMidYMid meet", stretch: "none" };
+
+/**
+ * Draw a thumbnail that fills a box.
+ * @param {Placed} box
+ * @param {{ picture: string, fit: string }} tile
+ */
+function thumbnail({ x, y, width, height }, { picture, fit }) {
+  const ratio = RATIO[fit] ?? "xMidYMid slice";
+  const image = svg("image", { x, y, width, height, href: picture, preserveAspectRatio: ratio });
+  image.addEventListener("error", () => image.remove()); // the file is gone: a plain tile
+  return image;
+}
+
+/**
+ * Place lines of text in a box: in the middle, or at its edges where there is a thumbnail.
+ * @param {Placed} box
+ * @param {string[]} lines
+ * @param {boolean} apart
+ */
+function texts({ x, y, width, height }, lines, apart) {
+  return lines.map((text, i) => {
+    const middle = y + height / 2 + LINE * (i - (lines.length - 1) / 2);
+    const edge = i ? y + height - LINE * (lines.length - i - 0.5) : y + LINE * 0.65;
+    const at = apart && lines.length > 1 ? edge : middle;
+    return label(text, x + width / 2, at, { ...CENTRED, "font-weight": i ? "normal" : "bold" });
+  });
+}
+
+/**
  * Draw a picture as a box.
  * @param {Placed} box
- * @param {string} called
+ * @param {Tile} [tile] of a reference
  */
-function drawBox(box, called) {
+function drawBox(box, tile) {
   const { number, picture, x, y, width, height } = box;
-  const result = number === 0;
+  const name = tile?.name ?? "";
   const group = svg("g", {
     "data-number": number,
     "data-tokens": picture.tokens,
     "data-known": String(picture.known),
   });
-  const colour = result ? RESULT : "currentColor";
+  const colour = tile ? "currentColor" : RESULT;
   const dashes = picture.known ? (picture.region ? "1 2" : "none") : "5 3";
   const side = { x, y, width: Math.max(width, 1), height: Math.max(height, 1), rx: 2 };
-  group.append(
-    svg("rect", {
-      ...side,
-      fill: colour,
-      "fill-opacity": result ? 0.25 : 0.1,
-      stroke: colour,
-      "stroke-opacity": result ? 1 : 0.7,
-      "stroke-dasharray": dashes,
-    }),
-  );
-  const name = `${result ? "★" : number}${picture.known ? "" : " ?"}`;
-  const lines = [name];
+  group.append(svg("rect", { ...side, fill: colour, "fill-opacity": tile ? 0.1 : 0.25 }));
+  if (tile?.picture) group.append(thumbnail(box, tile));
+  const edge = { "stroke-opacity": tile ? 0.7 : 1, "stroke-dasharray": dashes, class: "kontext-layout-edge" };
+  group.append(svg("rect", { ...side, fill: "none", stroke: colour, ...edge }));
+  const called = calledBy(number);
+  const short = called.length * LETTER > width ? String(number) : called;
+  const lines = [`${tile ? short : "★"}${picture.known ? "" : " ?"}`];
   if (height >= 28 && width >= 30) {
     lines.push(counted(picture));
-    if (called && height >= 42) lines.splice(1, 0, fitting(called, width));
+    if (name && height >= (tile?.picture ? 64 : 42)) lines.splice(1, 0, fitting(name, width));
   }
-  if (height >= 10 && width >= 8)
-    lines.forEach((text, i) => {
-      const high = y + height / 2 + LINE * (i - (lines.length - 1) / 2);
-      const weight = i ? "normal" : "bold";
-      group.append(label(text, x + width / 2, high, { ...CENTRED, "font-weight": weight }));
-    });
-  if (called) group.append(svg("title", {}, called));
+  if (height >= 10 && width >= 8) group.append(...texts(box, lines, Boolean(tile?.picture)));
+  if (!tile) return group;
+  const words = [called, name, t("{count} tokens", { count: counted(picture) })].filter(Boolean).join(", ");
+  group.append(svg("title", {}, words));
+  for (const [key, value] of Object.entries({ role: "option", "aria-label": words, tabindex: -1 }))
+    group.setAttribute(key, String(value));
   return group;
 }
 
 /**
  * Draw a plane with its pictures.
  * @param {Plane} plane
- * @param {string[]} names of the references
+ * @param {Tile[]} tiles of the references
  */
-function drawPlane({ index, x, y, width, height, boxes }, names) {
+function drawPlane({ index, x, y, width, height, boxes }, tiles) {
   const frame = { x: x - 3, y: y - 2, width: width + 6, height: height + 4, rx: 3 };
   return svg(
     "g",
-    { "data-plane": index },
+    { "data-plane": index, role: "presentation" },
     svg("rect", { ...frame, fill: "none", stroke: "currentColor", "stroke-opacity": 0.3 }),
     label(String(index), x - 2, y - 4, { "font-size": 8, "fill-opacity": 0.7 }),
-    ...boxes.map((box) => drawBox(box, names[box.number - 1] ?? "")),
+    ...boxes.map((box) => drawBox(box, box.number ? (tiles[box.number - 1] ?? NO_TILE) : undefined)),
   );
 }
 
@@ -139,45 +172,43 @@ export function sumOf(plan) {
 /**
  * Write time and memory, and what they are for.
  * @param {Plan} plan
+ * @param {string} [numbersOf] whose instruction has these numbers, where another has others
  */
-export function costOf(plan) {
-  const said = [
+export function costOf(plan, numbersOf = "") {
+  const parts = [
     t("time ×{factor}", { factor: plan.time_factor.toFixed(plan.time_factor < 10 ? 1 : 0) }),
     t("memory {size} + weights", { size: inWords(plan.memory) }),
     t("layout {name}", { name: plan.layout }),
   ];
   plan.references.forEach((one, i) => {
-    if (!one) said.push(t("{number} is left out", { number: i + 1 }));
+    if (!one) parts.push(t("{picture} is left out", { picture: calledBy(i + 1) }));
   });
-  if (plan.published) said.push(t("for the published model"));
-  return said.join(" · ");
+  if (numbersOf) parts.push(t("numbers for {name}", { name: numbersOf }));
+  if (plan.published) parts.push(t("for the published model"));
+  return parts.join(" · ");
 }
 
 /**
- * Draw a plan as a picture and two lines.
+ * Draw a plan.
  * @param {Plan} plan
- * @param {string[]} [names] of the references
- * @returns {Element[]}
+ * @param {Tile[]} [tiles] of the references
+ * @returns {SVGElement}
  */
-export function drawingOf(plan, names = []) {
+export function drawingOf(plan, tiles = []) {
   const planes = planesOf(plan, WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN);
   const inside = svg(
     "g",
-    { transform: `translate(${MARGIN} ${MARGIN})` },
-    ...planes.map((plane) => drawPlane(plane, names)),
+    { transform: `translate(${MARGIN} ${MARGIN})`, role: "presentation" },
+    ...planes.map((plane) => drawPlane(plane, tiles)),
   );
-  const sum = sumOf(plan);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": sum }, inside);
-  picture.style.cssText = "flex: 1 1 0; min-height: 0; width: 100%; font-family: inherit";
-  return [picture, line(sum), line(costOf(plan))];
-}
-
-/**
- * Make a line of text below the picture.
- * @param {string} text
- */
-export function line(text) {
-  const made = document.createElement("div");
-  made.textContent = text;
-  return made;
+  return svg(
+    "svg",
+    {
+      viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
+      role: "listbox",
+      "aria-label": t("References"),
+      "aria-orientation": "horizontal",
+    },
+    inside,
+  );
 }

@@ -37,10 +37,7 @@ function vueHeight(node) {
 /**
  * List the boxes that the nodes of a graph take.
  * @param {import("./graph.js").Graph} graph
- * @param {Page.Node} [except]
  * @returns {Box[]}
  */
-export const boxesOf = (graph, except) =>
-  nodesOf(graph)
-    .filter((one) => one !== except)
-    .map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]);
+export const boxesOf = (graph) =>
+  nodesOf(graph).map((one) => [one.pos[0], one.pos[1], one.size[0], grownHeight(one)]);

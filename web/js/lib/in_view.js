@@ -2,7 +2,7 @@
 /** Brings a node on the canvas into view, beside the chain panel where that lies over it. */
 
 import { app } from "../../../../scripts/app.js";
-import { TITLE } from "../lib/free_spot.js";
+import { TITLE } from "./free_spot.js";
 
 const MARGIN = 24; // px around it
 
