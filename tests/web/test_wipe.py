@@ -40,7 +40,8 @@ def value(panel: Panel) -> float:
     return float(frame(panel).get_by_role("slider").get_attribute("aria-valuenow") or "nan")
 
 
-BOTH = pytest.mark.parametrize("panel", [False, True], ids=["canvas", "vue"], indirect=True)
+VUE_NODES = pytest.param(True, marks=pytest.mark.since_front_end("1.32"), id="vue")
+BOTH = pytest.mark.parametrize("panel", [pytest.param(False, id="canvas"), VUE_NODES], indirect=True)
 
 
 def compared(panel: Panel) -> str:
