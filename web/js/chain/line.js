@@ -17,9 +17,11 @@ import {
   wireAlike,
 } from "../lib/graph.js";
 import { randomSeed } from "../lib/seed.js";
-import { addBeside, MAKES_TURNS, moveEnd } from "./actions.js";
+import { moveEnd } from "./go_on.js";
+import { addBeside } from "./new_node.js";
 import { copyLook } from "./note.js";
 import { isNumbered } from "./read_graph.js";
+import { EDIT, MAKES_TURNS } from "./turn_kinds.js";
 
 /** @typedef {import("../lib/graph.js").Graph} Graph */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -27,7 +29,6 @@ import { isNumbered } from "./read_graph.js";
 /** @typedef {NonNullable<ReturnType<Page.Node["getInputLink"]>>} Link */
 
 const BEFORE = ["chain", "latent", "image"]; // inputs that what came before a turn comes by
-const EDIT = "KontextEdit";
 
 /**
  * Tell whether a node takes what came before it and hands it on with one turn more.

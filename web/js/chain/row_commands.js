@@ -5,11 +5,12 @@ import { asOneStep, graphOf } from "../lib/graph.js";
 import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
 import { act } from "./act.js";
+import { ACTIONS } from "./actions.js";
 import { compareItem } from "./comparing.js";
+import { showGraphOf } from "./in_view.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
 import { openMenu } from "./menu.js";
 import { colours, paint } from "./note.js";
-import { openGraphOf } from "./read_graph.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -19,7 +20,7 @@ import { openGraphOf } from "./read_graph.js";
  * @typedef {object} Command
  * @property {string} id
  * @property {string} label
- * @property {(turn: Turn) => string} [labelOf] where it is not always the same
+ * @property {(turn: Turn, panel: Panel) => string} [labelOf] where it is not always the same
  * @property {string} icon
  * @property {string} keys as they are shown
  * @property {{ key: string, alt?: boolean, ctrl?: boolean }} combo
@@ -83,22 +84,40 @@ export const COMMANDS = [
     icon: "pi-trash",
     keys: "Delete",
     combo: { key: "delete" },
+    labelOf(turn, panel) {
+      const { size } = nodesWith(turn, panel);
+      return size > 1 ? t("Remove {count} entries", { count: size }) : t("Remove");
+    },
     can: ({ node }) => Boolean(graphOf(node)),
     run(turn, panel) {
-      panel.current = beside(turn, panel);
-      remove(turn.node);
+      const nodes = nodesWith(turn, panel);
+      panel.current = beside(turn, nodes, panel);
+      for (const node of nodes) remove(node);
     },
   },
 ];
 
 /**
- * Find the row that is chosen once a turn is gone: the one before it, or else the next.
+ * List the nodes of a turn and of all rows that are selected with it, from the first row on.
  * @param {Turn} turn
  * @param {Panel} panel
  */
-function beside(turn, { order, turns }) {
-  if (turn.parent && turns.has(turn.parent.id)) return turn.parent.id;
-  const left = order.filter(({ id }) => turns.get(id)?.node !== turn.node || id === turn.id);
+function nodesWith(turn, panel) {
+  const rows = panel.order.filter(({ id }) => id === turn.id || panel.isSelected(id));
+  return new Set(rows.flatMap(({ id }) => panel.turns.get(id)?.node ?? []));
+}
+
+/**
+ * Find the row that is chosen once turns are gone: the one before the first of them, or else the next.
+ * @param {Turn} turn one of them
+ * @param {Set<Page.Node>} nodes
+ * @param {Panel} panel
+ */
+function beside(turn, nodes, { order, turns }) {
+  const goes = (/** @type {string} */ id) => nodes.has(/** @type {Page.Node} */ (turns.get(id)?.node));
+  for (let at = turns.get(turn.parent?.id ?? ""); at; at = turns.get(at.parent?.id ?? ""))
+    if (!goes(at.id)) return at.id;
+  const left = order.filter(({ id }) => !goes(id) || id === turn.id);
   const at = left.findIndex(({ id }) => id === turn.id);
   return (left[at + 1] ?? left[at - 1])?.id ?? null;
 }
@@ -111,7 +130,7 @@ function beside(turn, { order, turns }) {
  */
 function perform(panel, turn, command) {
   if (!command.can(turn, panel)) return;
-  openGraphOf(turn);
+  showGraphOf(turn.place);
   asOneStep(() => command.run(turn, panel));
   panel.focusNext = true;
   panel.redraw();
@@ -159,6 +178,35 @@ function coloursFor(panel, turn) {
 }
 
 /**
+ * List the buttons of a row that have no room in it.
+ * @param {Panel} panel
+ * @param {string} id of its turn
+ * @returns {import("./menu.js").Item[]}
+ */
+function withoutRoom(panel, id) {
+  const buttons = /** @type {HTMLElement[]} */ ([...(panel.rows.get(id)?.buttons.children ?? [])]);
+  return buttons
+    .filter((button) => getComputedStyle(button).display === "none")
+    .map(({ title, dataset, className }) => ({
+      id: `button-${dataset.action}`,
+      label: title,
+      icon: className.split(" ").find((name) => name.startsWith("pi-")) ?? "",
+      keys: keysOf(dataset.action ?? ""),
+      run: () => act(panel, id, dataset.action ?? ""),
+    }));
+}
+
+/**
+ * Write the keys of a button as they are shown.
+ * @param {string} action
+ */
+function keysOf(action) {
+  const { key } = ACTIONS.find(({ id }) => id === action) ?? {};
+  if (key) return `Alt+${key.toUpperCase()}`;
+  return { run: "Ctrl+Enter", edit: "F2" }[action] ?? "";
+}
+
+/**
  * Show the menu of a row.
  * @param {Panel} panel
  * @param {string} id of its turn
@@ -171,7 +219,7 @@ export function openRowMenu(panel, id, anchor, at) {
   if (!turn || !row) return;
   const items = COMMANDS.map((command) => ({
     id: command.id,
-    label: command.labelOf?.(turn) ?? t(command.label),
+    label: command.labelOf?.(turn, panel) ?? t(command.label),
     icon: command.icon,
     keys: command.keys,
     disabled: !command.can(turn, panel),
@@ -183,11 +231,18 @@ export function openRowMenu(panel, id, anchor, at) {
     icon: "pi-comment",
     run: () => act(panel, id, "note"),
   };
-  const last = items.pop();
+  const last = items.slice(-1);
   openMenu(
     anchor,
     row.name,
-    [...items, compareItem(panel, id), note, ...coloursFor(panel, turn), ...(last ? [last] : [])],
+    [
+      ...withoutRoom(panel, id),
+      ...items.slice(0, -1),
+      compareItem(panel, id),
+      note,
+      ...coloursFor(panel, turn),
+      ...last,
+    ],
     at,
   );
 }
