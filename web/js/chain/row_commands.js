@@ -6,6 +6,7 @@ import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
 import { act } from "./act.js";
 import { ACTIONS } from "./actions.js";
+import { animationItems } from "./animation.js";
 import { compareItem } from "./comparing.js";
 import { showGraphOf } from "./in_view.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
@@ -231,6 +232,13 @@ export function openRowMenu(panel, id, anchor, at) {
     icon: "pi-comment",
     run: () => act(panel, id, "note"),
   };
+  const animation = {
+    id: "animation",
+    label: t("Save as animation"),
+    icon: "pi-video",
+    disabled: animationItems(panel, turn).every(({ disabled }) => disabled),
+    run: () => openMenu(anchor, t("Save as animation"), animationItems(panel, turn), at),
+  };
   const last = items.slice(-1);
   openMenu(
     anchor,
@@ -239,6 +247,7 @@ export function openRowMenu(panel, id, anchor, at) {
       ...withoutRoom(panel, id),
       ...items.slice(0, -1),
       compareItem(panel, id),
+      animation,
       note,
       ...coloursFor(panel, turn),
       ...last,
