@@ -25,9 +25,9 @@ _BUTTONS = """() => [...document.querySelectorAll('.kontext-row')].map(row => {
     out: seen.some(box => box.right > row.getBoundingClientRect().right),
   }
 })"""
-# What comes out of a subgraph, by the nodes inside it.
+# What comes out of a subgraph, by the nodes inside it: the first wire into an output counts, as in a run.
 _OUT = """host => app.graph.getNodeById(host).subgraph.outputNode.slots
-  .flatMap(slot => slot.getLinks().map(link => String(link.origin_id)))"""
+  .flatMap(slot => slot.getLinks().slice(0, 1).map(link => String(link.origin_id)))"""
 _INSIDE = "host => app.graph.getNodeById(host).subgraph.nodes.map(node => [String(node.id), node.type])"
 
 

@@ -100,7 +100,7 @@ const wiresOut = (node, slot) =>
  * @param {number} slot
  */
 export const wallsBehind = (node, slot) =>
-  wiresOut(node, slot).flatMap((link) => (toWall(link, graphOf(node)) ? [link.target_slot] : []));
+  new Set(wiresOut(node, slot).flatMap((link) => (toWall(link, graphOf(node)) ? [link.target_slot] : [])));
 
 /**
  * List the nodes that an output feeds as it is drawn, past those and through the walls that only lead it on.
