@@ -10,7 +10,7 @@ from ._api import io
 from .host import folders, versions
 from .host.errors import user_errors
 from .host.graph import graph_texts
-from .host.outputs import image_output
+from .host.outputs import image_output, preview_file
 from .types import CATEGORY, ChainSocket, wires_fit
 
 if TYPE_CHECKING:
@@ -101,14 +101,23 @@ class KontextCompare(io.ComfyNode):
         from ..kontext_core.chain import compare
 
         second = chain if other is None else other
-        comparison = compare(chain.back_to(turn).last.image, second.back_to(other_turn).last.image)
+        first_then, second_then = chain.back_to(turn), second.back_to(other_turn)
+        comparison = compare(first_then.last.image, second_then.last.image)
         shared = chain.shared_turns(second)
         lines = [f"{comparison.changed:.1%} of the picture differs, {comparison.psnr:.1f} dB"]
         lines += [comparison.note] if comparison.note else []
         if other is not None:
             lines.append(f"they diverge after turn {shared - 1}" if shared else "they share no turn")
+        pair = {
+            "before": preview_file(first_then.last.image, cls=cls),
+            "after": preview_file(second_then.last.image, cls=cls),
+            "turns": [len(first_then), len(second_then)],
+            "branches": other is not None,
+        }
         preview = image_output(comparison.side_by_side, *lines, cls=cls)
-        return io.NodeOutput(comparison.side_by_side, comparison.difference, ui=preview)
+        return io.NodeOutput(
+            comparison.side_by_side, comparison.difference, ui={**preview, "kontext_compare": (pair,)}
+        )
 
 
 class KontextChainSheet(io.ComfyNode):

@@ -312,24 +312,24 @@ class Chain:
         if last.latents is None:
             return draw_marks(last.image, marks)
         canvas = pipeline.decode(last.latents)
-        plain, drawn = (
-            pipeline.encode(picture).cpu()
-            for picture in (canvas, draw_on_canvas(canvas, marks, last.placement))
-        )
+        marked = draw_on_canvas(canvas, marks, self._place_of_marks(last.placement))
+        plain, drawn = (pipeline.encode(picture).cpu() for picture in (canvas, marked))
         return Edit(last.image, last.latents + (drawn - plain), last.seed, placement=last.placement)
 
     def _reach(
         self, areas: tuple[Mark, ...], mask: Tensor | None, canvas: Size, place: Placement | None
     ) -> Tensor:
-        """The mask on a canvas: areas drawn upon the last picture, and within them what a mask allows.
-
-        That picture is the canvas itself where it was cropped, except at the start: there it is whole.
-        """
-        last = self.last
-        cropped = place is not None and min(place.top, place.left) < 0
-        is_canvas = cropped and len(self) > 0 and last.latents is not None
-        drawn = mask_on_canvas(areas, canvas, None if is_canvas else place)
+        """The mask on a canvas: areas drawn upon the last picture, and within them what a mask allows."""
+        drawn = mask_on_canvas(areas, canvas, self._place_of_marks(place))
         return drawn if mask is None else overlap(drawn, canvas_mask(mask, canvas, place))
+
+    def _place_of_marks(self, place: Placement | None) -> Placement | None:
+        """Where the last picture, upon which marks are drawn, lies on a canvas; None: it is the canvas.
+
+        It is the canvas itself where it was cropped or stretched, but not at the start, which is as it came.
+        """
+        fills = place is not None and place.height >= place.canvas[0] and place.width >= place.canvas[1]
+        return None if fills and len(self) > 0 and self.last.latents is not None else place
 
     def _alignment(self) -> Callable[[Tensor], Tensor]:
         first = self.turns[0].latents

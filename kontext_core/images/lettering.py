@@ -22,16 +22,19 @@ _SLACK = 1e-6  # em by which a line may be too long, so that one that just fits 
 _FREE = 4  # an em of that many units a pixel undoes the rounding of widths to pixels
 
 
-def text_cover(text: str, left: float, top: float, size: float, *, height: int, width: int) -> Tensor:
+def text_cover(
+    text: str, left: float, top: float, size: float, *, height: int, width: int, right: float | None = None
+) -> Tensor:
     """How much of each pixel a text covers: (height, width) in [0, 1].
 
     Args:
         left: of its upper left corner in px.
         top: likewise.
         size: of the font in px.
+        right: where a line goes on below; None: at the right edge.
     """
     cover = torch.zeros(height, width)
-    for row, line in enumerate(wrapped(text, (width - left) / size)):
+    for row, line in enumerate(wrapped(text, ((width if right is None else right) - left) / size)):
         baseline, pen = top + (ASCENT + LINE * row) * size, left
         for letter in line:
             advance = _advance(letter) * size

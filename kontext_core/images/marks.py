@@ -20,7 +20,7 @@ from torch import Tensor
 from ..checks.json_values import listing, number, read_json, words
 from ..checks.shorten import short
 from .filling import fill
-from .fitting import Placement, Size, check_image, undo_fit
+from .fitting import Placement, Size, check_image, resize, undo_fit
 from .lettering import text_cover
 
 VERSION = 2  # 1 has no areas
@@ -169,34 +169,46 @@ def mask_on_canvas(marks: tuple[Mark, ...], canvas: Size, place: Placement | Non
     return mask
 
 
-def draw_marks(image: Tensor, marks: tuple[Mark, ...]) -> Tensor:
+def draw_marks(
+    image: Tensor, marks: tuple[Mark, ...], *, right: float | None = None, drawn_at: Size | None = None
+) -> Tensor:
     """Pictures (B, H, W, 3) in [0, 1] with the marks upon each, later ones above; areas are not drawn.
 
     The pictures themselves stay.
 
+    Args:
+        right: the column in pixels at which words go on below; None: the right edge.
+        drawn_at: (height, width) in pixels before the picture was stretched; None: it was not.
     Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
     """
     check_image(image)
-    height, width = image.shape[1:3]
+    size: Size = image.shape[1], image.shape[2]
+    height, width = drawn_at or size
     _check_work(marks, height, width, areas=False)
     drawn = image.clone()
     for mark in cues_of(marks):
         colour = torch.tensor([int(mark.colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
-        cover = _text_cover(mark, height, width) if mark.kind == "text" else _line_cover(mark, height, width)
+        words = mark.kind == "text"
+        cover = _text_cover(mark, height, width, right) if words else _line_cover(mark, height, width)
+        cover = resize(cover[None, ..., None], size)[0, ..., 0]
         drawn = torch.lerp(drawn, colour.to(drawn).expand_as(drawn), cover[None, :, :, None].to(drawn))
     return drawn
 
 
 def draw_on_canvas(canvas: Tensor, marks: tuple[Mark, ...], place: Placement | None) -> Tensor:
-    """A canvas (B, H, W, 3) with the marks upon the picture that lies on it.
+    """A canvas (B, H, W, 3) with the marks upon the picture that lies on it, fitted as the picture is.
 
     Args:
         place: None: the picture is all of it.
     """
     if place is None:
         return draw_marks(canvas, marks)
+    if min(place.top, place.left) < 0:
+        laid = tuple(_laid(mark, place) for mark in marks)
+        return draw_marks(canvas, laid, right=place.left + place.width)
     drawn = canvas.clone()
-    undo_fit(drawn, place).copy_(draw_marks(undo_fit(canvas, place), marks))
+    marked = draw_marks(undo_fit(canvas, place), marks, drawn_at=_unstretched(place))
+    undo_fit(drawn, place).copy_(marked)
     return drawn
 
 
@@ -263,15 +275,24 @@ def _point(entry: Any) -> Point:
     return number(x, -1, 2), number(y, -1, 2)
 
 
-def _laid(area: Mark, place: Placement) -> Mark:
-    """An area upon a picture as it would be drawn upon the canvas that the picture lies on."""
+def _laid(mark: Mark, place: Placement) -> Mark:
+    """A mark upon a picture as it would be drawn upon the canvas that the picture lies on."""
     height, width = place.canvas
     points = tuple(
         ((place.left + x * place.width) / width, (place.top + y * place.height) / height)
-        for x, y in area.points
+        for x, y in mark.points
     )
-    stroke = area.width * min(place.height, place.width) / min(height, width)
-    return replace(area, points=points, width=stroke)
+    stroke = mark.width * min(place.height, place.width) / min(height, width)
+    return replace(mark, points=points, width=stroke)
+
+
+def _unstretched(place: Placement) -> Size | None:
+    """A size of as many pixels in the picture's own shape; None where it still has that."""
+    (height, width), area = place.original, place.height * place.width
+    if abs(height * place.width - width * place.height) < max(height, width):
+        return None
+    scale = math.sqrt(area / (height * width))
+    return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
 def _check_work(marks: tuple[Mark, ...], height: int, width: int, *, areas: bool) -> None:
@@ -345,7 +366,7 @@ def _segments(mark: Mark, height: int, width: int, stroke: float) -> Iterator[tu
             yield (x1, y1), tip
 
 
-def _text_cover(mark: Mark, height: int, width: int) -> Tensor:
+def _text_cover(mark: Mark, height: int, width: int, right: float | None) -> Tensor:
     (x, y) = mark.points[0]
     size = max(mark.width * min(height, width), 1.0)
-    return text_cover(mark.text, x * width, y * height, size, height=height, width=width)
+    return text_cover(mark.text, x * width, y * height, size, height=height, width=width, right=right)

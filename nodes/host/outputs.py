@@ -61,3 +61,13 @@ def image_output(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
         cls: the node.
     """
     return {**ui.PreviewImage(image, cls=cls).as_dict(), "text": ("\n".join(lines),)}
+
+
+def preview_file(image: Tensor, *, cls: Any) -> dict[str, Any]:
+    """Keep a single picture (1, H, W, 3) for the page, as ComfyUI keeps what its nodes show.
+
+    Args:
+        cls: the node.
+    Returns: where the page finds it.
+    """
+    return ui.PreviewImage(image, cls=cls).as_dict()["images"][0]

@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -224,6 +225,23 @@ def test_comparing_branches(run: Run, model: Any, two: Any) -> None:
     alone = run("KontextCompare", chain=two, turn=-1)
     assert not alone[1].any()
     assert alone.ui["text"][0] == "0.0% of the picture differs, inf dB"
+
+
+def test_the_page_gets_both_pictures_of_a_comparison(run: Run, model: Any, two: Any) -> None:
+    import folder_paths
+
+    branch = run("KontextTurn", model=model, chain=two.back_to(1), instruction="else", **FAST)[0]
+    made = run("KontextCompare", chain=two, turn=0, other_turn=-1, other=branch)
+    assert len(made.ui["images"]) == 1, "side by side, as before"
+    (pair,) = made.ui["kontext_compare"]
+    assert (pair["turns"], pair["branches"]) == ([0, 2], True)
+    for side, image in (("before", two.turns[0].image), ("after", branch.last.image)):
+        assert pair[side]["type"] == "temp"
+        file = Path(folder_paths.get_temp_directory()) / pair[side]["subfolder"] / pair[side]["filename"]
+        shown = torch.from_numpy(np.array(Image.open(file)))
+        assert (shown / 255 - image[0]).abs().max() <= 1 / 255
+    (pair,) = run("KontextCompare", chain=two).ui["kontext_compare"]
+    assert (pair["turns"], pair["branches"]) == ([0, 2], False)
 
 
 def test_the_sheet_has_every_turn(run: Run, two: Any) -> None:

@@ -4,7 +4,14 @@ declare namespace Page {
   type App = import("@comfyorg/comfyui-frontend-types").ComfyApp;
   type Extension = import("@comfyorg/comfyui-frontend-types").ComfyExtension;
   type TextWidget = import("@comfyorg/comfyui-frontend-types").DOMWidget<HTMLTextAreaElement, string>;
-  type Output = { text?: string[]; images?: unknown[]; kontext_size?: [number, number][] };
+  type Stored = { filename?: string; subfolder?: string; type?: string };
+  type Compared = { before: Stored; after: Stored; turns: [number, number]; branches: boolean };
+  type Output = {
+    text?: string[];
+    images?: unknown[];
+    kontext_size?: [number, number][];
+    kontext_compare?: Compared[];
+  };
 
   type Subgraph = Parameters<App["canvas"]["openSubgraph"]>[0];
 
@@ -19,12 +26,13 @@ declare namespace Page {
   type Node = Parameters<NonNullable<Extension["nodeCreated"]>>[0] & {
     onExecuted?(output: Output | undefined): void;
     imgs?: HTMLImageElement[];
+    hideOutputImages?: boolean;
     addDOMWidget(
       name: string,
       type: string,
       element: HTMLElement,
       options: { serialize?: boolean; hideOnZoom?: boolean; getMinHeight?(): number },
-    ): { serialize?: boolean };
+    ): Widget;
   };
 }
 

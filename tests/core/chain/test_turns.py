@@ -16,6 +16,8 @@ Pictures = Callable[..., Tensor]
 AREA = (Mark(kind="box", points=((0.5, 0), (1, 1)), mask=True),)  # the right half
 MARKS = (Mark(kind="box", points=((0.1, 0.1), (0.4, 0.4)), width=0.06),)
 
+DOT = (Mark(kind="freehand", points=((0.15, 0.15), (0.15, 0.15)), width=0.08),)
+
 
 @pytest.fixture
 def three(pipeline: Pipeline, pictures: Pictures) -> Chain:
@@ -218,6 +220,32 @@ def test_marks_lie_upon_the_picture_and_not_on_its_padding(
     assert changed.any()
     changed[rows, columns] = False
     assert not changed.any()
+
+
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+@pytest.mark.parametrize("size", [(40, 100), (100, 40)], ids=["wide", "high"])
+def test_marks_lie_where_they_were_drawn_on_the_whole_picture_or_on_what_a_crop_left(
+    pipeline: Pipeline, pictures: Pictures, monkeypatch: pytest.MonkeyPatch, fit: str, size: tuple[int, int]
+) -> None:
+    """The first turn is drawn for on the picture as it came, a later one on the result before."""
+    chain, encode = Chain.start(pipeline, pictures(*size), fit=fit), pipeline.encode
+    place = chain.last.placement
+    assert place is not None
+    for first in (True, False):
+        seen: list[Tensor] = []
+        with monkeypatch.context() as patch:
+            patch.setattr(pipeline, "encode", lambda image, seen=seen: (seen.append(image), encode(image))[1])
+            made = chain.edit(pipeline, "", steps=1, marks=DOT)
+        plain, drawn = seen
+        rows, columns = (plain != drawn).any(-1)[0].nonzero(as_tuple=True)
+        middle = [(float(line.min() + line.max()) + 1) / 2 for line in (rows, columns)]
+        (x, y), (height, width) = DOT[0].points[0], chain.last.image.shape[1:3]
+        if first:
+            wanted = [place.top + y * place.height, place.left + x * place.width]
+        else:
+            wanted = [max(place.top, 0) + y * height, max(place.left, 0) + x * width]
+        assert middle == pytest.approx(wanted, abs=1), "to the pixel"
+        chain = made
 
 
 def test_a_turn_reaches_no_farther_than_its_area(pipeline: Pipeline, pictures: Pictures) -> None:

@@ -14,6 +14,7 @@ from kontext_core.images.marks import (
     areas_of,
     cues_of,
     draw_marks,
+    draw_on_canvas,
     marks_from,
     marks_to,
     mask_of,
@@ -307,6 +308,42 @@ def test_an_area_lies_where_its_part_of_the_picture_does(fit: str, size: tuple[i
     laid = mask_on_canvas(drawn, place.canvas, place)
     assert laid.shape == place.canvas
     assert (laid - canvas[0, ..., 0]).abs().mean() < 0.02
+
+
+CUES = (
+    Mark(kind="ellipse", points=((0.3, 0.2), (0.7, 0.9)), width=0.03),
+    Mark(kind="box", points=((0.35, 0.1), (0.6, 0.6)), width=0.03),
+    Mark(kind="arrow", points=((0.3, 0.8), (0.65, 0.3)), width=0.03),
+    Mark(kind="freehand", points=((0.3, 0.3), (0.5, 0.8), (0.7, 0.4)), width=0.03),
+    Mark(kind="text", points=((0.4, 0.4),), width=0.1, text="a hat"),
+    Mark(
+        kind="text",
+        points=((0.35, 0.2),),
+        width=0.1,
+        text="the hat that goes on below where the picture ends",
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("fit", "size"), [("crop", (512, 512)), ("pad", (512, 512)), ("stretch", (384, 512)), ("none", None)]
+)
+@pytest.mark.parametrize("shape", [(480, 800), (800, 480)], ids=["wide", "high"])
+@pytest.mark.parametrize("mark", CUES, ids=lambda mark: mark.kind)
+def test_a_mark_lies_where_it_was_drawn_on_the_whole_picture(
+    mark: Mark, shape: tuple[int, int], fit: str, size: tuple[int, int] | None
+) -> None:
+    """As the picture with the mark upon it is fitted: at the same place, within 1 % of a side."""
+    mark, black = replace(mark, colour="#ffffff"), torch.zeros(1, *shape, 3)
+    whole, place = fit_image(draw_marks(black, (mark,)), size, fit)
+    laid = draw_on_canvas(fit_image(black, size, fit)[0], (mark,), place)
+    assert laid.shape == whole.shape
+    lines = [picture[0, ..., 0].amax(axis) for picture in (whole, laid) for axis in (0, 1)]
+    ends = [(line > 0.5).nonzero()[[0, -1], 0] for line in lines]
+    for wanted, there, side in zip(ends[:2], ends[2:], (place.canvas[1], place.canvas[0]), strict=True):
+        assert (wanted - there).abs().max() <= 0.01 * side
+    if fit == "crop":
+        assert (whole - laid).abs().mean() < 0.01, "and so are its lines"
 
 
 def test_beside_the_picture_no_area_reaches() -> None:

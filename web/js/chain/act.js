@@ -3,6 +3,7 @@
 
 import { app } from "../../../../scripts/app.js";
 import { asOneStep, selected } from "../lib/graph.js";
+import { showGraphOf } from "../lib/in_view.js";
 import { t } from "../lib/translate.js";
 import { settingOf } from "../lib/wires.js";
 import { ACTIONS, makesTurn, runOn } from "./actions.js";
@@ -10,7 +11,7 @@ import { compare, ownOf } from "./comparing.js";
 import { writeInPlace } from "./field.js";
 import { take } from "./more.js";
 import { noteOf, setNote } from "./note.js";
-import { isEditable, openGraphOf } from "./read_graph.js";
+import { isEditable } from "./read_graph.js";
 import { keepWritten, suggest } from "./recent.js";
 import { runUpTo } from "./run_to.js";
 import { toggleStar } from "./stars.js";
@@ -34,7 +35,7 @@ export function act(panel, id, name) {
   if (name === "run") return runUpTo(turn, panel.turns);
   const action = ACTIONS.find((one) => one.id === name);
   if (!action) return;
-  openGraphOf(turn);
+  if (!makesTurn(action)) showGraphOf(turn.place); // the new one may lie in another
   const others = selected();
   const both = name === "Kontext.Compare" && others.includes(node) && others.length === 2;
   const done = runOn(action, both ? others : [node], turn.place);

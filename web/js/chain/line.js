@@ -18,16 +18,17 @@ import {
 } from "../lib/graph.js";
 import { randomSeed } from "../lib/seed.js";
 import { rewire, tradePlaces, wiresFrom } from "../lib/trade.js";
-import { addBeside, MAKES_TURNS, moveEnd } from "./actions.js";
+import { moveEnd } from "./go_on.js";
+import { addBeside } from "./new_node.js";
 import { copyLook } from "./note.js";
 import { isNumbered } from "./read_graph.js";
+import { EDIT, MAKES_TURNS } from "./turn_kinds.js";
 
 /** @typedef {import("./read_graph.js").Turn} Turn */
 /** @typedef {Map<string, Turn>} Turns */
 /** @typedef {import("../lib/trade.js").Link} Link */
 
 const BEFORE = ["chain", "latent", "image"]; // inputs that what came before a turn comes by
-const EDIT = "KontextEdit";
 
 /**
  * Tell whether a node takes what came before it and hands it on with one turn more.

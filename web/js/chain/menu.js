@@ -36,8 +36,9 @@ export function openMenu(anchor, label, items, at) {
   anchor.closest(".kontext-panel")?.append(menu);
   menu.addEventListener("toggle", (event) => {
     if (/** @type {ToggleEvent} */ (event).newState !== "closed") return;
-    if (anchor.hasAttribute("aria-expanded")) anchor.setAttribute("aria-expanded", "false");
     menu.remove();
+    const another = document.querySelector(".kontext-menu"); // which a command of this one has shown
+    if (anchor.hasAttribute("aria-expanded")) anchor.setAttribute("aria-expanded", String(another !== null));
   });
   menu.addEventListener("keydown", (event) => pressed(menu, event, () => close(true)));
   menu.addEventListener("contextmenu", (event) => event.preventDefault());

@@ -4,6 +4,7 @@
 import { app } from "../../../../scripts/app.js";
 import { make } from "../lib/element.js";
 import { selected } from "../lib/graph.js";
+import { showGraphOf } from "../lib/in_view.js";
 import { t } from "../lib/translate.js";
 import { shownRun } from "../run/watch.js";
 import { act, choose } from "./act.js";
@@ -11,7 +12,7 @@ import { captionOf, listenToDrags, nameNow, pairOf, sidesOf } from "./comparing.
 import { Head } from "./head.js";
 import { listenToPanel } from "./keys.js";
 import { News } from "./news.js";
-import { jumpTo, openGraphOf, readTurns } from "./read_graph.js";
+import { jumpTo, readTurns } from "./read_graph.js";
 import { ChainRow } from "./row.js";
 import { lastMade, runAll, runUpTo } from "./run_to.js";
 import { startChain } from "./start.js";
@@ -102,8 +103,10 @@ export class Panel {
     this.order = this.shape.rowsOf(turns);
     const awaited = this.awaited && turns.find((one) => one.node === this.awaited);
     if (awaited) this.current = awaited.id;
-    else this.writeNext = false;
-    this.awaited = null;
+    else {
+      this.writeNext = false;
+      this.awaited = null;
+    }
     if (this.current === null || !this.turns.has(this.current)) {
       this.current = this.order.at(0)?.id ?? null;
     }
@@ -126,6 +129,7 @@ export class Panel {
     if (this.focusNext) this.focus();
     if (this.writeNext && this.current !== null) act(this, this.current, "edit");
     this.writeNext = false;
+    this.awaited = null; // not before: this drawing may have begun anew
   }
 
   /** Put rows and headings in their order; the focus stays where it was. */
@@ -268,6 +272,7 @@ export class Panel {
    */
   remember(id) {
     if (id === this.current) return;
+    this.awaited = null;
     this.previous = this.current;
     this.compared = null;
   }
@@ -280,7 +285,7 @@ export class Panel {
   add(id, toggle = false) {
     const turn = this.turns.get(id);
     if (!turn) return;
-    if (openGraphOf(turn)) return this.jump(id); // none of another graph is selected with it
+    if (showGraphOf(turn.place)) return this.jump(id); // none of another graph is selected with it
     this.compared = null;
     const current = this.turns.get(this.current ?? "");
     const chosen = selected();

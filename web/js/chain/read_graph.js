@@ -3,20 +3,20 @@
 
 import { app } from "../../../../scripts/app.js";
 import { inputOf, isWired, widgetOf } from "../lib/graph.js";
+import { SETTLED_MS, showGraphOf } from "../lib/in_view.js";
 import { pictureOf } from "../lib/node_picture.js";
 import { feedOf } from "../lib/passing.js";
 import { addressOf } from "../lib/results.js";
 import { beginOf, everyPlace, idOf, isOff, settingOf } from "../lib/wires.js";
 import { Signatures } from "../run/signature.js";
 import { shownRun } from "../run/watch.js";
-import { isTurn } from "./actions.js";
 import { showAgain } from "./more.js";
 import { colourOf, noteOf } from "./note.js";
 import { linesOf } from "./tree.js";
+import { isTurn } from "./turn_kinds.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
 
-const SETTLED_MS = 150; // until the page has found where it was in a graph that it shows again
 const NUMBERED = /^Turn \d+$/; // the name that a template gives; the panel counts by itself
 
 /**
@@ -168,19 +168,6 @@ export function* readTurns(found) {
 }
 
 /**
- * Show the graph that a turn lies in.
- * @param {Turn} turn
- * @returns {boolean} whether another was shown
- */
-export function openGraphOf({ node, place }) {
-  const { graph } = node;
-  if (!graph || app.canvas.graph === graph) return false;
-  if (place.host?.node.isSubgraphNode()) app.canvas.openSubgraph(place.host.node.subgraph, place.host.node);
-  else app.canvas.setGraph(graph);
-  return true;
-}
-
-/**
  * Show a turn's node on the canvas and select it.
  * @param {Turn} turn
  */
@@ -191,7 +178,7 @@ export function jumpTo(turn) {
     app.canvas.centerOnNode(turn.node);
     app.canvas.setDirty(true, true);
   };
-  const other = openGraphOf(turn);
+  const other = showGraphOf(turn.place);
   show();
   if (other) setTimeout(show, SETTLED_MS);
 }

@@ -224,6 +224,9 @@ export class ChainRow {
       const more = button("menu", "pi-ellipsis-h", t("More"));
       more.setAttribute("aria-haspopup", "menu");
       more.setAttribute("aria-expanded", "false");
+      made.forEach((one, place) => {
+        one.dataset.place = String(place);
+      });
       this.buttons.replaceChildren(...made, more);
       this.shown.current = []; // the new buttons are stops of the Tab key too
     }

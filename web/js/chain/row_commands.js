@@ -2,15 +2,18 @@
 /** What the menu of a row offers, and the keys of it: each is one step of undo. */
 
 import { asOneStep, graphOf } from "../lib/graph.js";
+import { showGraphOf } from "../lib/in_view.js";
 import { t } from "../lib/translate.js";
 import { isOff } from "../lib/wires.js";
 import { act } from "./act.js";
-import { hasChain, saveBehind } from "./actions.js";
+import { ACTIONS } from "./actions.js";
+import { animationItems } from "./animation.js";
 import { compareItem } from "./comparing.js";
 import { canDouble, double, isSwitchedOff, partner, remove, toggle, trade } from "./line.js";
 import { openMenu } from "./menu.js";
 import { colours, paint } from "./note.js";
-import { openGraphOf } from "./read_graph.js";
+import { saveBehind } from "./save_chain.js";
+import { hasChain } from "./turn_kinds.js";
 
 /** @typedef {import("./panel.js").Panel} Panel */
 /** @typedef {import("./read_graph.js").Turn} Turn */
@@ -20,7 +23,7 @@ import { openGraphOf } from "./read_graph.js";
  * @typedef {object} Command
  * @property {string} id
  * @property {string} label
- * @property {(turn: Turn) => string} [labelOf] where it is not always the same
+ * @property {(turn: Turn, panel: Panel) => string} [labelOf] where it is not always the same
  * @property {string} icon
  * @property {string} keys as they are shown
  * @property {{ key: string, alt?: boolean, ctrl?: boolean }} combo
@@ -84,22 +87,40 @@ export const COMMANDS = [
     icon: "pi-trash",
     keys: "Delete",
     combo: { key: "delete" },
+    labelOf(turn, panel) {
+      const { size } = nodesWith(turn, panel);
+      return size > 1 ? t("Remove {count} entries", { count: size }) : t("Remove");
+    },
     can: ({ node }) => Boolean(graphOf(node)),
     run(turn, panel) {
-      panel.current = beside(turn, panel);
-      remove(turn.node);
+      const nodes = nodesWith(turn, panel);
+      panel.current = beside(turn, nodes, panel);
+      for (const node of nodes) remove(node);
     },
   },
 ];
 
 /**
- * Find the row that is chosen once a turn is gone: the one before it, or else the next.
+ * List the nodes of a turn and of all rows that are selected with it, from the first row on.
  * @param {Turn} turn
  * @param {Panel} panel
  */
-function beside(turn, { order, turns }) {
-  if (turn.parent && turns.has(turn.parent.id)) return turn.parent.id;
-  const left = order.filter(({ id }) => turns.get(id)?.node !== turn.node || id === turn.id);
+function nodesWith(turn, panel) {
+  const rows = panel.order.filter(({ id }) => id === turn.id || panel.isSelected(id));
+  return new Set(rows.flatMap(({ id }) => panel.turns.get(id)?.node ?? []));
+}
+
+/**
+ * Find the row that is chosen once turns are gone: the one before the first of them, or else the next.
+ * @param {Turn} turn one of them
+ * @param {Set<Page.Node>} nodes
+ * @param {Panel} panel
+ */
+function beside(turn, nodes, { order, turns }) {
+  const goes = (/** @type {string} */ id) => nodes.has(/** @type {Page.Node} */ (turns.get(id)?.node));
+  for (let at = turns.get(turn.parent?.id ?? ""); at; at = turns.get(at.parent?.id ?? ""))
+    if (!goes(at.id)) return at.id;
+  const left = order.filter(({ id }) => !goes(id) || id === turn.id);
   const at = left.findIndex(({ id }) => id === turn.id);
   return (left[at + 1] ?? left[at - 1])?.id ?? null;
 }
@@ -112,7 +133,7 @@ function beside(turn, { order, turns }) {
  */
 function perform(panel, turn, command) {
   if (!command.can(turn, panel)) return;
-  openGraphOf(turn);
+  showGraphOf(turn.place);
   asOneStep(() => command.run(turn, panel));
   panel.focusNext = true;
   panel.redraw();
@@ -160,6 +181,35 @@ function coloursFor(panel, turn) {
 }
 
 /**
+ * List the buttons of a row that have no room in it.
+ * @param {Panel} panel
+ * @param {string} id of its turn
+ * @returns {import("./menu.js").Item[]}
+ */
+function withoutRoom(panel, id) {
+  const buttons = /** @type {HTMLElement[]} */ ([...(panel.rows.get(id)?.buttons.children ?? [])]);
+  return buttons
+    .filter((button) => getComputedStyle(button).display === "none")
+    .map(({ title, dataset, className }) => ({
+      id: `button-${dataset.action}`,
+      label: title,
+      icon: className.split(" ").find((name) => name.startsWith("pi-")) ?? "",
+      keys: keysOf(dataset.action ?? ""),
+      run: () => act(panel, id, dataset.action ?? ""),
+    }));
+}
+
+/**
+ * Write the keys of a button as they are shown.
+ * @param {string} action
+ */
+function keysOf(action) {
+  const { key } = ACTIONS.find(({ id }) => id === action) ?? {};
+  if (key) return `Alt+${key.toUpperCase()}`;
+  return { run: "Ctrl+Enter", edit: "F2" }[action] ?? "";
+}
+
+/**
  * Show the menu of a row.
  * @param {Panel} panel
  * @param {string} id of its turn
@@ -172,7 +222,7 @@ export function openRowMenu(panel, id, anchor, at) {
   if (!turn || !row) return;
   const items = COMMANDS.map((command) => ({
     id: command.id,
-    label: command.labelOf?.(turn) ?? t(command.label),
+    label: command.labelOf?.(turn, panel) ?? t(command.label),
     icon: command.icon,
     keys: command.keys,
     disabled: !command.can(turn, panel),
@@ -184,23 +234,39 @@ export function openRowMenu(panel, id, anchor, at) {
     icon: "pi-comment",
     run: () => act(panel, id, "note"),
   };
+  const animation = {
+    id: "animation",
+    label: t("Save as animation"),
+    icon: "pi-video",
+    disabled: animationItems(panel, turn).every(({ disabled }) => disabled),
+    run: () => openMenu(anchor, t("Save as animation"), animationItems(panel, turn), at),
+  };
   const save = {
     id: "save",
     label: t("Save this chain"),
     icon: "pi-save",
     disabled: !hasChain(turn.node),
     run() {
-      openGraphOf(turn);
-      asOneStep(() => saveBehind(turn.node));
+      showGraphOf(turn.place);
+      asOneStep(() => saveBehind(turn.place));
       panel.focusNext = true;
       panel.redraw();
     },
   };
-  const last = items.pop();
+  const last = items.slice(-1);
   openMenu(
     anchor,
     row.name,
-    [...items, compareItem(panel, id), save, note, ...coloursFor(panel, turn), ...(last ? [last] : [])],
+    [
+      ...withoutRoom(panel, id),
+      ...items.slice(0, -1),
+      compareItem(panel, id),
+      animation,
+      save,
+      note,
+      ...coloursFor(panel, turn),
+      ...last,
+    ],
     at,
   );
 }

@@ -8,9 +8,9 @@ import { addStyleSheet } from "../lib/style_sheet.js";
 import { loadWords, t } from "../lib/translate.js";
 import { onLoaded } from "../lib/workflow.js";
 import { onRun } from "../run/watch.js";
-import { isTurn } from "./actions.js";
 import { Panel } from "./panel.js";
 import { keepQueued } from "./recent.js";
+import { isTurn } from "./turn_kinds.js";
 
 const MEASURE = "kontext-chain-panel"; // how long each piece of drawing takes, for whoever watches
 

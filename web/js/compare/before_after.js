@@ -45,20 +45,24 @@ export const namesOf = ({ names }) => names ?? [t("Before"), t("After")];
 /**
  * Build the frame: `element` to show and `show` to fill it.
  * @param {() => void} open shows the two pictures large: after a double click, or Enter
+ * @param {{ labelled?: boolean, failed?: () => void }} [how] whether each picture has its name in it, and what
+ *   to do where a picture is not there any more
  */
-export function beforeAfter(open) {
+export function beforeAfter(open, { labelled = false, failed } = {}) {
   addStyle();
   const element = document.createElement("div");
   element.className = "kontext-before-after";
   const after = picture("after");
   const before = picture("before");
+  const labels = [label("before"), label("after")];
+  if (failed) for (const image of [before, after]) image.addEventListener("error", failed);
   const line = document.createElement("div");
   line.className = "kontext-line";
   line.tabIndex = 0;
   line.setAttribute("role", "slider");
   line.setAttribute("aria-valuemin", "0");
   line.setAttribute("aria-valuemax", "100");
-  element.append(after, before, line);
+  element.append(after, before, ...(labelled ? labels : []), line);
 
   let value = 50;
   /**
@@ -117,6 +121,10 @@ export function beforeAfter(open) {
      */
     show(pair) {
       const [first, second] = namesOf(pair);
+      for (const [i, name] of [first, second].entries()) {
+        const words = labels[i]?.firstElementChild;
+        if (words && words.textContent !== name) words.textContent = name;
+      }
       line.hidden = before.hidden = !pair.before;
       line.setAttribute(
         "aria-label",
@@ -149,4 +157,17 @@ function picture(name) {
   image.alt = "";
   image.draggable = false;
   return image;
+}
+
+/**
+ * Build the name of one of the two pictures, seen as far as the picture is.
+ * @param {string} name
+ */
+function label(name) {
+  const element = document.createElement("div");
+  element.className = `kontext-${name}-label`;
+  const words = document.createElement("span");
+  words.className = "kontext-picture-name";
+  element.append(words);
+  return element;
 }

@@ -59,7 +59,7 @@ function choiceOf({ mode, key, label }) {
  */
 function paneOf(name, picture, label) {
   const pane = make(`kontext-large-pane kontext-large-${name}`);
-  const words = make("kontext-large-name", "span");
+  const words = make("kontext-picture-name", "span");
   words.textContent = label;
   pane.append(picture, words);
   return pane;

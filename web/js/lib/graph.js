@@ -116,6 +116,14 @@ export function originOf(node, name) {
 export const fromWall = ({ origin_id }, graph) => String(origin_id) === String(graph.inputNode?.id);
 
 /**
+ * Tell whether a wire ends at the wall of the subgraph that it lies in.
+ * @param {{ target_id: unknown }} link
+ * @param {Graph} graph
+ */
+export const toWall = ({ target_id }, graph) =>
+  graph.outputNode !== undefined && String(target_id) === String(graph.outputNode.id);
+
+/**
  * Wire what comes into an input, also through the wall of a subgraph, into the same input of another node of
  * its graph.
  * @param {Page.Node} node

@@ -4,6 +4,8 @@
 import { app } from "../../../../scripts/app.js";
 import { TITLE } from "./free_spot.js";
 
+/** How long the page takes to find where it was in a graph that it shows again. */
+export const SETTLED_MS = 150;
 const MARGIN = 24; // px around it
 
 /**
@@ -30,6 +32,19 @@ function seen() {
     across: [left - box.left + MARGIN, right - box.left - MARGIN],
     down: [MARGIN, box.height - MARGIN],
   };
+}
+
+/**
+ * Show the graph that a node lies in.
+ * @param {import("../lib/wires.js").Place} place
+ * @returns {boolean} whether another was shown
+ */
+export function showGraphOf({ node, host }) {
+  const { graph } = node;
+  if (!graph || app.canvas.graph === graph) return false;
+  if (host?.node.isSubgraphNode()) app.canvas.openSubgraph(host.node.subgraph, host.node);
+  else app.canvas.setGraph(graph);
+  return true;
 }
 
 /**

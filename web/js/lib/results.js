@@ -7,6 +7,8 @@ import { app } from "../../../../scripts/app.js";
 
 /** The page's widget for a node's picture. */
 export const PICTURE_WIDGET = "$$canvas-image-preview";
+/** The pack's widget for two pictures with a line between them. */
+export const WIPE_WIDGET = "kontext_wipe";
 
 /**
  * Write the address of a picture on ComfyUI's server.

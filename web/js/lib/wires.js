@@ -12,6 +12,7 @@ import {
   nodeIn,
   nodesOf,
   rootGraph,
+  toWall,
   widgetOf,
 } from "./graph.js";
 
@@ -83,6 +84,56 @@ export function beginOf(place, slot, seen = new Set()) {
   const link = graph.getLink(wire);
   const found = link && linkOrigin(link, graph, place.host, seen.add(key));
   return found ? { ...found, wire: Number(wire) } : null;
+}
+
+/**
+ * Get the wires that leave an output.
+ * @param {Page.Node} node
+ * @param {number} slot
+ */
+const wiresOut = (node, slot) =>
+  (node.outputs?.[slot]?.links ?? []).flatMap((id) => graphOf(node).getLink(id) ?? []);
+
+/**
+ * List the outputs of the subgraph around a node that one of its outputs is wired to, by their numbers.
+ * @param {Page.Node} node
+ * @param {number} slot
+ */
+export const wallsBehind = (node, slot) =>
+  new Set(wiresOut(node, slot).flatMap((link) => (toWall(link, graphOf(node)) ? [link.target_slot] : [])));
+
+/**
+ * List the nodes that an output feeds as it is drawn, past those and through the walls that only lead it on.
+ * @param {Place} place
+ * @param {number} slot
+ * @param {Set<string>} [seen]
+ * @returns {Place[]} in order of wiring
+ */
+export function takersOf(place, slot, seen = new Set()) {
+  const key = `${idOf(place)} ${slot}`;
+  if (seen.has(key)) return [];
+  seen.add(key);
+  const graph = graphOf(place.node);
+  return wiresOut(place.node, slot).flatMap((link) => linkTakers(link, graph, place.host, seen));
+}
+
+/**
+ * List the nodes that a wire feeds.
+ * @param {{ target_id: unknown, target_slot: number }} link
+ * @param {Graph} graph
+ * @param {Place | null} host
+ * @param {Set<string>} seen
+ * @returns {Place[]}
+ */
+function linkTakers(link, graph, host, seen) {
+  if (toWall(link, graph)) return host ? takersOf(host, link.target_slot, seen) : [];
+  const node = nodeIn(graph, link.target_id);
+  if (!node) return [];
+  const place = { node, host };
+  const inside = insideOf(node);
+  if (!inside) return isReroute(node) ? takersOf(place, 0, seen) : [place];
+  const links = inside.inputNode.slots[link.target_slot]?.getLinks() ?? [];
+  return links.flatMap((one) => linkTakers(one, /** @type {Graph} */ (inside), place, seen));
 }
 
 /**

@@ -7,7 +7,7 @@
 import { app } from "../../../../scripts/app.js";
 import { ComfyWidgets } from "../../../../scripts/widgets.js";
 import { isOurs, widgetOf } from "../lib/graph.js";
-import { PICTURE_WIDGET, resultsOf } from "../lib/results.js";
+import { PICTURE_WIDGET, resultsOf, WIPE_WIDGET } from "../lib/results.js";
 import { t } from "../lib/translate.js";
 import { everyPlace, idOf, isOff } from "../lib/wires.js";
 import { onLoaded } from "../lib/workflow.js";
@@ -63,7 +63,7 @@ function added(node) {
     area.style.opacity = "0.7";
   }
   const widgets = node.widgets ?? [];
-  const picture = widgets.findIndex((one) => one.name === PICTURE_WIDGET);
+  const picture = widgets.findIndex(({ name }) => [PICTURE_WIDGET, WIPE_WIDGET].includes(name));
   // the same order in all nodes
   if (picture >= 0) widgets.splice(picture, 0, ...widgets.splice(widgets.indexOf(widget), 1));
   const wanted = node.computeSize();
