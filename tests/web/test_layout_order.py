@@ -40,6 +40,12 @@ _THUMBNAILS = """id => [...app.graph.getNodeById(id).widgets.find(one => one.nam
     const image = [...children].find(one => one.tagName === 'image')
     return [Number(dataset.number), image ? new URL(image.href.baseVal, location.href).searchParams.get('filename') : '']
   })"""
+# The pictures on the page are those of the nodes that are there now, once the page has come to rest.
+_SEEN = """ids => {
+  const own = ids.map(id => app.graph.getNodeById(id).widgets.find(one => one.name === 'kontext_layout').element)
+  return own.every(one => one.isConnected)
+    && [...document.querySelectorAll('.kontext-layout')].every(one => own.includes(one))
+}"""
 _LOAD = """([id, name]) => {
   const node = app.graph.getNodeById(id), load = LiteGraph.createNode('LoadImage')
   app.graph.add(load)
@@ -189,6 +195,7 @@ def test_by_mouse_a_reference_moves_and_is_back_at_one_undo(either: Editor) -> N
     either.undo()
     wait_for_names(either, second, "the scene", "the thing")
     assert either.graph() == before
+    either.page.wait_for_function(_SEEN, arg=[first, second], timeout=PATIENCE_MS)
 
 
 def test_by_keyboard_alone(either: Editor) -> None:

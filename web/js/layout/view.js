@@ -112,6 +112,7 @@ export class LayoutView {
    * @param {Stack} stack
    */
   show(plan, { tiles, numbersOf }) {
+    this.takePlace();
     const focused = this.focusNext ?? this.focused();
     this.tiles = tiles;
     this.top.replaceChildren(drawingOf(plan, tiles), this.buttons);
@@ -121,11 +122,19 @@ export class LayoutView {
     if (focused) this.focus(focused);
   }
 
+  /** Take the place of the picture of a node that an undo has made anew: some pages leave it in the Vue node. */
+  takePlace() {
+    const node = this.node.deref();
+    if (this.element.isConnected || !node || node.graph !== app.canvas.graph) return;
+    document.querySelector(`.lg-node[data-node-id="${node.id}"] .kontext-layout`)?.replaceWith(this.element);
+  }
+
   /**
    * Show words in place of a plan.
    * @param {string} words
    */
   refuse(words) {
+    this.takePlace();
     this.tiles = [];
     this.top.replaceChildren();
     this.say(words, "");
