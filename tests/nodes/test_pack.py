@@ -27,10 +27,10 @@ IDS = {
     "KontextSampler": ["LATENT"],
     "KontextEncode": ["LATENT"],
     "KontextDecode": ["IMAGE"],
-    "KontextEdit": ["IMAGE", "LATENT"],
+    "KontextEdit": ["IMAGE", "LATENT", "MASK", "STRING"],
     "KontextExample": ["IMAGE"],
-    "KontextTurn": ["KONTEXT_CHAIN", "IMAGE", "LATENT"],
-    "KontextScript": ["KONTEXT_CHAIN", "IMAGE", "LATENT"],
+    "KontextTurn": ["KONTEXT_CHAIN", "IMAGE", "LATENT", "MASK", "STRING"],
+    "KontextScript": ["KONTEXT_CHAIN", "IMAGE", "LATENT", "MASK", "STRING"],
     "KontextPickTurn": ["KONTEXT_CHAIN", "IMAGE"],
     "KontextCompare": ["IMAGE", "IMAGE"],
     "KontextChainSheet": ["IMAGE"],
@@ -116,10 +116,11 @@ def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     schema = node.GET_SCHEMA()
     parameters = dict(inspect.signature(node.execute).parameters)
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
-    together = parameters.pop("sampling", None)
+    together = parameters.pop("sampling", None) or parameters.pop("editing", None)
     assert together is None or together.kind is inspect.Parameter.VAR_KEYWORD
-    sampling = [] if together is None else [one for one in schema.inputs if one.id in SAMPLING]
-    assert [one.id for one in sampling] in ([], SAMPLING)
+    shared = [*SAMPLING, "keep_outside", "size"]
+    sampling = [] if together is None else [one for one in schema.inputs if one.id in shared]
+    assert [one.id for one in sampling] in ([], SAMPLING, shared)
     assert all(one.optional for one in sampling)
     assert {*parameters, *(one.id for one in sampling)} == set(INPUTS[node_id])
     for one in schema.inputs:

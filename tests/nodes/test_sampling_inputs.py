@@ -129,13 +129,14 @@ def test_a_script_hands_them_to_every_turn(run: Run) -> None:
 def test_widgets_left_alone_are_the_core_left_alone(
     node_list: list[Any], part: Callable[[str], Any], settings: Any
 ) -> None:
-    """So a workflow that was saved without them makes the same picture."""
+    """So a workflow that was saved without them makes the same picture, but for what *auto* keeps of the old one."""
     inputs = part("nodes.inputs")
     turn = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextTurn")
     names = inputs.Values.__annotations__
     defaults = {one.id: one.default for one in turn.GET_SCHEMA().inputs if one.id in names}
     assert defaults.keys() >= set(inputs.SAMPLING)
     assert [one.id for one in inputs.sampling()] == list(inputs.SAMPLING)
+    assert defaults.pop("keep_outside") == "auto"
     assert inputs.edit_settings(**(defaults | {"feather": 0})) == inputs.edit_settings() == settings()
 
 
