@@ -13,15 +13,18 @@ from torch import Tensor
 
 from .fitting import Size, check_image
 from .registration_fit import AFFINE, Fit, Pair, accepted_fit, refined
-from .registration_gate import FLAT
-from .warping import IDENTITY, Affine, corner_motion, inverse, sampled_places, warped
+from .registration_gate import FLAT, MOST_ERROR
+from .warping import IDENTITY, Affine, composed, corner_motion, inverse, sampled_places, warped
 
 LEAST_MOTION_PX = 0.05  # at a corner: below that resampling costs more than it mends
 LEAST_GAIN, LEAST_BIAS = 0.005, 0.5 / 255
-MOST_GAIN, MOST_BIAS = 0.15, 0.1  # beyond that the colours were edited, not carried away
+MOST_DRIFT = 0.08  # of black or of white: beyond that the colours were edited
 
 _MOST_PX = 2**21  # of the pictures that are compared; larger ones are halved
-_WHOLE_PX = 400_000  # up to which the whole fit runs at full size
+_WHOLE_PX = (
+    400_000  # up to which the whole fit runs at full size; above that at half, and three rounds in full
+)
+_FULL_ROUNDS = 3
 
 Colour = tuple[float, float, float]
 
@@ -52,8 +55,9 @@ class Registration:
     @property
     def recolours(self) -> bool:
         """Whether the colours are to be brought back: off by what is seen, but by no more than drift is."""
-        gain, bias = np.abs(np.array(self.gain) - 1).max(), np.abs(np.array(self.bias)).max()
-        return (gain > LEAST_GAIN or bias > LEAST_BIAS) and gain <= MOST_GAIN and bias <= MOST_BIAS
+        gain, bias = np.array(self.gain), np.array(self.bias)
+        seen = np.abs(gain - 1).max() > LEAST_GAIN or np.abs(bias).max() > LEAST_BIAS
+        return bool(seen and max(np.abs(bias).max(), np.abs(gain + bias - 1).max()) <= MOST_DRIFT)
 
 
 def register(before: Tensor, after: Tensor, ignore: Tensor | None = None) -> Registration:
@@ -76,9 +80,9 @@ def register(before: Tensor, after: Tensor, ignore: Tensor | None = None) -> Reg
     fit, verdict = accepted_fit(whole.pooled(2) if halved else whole)
     if verdict.refusal:
         return Registration(refusal=verdict.refusal)
-    error = verdict.error_px * factor * (2 if halved else 1)
+    error = verdict.error_px * factor
     if halved:
-        fit = refined(whole.level(1), fit.scaled(2), AFFINE, rounds=3)
+        fit, error = _at_full_size(whole, fit.scaled(2)), 2 * error
     return _registration(fit.scaled(factor), offset, (before.shape[1], before.shape[2]), error)
 
 
@@ -110,6 +114,13 @@ def shown(registration: Registration, size: Size) -> Tensor:
         return torch.ones(size, dtype=torch.bool)
     places = sampled_places(inverse(registration.affine), size, torch.device("cpu"))
     return (places[0].abs() <= 1).all(-1)
+
+
+def _at_full_size(whole: Pair, fit: Fit) -> Fit:
+    """A fit of the halves, refined; as it was should it be led away from what was judged."""
+    better = refined(whole.level(1), fit, AFFINE, _FULL_ROUNDS)
+    led = corner_motion(composed(inverse(fit.affine), better.affine), whole.size)
+    return better if led < 2 * MOST_ERROR else fit
 
 
 def _check(before: Tensor, after: Tensor, ignore: Tensor | None) -> None:

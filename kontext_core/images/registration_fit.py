@@ -14,15 +14,17 @@ from torch.nn import functional as F
 
 from .fitting import Size
 from .masks import dilated, gaussian
-from .registration_gate import EDITED, RIM, Verdict, judge
+from .registration_gate import EDITED, REFRAMED, RIM, Verdict, judge
 from .registration_start import Shift, votes, whole_shift
 from .warping import IDENTITY, Affine, Surface, composed, corner_motion, sampled_places, within
 
 _ROUNDS, _LAST_ROUNDS = 12, 6  # of a level, and of the finest one
 _STOP, _LAST_STOP = 0.01, 0.001  # px at the corners that a round moves
+_POLISHING, _CERTAIN = 2, 0.1  # times that a fit is polished, and px at the corners that need none
 _LEAST_SIDE = 24  # px, of the coarsest level
 _RIM = 10.0  # px of a level along its edges that count for nothing, at most an eighth of a side
 _GAINS = (0.7, 1.4)
+_EVEN = 0.05  # deviation of a channel that says half of what is to be known of its gain
 _SCALES = (0.004, 0.05)  # of the differences that are typical
 _SAMPLED = 2**16  # pixels that these are estimated from
 _LOST = 0.25  # of a side: a corner that moves further has run away
@@ -86,18 +88,31 @@ class Fit:
 def accepted_fit(pair: Pair) -> tuple[Fit, Verdict]:
     """Fit from the shift of the whole, then from that of most blocks: affine, then similar, until accepted.
 
-    Returns: the fit, and the gate's verdict; of those that refuse the first that says more than "too much was
-        edited".
+    Returns: the fit and the gate's verdict; where all are refused, the verdict that knows most.
     """
-    verdicts: list[Verdict] = []
-    fit = _start(pair, (0, 0))
+    fits: list[tuple[Fit, Verdict]] = []
     for freedom in (AFFINE, SIMILAR):
         for shift, factors in _starts(pair):
-            fit = _from_coarse_to_fine(pair, shift, factors, freedom)
-            verdicts.append(_verdict(pair, fit))
-            if not verdicts[-1].refusal:
-                return fit, verdicts[-1]
-    return fit, next((verdict for verdict in verdicts if verdict.refusal != EDITED), verdicts[0])
+            fits.append(_polished(pair, _from_coarse_to_fine(pair, shift, factors, freedom)))
+            if fits[-1][1].refusal in ("", REFRAMED):
+                return fits[-1]
+    return next((fit for fit in fits if fit[1].refusal == EDITED), fits[0])
+
+
+def _polished(pair: Pair, fit: Fit) -> tuple[Fit, Verdict]:
+    """Judge a fit, and fit again where blocks agree alone, as long as that makes the corners more certain."""
+    verdict = _verdict(pair, fit)
+    for _ in range(_POLISHING):
+        if verdict.agreeing is None or verdict.error_px < _CERTAIN:
+            break
+        level = pair.level(1)
+        known = verdict.agreeing if level.known is None else verdict.agreeing * level.known
+        better = refined(replace(level, known=known), fit, AFFINE, _LAST_ROUNDS)
+        again = _verdict(pair, better)
+        if again.error_px >= verdict.error_px:
+            break
+        fit, verdict = better, again
+    return fit, verdict
 
 
 def refined(level: Pair, fit: Fit, freedom: Freedom, rounds: int, stop: float = _LAST_STOP) -> Fit:
@@ -159,7 +174,7 @@ def _weights(differences: Tensor, valid: Tensor) -> Tensor:
 
 
 def _colours(warped: Tensor, after: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """The gain and bias of each channel, (3, 1, 1), by weighted regression; of a flat one the bias alone."""
+    """The gain and bias of each channel, (3, 1, 1), by weighted regression; that of an even one is near 1."""
     weights = weight.flatten()
     total = weights.sum().clamp_min(1e-6)
     source, target = warped.flatten(1), after.flatten(1)
@@ -167,8 +182,8 @@ def _colours(warped: Tensor, after: Tensor, weight: Tensor) -> tuple[Tensor, Ten
     source, target = source - means[0], target - means[1]
     weighted = source * weights
     variance = (weighted * source).sum(1) / total
-    gain = (weighted * target).sum(1) / total / variance.clamp_min(1e-9)
-    gain = torch.where(variance > 1 / 255**2, gain.clamp(*_GAINS), 1.0)[:, None]
+    covariance = (weighted * target).sum(1) / total
+    gain = ((covariance + _EVEN**2) / (variance + _EVEN**2)).clamp(*_GAINS)[:, None]
     return gain[..., None], (means[1] - gain * means[0])[..., None]
 
 

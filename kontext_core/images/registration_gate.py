@@ -47,10 +47,16 @@ class _Blocks:
 
 @dataclass(frozen=True)
 class Verdict:
-    """One sentence that says why a warp is not to be believed, or ""; how far off a corner may be, in px."""
+    """One sentence that says why a warp is not to be believed, or "".
+
+    Args:
+        error_px: how far off a corner may be; infinite where too few blocks agree to tell.
+        agreeing: (1, 1, H, W) of 0 and 1, the blocks that agree.
+    """
 
     refusal: str
     error_px: float = math.inf
+    agreeing: Tensor | None = None
 
 
 def judge(warped: Tensor, after: Tensor, valid: Tensor, affine: Affine) -> Verdict:
@@ -71,11 +77,20 @@ def judge(warped: Tensor, after: Tensor, valid: Tensor, affine: Affine) -> Verdi
     if n_agreeing < LEAST_BLOCKS or n_agreeing < LEAST_SHARE * n_textured:
         return Verdict(EDITED)
     error, spread = _corner_error(blocks.centres[blocks.agreeing], blocks.residues[blocks.agreeing], size)
+    sides = np.array([[1, 1, size[1]], [1, 1, size[0]]])
     if spread > MOST_SPREAD or error > MOST_ERROR:
-        return Verdict(EDITED, error)
-    sides = np.array([size[1], size[0]])
-    change = np.abs((affine - IDENTITY) / np.array([[1, 1, side] for side in sides])).max()
-    return Verdict("" if change <= MOST_CHANGE else REFRAMED, error)
+        why = EDITED
+    else:
+        why = REFRAMED if np.abs((affine - IDENTITY) / sides).max() > MOST_CHANGE else ""
+    return Verdict(why, error, _area(blocks, size).to(after.device))
+
+
+def _area(blocks: _Blocks, size: Size) -> Tensor:
+    area = torch.zeros(1, 1, *size)
+    for x, y in blocks.centres[blocks.agreeing].tolist():
+        left, top = (int(place + side / 2 - BLOCK / 2) for place, side in ((x, size[1]), (y, size[0])))
+        area[..., top : top + BLOCK, left : left + BLOCK] = 1
+    return area
 
 
 def _band(picture: Tensor) -> Tensor:
