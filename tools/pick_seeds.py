@@ -17,7 +17,7 @@ from torch import Tensor
 from kontext_core.chain import load_chain
 from kontext_core.errors import CheckpointError
 from kontext_core.images.marks import draw_marks, parse_marks
-from kontext_core.pipeline import Pipeline, Reference
+from kontext_core.pipeline import Edit, Pipeline, Reference
 from kontext_core.world import TOLERANCE, Scene, cell_errors, draw
 from kontext_core.world.examples import CHAIN_FILE, EXAMPLES, STEPS, Example, picture
 from kontext_core.world.scenes import SIZE_PX
@@ -30,7 +30,7 @@ class Try(NamedTuple):
 
     error: float
     seed: int
-    latents: Tensor
+    edit: Edit
 
     @property
     def right(self) -> bool:
@@ -50,9 +50,9 @@ def tries(
     results: list[Try] = []
     expected = draw([truth])
     for seed in range(count):
-        edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed, mask=mask)
+        edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed, mask=mask, keep_outside="auto")
         error = cell_errors(edit.image.permute(0, 3, 1, 2), expected).max().item()
-        results.append(Try(error, seed, edit.latents))
+        results.append(Try(error, seed, edit))
     return sorted(results, key=lambda attempt: attempt.error)
 
 
@@ -61,7 +61,7 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
     if example.one_seed:
         return shared_seed(pipeline, example, count)
     chosen: list[int] = []
-    results: list[Tensor] = []
+    results: list[Edit] = []
     pictures = shown(example)
     mask = None if example.mask is None else box(*example.mask)
     turns = zip(example.instructions, example.truths, example.starts, strict=False)
@@ -75,7 +75,7 @@ def seeds(pipeline: Pipeline, example: Example, count: int) -> tuple[int, ...]:
         if not best.right:
             break
         chosen.append(best.seed)
-        results.append(best.latents)
+        results.append(best.edit)
     return tuple(chosen)
 
 
@@ -102,9 +102,9 @@ def shared_seed(pipeline: Pipeline, example: Example, count: int) -> tuple[int, 
     for seed in range(count):
         worst, references = 0.0, shown(example)
         for instruction, truth in zip(example.instructions, example.truths, strict=True):
-            edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed)
+            edit = pipeline.edit(instruction, references, steps=STEPS, seed=seed, keep_outside="auto")
             error = cell_errors(edit.image.permute(0, 3, 1, 2), draw([truth])).max().item()
-            worst, references = max(worst, error), [edit.latents]
+            worst, references = max(worst, error), [edit]
         results.append((worst, seed))
     worst, best = min(results)
     right = sum(error <= TOLERANCE for error, _ in results)

@@ -193,6 +193,41 @@ def script() -> Graph:
     return Graph(nodes, links)
 
 
+def twenty_turns() -> Graph:
+    """So many turns that a picture would show their wear, if it wore."""
+    example = EXAMPLES["twenty_turns"]
+    widgets = {
+        "script": "\n".join(example.instructions),
+        "seed": example.seeds[0],
+        "control_after_generate": "fixed",
+        "seeds": "same",
+        "steps": STEPS,
+    }
+    nodes = {
+        "note": parts.note(
+            0,
+            0,
+            260,
+            "## Twenty turns",
+            "With **keep_outside: auto**, what no line speaks of is still the first picture's own, bit for bit, after "
+            "twenty turns. The sheet shows them all, and is saved as an animation too.",
+            OWN,
+        ),
+        "model": parts.model(0, 340),
+        "picture": parts.picture(COLUMN, 0, example.pictures[0]),
+        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
+        "save": parts.save(COLUMN, PICTURE_ROW, "kontext_twenty_turns"),
+        "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 600), {"animation": "webp"}),
+    }
+    links = [
+        "model.model > script.model",
+        "picture.image > script.image",
+        "script.chain > sheet.chain",
+        "script.image > save.images",
+    ]
+    return Graph(nodes, links)
+
+
 def resume_from_png() -> Graph:
     """A chain out of a PNG, and one turn more."""
     example = EXAMPLES["resume_from_png"]

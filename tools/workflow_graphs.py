@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kontext_core.world.examples import EXAMPLES
+from kontext_core.world.scenes import SIZE_PX
 
 from . import workflow_parts as parts
 from .workflow_chains import (
@@ -12,8 +13,9 @@ from .workflow_chains import (
     resume_from_png,
     script,
     three_turn_edit,
+    twenty_turns,
 )
-from .workflow_parts import COLUMN, MODEL_ROW, OWN, PICTURE_ROW, WIDE, WORLD, Graph, Node
+from .workflow_parts import COLUMN, EDIT_ROW, MODEL_ROW, OWN, PICTURE_ROW, WIDE, WORLD, Graph, Node
 
 
 def text_to_image() -> Graph:
@@ -241,6 +243,46 @@ def style_reference() -> Graph:
     return Graph(nodes, links)
 
 
+def large_picture() -> Graph:
+    """A picture larger than the model's size comes back at its own, changed in one place."""
+    example = EXAMPLES["large_picture"]
+    side = example.scale * SIZE_PX
+    nodes = {
+        "note": parts.note(
+            0,
+            0,
+            320,
+            "## One thing changed",
+            f"The picture has {side} x {side} px, the model works at {SIZE_PX} x {SIZE_PX}. **size: original** puts "
+            "what changed into the picture as it came; with **keep_outside: auto** every other pixel stays as it "
+            "is, bit for bit. *Where it changed* shows what was found.",
+            OWN,
+        ),
+        "model": parts.model(0, 400),
+        "picture": parts.picture(COLUMN, 0, example.pictures[0]),
+        "large": Node(
+            "ImageScale",
+            (COLUMN, PICTURE_ROW),
+            (WIDE, 130),
+            {"upscale_method": "lanczos", "width": side, "height": side},
+            "A large picture",
+        ),
+        "edit": parts.edit(2 * COLUMN, 0, example.instructions[0], example.seeds[0], size="original"),
+        "save": parts.save(3 * COLUMN, 0, "kontext_large_picture"),
+        "white": Node("MaskToImage", (2 * COLUMN, EDIT_ROW), (WIDE, 40)),
+        "mask": Node("PreviewImage", (3 * COLUMN, EDIT_ROW), (WIDE, 320), title="Where it changed"),
+    }
+    links = [
+        "model.model > edit.model",
+        "picture.image > large.image",
+        "large.IMAGE > edit.image",
+        "edit.image > save.images",
+        "edit.mask > white.mask",
+        "white.IMAGE > mask.images",
+    ]
+    return Graph(nodes, links)
+
+
 GRAPHS = {
     make.__name__: make
     for make in (
@@ -249,6 +291,7 @@ GRAPHS = {
         single_edit,
         drawn_ellipse,
         masked_edit,
+        large_picture,
         two_references,
         three_references,
         style_reference,
@@ -256,6 +299,7 @@ GRAPHS = {
         five_turn_chain,
         branch_and_compare,
         script,
+        twenty_turns,
         resume_from_png,
     )
 }

@@ -12,7 +12,7 @@ from .change import STRONG, Extent, find_change
 from .fitting import Placement, padded, undo_fit
 from .masks import blending, keep_outside
 from .put_back import Window, put_back
-from .registration import register, undo
+from .registration import register, shown, undo
 
 FEATHER_PX = 6  # of a change that was found, outwards
 _TONE = 2.5 / 255  # median change of what was kept, from which on it is said
@@ -171,12 +171,14 @@ def _keep_unchanged(before: Tensor, seen: Tensor, after: Tensor) -> Kept:
     motion = register(seen, after)
     after = undo(after, motion)
     change = find_change(seen[0], after[0], before[0])
-    report = OutsideReport(change.extent, change.share, motion.moved_px, motion.gain)
+    covered = shown(motion, (after.shape[1], after.shape[2]))  # a result that was shifted leaves a rim
+    gain = motion.gain if motion.recolours else OutsideReport.gain
+    report = OutsideReport(change.extent, change.share, motion.moved_px, gain)
     if change.extent == "nothing":
         return Kept(before, torch.zeros(after.shape[:3]), (report,))
     if change.extent == "whole":
         return Kept.nothing(after, (report,))
-    blend = blending(change.mask, FEATHER_PX)
+    blend = blending(change.mask * covered, FEATHER_PX) * covered
     notes = tuple(_notes(change.mask, seen[0], after[0]))
     report = replace(report, changed=_share_of(blend), notes=notes)
     return Kept(keep_outside(before, after, blend), blend[None], (report,))

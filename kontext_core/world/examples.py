@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.nn.functional import avg_pool2d
 
 from .changes import added
 from .draw import draw
@@ -60,18 +61,20 @@ class Example:
         marks: JSON of `cues`, drawn upon the picture.
         mask: the box (left, top, width, height) in pixels that may change.
         before: edits that a file which comes along has already.
+        scale: times the size of the world that the picture, and so the result, has.
     """
 
     pictures: tuple[str, ...]
     instructions: tuple[str, ...]
     seeds: tuple[int, ...]
     truths: tuple[Scene, ...]
-    starts: tuple[int, ...] = (0, 1, 2, 3, 4)
+    starts: tuple[int, ...] = tuple(range(20))
     one_seed: bool = False
     only_last: bool = False
     marks: str = ""
     mask: tuple[int, int, int, int] | None = None
     before: int = 0
+    scale: int = 1
 
     @property
     def shown(self) -> tuple[Scene, ...]:
@@ -196,6 +199,35 @@ EXAMPLES: dict[str, Example] = {
         one_seed=True,
         only_last=True,
     ),
+    "large_picture": _turns("square and circle", ("make the white square purple",), (0,), scale=6),
+    "twenty_turns": _turns(
+        "moon, circle and star",
+        (
+            "recolour the green star to blue",
+            "delete the blue star",
+            "add a small blue square at row 4 column 4",
+            "move the blue circle to row 2 column 4",
+            "make the red moon a square",
+            "recolour the blue circle to black",
+            "remove the black circle",
+            "put a black heart at row 1 column 4",
+            "shift the blue square to row 1 column 2",
+            "make the black heart a moon",
+            "make the blue square red",
+            "remove the black moon",
+            "add a small red star at row 1 column 1",
+            "put the small red square at row 4 column 3",
+            "make the small red square a diamond",
+            "make the red square black",
+            "take away the black square",
+            "add a small green star at row 4 column 1",
+            "shift the red diamond to row 4 column 4",
+            "make the green star a triangle",
+        ),
+        (5,) * 20,
+        one_seed=True,
+        only_last=True,
+    ),
 }
 EXAMPLES["a_first_chain"] = EXAMPLES["three_turn_edit"]
 EXAMPLES["resume_from_png"] = _resumed(
@@ -203,10 +235,14 @@ EXAMPLES["resume_from_png"] = _resumed(
 )
 
 
-def is_right(output: Tensor, truth: Scene) -> bool:
-    """Whether a picture (1, 128, 128, 3) in [0, 1] shows the scene; a picture of another size does not."""
+def is_right(output: Tensor, truth: Scene, scale: int = 1) -> bool:
+    """Whether a picture (1, 128, 128, 3) in [0, 1] shows the scene; a picture of another size does not.
+
+    Args:
+        scale: times so large the picture is to be.
+    """
     from .score import right
 
     expected = draw([truth])
-    seen = output.permute(0, 3, 1, 2)
+    seen = avg_pool2d(output.permute(0, 3, 1, 2), scale)
     return seen.shape == expected.shape and bool(right(seen, expected))

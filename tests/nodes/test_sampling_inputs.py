@@ -129,7 +129,7 @@ def test_a_script_hands_them_to_every_turn(run: Run) -> None:
 def test_widgets_left_alone_are_the_core_left_alone(
     node_list: list[Any], part: Callable[[str], Any], settings: Any
 ) -> None:
-    """So a workflow that was saved without them makes the same picture, but for what *auto* keeps of the old one."""
+    """So a workflow that was saved without them makes the same, but for what *auto* keeps as it was."""
     inputs = part("nodes.inputs")
     turn = next(node for node in node_list if node.GET_SCHEMA().node_id == "KontextTurn")
     names = inputs.Values.__annotations__

@@ -90,15 +90,16 @@ def test_workflow_gives_pictures(ran: Run) -> None:
     assert {id for id in ran_or_kept if "." not in id} == set(ran.prompt), "but for what a node expands to"
     assert not ran.result.interrupted
     assert len(ran.pictures) == len(examples.EXAMPLES[ran.name].shown)
+    side = 128 * examples.EXAMPLES[ran.name].scale
     for picture in ran.pictures:
-        assert picture.shape == (1, 128, 128, 3)
+        assert picture.shape == (1, side, side, 3)
         assert picture.std() > 0.01, "the picture is blank"
 
 
 def test_the_fixed_scenes_come_out_right(ran: Run) -> None:
-    truths = examples.EXAMPLES[ran.name].shown
+    truths, scale = examples.EXAMPLES[ran.name].shown, examples.EXAMPLES[ran.name].scale
     assert [
-        examples.is_right(picture, truth) for picture, truth in zip(ran.pictures, truths, strict=True)
+        examples.is_right(picture, truth, scale) for picture, truth in zip(ran.pictures, truths, strict=True)
     ] == [True] * len(truths)
 
 
