@@ -98,13 +98,13 @@ class Wear:
 
 
 def start(pipeline: Pipeline, count: int) -> State:
-    """Chains of no turns, each with a thing in its rightmost column."""
+    """Chains of no turns, each with one thing in its rightmost column and more to its left."""
     scenes: list[Scene] = []
     number = 0
     while len(scenes) < count:
         scene = random_scene(random.Random(f"wear/{SEED}/{number}"), least=3)
         number += 1
-        if any(thing.col == SIZE_PX // CELL_PX - 1 for thing in scene.things):
+        if sum(thing.col == SIZE_PX // CELL_PX - 1 for thing in scene.things) == 1 and scene.word is None:
             scenes.append(scene)
     pictures = _eight_bits(draw(scenes).permute(0, 2, 3, 1).contiguous())
     return State(scenes, pictures, pipeline.encode(pictures), [0] * count)
