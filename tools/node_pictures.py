@@ -26,9 +26,6 @@ PLACE_PX = (160, 180)  # on the page, beside its bars
 SPACE_PX = 12
 WIDTH_PX, HEIGHT_PX = 900, 1400
 
-# Every input that the help names is to be seen.
-ALL_INPUTS = {"Comfy.Node.AlwaysShowAdvancedWidgets": True}
-
 # The workflow that shows a node at work, by the node's id.
 SHOWN_IN = {
     "KontextLoadModel": "text_to_image",
@@ -107,7 +104,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with Server(front_end=frontend.get(frontend.NEWEST)) as server, open_browser() as browser:
         with Client(server.url) as client:
-            client.settings({**NO_MINIMAP, **VUE_NODES, **ALL_INPUTS})
+            client.settings({**NO_MINIMAP, **VUE_NODES})
         for name, (graph, runs) in {**graphs, "others": (OTHERS, False)}.items():
             kinds = [kind for kind, where in SHOWN_IN.items() if where == name] if runs else others
             kinds = [kind for kind in kinds if not chosen or kind in chosen]
