@@ -14,10 +14,6 @@ from PIL import Image
 from torch import Tensor
 
 from .config import Layout, VAEConfig
-from .edit import Edit as Edit
-from .edit import Reference as Reference
-from .edit import UsedLora as UsedLora
-from .edit import picture_of
 from .edit_settings import EditOptions, EditSettings, SampleOptions, check_size
 from .errors import explain_oom
 from .images.encoded import EncodedPictures
@@ -41,6 +37,10 @@ from .images.outside import (
 from .images.picture_files import from_pil
 from .images.put_back import seen_window
 from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
+from .sampling.edits import Edit as Edit
+from .sampling.edits import Reference as Reference
+from .sampling.edits import UsedLora as UsedLora
+from .sampling.edits import picture_of
 from .sampling.inputs import Callback, SampleInputs, Text
 from .sampling.references import ReferenceLatents
 from .sampling.schedule import sigmas

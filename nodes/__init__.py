@@ -19,7 +19,8 @@ from .prompt_template import KontextPromptTemplate
 from .reference import KontextReference
 from .reference_grid import KontextReferenceGrid
 from .sample import KontextSampler
-from .turn import KontextScript, KontextTurn
+from .script import KontextScript
+from .turn import KontextTurn
 
 NODES: tuple[type[Any], ...] = (
     KontextLoadModel,

@@ -1,4 +1,4 @@
-"""One turn of an edit chain, and a script of many."""
+"""One turn of an edit chain."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from ._api import io
 from .cue import check_marks
 from .host import versions
 from .host.errors import user_errors
-from .host.graph import new_graph
 from .host.outputs import collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .kept_turns import branches, kept_turns, key_of
@@ -30,14 +29,12 @@ if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
     from ..kontext_core.sampling.references import ReferenceLatents
 
-MOST_LINES = 100
 MOST_CANDIDATES = 16  # in one run
-SEEDS = ("same", "one more each turn")
-_FOLDED = ("layout", "anchor", "feather", "align", *inputs.EDITING)
-_TURN_FOLDED = (*_FOLDED, "candidates")
+FOLDED = ("layout", "anchor", "feather", "align", *inputs.EDITING)
+_TURN_FOLDED = (*FOLDED, "candidates")
 
 
-def _inputs(*, raw: bool = False) -> list[Any]:
+def turn_inputs(*, raw: bool = False) -> list[Any]:
     """Make the inputs that a turn and a script share.
 
     Args:
@@ -84,7 +81,7 @@ def _inputs(*, raw: bool = False) -> list[Any]:
     ]
 
 
-def _outputs() -> list[Any]:
+def turn_outputs() -> list[Any]:
     return [
         ChainSocket.Output("CHAIN", display_name="chain", tooltip="All turns so far, for the next turn."),
         io.Image.Output("IMAGE", display_name="image", tooltip="The result of the last turn."),
@@ -111,7 +108,7 @@ class KontextTurn(io.ComfyNode):
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
                 inputs.instruction("instruction"),
                 inputs.seed(),
-                *_inputs(),
+                *turn_inputs(),
                 io.String.Input(
                     "marks",
                     optional=True,
@@ -130,12 +127,12 @@ class KontextTurn(io.ComfyNode):
                 ),
                 *inputs.editing(),
             ],
-            outputs=_outputs(),
+            outputs=turn_outputs(),
             is_output_node=True,
         )
 
     @classmethod
-    def validate_inputs(cls, marks: str | None = None, candidates: str | None = None) -> bool | str:
+    def validateturn_inputs(cls, marks: str | None = None, candidates: str | None = None) -> bool | str:
         fault = values.validity(check_marks, marks)
         return values.validity(candidate_seeds, candidates) if fault is True else fault
 
@@ -228,119 +225,6 @@ def candidate_seeds(text: object) -> list[int]:
             f"candidates must be a JSON list of 1 to {MOST_CANDIDATES} seeds, such as [1, 2, 3]: {error}"
         ) from error
     return list(dict.fromkeys(seeds))
-
-
-class KontextScript(io.ComfyNode):
-    """A script that expands to one KontextTurn per line; finished turns survive a stop or a change."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return versions.schema(
-            node_id="KontextScript",
-            display_name="Kontext Script",
-            category=CATEGORY,
-            search_aliases=["edit chain", "list of instructions", "batch prompts"],
-            advanced=_FOLDED,
-            description="Many turns in one box: each line is an instruction, applied to the result of the "
-            "line before.",
-            inputs=[
-                Model.Input(
-                    "model", tooltip="The model from Kontext Load Model.", extra_dict={"rawLink": True}
-                ),
-                io.String.Input(
-                    "script",
-                    multiline=True,
-                    default="",
-                    placeholder="make the red circle blue\nremove the green star\nmake the background sand",
-                    tooltip=f"One instruction a line, up to {MOST_LINES}. Empty lines and lines that begin "
-                    "with # are ignored.",
-                ),
-                inputs.seed(),
-                io.Combo.Input(
-                    "seeds",
-                    options=list(SEEDS),
-                    default=SEEDS[1],
-                    tooltip="Whether all turns start from the same noise, or each from the next seed.",
-                ),
-                *_inputs(raw=True),
-                *inputs.sampling(),
-                *inputs.editing(),
-            ],
-            outputs=_outputs(),
-            is_output_node=True,
-            enable_expand=True,
-        )
-
-    @classmethod
-    def validate_inputs(cls, script: str | None = None) -> bool | str:
-        return values.validity(_turns, script)
-
-    @classmethod
-    @user_errors
-    def execute(
-        cls,
-        model: Any,
-        script: str,
-        seed: int,
-        seeds: str,
-        steps: int,
-        guidance: float,
-        fit: str,
-        layout: str,
-        anchor: bool,
-        image: Any = None,
-        chain: Any = None,
-        references: Any = None,
-        mask: Any = None,
-        feather: int = inputs.FEATHER_PX,
-        align: bool = False,
-        **editing: Unpack[inputs.Editing],
-    ) -> io.NodeOutput:
-        lines = _turns(script)
-        graph = new_graph()
-        settings: dict[str, Any] = {
-            "model": model,
-            "steps": steps,
-            "guidance": guidance,
-            "fit": fit,
-            "layout": layout,
-            "anchor": anchor,
-            "feather": feather,
-            "align": align,
-            **editing,
-        }
-        settings |= {
-            name: link for name, link in (("references", references), ("mask", mask)) if link is not None
-        }
-        outputs: list[Any] = []
-        source = {name: link for name, link in (("image", image), ("chain", chain)) if link is not None}
-        for number, line in enumerate(lines):
-            turn_seed = (seed + number * (seeds == SEEDS[1])) % (inputs.MAX_SEED + 1)
-            turn = graph.node("KontextTurn", instruction=line, seed=turn_seed, **settings, **source)
-            outputs = [turn.out(i) for i in range(len(_outputs()))]
-            source = {"chain": outputs[0]}
-        return io.NodeOutput(*outputs, expand=graph.finalize())
-
-
-def instructions(script: str) -> list[str]:
-    """Return the lines of a script that are instructions."""
-    lines = (line.strip() for line in script.splitlines())
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def _turns(script: object) -> list[str]:
-    """Read the instructions of a script. Raises: ValueError in one sentence if none, or too many."""
-    lines = instructions(values.text(script, "script"))
-    if not lines:
-        raise ValueError(
-            "the script has no instruction: write one on each line, such as 'make the red circle blue'"
-        )
-    if len(lines) > MOST_LINES:
-        raise ValueError(
-            f"the script has {len(lines)} instructions, but {MOST_LINES} is the maximum: connect a second "
-            "script after it"
-        )
-    return lines
 
 
 def chain_from_inputs(

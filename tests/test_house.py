@@ -97,6 +97,7 @@ MANY_PARAMETERS = {
     ("nodes/prompt_template.py", "execute"),
     ("nodes/reference.py", "execute"),
     ("nodes/sample.py", "execute"),
+    ("nodes/script.py", "execute"),
     ("nodes/turn.py", "execute"),
 }
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import io
 
 from PIL import Image
 from playwright.sync_api import Locator, Page
 
+from kontext_core.images.picture_files import from_bytes, to_pil
 from kontext_core.remote.client import Client, RemoteError
 
 from . import frontend
@@ -49,7 +49,7 @@ def keep(part: Locator, name: str) -> None:
     """Write what a part of the page looks like."""
     part.page.mouse.move(WIDTH_PX - 5, HEIGHT_PX / 2)
     part.page.wait_for_timeout(1_500)  # toasts are gone, pictures are drawn
-    picture = Image.open(io.BytesIO(part.screenshot())).convert("RGB")
+    picture = to_pil(from_bytes(part.screenshot(), "a screenshot"))
     picture.quantize(COLOURS, dither=Image.Dither.NONE).save(FOLDER / f"{name}.png", optimize=True)
     say(f"wrote {FOLDER / name}.png")
 

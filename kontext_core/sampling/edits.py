@@ -7,10 +7,10 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from .images.fitting import Placement
-from .images.outside import OutsideReport
-from .images.picture_files import from_pil
-from .sampling.references import ReferenceLatents
+from ..images.fitting import Placement
+from ..images.outside import OutsideReport
+from ..images.picture_files import from_pil
+from .references import ReferenceLatents
 
 
 @dataclass(frozen=True)
