@@ -26,16 +26,33 @@ SHOWN = "kontext_shown"  # likewise, of a `ShownPicture`
 
 
 @dataclass(frozen=True)
+class FullPicture:
+    """A picture at its own size, and how it came to the model's canvas.
+
+    Args:
+        image: (B, H, W, 3) in [0, 1].
+        place: where it lies on the canvas.
+        fit: how it came there.
+    """
+
+    image: Tensor
+    place: Placement
+    fit: str
+
+
+@dataclass(frozen=True)
 class ShownPicture:
     """The picture that a LATENT shows, which decoding gives again only nearly.
 
     Args:
         image: of the canvas, (B, H, W, 3) in [0, 1].
         samples: digest of the LATENT's samples.
+        full: the same at the size of the picture that it was made from; None where that is not known.
     """
 
     image: Tensor
     samples: bytes
+    full: FullPicture | None = None
 
 
 @dataclass(frozen=True)
@@ -115,12 +132,17 @@ def from_latent(latent: Latent, config: VAEConfig, *, even: bool = True) -> tupl
 
 
 def to_latent(
-    latents: Tensor, config: VAEConfig, frame: CropFrame | None = None, shown: Tensor | None = None
+    latents: Tensor,
+    config: VAEConfig,
+    frame: CropFrame | None = None,
+    shown: Tensor | None = None,
+    full: FullPicture | None = None,
 ) -> Latent:
     """Convert the core's latents to a LATENT, on the CPU.
 
     Args:
         shown: the picture of the canvas that they show, (B, H, W, 3), for an edit that keeps its pixels.
+        full: the same at its own size, if it has one.
     """
     frame = frame or CropFrame()
     samples = latents.float().cpu() / config.scale_factor + config.shift_factor
@@ -130,16 +152,16 @@ def to_latent(
     if frame.place is not None:
         latent[PLACE] = frame.place
     if shown is not None and frame.odd is None:
-        latent[SHOWN] = ShownPicture(shown, content_digest(samples))
+        latent[SHOWN] = ShownPicture(shown, content_digest(samples), full)
     return latent
 
 
-def shown_picture(latent: Latent) -> Tensor | None:
-    """The picture of the canvas that a LATENT was made with, unless another node has changed it since."""
+def shown_picture(latent: Latent) -> ShownPicture | None:
+    """The picture that a LATENT was made with, unless another node has changed it since."""
     shown = latent.get(SHOWN)
     if not isinstance(shown, ShownPicture) or content_digest(latent["samples"]) != shown.samples:
         return None
-    return shown.image
+    return shown
 
 
 def empty_latent(size_px: tuple[int, int], config: VAEConfig, batch: int, frame: CropFrame) -> Latent:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
@@ -23,6 +24,7 @@ from .types import CATEGORY, Latent, Model, ReferenceInput, ReferencesSocket, on
 
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
+    from ..kontext_core.images.fitting import Placement
 
 
 class KontextEdit(io.ComfyNode):
@@ -100,10 +102,13 @@ class KontextEdit(io.ComfyNode):
         )
         own = ReferenceInput(None if image is None else convert.picture(image), latent, fit)
         keep = what_to_keep(settings.keep_outside, True, mask)
+        known = None if latent is None else convert.shown_picture(latent)
         with collect_warnings() as notes:
             before, place, frame = latents_of(model, own)
             others, _ = encoded(model, references or ())
-            allowed = None if mask is None else canvas_mask(mask, size_px(before), place)
+            full = _full_picture(own, place, known) if settings.size == "original" else None
+            lies = place if full is None else full.place
+            allowed = None if mask is None else canvas_mask(mask, size_px(before), lies)
             away = settings.negative_prompt
             latents = model.sample(
                 model.encode_prompt(instruction),
@@ -117,14 +122,21 @@ class KontextEdit(io.ComfyNode):
             if keep == "off":
                 result = Kept.nothing(model.decode(latents))
             else:
-                canvas = _canvas(model, own, before)
+                canvas = _canvas(model, own, known, before)
                 result, latents = model.put_into(Before(canvas, before, place), latents, allowed, feather)
             shown = result.image
             result = result.each(frame.cut)
-            if settings.size == "original" and place is not None:
-                result = result.put_back(own.picture, seen_window(place, fit))
+            if full is not None:
+                result = result.put_back(full.image, seen_window(full.place, full.fit))
+                full = replace(full, image=result.image)
             stop_if_asked()
-        edited = convert.to_latent(latents, model.vae_config, frame, None if keep == "off" else shown)
+        edited = convert.to_latent(
+            latents,
+            model.vae_config,
+            frame,
+            shown=None if keep == "off" else shown,
+            full=full,
+        )
         fitted = "" if image is None else fit_words(place)
         report = describe(result.reports)
         return io.NodeOutput(
@@ -136,15 +148,27 @@ class KontextEdit(io.ComfyNode):
         )
 
 
-def _canvas(model: Editor, own: ReferenceInput, before: Tensor) -> Tensor:
+def _canvas(model: Editor, own: ReferenceInput, known: convert.ShownPicture | None, before: Tensor) -> Tensor:
     """Make the picture before the edit, as the model sees it.
 
-    A latent shows the picture that it was made with, where that is known.
-
     Args:
+        known: what the latent was made with, if it is known.
         before: its latents.
     """
     if own.picture is not None:
         return model.canvas_of(own.picture, own.fit)
-    known = None if own.latent is None else convert.shown_picture(own.latent)
-    return model.decode(before) if known is None else known
+    return model.decode(before) if known is None else known.image
+
+
+def _full_picture(
+    own: ReferenceInput, place: Placement | None, known: convert.ShownPicture | None
+) -> convert.FullPicture | None:
+    """Find the picture before the edit at its own size; None where a latent does not know it.
+
+    Args:
+        place: where the picture lies on its canvas.
+        known: what the latent was made with.
+    """
+    if own.picture is not None and place is not None:
+        return convert.FullPicture(own.picture, place, own.fit)
+    return None if known is None else known.full

@@ -96,6 +96,15 @@ def with_input(prompt: Json, name: str) -> Json:
     return {id: loader if node["class_type"] == "KontextExample" else node for id, node in prompt.items()}
 
 
+def at_its_own_size(prompt: Json) -> Json:
+    """The graph whose edits give a picture back at its own size, with only what was changed in it new."""
+    own = {"keep_outside": "auto", "size": "original"}
+    return {
+        id: {**node, "inputs": node["inputs"] | own} if node["class_type"] == "KontextEdit" else node
+        for id, node in prompt.items()
+    }
+
+
 def turn_nodes(prompt: Json) -> list[tuple[str, str]]:
     """For each turn the ids of its edit and of the node that saves its picture, from the first on."""
     turns: list[tuple[str, str]] = []
@@ -148,6 +157,8 @@ def queue(client: Client, todo: Task, line: Line) -> tuple[Json, Result]:
         file = Path(folder) / "kontext_demo.png"
         write_png(todo.picture, file)
         prompt = with_input(prompt, client.upload(file))
+    if not todo.is_example:
+        prompt = at_its_own_size(prompt)
     called = names(prompt)
     unchanged = todo.is_example and todo.instructions == EXAMPLES[NAME].instructions
     return prompt, execute(

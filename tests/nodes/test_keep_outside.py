@@ -89,6 +89,21 @@ def test_the_size_of_the_picture(run: Run, model: Any, fit: str) -> None:
     assert torch.equal(further[1][:, :40], image[:, :40])
 
 
+def test_a_latent_knows_the_picture_at_its_own_size(run: Run, model: Any) -> None:
+    image, mask = picture(150, 260), torch.zeros(1, 150, 260)
+    mask[:, 60:90, 100:160] = 1
+    options = {"model": model, "mask": mask, "feather": 0, "size": "original", **FAST}
+    first = run("KontextEdit", image=image, **options).args
+    second = run("KontextEdit", latent=first[1], **(options | {"seed": 8})).args
+    assert second[0].shape == image.shape
+    kept = (first[2] == 0) & (second[2] == 0)
+    assert torch.equal(second[0][kept], image[kept])
+    assert kept.float().mean() > 0.7
+    assert not torch.equal(second[0], first[0])
+    plain = run("KontextEdit", latent=first[1], **(options | {"size": "model"})).args
+    assert plain[0].shape == (1, 128, 128, 3)
+
+
 def test_a_mask_that_is_asked_for_and_missing(run: Run, model: Any, image: Tensor) -> None:
     for node in ("KontextEdit", "KontextTurn"):
         with pytest.raises(ValueError, match="keep_outside is 'mask', but there is no mask"):

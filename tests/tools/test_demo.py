@@ -240,7 +240,10 @@ def test_from_command_to_pictures(
     text = capsys.readouterr().out
     for number, turn in enumerate(turns, start=1):
         assert f"turn {number}/{len(turns)}: {turn}  step 20/20" in text
-        assert Image.open(tmp_path / "demo" / f"turn_{number}.png").size == (128, 128)
+        size = Image.open(tmp_path / "demo" / f"turn_{number}.png").size
+        assert size == Image.open(tmp_path / "demo" / "input.png").size, (
+            "a picture comes back at its own size"
+        )
     assert Image.open(tmp_path / "demo" / "sheet.png").width == GAP_PX + (1 + len(turns)) * (TILE_PX + GAP_PX)
     assert ("turns are correct" in text) != own
     assert (demo.ONLY_ITS_WORLD in text) == own
