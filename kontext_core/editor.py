@@ -47,14 +47,12 @@ from .sampling.schedule import sigmas
 
 log = logging.getLogger(__name__)
 
-_REFERENCES_KEPT = 16  # 1 MiB each at the published sizes
-
 
 class Editor(ABC):
     """What the nodes and the chains ask of a model."""
 
     def __init__(self) -> None:
-        self._kept = EncodedPictures(_REFERENCES_KEPT)
+        self._kept = EncodedPictures()
 
     @property
     @abstractmethod

@@ -58,7 +58,7 @@ class KontextScript(io.ComfyNode):
         )
 
     @classmethod
-    def validateturn_inputs(cls, script: str | None = None) -> bool | str:
+    def validate_inputs(cls, script: str | None = None) -> bool | str:
         return values.validity(_turns, script)
 
     @classmethod

@@ -132,7 +132,7 @@ class KontextTurn(io.ComfyNode):
         )
 
     @classmethod
-    def validateturn_inputs(cls, marks: str | None = None, candidates: str | None = None) -> bool | str:
+    def validate_inputs(cls, marks: str | None = None, candidates: str | None = None) -> bool | str:
         fault = values.validity(check_marks, marks)
         return values.validity(candidate_seeds, candidates) if fault is True else fault
 

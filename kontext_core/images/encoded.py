@@ -18,10 +18,10 @@ class EncodedPictures(OrderedDict[tuple[object, ...], Tensor]):
     """Latents by the pictures that they show, the last ones used.
 
     Args:
-        most: that are kept.
+        most: that are kept, of 1 MiB each at the published sizes.
     """
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int = 16) -> None:
         super().__init__()
         self._most = most
 

@@ -140,7 +140,7 @@ class Pretended:
 
     def edit(self, *_: object, settings: EditSettings, **__: object) -> SimpleNamespace:
         dice = torch.Generator().manual_seed(settings.seed)
-        return SimpleNamespace(image=torch.rand(1, 64, 64, 3, generator=dice))
+        return SimpleNamespace(image=torch.rand(1, 64, 64, 3, generator=dice), reports=())
 
 
 def faults(disk: Path) -> dict[str, dict[str, dict[str, object]]]:

@@ -226,7 +226,7 @@ def test_every_path_knows_home_folders(monkeypatch: pytest.MonkeyPatch, tmp_path
     assert seen == {
         "edit picture", "edit reference", "edit mask", "edit lora", "edit model", "edit output", "batch lora",
         "batch model", "batch edits", "batch output", "batch pictures", "info file", "train folder", "train start",
-        "score model", "score output", "run workflow", "run comfyui", "run python", "run output",
+        "score model", "prompt model", "score output", "run workflow", "run comfyui", "run python", "run output",
     }  # fmt: skip
 
 

@@ -115,7 +115,7 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
         return
     name, value = SHORT_NAMES[field], another(field)
     flag = flags[field]
-    assert flag.option_strings == [f"--{name}"]
+    assert flag.option_strings == [f"--{name.replace('_', '-')}"]
     assert tuple(flag.choices or ()) == ALLOWED[field].choices
     assert bool(flag.help) is (field not in NO_HELP)
     settings = settings_of(parser.parse_args(["edit", "a.png", "x", f"--{name}={value}"]))

@@ -19,6 +19,7 @@ MENU = [
     "Duplicate",
     "Switch off",
     "Compare with Turn 1",
+    "Save as animation",
     "Save this chain",
     "Write a note",
     "Remove",

@@ -26,6 +26,8 @@ _SETTINGS = {
     "cfg": 2.0,
     "solver": "heun",
     "shift": 1.5,
+    "keep_outside": "mask",
+    "size": "original",
 }
 
 
@@ -207,8 +209,8 @@ def test_an_undo_leaves_what_nodes_say_and_where_they_stand(panel: Panel) -> Non
     turns = three_turns(panel)
     editor.run()
     panel.wait_for_states(dict.fromkeys(turns, "finished"))
-    said = [f"turn {number}" for number in (1, 2, 3)]
-    assert [editor.info(id) for id in turns] == said
+    said = [str(editor.info(id)) for id in turns]
+    assert [text.splitlines()[0] for text in said] == [f"turn {number}" for number in (1, 2, 3)]
     for message in editor.seen("executed"):
         if message["images"]:
             editor.shown_picture(message["node"])
