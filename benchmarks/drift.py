@@ -39,7 +39,7 @@ SEED, STEPS = 9_000_000, 20
 MARKS = (1, 5, 10, 20, 50, 100)  # turns that are told of
 UNTOUCHED = slice(SIZE_PX - CELL_PX + 8, SIZE_PX)  # columns of pixels, 8 px beside what turns may touch
 LEAST = 2 / 255  # deviation of what gain is measured on
-BANDS = ((1, 10), (41, 60), (81, 100))  # turns that are counted together
+BANDS = ((1, 10), (11, 20), (41, 60), (81, 100))  # turns that are counted together
 
 
 @dataclass(frozen=True)
