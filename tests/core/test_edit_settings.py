@@ -114,11 +114,11 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
         assert field not in {*SHORT_NAMES, *flags, *(name for name, _ in SETTINGS.values())}
         return
     name, value = SHORT_NAMES[field], another(field)
-    flag = flags[field]
-    assert flag.option_strings == [f"--{name.replace('_', '-')}"]
+    flag, flag_name = flags[field], f"--{name.replace('_', '-')}"
+    assert flag.option_strings == [flag_name]
     assert tuple(flag.choices or ()) == ALLOWED[field].choices
     assert bool(flag.help) is (field not in NO_HELP)
-    settings = settings_of(parser.parse_args(["edit", "a.png", "x", f"--{name}={value}"]))
+    settings = settings_of(parser.parse_args(["edit", "a.png", "x", f"{flag_name}={value}"]))
     assert getattr(settings, field) == value != getattr(EditSettings(), field)
 
     (tmp_path / "a.png").touch()

@@ -22,7 +22,7 @@ from .panel import LOCALE, THUMBNAILS, VUE, Panel
 
 # Files whose tests run on both usual front ends with 'make test'; those of all others run on the older one,
 # and all of them on others, with 'make test-matrix'.
-ON_BOTH = ("test_by_hand_loop.py", "test_draw_area.py", "test_page.py", "test_turns.py", "test_wipe.py")
+ON_BOTH = ("test_by_hand_loop.py", "test_draw_area.py", "test_page.py", "test_turns.py")
 
 expect.set_options(timeout=PATIENCE_MS)  # however busy the machine is
 
