@@ -242,8 +242,8 @@ def test_the_menu_by_keyboard(panel: Panel) -> None:
     expect(menu).to_be_visible()
     expect(more).to_have_attribute("aria-expanded", "true")
     labels = menu.get_by_role("menuitem").locator(".kontext-menu-label").all_inner_texts()
-    first = labels.index(MENU[0])  # after the row's buttons, where the panel has no room for them
-    assert labels[first : first + len(MENU)] == MENU
+    begin = labels.index(MENU[0])  # after the row's buttons, where the panel has no room for them
+    assert labels[begin : begin + len(MENU)] == MENU
     item = {label: menu.get_by_role("menuitem", name=label, exact=True) for label in MENU}
     expect(item["Move up"]).to_be_focused()
     page.keyboard.press("End")
