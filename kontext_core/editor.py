@@ -40,7 +40,7 @@ from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
 from .sampling.edits import Edit as Edit
 from .sampling.edits import Reference as Reference
 from .sampling.edits import UsedLora as UsedLora
-from .sampling.edits import picture_of
+from .sampling.edits import picture_of as picture_of
 from .sampling.inputs import Callback, SampleInputs, Text
 from .sampling.references import ReferenceLatents
 from .sampling.schedule import sigmas
@@ -178,7 +178,8 @@ class Editor(ABC):
         if placement is not None:
             result = result.cut_out(placement)
             if settings.size == "original" and kept is not None:
-                result = result.put_back(picture_of(kept), seen_window(placement, fit))
+                came_by = kept.settings.get("fit", fit) if isinstance(kept, Edit) else fit
+                result = result.put_back(picture_of(kept), seen_window(placement, came_by))
         height, width = size_px(latents)
         resolved = replace(
             settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout

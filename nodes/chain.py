@@ -53,7 +53,8 @@ class KontextPickTurn(io.ComfyNode):
     def execute(cls, chain: Chain, turn: int) -> io.NodeOutput:
         then = chain.back_to(turn)
         words = f"turn {len(then)} of {len(chain)}: {then.last.instruction or 'the start'}"
-        return io.NodeOutput(then, then.last.image, ui=image_output(then.last.image, words, cls=cls))
+        picture = then.picture
+        return io.NodeOutput(then, picture, ui=image_output(picture, words, cls=cls))
 
 
 class KontextCompare(io.ComfyNode):

@@ -63,7 +63,7 @@ class KontextSaveChain(io.ComfyNode):
     def execute(cls, chain: Chain, filename_prefix: str, latents: bool) -> io.NodeOutput:
         from ..kontext_core.chain import save_chain
 
-        height, width = chain.last.image.shape[1:3]
+        height, width = chain.size
         path, listed = folders.next_picture(filename_prefix, width=width, height=height)
         save_chain(chain, path, latents=latents, texts=graph_texts(cls.hidden))
         return io.NodeOutput(ui={"images": [listed], "text": (f"{len(chain)} turns in {path.name}",)})

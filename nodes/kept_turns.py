@@ -121,6 +121,8 @@ def _feed(digest: Any, value: Any) -> None:
         for part in parts:
             _feed(digest, part)
         digest.update(b")")
+    elif isinstance(value, bytes):
+        _feed(digest, ["bytes", value.hex()])
     elif value is None or isinstance(value, str | int | float):
         digest.update(json.dumps(value).encode() + b",")
     else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kontext_core.world.examples import EXAMPLES, STEPS
+from kontext_core.world.examples import EXAMPLES
 
 from . import workflow_parts as parts
 from .workflow_parts import (
@@ -161,13 +161,6 @@ def branch_and_compare() -> Graph:
 def script() -> Graph:
     """Many turns in one box."""
     example = EXAMPLES["script"]
-    widgets = {
-        "script": "\n".join(example.instructions),
-        "seed": example.seeds[0],
-        "control_after_generate": "fixed",
-        "seeds": "same",
-        "steps": STEPS,
-    }
     nodes = {
         "note": parts.note(
             0,
@@ -180,7 +173,7 @@ def script() -> Graph:
         ),
         "model": parts.model(COLUMN, 0),
         "picture": parts.picture(COLUMN, MODEL_ROW, example.pictures[0]),
-        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
+        "script": parts.script(2 * COLUMN, 0, example),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 260)),
         "save": parts.save(3 * COLUMN, 560, "kontext_script"),
     }
@@ -196,13 +189,6 @@ def script() -> Graph:
 def twenty_turns() -> Graph:
     """So many turns that a picture would show their wear, if it wore."""
     example = EXAMPLES["twenty_turns"]
-    widgets = {
-        "script": "\n".join(example.instructions),
-        "seed": example.seeds[0],
-        "control_after_generate": "fixed",
-        "seeds": "same",
-        "steps": STEPS,
-    }
     nodes = {
         "note": parts.note(
             0,
@@ -215,7 +201,7 @@ def twenty_turns() -> Graph:
         ),
         "model": parts.model(0, 340),
         "picture": parts.picture(COLUMN, 0, example.pictures[0]),
-        "script": Node("KontextScript", (2 * COLUMN, 0), (WIDE, 600), widgets),
+        "script": parts.script(2 * COLUMN, 0, example),
         "save": parts.save(COLUMN, PICTURE_ROW, "kontext_twenty_turns"),
         "sheet": Node("KontextChainSheet", (3 * COLUMN, 0), (WIDE, 600), {"animation": "webp"}),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kontext_core.world.examples import STEPS
+from kontext_core.world.examples import STEPS, Example
 
 COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
@@ -72,6 +72,18 @@ def turn(x: int, y: int, instruction: str, seed: int, title: str, wide: int = WI
     """One turn of a chain."""
     widgets = {"instruction": instruction, "seed": seed, "control_after_generate": "fixed", "steps": STEPS}
     return Node("KontextTurn", (x, y), (wide, TURN_PX), widgets, title)
+
+
+def script(x: int, y: int, example: Example) -> Node:
+    """A script of an example's turns, all from one seed."""
+    widgets = {
+        "script": "\n".join(example.instructions),
+        "seed": example.seeds[0],
+        "control_after_generate": "fixed",
+        "seeds": "same",
+        "steps": STEPS,
+    }
+    return Node("KontextScript", (x, y), (WIDE, 600), widgets)
 
 
 def sampler(x: int, y: int, seed: int) -> Node:

@@ -14,7 +14,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from ..edit_settings import ALLOWED, EditSettings, check_size
-from ..editor import Edit, Editor, Reference, UsedLora
+from ..editor import Edit, Editor, Reference, UsedLora, picture_of
 from ..images.fitting import Placement, Size
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import canvas_mask, overlap
@@ -120,10 +120,20 @@ class Chain:
     @property
     def picture(self) -> Tensor:
         """The last picture, (1, H, W, 3): of the size of the first one, where the turns were made so."""
-        picture = self.turns[0].image
-        for turn in self.turns[1:]:
-            picture = turn.image if turn.patch is None else turn.patch.apply(picture)
+        whole = max(number for number, turn in enumerate(self.turns) if turn.patch is None)
+        if whole == len(self):
+            return self.last.image
+        picture = self.turns[whole].image.clone()
+        for turn in self.turns[whole + 1 :]:
+            if turn.patch is not None:
+                turn.patch.write_into(picture)
         return picture
+
+    @property
+    def size(self) -> Size:
+        """Height and width of `picture`, in pixels."""
+        patch, image = self.last.patch, self.last.image
+        return (image.shape[1], image.shape[2]) if patch is None else patch.size
 
     def extended(self, turn: Turn) -> "Chain":
         """This chain and one more turn."""
@@ -237,7 +247,7 @@ class Chain:
             settings=replace(settings, size="model"),
             **options,
         )
-        patches = self._patches(result) if settings.size == "original" else None
+        patches = self._patches(result, picture_of(before)) if settings.size == "original" else None
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
@@ -258,7 +268,7 @@ class Chain:
                     shown,
                     marks,
                     loras,
-                    candidate.blend,
+                    candidate.blend if candidate.reports else None,
                     patches[number] if patches else None,
                     candidate.reports[0] if candidate.reports else None,
                 )
@@ -266,13 +276,15 @@ class Chain:
             for number, candidate in enumerate(_each(result, seeds))
         ]
 
-    def _patches(self, result: Edit) -> list[Patch]:
-        """What edits change in the last picture at its full size.
+    def _patches(self, result: Edit, picture: Tensor | None) -> list[Patch]:
+        """What edits change in the last picture, at the size of the first.
 
-        Raises: ValueError where that is not known.
+        Args:
+            picture: the last one, as it is known.
+        Raises: ValueError where it has another size than the first.
         """
-        place, picture, blend = result.placement, self.picture, result.blend
-        if place is None or blend is None:
+        place, blend = result.placement, result.blend
+        if place is None or blend is None or picture is None:
             raise ValueError(
                 "the place of the last picture is not known, so no result can be put back into it"
             )
@@ -289,10 +301,9 @@ class Chain:
 
     def _fit(self, result: Edit) -> str:
         """How the picture came to its canvas: at the start, or where a chain went on from a picture alone."""
-        fits = [self.turns[0].settings.get("fit"), *(turn.settings.get("fit") for turn in self.turns[1:])]
-        anew = [0, *(number + 1 for number, turn in enumerate(self.turns) if turn.latents is None)]
-        fit = [*fits, result.settings.get("fit")][anew[-1]]
-        return str(fit or "crop")
+        anew = 1 + max((number for number, turn in enumerate(self.turns) if turn.latents is None), default=-1)
+        settings = [*(turn.settings for turn in self.turns), result.settings][anew]
+        return str(settings.get("fit") or "crop")
 
     def _before(self) -> Reference:
         """What a turn goes on from: the last picture at the size of the first one, where it was made so."""

@@ -11,7 +11,7 @@ from ..edit_settings import ALLOWED
 from ..model.latents import LATENT_PX, TOKEN_PX
 from .fitting import Placement, Size, on_canvas
 
-_LEVELS = 255  # of an 8-bit picture
+LEVELS = 255  # of an 8-bit picture
 
 CanvasMask = Callable[[Size, Placement | None], Tensor]
 """What makes a mask for a canvas and a picture that lies on it."""
@@ -123,7 +123,7 @@ def keep_outside(before: Tensor, after: Tensor, blend: Tensor) -> Tensor:
     Returns: (B, H, W, 3), on the CPU; where `blend` is above 0, rounded to 8 bit as a saved picture is.
     """
     before, after, share = before.float().cpu(), after.float().cpu(), blend.cpu()[None, ..., None]
-    mixed = ((before * (1 - share) + after * share) * _LEVELS).round() / _LEVELS
+    mixed = ((before * (1 - share) + after * share) * LEVELS).round() / LEVELS
     return torch.where(share == 0, before, mixed)  # not the sum alone: 0 x NaN is NaN
 
 

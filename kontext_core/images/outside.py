@@ -10,13 +10,12 @@ from torch import Tensor
 from ..edit_settings import check_mask
 from .change import STRONG, Extent, find_change
 from .fitting import Placement, padded, undo_fit
-from .masks import blending, keep_outside
+from .masks import LEVELS, blending, keep_outside
 from .put_back import Window, put_back
 from .registration import register, shown, undo
 
 FEATHER_PX = 6  # of a change that was found, outwards
 _TONE = 2.5 / 255  # median change of what was kept, from which on it is said
-_LEVELS = 255
 _MISSED = "within the mask next to nothing changed: does it cover what the instruction speaks of?"
 
 
@@ -50,14 +49,9 @@ class OutsideReport:
             return "; ".join(("the whole picture changed, so nothing of it was kept", *self.notes))
         share = f"{self.changed:.1%} changed, the rest was kept bit for bit".replace("%", " %")
         moved = [f"undid a shift of {self.shift_px:.2f} px"] if self.shift_px else []
-        cast = (
-            [f"undid a gain of {', '.join(f'{value:.3f}' for value in self.gain)}"] if self._has_cast else []
-        )
+        gains = ", ".join(f"{value:.3f}" for value in self.gain)
+        cast = [f"undid a gain of {gains}"] if self.gain != OutsideReport.gain else []
         return "; ".join((share, *moved, *cast, *self.notes))
-
-    @property
-    def _has_cast(self) -> bool:
-        return any(value != 1 for value in self.gain)
 
 
 def describe(reports: Sequence[OutsideReport]) -> str:
@@ -166,21 +160,20 @@ def keep_unchanged(before: Before, seen: Tensor, after: Tensor) -> Kept:
     )
 
 
-def _keep_unchanged(before: Tensor, seen: Tensor, after: Tensor) -> Kept:
+def _keep_unchanged(before: Tensor, seen: Tensor, result: Tensor) -> Kept:
     """The same for one picture that fills its canvas; all (1, H, W, 3)."""
-    motion = register(seen, after)
-    after = undo(after, motion)
+    motion = register(seen, result)
+    after = undo(result, motion)
     change = find_change(seen[0], after[0], before[0])
-    covered = shown(motion, (after.shape[1], after.shape[2]))  # a result that was shifted leaves a rim
-    gain = motion.gain if motion.recolours else OutsideReport.gain
-    report = OutsideReport(change.extent, change.share, motion.moved_px, gain)
     if change.extent == "nothing":
-        return Kept(before, torch.zeros(after.shape[:3]), (report,))
-    if change.extent == "whole":
-        return Kept.nothing(after, (report,))
+        return Kept(before, torch.zeros(after.shape[:3]), (OutsideReport(change.extent, 0.0),))
+    if change.extent == "whole":  # as the latents show it, which go on
+        return Kept.nothing(result, (OutsideReport(change.extent, change.share),))
+    gain = motion.gain if motion.recolours else OutsideReport.gain
+    covered = shown(motion, (after.shape[1], after.shape[2]))  # a result that was shifted leaves a rim
     blend = blending(change.mask * covered, FEATHER_PX) * covered
     notes = tuple(_notes(change.mask, seen[0], after[0]))
-    report = replace(report, changed=_share_of(blend), notes=notes)
+    report = OutsideReport(change.extent, _share_of(blend), motion.moved_px, gain, notes)
     return Kept(keep_outside(before, after, blend), blend[None], (report,))
 
 
@@ -194,7 +187,7 @@ def _notes(mask: Tensor, seen: Tensor, after: Tensor) -> Iterator[str]:
     tone = (after - seen)[mask == 0].median(dim=0).values
     if (most := tone[tone.abs().argmax()].item()) and abs(most) > _TONE:
         way = "lighter" if most > 0 else "darker"
-        yield f"the rest had become {way} by {abs(most) * _LEVELS:.0f} of 255, which was not taken over"
+        yield f"the rest had become {way} by {abs(most) * LEVELS:.0f} of 255, which was not taken over"
 
 
 def keep_beside_mask(before: Tensor, after: Tensor, mask: Tensor, feather_px: float) -> Kept:

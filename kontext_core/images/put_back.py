@@ -7,9 +7,7 @@ import torch
 from torch import Tensor
 
 from .fitting import Placement, Size
-from .masks import keep_outside
-
-_LEVELS = 255
+from .masks import LEVELS, keep_outside
 
 
 @dataclass(frozen=True)
@@ -72,25 +70,20 @@ class Patch:
     share: Tensor = field(repr=False)
     size: Size
 
-    def apply(self, picture: Tensor) -> Tensor:
-        """Write the patch into a copy of a picture (1, H, W, 3).
-
-        Raises: ValueError if that has another size.
-        """
+    def write_into(self, picture: Tensor) -> None:
+        """Change a picture (1, H, W, 3). Raises: ValueError if that has another size."""
         if tuple(picture.shape[1:3]) != self.size:
             raise ValueError(
                 f"a change of a picture of {self.size[1]} x {self.size[0]} px does not fit into one of "
                 f"{picture.shape[2]} x {picture.shape[1]} px"
             )
-        result = picture.clone()
         inside = self.share > 0
-        self._box(result[0])[inside] = self.pixels[inside].to(result.dtype) / _LEVELS
-        return result
+        self._box(picture[0])[inside] = self.pixels[inside].to(picture.dtype) / LEVELS
 
     def blend(self) -> Tensor:
         """How much of the edit is in each pixel of the whole picture, (1, H, W) in [0, 1]."""
         result = torch.zeros(self.size)
-        self._box(result)[:] = self.share.float() / _LEVELS
+        self._box(result)[:] = self.share.float() / LEVELS
         return result[None]
 
     def _box(self, whole: Tensor) -> Tensor:
@@ -140,8 +133,8 @@ def patch_of(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> P
     return Patch(
         top,
         left,
-        (mixed * _LEVELS).round().to(torch.uint8),
-        (share * _LEVELS).ceil().to(torch.uint8),  # above 0 wherever something of the edit is
+        (mixed * LEVELS).round().to(torch.uint8),
+        (share * LEVELS).ceil().to(torch.uint8),  # above 0 wherever something of the edit is
         (size[0], size[1]),
     )
 
@@ -159,8 +152,10 @@ def put_back(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> t
     before = picture.float().cpu().expand(after.shape[0], -1, -1, -1).split(1)
     parts = zip(before, after, blend, strict=True)
     patches = [patch_of(own, new, share, window) for own, new, share in parts]
-    images = [patch.apply(own) for patch, own in zip(patches, before, strict=True)]
-    return torch.cat(images), torch.cat([patch.blend() for patch in patches])
+    results = torch.cat(before)
+    for patch, result in zip(patches, results.split(1), strict=True):
+        patch.write_into(result)
+    return results, torch.cat([patch.blend() for patch in patches])
 
 
 def _touched(line: Tensor, side: int) -> range:

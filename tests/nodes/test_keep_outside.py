@@ -104,6 +104,36 @@ def test_a_latent_knows_the_picture_at_its_own_size(run: Run, model: Any) -> Non
     assert plain[0].shape == (1, 128, 128, 3)
 
 
+def test_an_earlier_turn_is_picked_at_the_size_of_the_first_picture(run: Run, model: Any) -> None:
+    options = {"model": model, "keep_outside": "auto", "size": "original", **FAST}
+    first = run("KontextTurn", image=picture(150, 260), instruction="a", **options).args
+    second = run("KontextTurn", chain=first[0], instruction="b", **options).args
+    assert torch.equal(run("KontextPickTurn", chain=second[0], turn=1)[1], first[1])
+
+
+def test_a_turn_on_a_latent_that_knows_its_picture_is_kept(run: Run, model: Any, image: Tensor) -> None:
+    """It is told from others by what it holds, so that going back to it computes nothing."""
+    edited = run("KontextEdit", model=model, image=image, instruction="a", keep_outside="auto", **FAST)
+    stack = run("KontextReference", latent=edited[1])[0]
+    turns = [
+        run("KontextTurn", model=model, image=image, instruction="b", references=stack, **FAST)[0].last
+        for _ in range(2)
+    ]
+    assert turns[0] is turns[1]
+
+
+@pytest.mark.comfy
+def test_a_model_of_comfyuis_keeps_it_too(run: Run, hosted: Any, image: Tensor) -> None:
+    options = {"model": hosted, "image": image, "instruction": "a", "fit": "none", **FAST}
+    edited, turned = (
+        run("KontextEdit", keep_outside="auto", **options),
+        run("KontextTurn", keep_outside="auto", **options),
+    )
+    assert torch.equal(edited[0], turned[1])
+    assert edited[3] == turned[4] != ""
+    assert torch.equal(edited[0][edited[2] == 0], image[edited[2] == 0])
+
+
 def test_a_mask_that_is_asked_for_and_missing(run: Run, model: Any, image: Tensor) -> None:
     for node in ("KontextEdit", "KontextTurn"):
         with pytest.raises(ValueError, match="keep_outside is 'mask', but there is no mask"):

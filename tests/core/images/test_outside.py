@@ -11,9 +11,11 @@ from torch import Tensor
 
 from kontext_core.chain import Chain, load_chain, save_chain
 from kontext_core.edit_settings import EditSettings
+from kontext_core.images import change
 from kontext_core.images.change import STRONG
 from kontext_core.images.fitting import Placement, undo_fit
 from kontext_core.images.outside import Before, OutsideReport, describe, keep_beside_mask, keep_unchanged
+from kontext_core.images.registration import register
 from kontext_core.pipeline import Edit, Pipeline
 from kontext_core.world import draw, right, sample
 
@@ -133,6 +135,38 @@ def test_a_picture_comes_back_at_its_own_size(tiny: Pipeline, fit: str) -> None:
     assert torch.equal(first.image, chain.back_to(1).picture)
     assert first.blend is not None
     assert first.blend.shape == (1, 260, 400)
+
+
+def test_a_turn_on_an_edit_knows_how_its_picture_was_fitted(pipeline: Pipeline, pictures: Pictures) -> None:
+    """Also where it is not said again: a wrong window would move what changed."""
+    picture, mask = pictures(40, 100), torch.zeros(40, 100)
+    mask[10:20, 40:60] = 1
+    options: Any = {"steps": 1, "size": "original"}
+    first = pipeline.edit("make it red", [picture], fit="stretch", mask=mask, **options)
+    said, unsaid = (
+        pipeline.edit("a", [first], mask=mask, **options, **fit) for fit in ({"fit": "stretch"}, {})
+    )
+    assert torch.equal(said.image, unsaid.image)
+    assert not torch.equal(unsaid.image, first.image)
+
+
+def test_a_whole_picture_that_moved_too_is_what_its_latents_show(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change, "WHOLE", 0.5)  # motion is told where some of the rest is left
+    generator = torch.Generator().manual_seed(3)
+    rough = torch.rand(1, 3, 24, 24, generator=generator)
+    seen = (
+        torch.nn.functional.interpolate(rough, size=(192, 192), mode="bicubic")
+        .clamp(0, 1)
+        .permute(0, 2, 3, 1)
+    )
+    after = seen.roll((1, 2), (1, 2)).contiguous()
+    after[:, :, :72] = (after[:, :, :72] + 0.5) % 1
+    after[:, 108:] = (after[:, 108:] + 0.5) % 1
+    assert register(seen, after).moved_px > 1
+    kept = keep_unchanged(Before(seen, torch.zeros(1)), seen, after)
+    assert kept.reports[0].extent == "whole"
+    assert torch.equal(kept.image, after)
+    assert kept.reports[0].shift_px == 0
 
 
 def test_a_chain_at_full_size_goes_on_from_its_file(tiny: Pipeline, tmp_path: Path) -> None:

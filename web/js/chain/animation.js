@@ -2,13 +2,13 @@
 /** Saves a line of turns, or one turn before and after, as an animation: a Kontext Chain Sheet writes it. */
 
 import { app } from "../../../../scripts/app.js";
-import { asOneStep, inputOf, isWired, widgetOf } from "../lib/graph.js";
+import { asOneStep, isWired, widgetOf } from "../lib/graph.js";
 import { bringIntoView, showGraphOf } from "../lib/in_view.js";
 import { t } from "../lib/translate.js";
 import { takersOf } from "../lib/wires.js";
 import { lastOf } from "./go_on.js";
 import { isSwitchedOff, toggle } from "./line.js";
-import { addBeside } from "./new_node.js";
+import { addTaker } from "./new_node.js";
 import { chainOutput, hasChain, MAKES_TURNS, SHEET } from "./turn_kinds.js";
 
 /** @typedef {import("../lib/wires.js").Place} Place */
@@ -39,18 +39,6 @@ function sheetBehind(place, pair) {
 }
 
 /**
- * Add a sheet behind a turn.
- * @param {Place} place
- * @returns {Place | null}
- */
-function added(place) {
-  const { node, host } = place;
-  const sheet = addBeside(SHEET, node);
-  if (sheet) node.connect(chainOutput(node), sheet, inputOf(sheet, "chain"));
-  return sheet && { node: sheet, host };
-}
-
-/**
  * Have the next run write an animation: of the line of a turn, or of the turn before and after.
  * @param {Place} place
  * @param {Kind} kind
@@ -59,7 +47,7 @@ function animate(place, { format, pair }) {
   const end = pair ? place : lastOf(place);
   const known = sheetBehind(end, pair);
   showGraphOf(known ?? end);
-  const sheet = known ?? added(end);
+  const sheet = known ?? addTaker(SHEET, end);
   if (!sheet) return;
   const { node } = sheet;
   /** @type {[string, unknown][]} */

@@ -4,9 +4,10 @@
 import { app } from "../../../../scripts/app.js";
 import { boxesOf, PICTURE } from "../lib/boxes.js";
 import { freeSpot } from "../lib/free_spot.js";
-import { createNode, graphOf } from "../lib/graph.js";
+import { createNode, graphOf, inputOf } from "../lib/graph.js";
 import { bringIntoView } from "../lib/in_view.js";
 import { t } from "../lib/translate.js";
+import { chainOutput } from "./turn_kinds.js";
 
 const GAP = 60;
 
@@ -46,4 +47,16 @@ export function addBeside(type, node) {
   app.canvas.selectNode(added);
   bringIntoView(added);
   return added;
+}
+
+/**
+ * Add what takes the chain of a turn, behind it.
+ * @param {string} type
+ * @param {import("../lib/wires.js").Place} place
+ * @returns {import("../lib/wires.js").Place | null}
+ */
+export function addTaker(type, { node, host }) {
+  const taker = addBeside(type, node);
+  if (taker) node.connect(chainOutput(node), taker, inputOf(taker, "chain"));
+  return taker && { node: taker, host };
 }

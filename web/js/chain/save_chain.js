@@ -2,10 +2,9 @@
 /** Saves a line of turns as a PNG: a Kontext Save Chain writes it with the next run. */
 
 import { app } from "../../../../scripts/app.js";
-import { inputOf } from "../lib/graph.js";
 import { bringIntoView } from "../lib/in_view.js";
 import { takersOf } from "../lib/wires.js";
-import { addBeside } from "./new_node.js";
+import { addTaker } from "./new_node.js";
 import { chainOutput, SAVE } from "./turn_kinds.js";
 
 /**
@@ -17,8 +16,6 @@ export function saveBehind(place) {
   const there = takersOf(place, chainOutput(node)).find((taker) => taker.node.type === SAVE);
   if (there) {
     app.canvas.selectNode(there.node);
-    return bringIntoView(there.node);
-  }
-  const save = addBeside(SAVE, node);
-  if (save) node.connect(chainOutput(node), save, inputOf(save, "chain"));
+    bringIntoView(there.node);
+  } else addTaker(SAVE, place);
 }
