@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -15,6 +16,11 @@ pytestmark = pytest.mark.comfy
 _SHOWN = (
     "id => new URL(document.querySelector(`.kontext-row[data-id='${id}'] .kontext-thumbnail img`).src).search"
 )
+# What the page is given of what is dropped.
+_NOTE_DROPS = """() => {
+  window.dropped = []
+  window.addEventListener("drop", event => dropped.push(event.dataTransfer.getData("text/uri-list")), true)
+}"""
 _COMPARED = """() => ['before', 'after'].map(name =>
   new URL(document.querySelector(`.kontext-viewer .kontext-${name}`).src).search)"""
 
@@ -128,9 +134,24 @@ def test_a_candidate_is_compared_with_its_turn(panel: Panel, made: list[str]) ->
     assert panel.editor.value(second, "seed") == seed, "none was taken"
 
 
-def _contains(text: str) -> Any:
-    import re
+def test_a_candidate_is_dragged_before_its_thumbnail_has_come(panel: Panel, made: list[str]) -> None:
+    _, second, _, _ = made
+    page = panel.page
+    page.evaluate("() => { window.seen.length = 0 }")
+    page.route(re.compile("[?&]preview="), lambda route: None)  # never answered
+    panel.press(second, "4 more")
+    panel.editor.wait_for("execution_success")
+    choices = panel.row(second).locator(".kontext-choice")
+    expect(choices).to_have_count(5, timeout=PATIENCE_MS)
+    expect(page.locator(".kontext-viewer-name").nth(1)).to_have_text("")
+    page.evaluate(_NOTE_DROPS)
+    choices.nth(2).drag_to(page.locator(".kontext-viewer"))
+    assert page.evaluate("dropped") == [choices.nth(2).locator("img").evaluate("image => image.src")]
+    expect(page.locator(".kontext-viewer-name").nth(1)).to_have_text(re.compile("^Turn 2, seed "))
+    page.unroute_all(behavior="ignoreErrors")
 
+
+def _contains(text: str) -> Any:
     return re.compile(re.escape(text))
 
 

@@ -15,6 +15,7 @@ _STATE = """id => {
   return {imgs: node.imgs?.length ?? 0, hidden: !picture || picture.hidden === true, height: node.size[1],
     pos: [...node.pos], needed: node.computeSize()[1], values: node.serialize().widgets_values.length}
 }"""
+_HAS_ITS_PICTURE = "id => app.graph.getNodeById(id).imgs?.length === 1"
 _SHOW = """id => {
   const node = app.graph.getNodeById(id), {ds} = app.canvas
   ds.scale = 1
@@ -69,8 +70,9 @@ def test_a_line_is_moved_by_mouse_and_keys_and_a_double_click_shows_all(panel: P
     node = compared(panel)
     page = panel.page
     assert names(panel) == ["First: turn 2", "Second: turn 2"]
+    if not page.evaluate("() => LiteGraph.vueNodesMode"):  # it keeps its picture, once the page has drawn it
+        page.wait_for_function(_HAS_ITS_PICTURE, arg=node, timeout=PATIENCE_MS)
     before = page.evaluate(_STATE, node)
-    assert before["imgs"] == 1 or page.evaluate("() => LiteGraph.vueNodesMode"), "it keeps its picture"
     assert before["hidden"], "which is not shown twice"
     assert before["height"] >= before["needed"] - 1
     page.wait_for_timeout(300)

@@ -142,7 +142,10 @@ export function listenToDrags(panel) {
   list.addEventListener("dragstart", (event) => {
     dragged = sideAt(panel, event.target);
     if (!dragged || !event.dataTransfer) return;
-    event.dataTransfer.setData(TYPE, dragged.id); // beside what the page gives of a picture, for the canvas
+    event.dataTransfer.setData(TYPE, dragged.id);
+    const picture = document.elementFromPoint(event.clientX, event.clientY);
+    // for the canvas, as the browser gives it of any picture
+    if (picture instanceof HTMLImageElement) event.dataTransfer.setData("text/uri-list", picture.src);
     event.dataTransfer.effectAllowed = "all";
   });
   element.addEventListener("dragover", (event) => {

@@ -136,6 +136,7 @@ export class ChainRow {
     this.thumbnail = make("kontext-thumbnail");
     this.image = /** @type {HTMLImageElement} */ (make("", "img"));
     this.image.alt = "";
+    this.image.draggable = false; // the row is, also while its picture is still to come
     this.image.loading = "lazy";
     this.image.addEventListener("load", () => this.showArea());
     /** @type {SVGElement | null} */

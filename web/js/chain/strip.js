@@ -162,8 +162,10 @@ function item({ seed, words, candidate, star }, chosen) {
   const compared = candidate ? t("Shift+click, or C: compare with the turn's picture") : "";
   element.title = [...label, compared].filter(Boolean).join("\n");
   if (candidate) {
+    element.draggable = true;
     const image = /** @type {HTMLImageElement} */ (make("", "img"));
     image.alt = "";
+    image.draggable = false; // else a browser drags nothing while it waits for the picture
     image.loading = "lazy";
     image.decoding = "async";
     image.src = thumbnailOf(candidate);
