@@ -29,28 +29,26 @@ def a_first_chain() -> Graph:
     that is one, if the nodes and their titles fill no more than 1004 x 556.
     """
     example = EXAMPLES["a_first_chain"]
-    first, wide, gap = 260, 222, 24
+    first, wide, gap, below = 260, 222, 24, 150
     nodes = {
         "note": parts.note(
+            first + gap,
             0,
-            0,
-            118,
+            90,
             "**Run** makes three edits, each of the result before it. Change an instruction and run again: "
             "only what follows from it is made anew.",
             OWN,
-            wide=first,
+            wide=3 * wide + 2 * gap,
         ),
-        "model": parts.model(0, 162, first),
-        "picture": parts.picture(0, 452, example.pictures[0], wide=first, high=70),
+        "model": parts.model(0, 0, first),
+        "picture": parts.picture(0, 340, example.pictures[0], wide=first, high=70),
     }
     links = ["picture.image > turn1.image"]
     for number, (instruction, seed) in enumerate(
         zip(example.instructions, example.seeds, strict=True), start=1
     ):
-        turn = f"turn{number}"
-        nodes[turn] = parts.turn(
-            first + gap + (number - 1) * (wide + gap), 0, instruction, seed, f"Turn {number}", wide
-        )
+        turn, x = f"turn{number}", first + gap + (number - 1) * (wide + gap)
+        nodes[turn] = parts.turn(x, below, instruction, seed, f"Turn {number}", wide)
         links.append(f"model.model > {turn}.model")
         if number > 1:
             links.append(f"turn{number - 1}.chain > {turn}.chain")

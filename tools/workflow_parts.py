@@ -12,8 +12,8 @@ COLUMN, WIDE, NARROW = 440, 380, 260
 TOP, GAP, MARGIN, TITLE_PX = 120, 40, 15, 30
 # A node grows once it shows its picture, most where the page draws nodes with Vue; what is below it stands so
 # far down.
-TURN_PX, TURN_ROW = 372, 670
-EDIT_PX, EDIT_ROW = 330, 620
+TURN_PX, TURN_ROW = 372, 730
+EDIT_PX, EDIT_ROW = 330, 710
 MODEL_ROW, PICTURE_ROW = 344, 360  # below a model, below an example picture
 
 WORLD = (
