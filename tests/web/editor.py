@@ -83,6 +83,20 @@ _KEPT = """() => {
   ].includes(values(app.graph.serialize()))
 }"""
 
+# A point of the canvas with nothing upon it, and nothing of the graph within 20 px of it.
+_EMPTY = """() => {
+  const canvas = document.querySelector('#graph-canvas'), {ds, graph} = app.canvas
+  const box = canvas.getBoundingClientRect()
+  const isFree = (x, y) => document.elementFromPoint(box.left + x, box.top + y) === canvas
+    && !graph.getNodeOnPos(x / ds.scale - ds.offset[0], y / ds.scale - ds.offset[1], undefined, 20)
+    && !graph.getGroupOnPos(x / ds.scale - ds.offset[0], y / ds.scale - ds.offset[1])
+  const near = (x, y) => [-20, 0, 20].flatMap(dx => [-20, 0, 20].map(dy => [x + dx, y + dy]))
+  for (let y = box.height - 60; y > 60; y -= 40)
+    for (let x = box.width - 60; x > 60; x -= 40)
+      if (near(x, y).every(([x, y]) => isFree(x, y))) return {x, y}
+  return null
+}"""
+
 _DROP = """([data, name]) => {
   const bytes = Uint8Array.from(atob(data), one => one.charCodeAt(0))
   const dataTransfer = new DataTransfer()
@@ -169,6 +183,12 @@ class Editor:
     def selected(self) -> list[str]:
         """The nodes that are selected."""
         return self.page.evaluate(_SELECTED)
+
+    def click_empty(self) -> None:
+        """Click where nothing is, after which the page has noted what the graph looks like."""
+        position = self.page.evaluate(_EMPTY)
+        assert position is not None, "the graph leaves no room"
+        self.page.locator("#graph-canvas").click(position=position)
 
     def boxes(self) -> list[list[float]]:
         """Left, top, right and bottom of every node with its title."""

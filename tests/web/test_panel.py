@@ -54,7 +54,7 @@ def test_the_turn_that_is_selected_on_the_canvas_is_the_chosen_one(panel: Panel)
 def test_each_button_is_one_step_of_undo(panel: Panel) -> None:
     first, second, third = three_turns(panel)
     # ComfyUI notes what it looks like.
-    panel.page.locator("#graph-canvas").click(position={"x": 900, "y": 800})
+    panel.editor.click_empty()
     before = panel.editor.graph()
 
     def undo() -> None:
@@ -206,7 +206,7 @@ def test_another_workflow_and_an_empty_one(panel: Panel) -> None:
     ):
         if name is None:
             panel.page.evaluate("() => app.graph.clear()")
-            panel.page.locator("#graph-canvas").click(position={"x": 900, "y": 800})
+            panel.editor.click_empty()
         panel.page.evaluate(select, selected)
         before = panel.editor.graph()["nodes"]
         panel.page.get_by_role("button", name="Start a chain").click()

@@ -120,7 +120,7 @@ def test_it_is_there_whenever_the_page_keeps_pictures(panel: Panel) -> None:
     node = compared(panel)
     page, editor = panel.page, panel.editor
     shown = page.locator(".kontext-wipe img").first.get_attribute("src")
-    page.locator("#graph-canvas").click(position={"x": 900, "y": 800})
+    editor.click_empty()
     turn = editor.ids("KontextTurn")[0]
     editor.change(turn, {"steps": 5})
     editor.undo_until(
