@@ -179,7 +179,8 @@ class Editor(ABC):
             result = result.cut_out(placement)
             if settings.size == "original" and kept is not None:
                 came_by = kept.settings.get("fit", fit) if isinstance(kept, Edit) else fit
-                result = result.put_back(picture_of(kept), seen_window(placement, came_by))
+                window = seen_window(placement, came_by)
+                result = result.put_back(picture_of(kept), window, mask, settings.feather_px)
         height, width = size_px(latents)
         resolved = replace(
             settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout

@@ -127,7 +127,7 @@ class KontextEdit(io.ComfyNode):
             shown = result.image
             result = result.each(frame.cut)
             if full is not None:
-                result = result.put_back(full.image, seen_window(full.place, full.fit))
+                result = result.put_back(full.image, seen_window(full.place, full.fit), mask, feather)
                 full = replace(full, image=result.image)
             stop_if_asked()
         edited = convert.to_latent(

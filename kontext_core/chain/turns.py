@@ -17,7 +17,7 @@ from ..edit_settings import ALLOWED, EditSettings, check_size
 from ..editor import Edit, Editor, Reference, UsedLora, picture_of
 from ..images.fitting import Placement, Size
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
-from ..images.masks import canvas_mask, overlap
+from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
 from ..images.outside import OutsideReport
 from ..images.put_back import Patch, patch_of, seen_window
 from ..model.latents import size_px
@@ -247,7 +247,10 @@ class Chain:
             settings=replace(settings, size="model"),
             **options,
         )
-        patches = self._patches(result, picture_of(before)) if settings.size == "original" else None
+        patches = None
+        if settings.size == "original":
+            reach = options.get("mask"), settings.feather_px
+            patches = self._patches(result, picture_of(before), *reach)
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
@@ -276,11 +279,15 @@ class Chain:
             for number, candidate in enumerate(_each(result, seeds))
         ]
 
-    def _patches(self, result: Edit, picture: Tensor | None) -> list[Patch]:
+    def _patches(
+        self, result: Edit, picture: Tensor | None, mask: Tensor | CanvasMask | None, feather_px: float
+    ) -> list[Patch]:
         """What edits change in the last picture, at the size of the first.
 
         Args:
             picture: the last one, as it is known.
+            mask: see `Editor.edit`.
+            feather_px: of the mask.
         Raises: ValueError where it has another size than the first.
         """
         place, blend = result.placement, result.blend
@@ -295,8 +302,10 @@ class Chain:
                 "turn on, or leave it at model"
             )
         window = seen_window(place, self._fit(result))
+        own = blending_at(mask, place.original, feather_px * window.height / result.image.shape[1])
         return [
-            patch_of(picture, image, share, window) for image, share in zip(result.image, blend, strict=True)
+            patch_of(picture, image, share, window, own)
+            for image, share in zip(result.image, blend, strict=True)
         ]
 
     def _fit(self, result: Edit) -> str:

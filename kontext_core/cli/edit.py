@@ -92,6 +92,7 @@ def _edit_here(
 
     from ..disk import free_number, make_folder, write_new
     from ..images.masks import picture_mask
+    from ..images.original import Original
     from ..images.outside import describe
     from ..images.picture_files import from_file, to_pil, write_png
     from ..pipeline import Edit, Pipeline
@@ -100,7 +101,9 @@ def _edit_here(
     settings = settings_of(options)
     if settings.approximate is not None:
         parse_step_cache(settings.approximate)  # which says what is wrong with it before a model loads
-    first, *others = (from_file(file) for file in (options.picture, *options.reference))
+    original = Original.from_file(options.picture) if settings.size == "original" else None
+    first = from_file(options.picture) if original is None else original.shown
+    others = [from_file(file) for file in options.reference]
     mask = None if options.mask is None else picture_mask(from_file(options.mask))
     make_folder(options.output)
     stem, turns = options.picture.stem, len(options.instruction)
@@ -129,7 +132,10 @@ def _edit_here(
         )
         current = edit
         picture = BytesIO()
-        write_png(to_pil(edit.image), picture)
+        if original is None:
+            write_png(to_pil(edit.image), picture)
+        else:
+            original.write_edit(edit.image, picture)
         file = write_new(options.output, stem, name, picture.getvalue(), run)
         report = f" ({describe(edit.reports)})" if edit.reports else ""
         line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}{report}")

@@ -121,30 +121,48 @@ def _grey_in_srgb(levels: Grey, colours: bytes | Colours) -> Grey:
     return np.where(light <= 0.0031308, 12.92 * light, bright).astype(np.float32)  # IEC 61966-2-1
 
 
+def from_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """Bring an RGB picture from sRGB to other colours of mode RGB; what those cannot show is clipped.
+
+    Raises: ValueError about a profile that cannot be used.
+    """
+    return _transformed(picture, srgb_profile(), profile, "RGB")
+
+
+def profile_of(colours: bytes | Colours) -> bytes:
+    """Return the profile of what `declared` found for an RGB picture."""
+    return rgb_profile("RGB", *colours) if isinstance(colours, Colours) else colours
+
+
 def _converted(picture: Image.Image, colours: bytes | Colours) -> Image.Image:
     from PIL import ImageCms
 
     grey = picture.mode == "L"
-    if isinstance(colours, Colours):
-        data = grey_profile("grey", colours.curve) if grey else rgb_profile("RGB", *colours)
+    if isinstance(colours, Colours) and grey:
+        data = grey_profile("grey", colours.curve)
     else:
-        data = colours
+        data = profile_of(colours)
     if data == srgb_profile() and picture.mode == "RGB":
         return picture
-    profile = ImageCms.ImageCmsProfile(BytesIO(data))
-    opened: Any = profile.profile  # a class of Pillow's engine, without types
+    opened: Any = ImageCms.ImageCmsProfile(BytesIO(data)).profile  # of Pillow's engine, without types
     space = str(opened.xcolor_space).strip()
     if picture.mode == "L" and space == "RGB":
         picture, grey = picture.convert("RGB"), False
     if _SPACES[picture.mode] != space:
         raise ValueError(f"it is for {space}, but the picture is {_SPACES[picture.mode]}")
     target = grey_profile("grey", SRGB_CURVE) if grey else srgb_profile()
+    return _transformed(picture, data, target, picture.mode if grey else "RGB")
+
+
+def _transformed(picture: Image.Image, source: bytes, target: bytes, mode: str) -> Image.Image:
+    from PIL import ImageCms
+
     try:
         transform = ImageCms.buildTransform(
-            profile,
+            ImageCms.ImageCmsProfile(BytesIO(source)),
             ImageCms.ImageCmsProfile(BytesIO(target)),
             picture.mode,
-            picture.mode if grey else "RGB",
+            mode,
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )

@@ -35,6 +35,20 @@ def canvas_mask(mask: Tensor | CanvasMask, canvas: Size, place: Placement | None
     return laid
 
 
+def blending_at(mask: Tensor | CanvasMask | None, size: Size, feather_px: float) -> Tensor | None:
+    """Where edits inside a mask show in a picture of full size: no pixel beside the mask is lost to scaling.
+
+    Args:
+        mask: see `canvas_mask`; what only makes a mask for a canvas is not asked.
+        size: (height, width) of the picture.
+        feather_px: in its pixels, see `blending`.
+    Returns: (height, width); None where the mask is not known at that size.
+    """
+    if not isinstance(mask, Tensor):
+        return None
+    return blending(canvas_mask(mask, size), min(feather_px, 1024))
+
+
 def overlap(drawn: Tensor, mask: Tensor) -> Tensor:
     """What a drawn area and a mask both allow. Raises: ValueError in one sentence if that is nothing."""
     allowed = drawn * mask

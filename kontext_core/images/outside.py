@@ -10,7 +10,7 @@ from torch import Tensor
 from ..edit_settings import check_mask
 from .change import STRONG, Extent, find_change
 from .fitting import Placement, padded, undo_fit
-from .masks import LEVELS, blending, keep_outside
+from .masks import LEVELS, CanvasMask, blending, blending_at, keep_outside
 from .put_back import Window, put_back
 from .registration import register, shown, undo
 
@@ -127,16 +127,26 @@ class Kept:
         """Change pictures and blend alike, each as (B, H, W, channels)."""
         return replace(self, image=change(self.image), blend=change(self.blend[..., None])[..., 0])
 
-    def put_back(self, picture: Tensor | None, window: Window) -> Self:
+    def put_back(
+        self,
+        picture: Tensor | None,
+        window: Window,
+        mask: Tensor | CanvasMask | None = None,
+        feather_px: float = 0,
+    ) -> Self:
         """The same in the picture as it came, at its size.
 
         Args:
             picture: (1 or B, H, W, 3); None where it is not known, and all stays as it is.
             window: the part of it that the edits show.
+            mask: beside which nothing may change, see `masks.canvas_mask`.
+            feather_px: of the mask, in pixels of the edits.
         """
         if picture is None or picture.shape[1:3] == self.image.shape[1:3]:
             return self
-        image, blend = put_back(picture, self.image, self.blend, window)
+        size = picture.shape[1], picture.shape[2]
+        own = blending_at(mask, size, feather_px * window.height / self.image.shape[1])
+        image, blend = put_back(picture, self.image, self.blend, window, own)
         return replace(self, image=image, blend=blend)
 
 

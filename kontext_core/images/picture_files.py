@@ -2,7 +2,8 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -35,7 +36,7 @@ _ONE_PICTURE = ("MPO", "PSD")  # their further frames are previews, depth or lay
 _PROGRAMS = ("EPS", "WMF")  # drawn by running what is in them
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _GREY_STEPS: Mapping[object, int] = {"L;2": 85, "L;4": 17}  # from one grey of so many bits to the next, of 8
-_ORIENTATION = 0x0112  # a tag of EXIF 2.3, 4.6.4
+ORIENTATION = 0x0112  # a tag of EXIF 2.3, 4.6.4
 _TURNS: Mapping[Any, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -56,19 +57,8 @@ def from_file(path: Path) -> Tensor:
 
     Raises: ValueError in one sentence if it cannot be read.
     """
-    try:
-        if path.is_dir():
-            raise ValueError(f"{path} is a folder, not a picture")
-        if not path.is_file():
-            raise ValueError(f"there is no file {path}")
-        with path.open("rb") as file:
-            png = is_png(file.read(8)) and path.stat().st_size <= _MOST_HELD
-            file.seek(0)
-            return from_bytes(file.read(), str(path)) if png else _read(file, str(path), {})
-    except OSError as error:
-        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
-    except MemoryError as error:
-        raise _too_large(str(path)) from error
+    with reading(str(path)):
+        return from_pil(open_file(path), str(path))
 
 
 def from_bytes(data: bytes, name: str) -> Tensor:
@@ -77,20 +67,62 @@ def from_bytes(data: bytes, name: str) -> Tensor:
     Args:
         name: what a fault calls it.
     """
-    if not is_png(data):
-        return _read(BytesIO(data), name, {})
-    try:
-        png = Png(data)
-    except ValueError:  # Pillow says better what is wrong, or mends it
-        return _read(BytesIO(data), name, {})
-    return from_png(png, name)
+    with reading(name):
+        return from_pil(open_bytes(data, name), name)
 
 
 def from_png(png: Png, name: str) -> Tensor:
     """The same of a PNG file whose chunks are known. Its texts, of any size, are passed over."""
+    with reading(name):
+        return from_pil(_open_png(png, name), name)
+
+
+@contextmanager
+def reading(name: str) -> Generator[None]:
+    """Say that a picture needs too much memory in one sentence, and nothing about tags and sizes."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Pillow; none is about what is seen
+            yield
+    except MemoryError as error:
+        raise ValueError(f"{name} does not fit into memory; make it smaller first") from error
+
+
+def open_file(path: Path) -> Image.Image:
+    """Decode a picture file, which `from_pil` then turns and brings to sRGB.
+
+    Raises: ValueError in one sentence if it cannot be read.
+    """
+    try:
+        if path.is_dir():
+            raise ValueError(f"{path} is a folder, not a picture")
+        if not path.is_file():
+            raise ValueError(f"there is no file {path}")
+        with path.open("rb") as file:
+            png = is_png(file.read(8)) and path.stat().st_size <= _MOST_HELD
+            file.seek(0)
+            return open_bytes(file.read(), str(path)) if png else _open(file, str(path))
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def open_bytes(data: bytes, name: str) -> Image.Image:
+    """The same of a picture file's bytes."""
+    if not is_png(data):
+        return _open(BytesIO(data), name)
+    try:
+        png = Png(data)
+    except ValueError:  # Pillow says better what is wrong, or mends it
+        return _open(BytesIO(data), name)
+    return _open_png(png, name)
+
+
+def _open_png(png: Png, name: str) -> Image.Image:
     chunks = {ICCP: png.first(b"iCCP"), CICP: png.first(b"cICP")}
     bare = png.without(TEXT_KINDS | {b"iCCP"})
-    return _read(BytesIO(bare), name, {key: chunk for key, chunk in chunks.items() if chunk is not None})
+    picture = _open(BytesIO(bare), name)
+    picture.info.update({key: chunk for key, chunk in chunks.items() if chunk is not None})
+    return picture
 
 
 def from_pil(picture: Image.Image, name: str = "the picture") -> Tensor:
@@ -118,14 +150,21 @@ def to_pil(image: Tensor) -> Image.Image:
 
 
 def write_png(
-    picture: Image.Image, file: Path | IO[bytes], texts: PngImagePlugin.PngInfo | None = None
+    picture: Image.Image,
+    file: Path | IO[bytes],
+    texts: PngImagePlugin.PngInfo | None = None,
+    *,
+    profile: bytes | None = None,
+    exif: bytes | None = None,
 ) -> None:
-    """Write a picture as PNG that says that its colours are sRGB.
+    """Write a picture as PNG that says what its colours are.
 
     Args:
         texts: what else it says of itself.
+        profile: of its colours; None: sRGB.
+        exif: tags of EXIF, as `Image.Exif.tobytes` gives them.
     """
-    picture.save(file, "PNG", icc_profile=srgb_profile(), pnginfo=texts)
+    picture.save(file, "PNG", icc_profile=profile or srgb_profile(), pnginfo=texts, exif=exif or b"")
 
 
 def check_size(height_px: int, width_px: int, most_pixels: int, name: str) -> None:
@@ -139,14 +178,14 @@ def check_size(height_px: int, width_px: int, most_pixels: int, name: str) -> No
 
 def _to_tensor(picture: Image.Image, name: str) -> Tensor:
     picture.load()  # Pillow turns a TIFF while it loads, which changes what its EXIF says
-    turn = _turn(picture, name)  # asked first: damaged EXIF is only noticed once
+    turn = turn_of(picture, name)  # asked first: damaged EXIF is only noticed once
     colours, tags = declared(picture, name), _tags(picture)
     if turn is not None:
         picture = picture.transpose(turn)
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         levels, seen = _deep_grey(picture, tags, name)
         return _on_white(greys_to_srgb(levels, colours, name), seen)
-    base, cover = _split(picture)
+    base, cover = split_alpha(picture)
     pixels = to_srgb(base, colours, name).convert("RGB")
     if cover is not None:
         pixels.putalpha(cover)
@@ -156,22 +195,6 @@ def _to_tensor(picture: Image.Image, name: str) -> Tensor:
     return torch.from_numpy(values)[None]
 
 
-def _read(file: IO[bytes], name: str, more: Mapping[str, bytes]) -> Tensor:
-    """Read an open file.
-
-    Args:
-        more: what is to be known of it besides what Pillow reads.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Pillow, about tags and sizes; none is about what is seen
-            picture = _loaded(file, name)
-            picture.info.update(more)
-            return from_pil(picture, name)
-    except MemoryError as error:
-        raise _too_large(name) from error
-
-
 def _unreadable(name: str, error: Exception) -> ValueError:
     reason = one_line(str(error)) or type(error).__name__
     if isinstance(error, UnidentifiedImageError):
@@ -179,11 +202,7 @@ def _unreadable(name: str, error: Exception) -> ValueError:
     return ValueError(f"{name} is not a picture that can be read ({reason})")
 
 
-def _too_large(name: str) -> ValueError:
-    return ValueError(f"{name} does not fit into memory; make it smaller first")
-
-
-def _loaded(file: IO[bytes], name: str) -> Image.Image:
+def _open(file: IO[bytes], name: str) -> Image.Image:
     """A picture that is decoded, its header found good before. Raises: ValueError in one sentence."""
     try:
         picture = Image.open(file)
@@ -226,16 +245,16 @@ def _tags(picture: Image.Image) -> Mapping[int, Any]:
     return getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
 
 
-def _turn(picture: Image.Image, name: str) -> Image.Transpose | None:
+def turn_of(picture: Image.Image, name: str) -> Image.Transpose | None:
     """What brings a picture from how it is stored to how EXIF says that it is to be seen."""
     try:
-        return _TURNS.get(picture.getexif().get(_ORIENTATION))
+        return _TURNS.get(picture.getexif().get(ORIENTATION))
     except DAMAGED as error:
         log.warning("%s: its EXIF is damaged, so its orientation is not known (%s)", name, error)
         return None
 
 
-def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours, as L, RGB, CMYK or LAB, and how much they cover, where a picture says so."""
     grey = picture.mode in ("1", "L", "LA", "La")
     if "transparency" in picture.info or picture.mode in _WITH_ALPHA:

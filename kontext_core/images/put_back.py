@@ -51,6 +51,10 @@ class Window:
     height: int
     width: int
 
+    def cut(self, values: Tensor) -> Tensor:
+        """That part of (H, W)."""
+        return values[self.top : self.top + self.height, self.left : self.left + self.width]
+
 
 @dataclass(frozen=True, eq=False)
 class Patch:
@@ -109,7 +113,9 @@ def seen_window(place: Placement, fit: str) -> Window:
     return Window((height - rows) // 2, (width - columns) // 2, rows, columns)
 
 
-def patch_of(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> Patch:
+def patch_of(
+    picture: Tensor, after: Tensor, blend: Tensor, window: Window, own_blend: Tensor | None = None
+) -> Patch:
     """Bring an edit to the size of the picture that it was made from.
 
     Only what `blend` touches is scaled, at the coordinates of the whole window: the result itself is pasted,
@@ -120,12 +126,18 @@ def patch_of(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> P
         after: the edit, cut out of its canvas, (h, w, 3) in [0, 1]; bicubic.
         blend: (h, w) in [0, 1], how much of it each pixel takes; bilinear.
         window: the part of the picture that `after` shows.
+        own_blend: (H, W), in place of `blend`, where it is known at the picture's own size.
     """
     size = tuple(picture.shape[1:3])
+    known = blend if own_blend is None else window.cut(own_blend)
     rows, columns = (
-        _touched(blend.amax(dim=1 - axis), side) for axis, side in enumerate((window.height, window.width))
+        _touched(known.amax(dim=1 - axis), side) for axis, side in enumerate((window.height, window.width))
     )
-    share = scaled_box(blend[..., None].float().cpu(), window, rows, columns, BILINEAR).clamp(0, 1)[..., 0]
+    if own_blend is None:
+        scaled = scaled_box(blend[..., None].float().cpu(), window, rows, columns, BILINEAR)
+        share = scaled.clamp(0, 1)[..., 0]
+    else:
+        share = known[rows.start : rows.stop, columns.start : columns.stop].float().cpu()
     new = scaled_box(after.float().cpu(), window, rows, columns, BICUBIC).clamp(0, 1)
     top, left = window.top + rows.start, window.left + columns.start
     before = picture[:, top : top + len(rows), left : left + len(columns)]
@@ -139,7 +151,9 @@ def patch_of(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> P
     )
 
 
-def put_back(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+def put_back(
+    picture: Tensor, after: Tensor, blend: Tensor, window: Window, own_blend: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Put edits into the picture that they were made from, at its own size.
 
     Args:
@@ -147,11 +161,12 @@ def put_back(picture: Tensor, after: Tensor, blend: Tensor, window: Window) -> t
         after: the edits, cut out of their canvas, (B, h, w, 3).
         blend: (B, h, w) in [0, 1].
         window: the part of the picture that they show.
+        own_blend: (H, W), of all of them, see `patch_of`.
     Returns: the pictures (B, H, W, 3), and their blend (B, H, W), on the CPU.
     """
     before = picture.float().cpu().expand(after.shape[0], -1, -1, -1).split(1)
     parts = zip(before, after, blend, strict=True)
-    patches = [patch_of(own, new, share, window) for own, new, share in parts]
+    patches = [patch_of(own, new, share, window, own_blend) for own, new, share in parts]
     results = torch.cat(before)
     for patch, result in zip(patches, results.split(1), strict=True):
         patch.write_into(result)

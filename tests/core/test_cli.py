@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -178,6 +179,27 @@ def test_edit_is_that_of_the_pipeline(settings: dict[str, Any], tmp_path: Path) 
     first = tiny.edit("make it red", [from_file(picture)], **options)
     for turn, edit in ((1, first), (2, tiny.edit("", [first], **options))):
         assert torch.equal(from_file(tmp_path / f"photo_turn{turn}.png"), from_pil(to_pil(edit.image)))
+
+
+def test_at_its_own_size_a_picture_keeps_what_its_file_holds(tmp_path: Path) -> None:
+    """Each turn: transparent parts, EXIF, and beside the mask the file's own numbers."""
+    exif = Image.Exif()
+    exif[271] = "A maker"
+    stored = np.random.default_rng(3).integers(0, 256, (150, 200, 4), dtype=np.uint8)
+    Image.fromarray(stored).save(tmp_path / "photo.png", exif=exif)
+    white = Image.new("L", (200, 150))
+    white.paste(255, (40, 40, 120, 100))
+    white.save(tmp_path / "mask.png")
+    flags = ["--size", "original", "--mask", str(tmp_path / "mask.png"), "--steps", "1", "--device", "cpu"]
+    out = tmp_path / "out"
+    assert main(["edit", str(tmp_path / "photo.png"), "make it red", "", *flags, "--output", str(out)]) == 0
+    for turn in (1, 2):
+        result = Image.open(out / f"photo_turn{turn}.png")
+        assert result.getexif()[271] == "A maker"
+        now = np.asarray(result)
+        beside = np.asarray(white) == 0
+        assert np.array_equal(now[beside], stored[beside])
+        assert not np.array_equal(now[~beside], stored[~beside])
 
 
 @pytest.mark.parametrize(

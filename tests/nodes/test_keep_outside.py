@@ -89,6 +89,27 @@ def test_the_size_of_the_picture(run: Run, model: Any, fit: str) -> None:
     assert torch.equal(further[1][:, :40], image[:, :40])
 
 
+@pytest.mark.parametrize("fit", ["crop", "pad", "stretch"])
+def test_a_mask_holds_to_the_pixel_at_the_size_of_the_picture(run: Run, model: Any, fit: str) -> None:
+    """Also lines thinner than a pixel of the model's; with a feather, to the end of it."""
+    image, mask = picture(300, 520), torch.zeros(1, 300, 520)
+    mask[:, 121:180, 201:321] = 1
+    mask[:, 121:180, 202:320:2] = 0
+    options = {"model": model, "image": image, "mask": mask, "fit": fit, "size": "original", **FAST}
+    edited = run("KontextEdit", **options, feather=0).args
+    turned = run("KontextTurn", instruction="", **options, feather=0).args
+    for result, blend in ((edited[0], edited[2]), (turned[1], turned[3])):
+        assert torch.equal(blend, mask)
+        assert torch.equal(result[mask == 0], image[mask == 0])
+        assert not torch.equal(result[mask == 1], image[mask == 1])
+    soft = run("KontextEdit", **options, feather=4).args
+    reach = 4 * 520 / 128 if fit != "crop" else 4 * 300 / 128
+    near = torch.zeros_like(mask)
+    near[:, 121 - int(reach) : 180 + int(reach), 201 - int(reach) : 321 + int(reach)] = 1
+    assert torch.equal(soft[0][near == 0], image[near == 0])
+    assert not torch.equal(soft[0][(near == 1) & (mask == 0)], image[(near == 1) & (mask == 0)])
+
+
 def test_a_latent_knows_the_picture_at_its_own_size(run: Run, model: Any) -> None:
     image, mask = picture(150, 260), torch.zeros(1, 150, 260)
     mask[:, 60:90, 100:160] = 1

@@ -153,6 +153,20 @@ def test_a_masked_line_is_that_edit_of_the_pipeline(
         assert torch.equal(from_bytes(file, "it"), from_pil(to_pil(edit.image)))
 
 
+def test_at_its_own_size_a_picture_keeps_its_transparency(pipeline: Any) -> None:
+    stored, file = Image.new("RGBA", (40, 24), (10, 20, 30, 128)), BytesIO()
+    stored.paste((200, 100, 50, 255), (0, 0, 20, 24))
+    stored.save(file, "PNG")
+    mask, white = BytesIO(), Image.new("L", (40, 24))
+    white.paste(255, (0, 0, 10, 24))
+    white.save(mask, "PNG")
+    job = {**JOB, "settings": {"steps": 1, "size": "original"}, "names": ["a.png", "m.png"], "masked": True}
+    answer, [result] = make(pipeline, job, [file.getvalue(), mask.getvalue()])
+    assert answer == {"sizes": [[40, 24]]}
+    picture = Image.open(BytesIO(result))
+    assert picture.crop((10, 0, 40, 24)).tobytes() == stored.crop((10, 0, 40, 24)).tobytes()
+
+
 @pytest.mark.parametrize("text", ["half \ud83c", "a\0b", "x" * 10_000])
 def test_odd_words(text: str, picture: bytes, pipeline: Any) -> None:
     job = {**JOB, "instructions": [text]}
