@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..edit_settings import ALLOWED, EditSettings, check_size
 from ..editor import Edit, Editor, Reference, UsedLora, picture_of
-from ..images.fitting import Placement, Size
+from ..images.fitting import Placement, Size, is_cropped, is_stretched
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
 from ..images.outside import OutsideReport
@@ -346,10 +346,22 @@ class Chain:
     def _place_of_marks(self, place: Placement | None) -> Placement | None:
         """Where the last picture, upon which marks are drawn, lies on a canvas; None: it is the canvas.
 
-        It is the canvas itself where it was cropped or stretched, but not at the start, which is as it came.
+        It is the canvas itself where it was cropped or stretched, but not at the start, which is as it came,
+        nor behind a turn that put its change back into that.
         """
         fills = place is not None and place.height >= place.canvas[0] and place.width >= place.canvas[1]
-        return None if fills and len(self) > 0 and self.last.latents is not None else place
+        fitted = len(self) > 0 and self.last.latents is not None and self.last.patch is None
+        return None if fills and fitted else place
+
+    def drawn_place(self) -> Placement | None:
+        """Where the picture that the last turn's marks are drawn upon lies in that turn's own picture.
+
+        None where both show the same part of it in the same shape, or the chain has no turn.
+        """
+        if len(self) == 0 or self.last.patch is not None:
+            return None
+        place = Chain(self.turns[:-1])._place_of_marks(self.last.placement)
+        return place if place is not None and (is_cropped(place) or is_stretched(place)) else None
 
     def _alignment(self) -> Callable[[Tensor], Tensor]:
         first = self.turns[0].latents

@@ -33,17 +33,24 @@ def fit_words(place: Placement | None) -> str:
         return ""
     height, width = place.original
     canvas = f"{place.canvas[1]} x {place.canvas[0]}"
-    if place.height > place.canvas[0] or place.width > place.canvas[1]:
+    if is_cropped(place):
         how = "cropped"
     elif (place.height, place.width) != place.canvas:
         how = "padded"
     else:
-        how = (
-            "scaled"
-            if abs(height * place.canvas[1] - width * place.canvas[0]) < max(height, width)
-            else "stretched"
-        )
+        how = "stretched" if is_stretched(place) else "scaled"
     return f"the picture of {width} x {height} px is {how} to {canvas}"
+
+
+def is_cropped(place: Placement) -> bool:
+    """Whether the picture reaches beyond its canvas, which shows a part of it."""
+    return place.height > place.canvas[0] or place.width > place.canvas[1]
+
+
+def is_stretched(place: Placement) -> bool:
+    """Whether the picture has another shape there than it came in, rounding aside."""
+    height, width = place.original
+    return abs(height * place.width - width * place.height) >= max(height, width)
 
 
 def nearest_size(height_px: int, width_px: int, sizes: Sequence[Size]) -> Size:

@@ -20,7 +20,7 @@ from torch import Tensor
 from ..checks.json_values import listing, number, read_json, words
 from ..checks.shorten import short
 from .filling import fill
-from .fitting import Placement, Size, check_image, resize, undo_fit
+from .fitting import Placement, Size, check_image, is_stretched, resize, undo_fit
 from .lettering import text_cover
 
 VERSION = 2  # 1 has no areas
@@ -119,21 +119,24 @@ def cues_of(marks: tuple[Mark, ...]) -> tuple[Mark, ...]:
     return tuple(mark for mark in marks if not mark.mask)
 
 
-def mask_of(marks: tuple[Mark, ...], height: int, width: int) -> Tensor:
+def mask_of(marks: tuple[Mark, ...], height: int, width: int, *, drawn_at: Size | None = None) -> Tensor:
     """Where a picture may change: (height, width) in [0, 1], white within the areas; all white without any.
 
     Areas add up, and a brush that erases takes away from those before it.
 
+    Args:
+        drawn_at: (height, width) in pixels before the picture was stretched; None: it was not.
     Raises: ValueError in one sentence if it would take minutes, which nobody could stop.
     """
     areas = areas_of(marks)
     if not areas:
         return torch.ones(height, width)
-    _check_work(marks, height, width, areas=True)
+    own = drawn_at or (height, width)
+    _check_work(marks, *own, areas=True)
     mask = torch.zeros(height, width)
     for area in areas:
-        if area.kind == "brush":
-            cover = _line_cover(area, height, width)
+        if area.kind == "brush":  # its width was that of the picture as it came, and is stretched with it
+            cover = _line_cover(area, height, width, drawn_at)
         else:
             cover = fill(_segments(area, height, width, 0), height, width)
         mask = mask * (1 - cover) if area.erase else torch.maximum(mask, cover)
@@ -160,7 +163,8 @@ def mask_on_canvas(marks: tuple[Mark, ...], canvas: Size, place: Placement | Non
             for start, size in ((place.top, place.height), (place.left, place.width))
         )
         laid = tuple(_laid(area, place) for area in areas_of(marks))
-        mask[rows, columns] = mask_of(laid, *canvas)[rows, columns]
+        drawn_at = _unstretched(place) if (place.height, place.width) == canvas else None
+        mask[rows, columns] = mask_of(laid, *canvas, drawn_at=drawn_at)[rows, columns]
     if not bool((mask > 0).any()):
         raise ValueError(
             "the drawn area is empty, so nothing may change: it lies outside the picture, or all of it was "
@@ -288,10 +292,10 @@ def _laid(mark: Mark, place: Placement) -> Mark:
 
 def _unstretched(place: Placement) -> Size | None:
     """A size of as many pixels in the picture's own shape; None where it still has that."""
-    (height, width), area = place.original, place.height * place.width
-    if abs(height * place.width - width * place.height) < max(height, width):
+    if not is_stretched(place):
         return None
-    scale = math.sqrt(area / (height * width))
+    height, width = place.original
+    scale = math.sqrt(place.height * place.width / (height * width))
     return max(round(height * scale), 1), max(round(width * scale), 1)
 
 
@@ -316,22 +320,27 @@ def _box(start: Point, end: Point, stroke: float, height: int, width: int) -> tu
     return *_span(start[1], end[1], reach, height), *_span(start[0], end[0], reach, width)
 
 
-def _line_cover(mark: Mark, height: int, width: int) -> Tensor:
-    """How much of each pixel the stroke covers: (H, W) in [0, 1]. Ends are round."""
-    stroke = mark.width * min(height, width)
+def _line_cover(mark: Mark, height: int, width: int, drawn_at: Size | None = None) -> Tensor:
+    """How much of each pixel the stroke covers: (H, W) in [0, 1]. Ends are round where it was drawn."""
+    own_height, own_width = drawn_at or (height, width)
+    stroke = mark.width * min(own_height, own_width)
+    row, column = own_height / height, own_width / width  # of a pixel, in those that it was drawn upon
+    edge = max(row, column)  # over which it fades, so that no pixel lies between two that it misses
     cover = torch.zeros(height, width)
-    for start, end in _segments(mark, height, width, stroke):
-        top, bottom, left, right = _box(start, end, stroke, height, width)
+    for start, end in _segments(mark, own_height, own_width, stroke):
+        top, bottom, left, right = _box(start, end, stroke + 2 * (edge - 1), own_height, own_width)
         if top >= bottom or left >= right:
             continue
-        y, x = torch.arange(top, bottom)[:, None] + 0.5, torch.arange(left, right) + 0.5
+        top, bottom = math.floor(top / row), min(math.ceil(bottom / row), height)
+        left, right = math.floor(left / column), min(math.ceil(right / column), width)
+        y, x = (torch.arange(top, bottom)[:, None] + 0.5) * row, (torch.arange(left, right) + 0.5) * column
         along_x, along_y = end[0] - start[0], end[1] - start[1]
         length = along_x**2 + along_y**2
         share = ((x - start[0]) * along_x + (y - start[1]) * along_y) / length if length else torch.zeros(())
         share = share.clamp(0, 1)
         away = torch.hypot(x - start[0] - share * along_x, y - start[1] - share * along_y)
         part = cover[top:bottom, left:right]
-        torch.maximum(part, (stroke / 2 + 0.5 - away).clamp(0, 1), out=part)
+        torch.maximum(part, ((stroke / 2 + 0.5 * edge - away) / edge).clamp(0, 1), out=part)
     return cover
 
 

@@ -312,6 +312,42 @@ def test_an_area_lies_upon_the_picture_that_the_turn_starts_from(
         chain = made
 
 
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_an_area_lies_upon_the_whole_picture_where_turns_are_put_back_into_it(
+    pipeline: Pipeline, pictures: Pictures, fit: str
+) -> None:
+    """A later turn's too: all that came in is what its marks are drawn upon."""
+    brush = Mark(kind="brush", points=((0.4, 0.5),), width=0.5, mask=True)
+    chain = Chain.start(pipeline, pictures(80, 160), fit=fit)
+    for _ in range(2):
+        made = chain.edit(pipeline, "make it red", steps=1, marks=(brush,), size="original", feather_px=0)
+        changed = (made.picture != chain.picture).any(-1)[0]
+        for axis, middle in ((1, 40), (0, 64)):
+            first, last = changed.any(axis).nonzero()[[0, -1], 0].tolist()
+            assert (first + last + 1) / 2 == pytest.approx(middle, abs=2)
+            assert last + 1 - first == pytest.approx(40, abs=5), "as round as it was drawn"
+        assert made.drawn_place() is None
+        chain = made
+
+
+def test_where_marks_lie_in_a_turn_s_own_picture(pipeline: Pipeline, pictures: Pictures) -> None:
+    cropped = Chain.start(pipeline, pictures(40, 100))
+    assert cropped.drawn_place() is None
+    first = cropped.edit(pipeline, "", steps=1)
+    assert first.drawn_place() == cropped.last.placement
+    assert first.edit(pipeline, "", steps=1).drawn_place() is None, "drawn upon what the crop left"
+    stretched = Chain.start(pipeline, pictures(40, 100), fit="stretch").edit(pipeline, "", steps=1)
+    assert stretched.drawn_place() == stretched.last.placement
+    for fit in ("pad", "none"):
+        assert (
+            Chain.start(pipeline, pictures(40, 100), fit=fit).edit(pipeline, "", steps=1).drawn_place()
+            is None
+        )
+    put_back = cropped.edit(pipeline, "", steps=1, size="original")
+    assert put_back.drawn_place() is None
+    assert put_back.edit(pipeline, "", steps=1).drawn_place() == cropped.last.placement
+
+
 def test_a_mask_lies_upon_a_picture_that_is_cropped(pipeline: Pipeline, pictures: Pictures) -> None:
     """Its own pixels stay, in the size that the fit has given it."""
     image, mask = pictures(40, 100), torch.zeros(40, 100)

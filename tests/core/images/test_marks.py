@@ -346,6 +346,40 @@ def test_a_mark_lies_where_it_was_drawn_on_the_whole_picture(
         assert (whole - laid).abs().mean() < 0.01, "and so are its lines"
 
 
+BRUSHES = (
+    Mark(kind="brush", points=((0.4, 0.5),), width=0.3, mask=True),
+    Mark(kind="brush", points=((0.35, 0.4), (0.6, 0.7)), width=0.2, mask=True),
+)
+
+
+@pytest.mark.parametrize(
+    ("fit", "size"), [("crop", (512, 512)), ("pad", (512, 512)), ("stretch", (384, 512)), ("none", None)]
+)
+@pytest.mark.parametrize("shape", [(480, 800), (800, 480), (200, 800)], ids=["wide", "high", "very wide"])
+@pytest.mark.parametrize("brush", BRUSHES, ids=["dot", "stroke"])
+def test_a_brush_is_as_wide_as_it_was_on_the_whole_picture(
+    brush: Mark, shape: tuple[int, int], fit: str, size: tuple[int, int] | None
+) -> None:
+    """Where the picture is stretched, so is the brush: at the same place, within 1 % of a side."""
+    picture = mask_of((brush,), *shape)[None, ..., None].expand(-1, -1, -1, 3)
+    whole, place = fit_image(picture, size, fit)
+    laid = mask_on_canvas((brush,), place.canvas, place)
+    for axis, side in ((0, place.canvas[1]), (1, place.canvas[0])):
+        ends = [(mask.amax(axis) > 0.5).nonzero()[[0, -1], 0] for mask in (whole[0, ..., 0], laid)]
+        assert (ends[0] - ends[1]).abs().max() <= 0.01 * side
+    assert (whole[0, ..., 0] - laid).abs().mean() < 0.01
+    assert laid.min() == 0
+    assert laid.max() == 1
+
+
+def test_an_eraser_is_stretched_as_the_brush_is() -> None:
+    brush, eraser = BRUSHES[0], replace(BRUSHES[0], erase=True, width=0.34)
+    place = Placement((384, 512), 0, 0, 384, 512, (200, 800))
+    dot = replace(brush, points=((0.9, 0.1),), width=0.05)
+    left = mask_on_canvas((brush, eraser, dot), place.canvas, place)
+    assert torch.equal(left > 0, mask_on_canvas((dot,), place.canvas, place) > 0)
+
+
 def test_beside_the_picture_no_area_reaches() -> None:
     place = Placement((64, 64), 16, 0, 32, 64, (100, 200))
     everywhere = (Mark(kind="box", points=((-1, -1), (2, 2)), mask=True),)
