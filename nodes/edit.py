@@ -16,7 +16,7 @@ from . import convert, inputs
 from ._api import io
 from .host import versions
 from .host.errors import user_errors
-from .host.outputs import collect_warnings, image_output
+from .host.outputs import changes_output, collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .preview import progress
 from .reference import encoded, latents_of
@@ -144,7 +144,8 @@ class KontextEdit(io.ComfyNode):
             edited,
             result.blend,
             report,
-            ui=image_output(result.image, *filter(None, [fitted, report, *notes]), cls=cls),
+            ui=image_output(result.image, *filter(None, [fitted, report, *notes]), cls=cls)
+            | changes_output(result.blend),
         )
 
 

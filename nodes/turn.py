@@ -17,7 +17,7 @@ from ._api import io
 from .cue import check_marks
 from .host import versions
 from .host.errors import user_errors
-from .host.outputs import collect_warnings, image_output
+from .host.outputs import changes_output, collect_warnings, image_output
 from .host.progress import stop_if_asked
 from .kept_turns import branches, kept_turns, key_of
 from .preview import progress
@@ -200,8 +200,11 @@ class KontextTurn(io.ComfyNode):
         picture = chosen.picture
         pictures = torch.cat([picture, *(result.picture for result in results[1:])])
         words = [f"turn {len(chosen)}{count}{area}", *filter(None, [report]), *start_notes, *notes]
-        preview = image_output(pictures, *words, cls=cls)
-        shown = {**preview, "seeds": seeds} if seeds else preview
+        shown = image_output(pictures, *words, cls=cls)
+        shown |= changes_output(torch.cat([_changed(result) for result in results]))
+        shown |= _drawn_upon(chosen)
+        if seeds:
+            shown["seeds"] = seeds
         return io.NodeOutput(chosen, picture, latent, _changed(chosen), report, ui=shown)
 
 
@@ -211,6 +214,24 @@ def _changed(chain: Chain) -> Tensor:
     if last.patch is not None:
         return last.patch.blend()
     return torch.ones(last.image.shape[:3]) if last.blend is None else last.blend
+
+
+def _drawn_upon(chain: Chain) -> dict[str, Any]:
+    """Tell the page how the picture that the last turn's marks are drawn upon lies in that turn's own.
+
+    Returns: nothing where both show the same; else its height and width, and top, left, height and width of
+        the part of it that is shown, as fractions.
+    """
+    place = chain.drawn_place()
+    if place is None:
+        return {}
+    sides = ((place.top, place.height, place.canvas[0]), (place.left, place.width, place.canvas[1]))
+    starts = [-start / side for start, side, _ in sides]
+    return {
+        "kontext_drawn_upon": [
+            {"size": place.original, "part": [*starts, *(whole / side for _, side, whole in sides)]}
+        ]
+    }
 
 
 def candidate_seeds(text: object) -> list[int]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
+from PIL import Image
 from torch import Tensor
 
+from ...kontext_core.images.fitting import scale_mask
 from .._api import ui
 
+VEIL_PX = 96  # the longer side of what lies over a thumbnail
 _CORE_LOG = logging.getLogger(__name__.rpartition(".nodes.")[0] + ".kontext_core")
 
 
@@ -61,6 +66,30 @@ def image_output(image: Tensor, *lines: str, cls: Any) -> dict[str, Any]:
         cls: the node.
     """
     return {**ui.PreviewImage(image, cls=cls).as_dict(), "text": ("\n".join(lines),)}
+
+
+def changes_output(masks: Tensor) -> dict[str, Any]:
+    """Make the part of a node's output that says where its pictures changed.
+
+    Args:
+        masks: (B, H, W) in [0, 1], white where a picture changed.
+    Returns: for each picture a small PNG as a data address, which veils what did not change; "" where all
+        did, or nobody knows.
+    """
+    return {"kontext_changed": [_veil(mask) for mask in masks]}
+
+
+def _veil(mask: Tensor) -> str:
+    if bool((mask == 1).all()):
+        return ""
+    height, width = mask.shape
+    scale = min(VEIL_PX / max(height, width), 1)
+    size = max(round(height * scale), 1), max(round(width * scale), 1)
+    alpha = (255 * (1 - scale_mask(mask[None, None].float().cpu(), size)[0, 0])).round().byte().numpy()
+    shade = Image.fromarray(alpha)
+    file = BytesIO()
+    Image.merge("LA", (Image.new("L", shade.size, 128), shade)).save(file, "PNG")
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
 def preview_file(image: Tensor, *, cls: Any) -> dict[str, Any]:

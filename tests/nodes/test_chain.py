@@ -1,6 +1,8 @@
 """Chains in the graph, on a model of random weights: what the nodes output, keep and refuse."""
 
+import base64
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -104,6 +106,46 @@ def test_one_picture_to_go_on_from(
 
 
 BOX = '{"version": 1, "marks": [{"kind": "box", "points": [[0.1, 0.1], [0.5, 0.5]], "width": 0.05}]}'
+
+
+def veil(address: str) -> Tensor:
+    """How much of a picture is veiled, (H, W) in [0, 1]."""
+    kind, _, data = address.partition(",")
+    assert kind == "data:image/png;base64"
+    with Image.open(BytesIO(base64.b64decode(data))) as picture:
+        return torch.from_numpy(np.array(picture.getchannel("A"))) / 255
+
+
+@pytest.mark.parametrize("node", ["KontextTurn", "KontextEdit"])
+def test_the_page_is_told_what_did_not_change(run: Run, model: Any, node: str) -> None:
+    image, mask = torch.rand(1, 128, 128, 3), torch.zeros(1, 128, 128)
+    mask[:, 32:64, 64:] = 1
+    inputs = {"model": model, "image": image, "instruction": "make it red", "feather": 0, **FAST}
+    (address,) = run(node, mask=mask, **inputs).ui["kontext_changed"]
+    veiled = veil(address)
+    assert veiled.shape == (96, 96)
+    assert torch.equal(veiled == 0, torch.nn.functional.interpolate(mask[None], size=(96, 96))[0, 0] == 1)
+    assert run(node, keep_outside="off", **inputs).ui["kontext_changed"] == [""], "all of it may have"
+
+
+def test_each_candidate_says_what_it_changed(run: Run, model: Any, two: Any) -> None:
+    made = run("KontextTurn", model=model, chain=two, marks=AREA, candidates="[3, 4, 5]", **FAST).ui
+    assert len(made["kontext_changed"]) == len(made["images"]) == 3
+    assert all(veil(address).min() == 0 for address in made["kontext_changed"])
+
+
+def test_the_page_is_told_where_the_first_picture_lies_in_the_result(run: Run, model: Any) -> None:
+    photograph = torch.rand(1, 200, 300, 3)
+    cropped, stretched, padded = (
+        run("KontextTurn", model=model, image=photograph, fit=fit, **FAST)
+        for fit in ("crop", "stretch", "pad")
+    )
+    (drawn_upon,) = cropped.ui["kontext_drawn_upon"]
+    assert tuple(drawn_upon["size"]) == (200, 300)
+    assert drawn_upon["part"] == pytest.approx([0, 1 / 6, 1, 2 / 3], abs=0.005)
+    assert stretched.ui["kontext_drawn_upon"] == [{"size": (200, 300), "part": [0, 0, 1, 1]}]
+    assert "kontext_drawn_upon" not in padded.ui
+    assert "kontext_drawn_upon" not in run("KontextTurn", model=model, chain=cropped[0], **FAST).ui
 
 
 def test_what_happens_to_a_photograph_is_said(run: Run, model: Any) -> None:

@@ -290,3 +290,27 @@ def test_the_outline_of_an_area_goes_where_its_edge_does() -> None:
     assert call(CUE, code, mark=box, size=SIZE) == "M20 20L100 20L100 60L20 60L20 20"
     dot = {"kind": "brush", "points": [[0.5, 0.5]], "width": 0.1, "mask": True}
     assert call(CUE, code, mark=dot, size=SIZE) == "M100 50L100 50"
+
+
+@pytest.mark.parametrize(
+    ("drawn_upon", "size", "corners"),
+    [
+        # a wide picture, cropped to its middle
+        (
+            {"size": [100, 300], "part": [0, 1 / 3, 1, 1 / 3]},
+            {"width": 128, "height": 128},
+            (-128, 0, 256, 128),
+        ),
+        ({"size": [100, 300], "part": [0, 0, 1, 1]}, {"width": 128, "height": 128}, (0, 0, 128, 128)),
+    ],
+    ids=["cropped", "stretched"],
+)
+def test_an_outline_lies_where_a_picture_shows_the_one_drawn_upon(
+    drawn_upon: dict[str, Any], size: dict[str, int], corners: tuple[float, ...]
+) -> None:
+    code = """
+      const [across, down, x, y] = module.placeIn(drawnUpon, size).match(/-?[\\d.]+(e-\\d+)?/g).map(Number)
+      const [height, width] = drawnUpon.size
+      return [across * x, down * y, across * (width + x), down * (height + y)]
+    """
+    assert call(CUE, code, drawnUpon=drawn_upon, size=size) == pytest.approx(corners)

@@ -104,7 +104,8 @@ export function take(place, { seed, words }) {
  */
 export function showAgain(node, image) {
   const { text: _, ...others } = /** @type {Record<string, unknown>} */ (resultsOf(node) ?? {});
-  setResults(resultsKey(node), { ...others, images: [image] });
+  const { filename, subfolder, type } = image;
+  setResults(resultsKey(node), { ...others, images: [{ filename, subfolder, type }] });
   app.canvas.setDirty(true, true);
 }
 

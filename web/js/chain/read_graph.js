@@ -34,6 +34,7 @@ const NUMBERED = /^Turn \d+$/; // the name that a template gives; the panel coun
  * @property {string} signature of all that its result depends on
  * @property {string} after address of its picture
  * @property {string} before address of the picture it goes on from
+ * @property {import("../run/state.js").Stored | null} made the picture of its last run, with what is known of it
  * @property {boolean} off whether it is muted or bypassed
  * @property {string} note what the user noted at it
  * @property {{ name: string, shown: string }} colour of its node
@@ -69,9 +70,15 @@ function drawnBefore(place) {
  * @param {Place} place
  */
 function lastPicture(place) {
-  const made = shownRun().results.get(idOf(place))?.image;
+  const made = lastMade(place);
   return made ? addressOf(made) : pictureOf(place.node);
 }
+
+/**
+ * Get the picture of a node's last run in this workflow.
+ * @param {Place} place
+ */
+const lastMade = (place) => shownRun().results.get(idOf(place))?.image ?? null;
 
 /**
  * Read a widget's value as text.
@@ -136,6 +143,7 @@ function turnOf(place, signatures) {
     seed: typeof seed === "number" ? seed : null,
     signature: signatures.of(place),
     after: lastPicture(place),
+    made: lastMade(place),
     before: ran ? lastPicture(ran.place) : "",
     off,
     note: noteOf(node),

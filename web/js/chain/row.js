@@ -139,6 +139,10 @@ export class ChainRow {
     this.image.draggable = false; // the row is, also while its picture is still to come
     this.image.loading = "lazy";
     this.image.addEventListener("load", () => this.showArea());
+    this.veil = /** @type {HTMLImageElement} */ (make("kontext-veil", "img")); // over what did not change
+    this.veil.alt = "";
+    this.veil.draggable = false;
+    this.veil.loading = "lazy"; // it is not read before it is seen
     /** @type {SVGElement | null} */
     this.area = null;
     this.title = make("kontext-name", "span");
@@ -210,10 +214,13 @@ export class ChainRow {
       element.classList.toggle("kontext-coloured", turn.colour.shown !== "");
       element.style.setProperty("--kontext-colour", turn.colour.shown);
     }
-    if (this.changed("picture", turn.after, how.thumbnails)) {
+    const veil = turn.made?.veil ?? "";
+    if (this.changed("picture", turn.after, veil, how.thumbnails)) {
       const wanted = how.thumbnails && turn.after;
       point(this.image, wanted ? turn.after : "");
-      this.thumbnail.replaceChildren(...(wanted ? [this.image] : []));
+      point(this.veil, wanted ? veil : "");
+      this.thumbnail.replaceChildren(...(wanted ? [this.image, ...(veil ? [this.veil] : [])] : []));
+      this.thumbnail.title = wanted && veil ? t("Grey: what this turn left as it was") : "";
       this.thumbnail.hidden = !how.thumbnails;
     }
     this.showArea();
@@ -241,9 +248,10 @@ export class ChainRow {
     const { naturalWidth: width, naturalHeight: height, parentElement } = this.image;
     const size = parentElement && width ? { width, height } : { width: 512, height: 512 };
     const text = widgetOf(this.turn.node, "marks")?.value;
-    if (this.changed("area", text, isWired(this.turn.node, "marks"), size.width, size.height)) {
+    const { drawnUpon } = this.turn.made ?? {};
+    if (this.changed("area", text, isWired(this.turn.node, "marks"), size.width, size.height, drawnUpon)) {
       this.area?.remove();
-      this.area = outlineOf(marksOf(this.turn), size);
+      this.area = outlineOf(marksOf(this.turn), size, drawnUpon);
     }
     if (this.area && this.area.parentElement !== this.thumbnail) this.thumbnail.append(this.area);
   }

@@ -4,6 +4,11 @@
 import { app } from "../../../../scripts/app.js";
 
 /** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
+/**
+ * The picture that marks were drawn upon: its height and width, and top, left, height and width of the part of
+ * it that is seen, as fractions.
+ * @typedef {{ size: [number, number], part: [number, number, number, number] }} DrawnUpon
+ */
 
 /** The page's widget for a node's picture. */
 export const PICTURE_WIDGET = "$$canvas-image-preview";

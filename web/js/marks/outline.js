@@ -4,6 +4,7 @@
 import { isArea } from "./format.js";
 import { isFilled, segmentsOf, strokeOf } from "./geometry.js";
 
+/** @typedef {import("../lib/results.js").DrawnUpon} DrawnUpon */
 /** @typedef {import("./format.js").Mark} Mark */
 /** @typedef {import("./geometry.js").Size} Size */
 
@@ -39,14 +40,28 @@ export function pathOf(area, size) {
 }
 
 /**
+ * Write how a picture lies in another one that shows a part of it, perhaps in another shape.
+ * @param {DrawnUpon} drawnUpon
+ * @param {Size} size of the other one
+ */
+export function placeIn({ size: [height, width], part: [top, left, high, wide] }, size) {
+  const [across, down] = [size.width / (wide * width), size.height / (high * height)];
+  return `scale(${across} ${down}) translate(${-left * width} ${-top * height})`;
+}
+
+/**
  * Draw the outline of all areas; null where there are none.
  * @param {readonly Mark[]} marks
  * @param {Size} size of the picture, which covers its place as `object-fit: cover` has it
+ * @param {DrawnUpon} [drawnUpon] the picture that they were drawn upon, where this one shows it otherwise
  * @returns {SVGElement | null}
  */
-export function outlineOf(marks, size) {
+export function outlineOf(marks, size, drawnUpon) {
   const areas = marks.filter(isArea);
   if (!areas.length) return null;
+  const own = drawnUpon ? { width: drawnUpon.size[1], height: drawnUpon.size[0] } : size;
+  /** @type {Record<string, string>} */
+  const place = drawnUpon ? { transform: placeIn(drawnUpon, size) } : {};
   const [inside, ring] = [`kontext-area-${++count}`, `kontext-ring-${count}`];
   const shapes = areas.map((area) => {
     const colour = area.erase ? "#000" : "#fff";
@@ -56,11 +71,11 @@ export function outlineOf(marks, size) {
       : {
           fill: "none",
           stroke: colour,
-          "stroke-width": strokeOf(area, size),
+          "stroke-width": strokeOf(area, own),
           "stroke-linecap": "round",
           "stroke-linejoin": "round",
         };
-    return make("path", { d: pathOf(area, size), ...looks });
+    return make("path", { d: pathOf(area, own), ...looks, ...place });
   });
   const whole = { x: 0, y: 0, width: size.width, height: size.height };
   const line = LINE * Math.min(size.width, size.height);

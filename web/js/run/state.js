@@ -3,7 +3,12 @@
 
 import { Candidates } from "./candidates.js";
 
-/** @typedef {{ filename?: string, subfolder?: string, type?: string }} Stored */
+/** @typedef {import("../lib/results.js").DrawnUpon} DrawnUpon */
+/**
+ * A picture on ComfyUI's server, and what its node said of it: a veil over what did not change, as an address.
+ * @typedef {{ filename?: string, subfolder?: string, type?: string, veil?: string, drawnUpon?: DrawnUpon }}
+ *   Stored
+ */
 
 /**
  * @typedef {object} Wanted What a node is asked to make.

@@ -10,6 +10,7 @@ import { passOver } from "../lib/passing.js";
 import { resultsKey, resultsOf, setResults } from "../lib/results.js";
 import { everyPlace, idOf } from "../lib/wires.js";
 import { activeWorkflow, shownWorkflow } from "../lib/workflow.js";
+import { picturesOf } from "./pictures.js";
 import { wantedNow } from "./signature.js";
 import { Job, RunState } from "./state.js";
 
@@ -217,8 +218,9 @@ const NOTES = {
   },
   progress_state: ({ run, job }, { nodes }) => run.progress(job, nodes ?? {}),
   executed({ run, job }, { node, display_node, output }) {
-    if (output?.seeds) return run.offer(job, display_node || node, output.images ?? [], output.seeds);
-    const image = output?.images?.find((/** @type {{ filename?: string }} */ one) => one.filename);
+    const images = picturesOf(output ?? {});
+    if (output?.seeds) return run.offer(job, display_node || node, images, output.seeds);
+    const image = images.find((one) => one.filename);
     const id = display_node || node;
     if (image) run.show(job, id, image, String(id) === String(node));
   },
