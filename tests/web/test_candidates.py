@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, expect
 
-from .editor import PATIENCE_MS
+from .editor import PATIENCE_MS, VALUE
 from .panel import SEEDS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
@@ -100,6 +100,27 @@ def test_four_more_and_one_is_taken(panel: Panel, three: list[str]) -> None:
     panel.undo_to(before)
     panel.wait_for_states(dict.fromkeys(three, "finished"))
     wait_until_shown(panel, three[1], first)
+
+
+@pytest.mark.parametrize("panel", [False, True], ids=["canvas", "vue"], indirect=True)
+def test_an_undo_brings_back_the_picture_in_the_node_and_what_was_said_of_it(
+    panel: Panel, three: list[str]
+) -> None:
+    page, editor = panel.page, panel.editor
+    turn, example = three[1], editor.ids("KontextExample")[0]
+    page.wait_for_function(f"id => ({_SHOWN})(id).length === 1", arg=turn, timeout=PATIENCE_MS)
+    picture, words, said = page.evaluate(_SHOWN, turn), editor.value(example, "picture"), editor.info(turn)
+    editor.change(example, {"picture": "moon"})
+    editor.run()
+    panel.wait_for_states(dict.fromkeys(three, "finished"))
+    page.wait_for_function(
+        f"([id, name]) => !({_SHOWN})(id).includes(name)", arg=[turn, picture[0]], timeout=PATIENCE_MS
+    )
+    assert editor.info(turn) != said
+    page.locator("#graph-canvas").focus()
+    editor.undo_until(f"([id, words]) => ({VALUE})([id, 'picture']) === words", [example, words])
+    wait_until_shown(panel, turn, picture)
+    editor.wait_for_info(turn, said)
 
 
 def test_words_come_back_with_the_picture(panel: Panel, three: list[str]) -> None:

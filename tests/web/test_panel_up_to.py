@@ -133,3 +133,23 @@ def test_the_button_for_a_turn_opens_the_text_of_it(panel: Panel) -> None:
         page.keyboard.press("Enter")
         expect(panel.row(new)).to_be_focused(timeout=PATIENCE_MS)
         assert editor.value(new, "instruction") == "now it is night"
+
+
+def test_rows_stay_where_they_are_whatever_the_chosen_turn_is_called(panel: Panel) -> None:
+    """Else a button would go from under the pointer that presses it, since that chooses its row."""
+    first, second, third = three_turns(panel)
+    page = panel.page
+    page.evaluate(
+        "id => { app.graph.getNodeById(id).title = 'A turn with a name of many words in it' }", second
+    )
+    expect(panel.row(second).locator(".kontext-name")).to_have_text("A turn with a name of many words in it")
+    list_ = page.locator(".kontext-list")
+    places: list[object] = []
+    for turn in (first, second, third):
+        panel.row(turn).locator(".kontext-words").click()
+        expect(panel.row(turn)).to_have_attribute("aria-selected", "true")
+        places.append(list_.bounding_box())
+    assert places[0] == places[1] == places[2]
+    label = page.locator(".kontext-command-label")
+    panel.row(second).locator(".kontext-words").click()
+    expect(label.locator("..")).to_have_attribute("title", "Run up to A turn with a name of many words in it")

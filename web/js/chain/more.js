@@ -3,8 +3,8 @@
 
 import { app } from "../../../../scripts/app.js";
 import { FOR_ONE_RUN } from "../lib/for_one_run.js";
-import { asOneStep } from "../lib/graph.js";
-import { addressOf, resultsKey, resultsOf, setResults } from "../lib/results.js";
+import { asOneStep, widgetOf } from "../lib/graph.js";
+import { addressOf, resultsKey, resultsOf, setResults, TEXT_WIDGET } from "../lib/results.js";
 import { randomSeed } from "../lib/seed.js";
 import { t } from "../lib/translate.js";
 import { idOf, isOff, settingOf } from "../lib/wires.js";
@@ -98,14 +98,20 @@ export function take(place, { seed, words }) {
 }
 
 /**
- * Let a node show a picture that it had before.
+ * Let a node show a picture that it had before, with what was said of it.
  * @param {Page.Node} node
  * @param {Stored} image
  */
 export function showAgain(node, image) {
   const { text: _, ...others } = /** @type {Record<string, unknown>} */ (resultsOf(node) ?? {});
-  const { filename, subfolder, type } = image;
-  setResults(resultsKey(node), { ...others, images: [{ filename, subfolder, type }] });
+  const { filename, subfolder, type, text } = image;
+  setResults(resultsKey(node), {
+    ...others,
+    images: [{ filename, subfolder, type }],
+    ...(text && { text }),
+  });
+  const info = widgetOf(node, TEXT_WIDGET);
+  if (info) info.value = (text ?? []).join("\n");
   app.canvas.setDirty(true, true);
 }
 

@@ -10,6 +10,8 @@ import { app } from "../../../../scripts/app.js";
  * @typedef {{ size: [number, number], part: [number, number, number, number] }} DrawnUpon
  */
 
+/** The pack's widget for the text of a node's output. */
+export const TEXT_WIDGET = "kontext_text";
 /** The page's widget for a node's picture. */
 export const PICTURE_WIDGET = "$$canvas-image-preview";
 /** The pack's widget for two pictures with a line between them. */
@@ -56,6 +58,19 @@ export const resultsOf = (node) =>
 export function setResults(key, output) {
   const { [key]: _, ...others } = app.nodeOutputs;
   app.nodeOutputs = output === undefined ? others : { ...others, [key]: /** @type {any} */ (output) };
+  const store = vueStore();
+  // some front ends draw Vue nodes from a copy, which nothing tells of this
+  if (store?.nodeOutputs && store.nodeOutputs[key] !== app.nodeOutputs[key])
+    store.nodeOutputs = { ...app.nodeOutputs };
+}
+
+/**
+ * Get the page's own store of results, where there is one.
+ * @returns {{ nodeOutputs?: Record<string, unknown> } | undefined}
+ */
+function vueStore() {
+  const root = /** @type {any} */ (document.querySelector("#vue-app"));
+  return root?.__vue_app__?.config?.globalProperties?.$pinia?._s?.get("nodeOutput");
 }
 
 /**

@@ -7,14 +7,13 @@
 import { app } from "../../../../scripts/app.js";
 import { ComfyWidgets } from "../../../../scripts/widgets.js";
 import { isOurs, widgetOf } from "../lib/graph.js";
-import { PICTURE_WIDGET, resultsOf, WIPE_WIDGET } from "../lib/results.js";
+import { PICTURE_WIDGET, resultsOf, TEXT_WIDGET, WIPE_WIDGET } from "../lib/results.js";
 import { t } from "../lib/translate.js";
 import { everyPlace, idOf, isOff } from "../lib/wires.js";
 import { onLoaded } from "../lib/workflow.js";
 import { Signatures } from "../run/signature.js";
 import { isForeign, onRun, shownRun } from "../run/watch.js";
 
-const NAME = "kontext_text";
 const LOOK_MS = 100;
 const PATIENCE = 100; // looks
 
@@ -31,7 +30,7 @@ export function textOf(output) {
  * @param {Page.Node} node
  * @returns {Page.TextWidget | undefined}
  */
-const infoOf = (node) => /** @type {Page.TextWidget | undefined} */ (widgetOf(node, NAME));
+const infoOf = (node) => /** @type {Page.TextWidget | undefined} */ (widgetOf(node, TEXT_WIDGET));
 
 /**
  * Show a text in a node.
@@ -53,7 +52,7 @@ function show(node, text, failed = false) {
  * @param {Page.Node} node
  */
 function added(node) {
-  const widget = ComfyWidgets.STRING(node, NAME, ["STRING", { multiline: true }], app).widget;
+  const widget = ComfyWidgets.STRING(node, TEXT_WIDGET, ["STRING", { multiline: true }], app).widget;
   widget.label = t("Info");
   widget.serialize = false; // neither in the workflow
   widget.options.serialize = false; // nor in what is queued

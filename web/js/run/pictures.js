@@ -6,11 +6,14 @@
 
 /**
  * List the pictures that a node made, with what it said of each.
- * @param {{ images?: Stored[], kontext_changed?: unknown[], kontext_drawn_upon?: DrawnUpon[] }} output
+ * @param {{ images?: Stored[], text?: string[], seeds?: unknown[], kontext_changed?: unknown[],
+ *   kontext_drawn_upon?: DrawnUpon[] }} output
  * @returns {Stored[]}
  */
 export function picturesOf({
   images = [],
+  text,
+  seeds,
   kontext_changed: veils = [],
   kontext_drawn_upon: [drawnUpon] = [],
 }) {
@@ -18,6 +21,7 @@ export function picturesOf({
     const veil = String(veils[i] ?? "");
     return {
       ...image,
+      ...(text && !seeds && { text }), // of several to choose from it is about the first
       ...(veil.startsWith("data:image/png;") && { veil }),
       ...(drawnUpon && { drawnUpon }),
     };

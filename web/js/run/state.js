@@ -5,9 +5,10 @@ import { Candidates } from "./candidates.js";
 
 /** @typedef {import("../lib/results.js").DrawnUpon} DrawnUpon */
 /**
- * A picture on ComfyUI's server, and what its node said of it: a veil over what did not change, as an address.
- * @typedef {{ filename?: string, subfolder?: string, type?: string, veil?: string, drawnUpon?: DrawnUpon }}
- *   Stored
+ * A picture on ComfyUI's server, and what its node said of it: its text, and a veil over what did not change, as
+ * an address.
+ * @typedef {{ filename?: string, subfolder?: string, type?: string, text?: string[], veil?: string,
+ *   drawnUpon?: DrawnUpon }} Stored
  */
 
 /**
