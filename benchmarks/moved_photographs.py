@@ -12,7 +12,7 @@ from scipy import ndimage
 from skimage import data, transform
 from torch import Tensor
 
-from kontext_core.images.registration import Registration
+from kontext_core.images.registration.register import Registration
 
 PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "rocket", "hubble_deep_field", "coins")
 SMOOTH = "retina"  # has hardly any texture at this size

@@ -36,7 +36,7 @@ from benchmarks.moved_photographs import (
     part,
     tensor,
 )
-from kontext_core.images.registration import register, undo
+from kontext_core.images.registration.register import register, undo
 
 RESULTS = Path(__file__).parent / "results"
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7)

@@ -12,7 +12,7 @@ from .change import STRONG, Extent, find_change
 from .fitting import Placement, padded, undo_fit
 from .masks import LEVELS, CanvasMask, blending, blending_at, keep_outside
 from .put_back import Window, put_back
-from .registration import register, shown, undo
+from .registration.register import register, shown, undo
 
 FEATHER_PX = 6  # of a change that was found, outwards
 _TONE = 2.5 / 255  # median change of what was kept, from which on it is said

@@ -15,7 +15,7 @@ from kontext_core.images import change
 from kontext_core.images.change import STRONG
 from kontext_core.images.fitting import Placement, undo_fit
 from kontext_core.images.outside import Before, OutsideReport, describe, keep_beside_mask, keep_unchanged
-from kontext_core.images.registration import register
+from kontext_core.images.registration.register import register
 from kontext_core.pipeline import Edit, Pipeline
 from kontext_core.world import draw, right, sample
 

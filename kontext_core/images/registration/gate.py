@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fitting import Size
-from .masks import gaussian
+from ..fitting import Size
+from ..masks import gaussian
 from .warping import IDENTITY, Affine, corners
 
 BLOCK, STEP = 32, 16  # px

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.moved_photographs import STILL, drawn
-from kontext_core.images.registration_gate import EDITED, FLAT, REFRAMED, judge
-from kontext_core.images.warping import IDENTITY, warped
+from kontext_core.images.registration.gate import EDITED, FLAT, REFRAMED, judge
+from kontext_core.images.registration.warping import IDENTITY, warped
 
 VALID = torch.ones(320, 320, dtype=torch.bool)
 

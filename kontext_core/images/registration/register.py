@@ -1,7 +1,7 @@
 """Where an edit has put the picture: sub-pixel shift, zoom, aspect, and drift of colours, and their undo.
 
 A robust Gauss-Newton fit of an affine warp and of a gain and a bias for each channel, from coarse to fine, in
-which what was edited counts for nothing; `registration_gate` decides whether the warp is to be believed.
+which what was edited counts for nothing; `gate` decides whether the warp is to be believed.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .fitting import Size, check_image
-from .registration_fit import AFFINE, Fit, Pair, accepted_fit, refined
-from .registration_gate import FLAT, MOST_ERROR
+from ..fitting import Size, check_image
+from .fit import AFFINE, Fit, Pair, accepted_fit, refined
+from .gate import FLAT, MOST_ERROR
 from .warping import IDENTITY, Affine, composed, corner_motion, inverse, sampled_places, warped
 
 LEAST_MOTION_PX = 0.05  # at a corner: below that resampling costs more than it mends

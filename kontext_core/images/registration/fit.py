@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fitting import Size
-from .masks import dilated, gaussian
-from .registration_gate import EDITED, REFRAMED, RIM, Verdict, judge
-from .registration_start import Shift, votes, whole_shift
+from ..fitting import Size
+from ..masks import dilated, gaussian
+from .gate import EDITED, REFRAMED, RIM, Verdict, judge
+from .start import Shift, votes, whole_shift
 from .warping import IDENTITY, Affine, Surface, composed, corner_motion, sampled_places, within
 
 _ROUNDS, _LAST_ROUNDS = 12, 6  # of a level, and of the finest one

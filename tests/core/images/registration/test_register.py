@@ -17,9 +17,16 @@ from benchmarks.moved_photographs import (
     photograph,
     tensor,
 )
-from kontext_core.images.registration import Registration, register, shown, undo
-from kontext_core.images.registration_gate import EDITED, FLAT, REFRAMED
-from kontext_core.images.warping import IDENTITY, Surface, composed, inverse, sampled_places, warped
+from kontext_core.images.registration.gate import EDITED, FLAT, REFRAMED
+from kontext_core.images.registration.register import Registration, register, shown, undo
+from kontext_core.images.registration.warping import (
+    IDENTITY,
+    Surface,
+    composed,
+    inverse,
+    sampled_places,
+    warped,
+)
 
 
 def draw(name: str, share: float, motion: Motion = MOVED, other: str = "coffee", side: int = 320) -> Draw:

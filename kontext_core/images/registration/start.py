@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .masks import gaussian
+from ..masks import gaussian
 
 BLOCK, STEP = 64, 32  # px, of what votes
 _REACH = 16  # px that a block may have moved

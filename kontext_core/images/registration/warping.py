@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from .fitting import Size
+from ..fitting import Size
 
 Affine = NDArray[np.float64]  # (2, 3), [A | t]: the place that is sampled for a place x is A x + t
 
