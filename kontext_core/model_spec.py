@@ -3,7 +3,6 @@
 Nothing here needs PyTorch.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from os import PathLike
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, cast
 
 from .checks.fields import changed_fields, check_names
-from .checks.ranges import Allowed, checked_strength
+from .checks.ranges import Allowed, checked_strength, is_memory
 from .checks.shorten import short
 from .config import TINY
 
@@ -74,11 +73,6 @@ def _check_lora(path: object, merged: object, shares: tuple[Any, Any]) -> None:
 
 
 _SHARE = Allowed(0, 1)
-
-
-def _is_amount(value: Any) -> bool:
-    """Tell whether a value is a number above 0, and not an endless one."""
-    return Allowed(0, math.inf).admits(value) and 0 < value < math.inf
 
 
 @dataclass(frozen=True)
@@ -157,7 +151,7 @@ class ModelSpec:
             raise ValueError(
                 f"weights that visit the device wait in {self.waits!r}; choose one of {', '.join(WAITS)}"
             )
-        if not _is_amount(self.memory_gib) and self.memory_gib not in (None, "least", AUTO):
+        if not is_memory(self.memory_gib) and self.memory_gib not in (None, "least", AUTO):
             raise ValueError(
                 f"memory_gib is {short(self.memory_gib)} and must be GiB above 0, least, auto, or None for all weights"
             )

@@ -7,9 +7,20 @@ from ..kontext_core.config import FITS, KEEP_OUTSIDE, LAYOUTS, RESULT_SIZES, SOL
 from ..kontext_core.edit_settings import ALLOWED, EditSettings
 from ._api import io
 
-MAX_SEED = 0xFFFFFFFFFFFFFFFF
+MAX_SEED = int(ALLOWED["seed"].high)
 FEATHER_PX = 16
 APPROXIMATIONS = ("teacache",)  # as in `step_cache.METHODS`
+
+
+def limits(setting: str, kind: type[int] | type[float] = int) -> dict[str, Any]:
+    """Give the range of a setting as the options of a widget.
+
+    Args:
+        setting: a name of `ALLOWED`.
+        kind: of the numbers that the widget takes.
+    """
+    allowed = ALLOWED[setting]
+    return {"min": kind(allowed.low or 0), "max": kind(allowed.high)}
 
 
 def instruction(name: str) -> Any:
@@ -55,8 +66,7 @@ def steps() -> Any:
     return io.Int.Input(
         "steps",
         default=28,
-        min=1,
-        max=1000,
+        **limits("steps"),
         tooltip="More steps take longer and give finer results; 20 to 30 are usual.",
     )
 
@@ -66,8 +76,7 @@ def guidance() -> Any:
     return io.Float.Input(
         "guidance",
         default=2.5,
-        min=0.0,
-        max=100.0,
+        **limits("guidance", float),
         step=0.1,
         tooltip="How closely the model follows the words; 2.5 is usual for Kontext. Models without this "
         "input ignore it.",
@@ -102,8 +111,7 @@ def feather() -> Any:
         "feather",
         optional=True,
         default=FEATHER_PX,
-        min=0,
-        max=1024,
+        **limits("feather_px"),
         tooltip="How many pixels beyond the mask's edge the change fades out over. 0: a hard edge. No effect "
         "without a mask.",
     )
@@ -153,8 +161,7 @@ def cfg(*, optional: bool = False) -> Any:
         "cfg",
         optional=optional,
         default=1.0,
-        min=0.0,
-        max=100.0,
+        **limits("cfg_scale", float),
         step=0.1,
         tooltip="Any value other than 1 steers away from the negative text and takes twice as long.",
     )

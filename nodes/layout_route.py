@@ -9,7 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..kontext_core.checks.ranges import REFERENCE_STRENGTH
 from ..kontext_core.config import KONTEXT_DEV, LAYOUTS
+from ..kontext_core.edit_settings import ALLOWED
 from ..kontext_core.images.fitting import FITS, legal_size, stitched_size
 from ..kontext_core.model.latents import TOKEN_PX
 from ..kontext_core.sampling.cost import PlannedReference, picture_size, plan
@@ -17,7 +19,7 @@ from . import files, values
 from .host import routes
 from .host.memory import device_for, dtype_for
 from .load import DEVICES, DTYPES
-from .reference import place_of
+from .reference import MOST_TOKENS, place_of
 
 if TYPE_CHECKING:
     from ..kontext_core.config import TransformerConfig
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 PATH = "/kontext/plan"
 MOST_REFERENCES = 64
-MOST_PX = 65_536
+MOST_PX = int(ALLOWED["width_px"].high)
 
 _Json = Mapping[str, Any]
 
@@ -95,8 +97,8 @@ def _reference(value: Any, what: str, config: TransformerConfig) -> _Reference:
     entry = _object(value, what)
     sizes = entry.get("sizes")
     fit = values.choice(entry.get("fit", "crop"), f"fit of {what}", FITS)
-    strength = values.number(entry.get("strength", 1.0), f"strength of {what}", 0, 2)
-    most = values.whole(entry.get("max_tokens", 0), f"max_tokens of {what}", 0, 1_000_000)
+    strength = values.number(entry.get("strength", 1.0), f"strength of {what}", 0, REFERENCE_STRENGTH.high)
+    most = values.whole(entry.get("max_tokens", 0), f"max_tokens of {what}", 0, MOST_TOKENS)
     height, width = config.preferred_sizes[0] if sizes is None else _stitched(sizes, what)
     size = picture_size(height, width, config.preferred_sizes, fit, most or None)
     planned = PlannedReference(size, strength, place_of(_text(entry, "place", what, "")))

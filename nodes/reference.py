@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from ..kontext_core.checks.ranges import REFERENCE_STRENGTH
 from ..kontext_core.config import PREFERRED_SIZES
 from ..kontext_core.images.fitting import Placement, canvas_size, on_canvas
 from ..kontext_core.model.latents import TOKEN_PX, size_px
@@ -23,6 +24,7 @@ from .values import described
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
 
+MOST_TOKENS = 1_000_000  # of one picture
 _PLACE_DIGITS = 6  # position ids are float32, which is exact to 2**24
 
 
@@ -67,8 +69,8 @@ class KontextReference(io.ComfyNode):
                     "strength",
                     optional=True,
                     default=1.0,
-                    min=0.0,
-                    max=2.0,
+                    min=float(REFERENCE_STRENGTH.low or 0),
+                    max=float(REFERENCE_STRENGTH.high),
                     step=0.05,
                     tooltip="How strongly the result draws on this picture. 0 leaves it out, 1 is the model "
                     "as it was trained and costs nothing extra, 2 counts it double.",
@@ -78,7 +80,7 @@ class KontextReference(io.ComfyNode):
                     optional=True,
                     default=0,
                     min=0,
-                    max=1_000_000,
+                    max=MOST_TOKENS,
                     tooltip="A larger picture is scaled down to this many tokens (of 16 x 16 px), which "
                     "saves time and memory. 0: no limit.",
                 ),

@@ -28,6 +28,7 @@ from .types import (
 if TYPE_CHECKING:
     from ..kontext_core.editor import Editor
 
+_MOST_PX = 16_384  # as in the nodes of ComfyUI that make a picture of a size
 _SIDE = (
     "0 takes it from the start (which allows no other size), else from the first reference, else from the "
     "model's first preferred size. Rounded to a multiple of 16; the node then says so."
@@ -66,10 +67,10 @@ class KontextSampler(io.ComfyNode):
                     "latent is kept.",
                 ),
                 io.Int.Input(
-                    "width", default=0, min=0, max=16384, step=16, tooltip=f"Width in pixels. {_SIDE}"
+                    "width", default=0, min=0, max=_MOST_PX, step=16, tooltip=f"Width in pixels. {_SIDE}"
                 ),
                 io.Int.Input(
-                    "height", default=0, min=0, max=16384, step=16, tooltip=f"Height in pixels. {_SIDE}"
+                    "height", default=0, min=0, max=_MOST_PX, step=16, tooltip=f"Height in pixels. {_SIDE}"
                 ),
                 inputs.steps(),
                 inputs.guidance(),
@@ -79,15 +80,13 @@ class KontextSampler(io.ComfyNode):
                 io.Int.Input(
                     "batch",
                     default=1,
-                    min=1,
-                    max=64,
+                    **inputs.limits("batch"),
                     tooltip="How many pictures are made at once, all different.",
                 ),
                 io.Float.Input(
                     "strength",
                     default=1.0,
-                    min=0.0,
-                    max=1.0,
+                    **inputs.limits("strength", float),
                     step=0.01,
                     tooltip="The share of the steps that is run on the start: 0 keeps it, 1 starts from pure "
                     "noise.",

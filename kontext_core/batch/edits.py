@@ -15,7 +15,6 @@ from ..sampling.step_cache import parse_step_cache
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = re.compile(r"results|(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.I)
-_LARGEST = 16384
 _LONGEST_LINE = 2**24  # bytes
 
 
@@ -64,13 +63,10 @@ class BatchEdit:
         return digest.hexdigest()
 
 
-# What a line may say beside its pictures and instructions: the field of `EditSettings`,
-# and what it may be here.
-_SIDE = {"low": 16, "high": _LARGEST}
-_NARROWER: dict[str, dict[str, Any]] = {"seed": {"low": 0}, "width_px": _SIDE, "height_px": _SIDE}
+# What a line may say beside its pictures and instructions: the field of `EditSettings`, and what it may be,
+# as at every other entry point; who wants the default leaves it out.
 SETTINGS: dict[str, tuple[str, Allowed]] = {
-    name: (field, replace(ALLOWED[field], optional=False, **_NARROWER.get(field, {})))
-    for field, name in SHORT_NAMES.items()
+    name: (field, replace(ALLOWED[field], optional=False)) for field, name in SHORT_NAMES.items()
 }
 _KEYS = ("id", "pictures", "instructions", *SETTINGS, "mask")
 

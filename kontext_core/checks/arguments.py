@@ -2,12 +2,11 @@
 
 import argparse
 import math
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from ..config import TINY
-from .ranges import LORA_STRENGTH, Allowed
+from .ranges import LORA_STRENGTH, Allowed, is_memory
 from .shorten import plain
 
 
@@ -90,20 +89,17 @@ def count(most: int) -> Callable[[str], int]:
 
 def gib(text: str) -> float:
     """Read an amount of memory."""
-    return _above_zero(
-        text, f"{plain(text)} is not an amount of memory; give GiB above 0", sys.float_info.max / 2**30
-    )
+    value = _float(text)
+    if not is_memory(value):
+        raise argparse.ArgumentTypeError(f"{plain(text)} is not an amount of memory; give GiB above 0")
+    return value
 
 
 def minutes(text: str) -> float:
     """Read a time."""
-    return _above_zero(text, f"{plain(text)} is not a time; give minutes above 0")
-
-
-def _above_zero(text: str, wrong: str, most: float = sys.float_info.max) -> float:
     value = _float(text)
-    if not 0 < value <= most:
-        raise argparse.ArgumentTypeError(wrong)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{plain(text)} is not a time; give minutes above 0")
     return value
 
 

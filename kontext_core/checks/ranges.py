@@ -1,5 +1,6 @@
 """Ranges of values."""
 
+import sys
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -46,6 +47,13 @@ class Allowed:
 
 
 LORA_STRENGTH = Allowed(-1000, 1000)  # beyond, half precision overflows before anything is to be seen
+REFERENCE_STRENGTH = Allowed(0, 2)
+MEMORY_GIB = Allowed(0, sys.float_info.max / 2**30)  # above 0, see `is_memory`
+
+
+def is_memory(gib: Any) -> bool:
+    """Tell whether a value is an amount of memory in GiB: above 0, and a finite number of bytes."""
+    return gib is not None and MEMORY_GIB.admits(gib) and gib > 0
 
 
 def checked_strength(strength: Any) -> float:

@@ -1,7 +1,6 @@
 """Which weights of a transformer stay on the device and which visit it, by the memory that there is."""
 
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -9,6 +8,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from ..checks.ranges import is_memory
 from ..errors import TooLittleMemoryError
 from ..model.blocks import Modulation
 from ..model.latents import TOKEN_PX
@@ -337,7 +337,7 @@ def budget_bytes(memory_gib: float | Literal["least"]) -> int | None:
     """For `plan_offload`. Raises: ValueError if it is no amount."""
     if memory_gib == "least":
         return None
-    if not 0 < memory_gib * GIB < math.inf:
+    if not is_memory(memory_gib):
         raise ValueError(
             f"a model may take {memory_gib} GiB; give an amount above 0, or none for all the weights"
         )

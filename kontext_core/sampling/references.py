@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..checks.ranges import REFERENCE_STRENGTH
+from ..checks.shorten import short
 from ..config import Layout
 from ..model.latents import pack
 from ..model.positions import HeightWidth, Place, layout_corners, reference_ids
@@ -33,9 +35,9 @@ class ReferenceLatents:
     image: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.strength <= 2.0:
+        if not REFERENCE_STRENGTH.admits(self.strength):
             raise ValueError(
-                f"a reference's strength is {self.strength}; it must lie between 0 (left out) and 2"
+                f"a reference's strength is {short(self.strength)}; it must lie between 0 (left out) and 2"
             )
         if self.region is not None:
             if tuple(self.region.shape) != self.size:

@@ -5,7 +5,7 @@ import json
 import math
 import subprocess
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +128,30 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
     (edit,), faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
     assert faults == []
     assert getattr(EditSettings.from_json(edit.settings), field) == value
+
+
+@pytest.mark.parametrize("field", [name for name in SHORT_NAMES if ALLOWED[name].low is not None])
+def test_a_range_is_the_same_at_every_door(field: str, tmp_path: Path) -> None:
+    name, allowed, parser = SHORT_NAMES[field], ALLOWED[field], cli._parser()
+    assert replace(SETTINGS[name][1], optional=allowed.optional) == allowed
+    assert allowed.low is not None
+    (tmp_path / "a.png").touch()
+    for value, is_allowed in (
+        (allowed.low, True),
+        (allowed.high, True),
+        (allowed.low - 1, False),
+        (allowed.high + 1, False),
+    ):
+        others = {"pictures": "a.png", "mask": "a.png", "negative": "green"}
+        (tmp_path / "edits.jsonl").write_text(json.dumps({"instructions": "x", **others, name: value}))
+        edits, faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
+        assert (len(edits), len(faults)) == ((1, 0) if is_allowed else (0, 1)), faults
+        arguments = ["edit", "a.png", "x", f"--{name}={value}"]
+        if is_allowed:
+            assert getattr(settings_of(parser.parse_args(arguments)), field) == value
+        else:
+            with pytest.raises(SystemExit):
+                parser.parse_args(arguments)
 
 
 def test_options_go_before_the_settings_beside_them() -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import subprocess
 import sys
 from dataclasses import fields
@@ -13,10 +14,11 @@ import torch
 
 from kontext_core.batch.command import picture_options
 from kontext_core.batch.work import WorkerModel
+from kontext_core.checks.arguments import gib
 from kontext_core.cli.options import loading_options, lora_option, model_options, spec_of
 from kontext_core.errors import CheckpointError
 from kontext_core.kernels.attention_backends import BACKENDS
-from kontext_core.memory.offload_plan import GIB
+from kontext_core.memory.offload_plan import GIB, budget_bytes
 from kontext_core.model_spec import (
     ATTENTION,
     DTYPES,
@@ -183,3 +185,17 @@ def test_every_field_is_thought_of() -> None:
     """A new one changes pictures, or it does not."""
     same = {"model", "loras", "device", "dtype", "memory_gib", "waits", "compile"}
     assert {field.name for field in fields(ModelSpec)} - same == {"quantise", "float8", "compute"}
+
+
+@pytest.mark.parametrize("amount", [0.0, -1.0, math.nan, math.inf, 1e308])
+def test_an_amount_of_memory_is_the_same_at_every_door(amount: float) -> None:
+    """1e308 GiB are not a number of bytes."""
+    with pytest.raises(ValueError, match="GiB above 0"):
+        ModelSpec(memory_gib=amount)
+    with pytest.raises(argparse.ArgumentTypeError, match="give GiB above 0"):
+        gib(str(amount))
+    with pytest.raises(ValueError, match="an amount above 0"):
+        budget_bytes(amount)
+    most = sys.float_info.max / 2**30
+    assert ModelSpec(memory_gib=most).memory_gib == gib(str(most)) == most
+    assert budget_bytes(most) == int(most * GIB)

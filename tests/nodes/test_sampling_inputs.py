@@ -140,6 +140,27 @@ def test_widgets_left_alone_are_the_core_left_alone(
     assert inputs.edit_settings(**(defaults | {"feather": 0})) == inputs.edit_settings() == settings()
 
 
+@pytest.mark.parametrize("node_id", ["KontextSampler", "KontextEdit", "KontextTurn", "KontextScript"])
+def test_no_widget_goes_beyond_its_setting(
+    node_list: list[Any], part: Callable[[str], Any], node_id: str
+) -> None:
+    """Each end is a value that the core takes, too; 0 stands for a size that is not said."""
+    inputs = part("nodes.inputs")
+    node = next(node for node in node_list if node.GET_SCHEMA().node_id == node_id)
+    ranges = {
+        widget.id: (widget.min, widget.max)
+        for widget in node.GET_SCHEMA().inputs
+        if widget.id in inputs.Values.__annotations__ and hasattr(widget, "min")
+    }
+    assert {"seed", "steps", "guidance", "cfg"} <= ranges.keys()
+    for name, ends in ranges.items():
+        others = {"approximate": "teacache"} if name == "approximate_number" else {}
+        for value in ends:
+            settings = inputs.edit_settings(**others, **{name: value})
+            field = inputs._FIELDS.get(name, name)
+            assert getattr(settings, field, value) == (value or (None if name in ("width", "height") else 0))
+
+
 @pytest.mark.parametrize(
     ("inputs", "sentence"),
     [

@@ -111,7 +111,10 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
         ({"pictures": "a.png"}, "instructions must be a text or a list of texts, and there are none"),
         ({**GOOD, "instructions": []}, "it has no instructions"),
         ({**GOOD, "pictures": [1]}, "pictures must be a text or a list of texts"),
-        ({**GOOD, "seed": -1}, "seed is -1 and must be a whole number from 0 to 18446744073709551615"),
+        (
+            {**GOOD, "seed": 2**64},
+            "seed is 18446744073709551616 and must be a whole number from -9223372036854775808",
+        ),
         ({**GOOD, "seed": True}, "seed is True and must be a whole number"),
         ({**GOOD, "steps": 1.5}, "steps is 1.5 and must be a whole number from 1 to 1000"),
         ('{"instructions": "x", "guidance": NaN}', "guidance is nan and must be a number from 0 to 100"),

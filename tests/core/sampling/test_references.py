@@ -87,6 +87,8 @@ def test_a_place_of_its_own(latents: Latents) -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
+        ({"strength": "1"}, r"strength is '1'; it must lie between 0"),
+        ({"strength": True}, r"strength is True; it must lie between 0"),
         ({"strength": -0.1}, r"strength is -0\.1; it must lie between 0 \(left out\) and 2"),
         ({"strength": float("nan")}, "strength is nan"),
         ({"strength": 2.1}, r"strength is 2\.1"),
