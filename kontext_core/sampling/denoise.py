@@ -19,7 +19,7 @@ from ..model.transformer import Transformer
 from .inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .references import EncodedReference
 from .solvers import Velocity, find_solver
-from .velocity import ImageStream, PromptVelocity, Stages, guided, step_networks
+from .velocity import Stages, edit_velocity, step_networks
 
 log = logging.getLogger(__name__)
 
@@ -99,26 +99,12 @@ def denoise_with(
     Raises: ValueError if arguments do not fit together, or numbers of the result are not finite.
     """
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
-    device = stages[0][1].device
     _check(inputs, sigmas, settings, stages[0][1].config)
-
     levels = last_levels(sigmas, settings.strength)
-    networks = step_networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
-    if networks and levels[-1] > 0:  # a solver may ask at the last level too
-        networks.append(networks[-1])
-
-    _, channels, height, width = inputs.noise.shape
-    noise = pack(inputs.noise.to(device, torch.float32))
-    start, mask = inputs.start, inputs.mask
-    if start is not None:
-        start = pack(start.to(device, torch.float32)).expand_as(noise)
-    keep = None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, channels, -1, -1))
-
-    image = ImageStream.of(noise, inputs.references, (height // 2, width // 2), settings)
-    velocity: Velocity = PromptVelocity(networks, levels, inputs.text, image, settings)
-    if inputs.negative is not None and settings.cfg_scale != 1.0:
-        negative = PromptVelocity(networks, levels, inputs.negative, image, settings)
-        velocity = guided(velocity, negative, settings.cfg_scale)
+    networks = _networks(stages, sigmas, levels)
+    noise, start, keep = _tokens(inputs, stages[0][1].device)
+    velocity = edit_velocity(networks, levels, inputs, noise, settings)
+    height, width = inputs.noise.shape[-2:]
 
     def report(step: int, steps: int, clean: Tensor) -> None:
         if callback is not None:
@@ -139,6 +125,25 @@ def _check(
         check_text(text, (config.context_in_dim, config.vec_in_dim))
     if settings.approximate is not None and compute_options().graph:
         log.warning("approximate looks into each step, so that none is recorded as a CUDA graph")
+
+
+def _networks(stages: Stages, sigmas: Sequence[float], levels: Sequence[float]) -> list[Transformer]:
+    """Choose the network of each level that is asked: of the last steps, and of an end with noise."""
+    networks = step_networks(stages, len(sigmas) - 1)[len(sigmas) - len(levels) :]
+    if networks and levels[-1] > 0:  # a solver may ask at the last level too
+        networks.append(networks[-1])
+    return networks
+
+
+def _tokens(inputs: SampleInputs, device: torch.device) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Turn noise, start and what the mask keeps of it into tokens (B, L, 64), float32."""
+    noise = pack(inputs.noise.to(device, torch.float32))
+    start, mask = inputs.start, inputs.mask
+    if start is not None:
+        start = pack(start.to(device, torch.float32)).expand_as(noise)
+    channels = inputs.noise.shape[1]
+    keep = None if mask is None else 1 - pack(mask.to(device, torch.float32).expand(-1, channels, -1, -1))
+    return noise, start, keep
 
 
 def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:

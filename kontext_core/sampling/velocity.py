@@ -11,7 +11,7 @@ from ..model.attention import KeyWeights, key_weights
 from ..model.positions import HeightWidth, target_ids, text_ids
 from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 from .cuda_graph import velocity as run_step
-from .inputs import Text
+from .inputs import SampleInputs, Text
 from .references import EncodedReference, Placed, reference_tokens
 from .solvers import Velocity
 from .step_cache import CachedStep, StepInputs, parse_step_cache
@@ -142,6 +142,31 @@ class PromptVelocity:
             return run_step(network, tokens, prepared, table, row).float()
         inputs = StepInputs(network, tokens, prepared, table, row, step, self._steps)
         return self._cached_step(inputs).float()
+
+
+def edit_velocity(
+    networks: Sequence[Transformer],
+    levels: Sequence[float],
+    inputs: SampleInputs,
+    noise: Tensor,
+    settings: EditSettings,
+) -> Velocity:
+    """Make the velocity of an edit: its prompt's, steered away from a negative one where there is true CFG.
+
+    Args:
+        networks: of each step, see `PromptVelocity`.
+        levels: likewise.
+        inputs: of the edit.
+        noise: (B, n_target, 64), its noise in tokens.
+        settings: of which guidance, cfg_scale, layout and approximate are read.
+    """
+    height, width = inputs.noise.shape[-2:]
+    image = ImageStream.of(noise, inputs.references, (height // 2, width // 2), settings)
+    positive = PromptVelocity(networks, levels, inputs.text, image, settings)
+    if inputs.negative is None or settings.cfg_scale == 1.0:
+        return positive
+    negative = PromptVelocity(networks, levels, inputs.negative, image, settings)
+    return guided(positive, negative, settings.cfg_scale)
 
 
 def guided(positive: Velocity, negative: Velocity, cfg_scale: float) -> Velocity:
