@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import comfy.ldm.flux.model as flux  # pyright: ignore[reportMissingImports]
@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..kontext_core.checks.shorten import short
 from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
 from ..kontext_core.edit_settings import EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
@@ -28,6 +29,14 @@ from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text, check_i
 from .conditioning import plain, read, write
 
 _PROMPTS_KEPT = 16
+
+# Settings that `HostedEditor.denoise` carries out, and those that `Editor` itself sees to. Any other one that
+# is set is refused: a new setting is not ignored here before it has its place in one of these.
+CARRIED_OUT = ("guidance", "cfg_scale", "strength", "solver", "layout")
+BEFORE_OR_AFTER = (
+    *("steps", "mu", "seed", "batch", "width_px", "height_px"),  # noise levels and noise
+    *("fit", "negative_prompt", "feather_px", "keep_outside", "size"),
+)
 
 
 class HostedEditor(Editor):
@@ -112,11 +121,7 @@ class HostedEditor(Editor):
 
         Raises: ValueError also for references, layouts and approximations that this network does not support.
         """
-        if settings.approximate is not None:
-            raise ValueError(
-                f"approximate is {settings.approximate!r}, which a model from ComfyUI's loaders does not "
-                "support: set it to 'off', or use a model from Kontext Load Model"
-            )
+        _check_settings(settings)
         check_inputs(inputs, sigmas, settings)
         noise, start, layout = inputs.noise, inputs.start, settings.layout or self.layout
         texts = [inputs.text] if inputs.negative is None else [inputs.text, inputs.negative]
@@ -199,6 +204,18 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
             solver=self.solver,
             callback=self.callback,
         )
+
+
+def _check_settings(settings: EditSettings) -> None:
+    """Refuse any setting that is neither read here nor done with elsewhere. Raises: ValueError."""
+    usual = {setting.name: setting.default for setting in fields(settings)}
+    for name, value in settings.to_json().items():
+        if name not in (*CARRIED_OUT, *BEFORE_OR_AFTER):
+            raise ValueError(
+                f"{name} is {short(value)}, which a model from ComfyUI's loaders does not support: set it to "
+                f"{'off' if usual[name] is None else usual[name]!r}, or use a model from "
+                "Kontext Load Model"
+            )
 
 
 def _check_model(model: Any) -> None:

@@ -1,6 +1,8 @@
 """A ComfyUI model in our nodes: the same picture as with our own code, with ComfyUI's machinery around it."""
 
+import re
 from collections.abc import Callable
+from dataclasses import make_dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from tests.stock import Stock, stock_clip, stock_model, stock_vae
+from tools.paths import ROOT
 
 from .conftest import distance, picture, references, sampled
 
@@ -178,6 +181,33 @@ def test_what_comfyui_cannot_do_with_a_reference_is_said(
         ValueError, match=f"picture 1 has {said}, which ComfyUI's own FLUX.1 does not support"
     ):
         sampled(run, hosted, references=stack)
+
+
+def test_a_setting_without_a_place_here_is_refused(part: Callable[[str], Any], hosted: Any) -> None:
+    """One more field: set, it is refused in one sentence; left alone, it changes nothing."""
+    core, inputs = part("kontext_core.edit_settings"), part("kontext_core.sampling.inputs")
+    field = core._setting(0.0, core.Allowed(0, 1))
+    wider = make_dataclass(
+        "Wider", [("sharpness", float, field)], bases=(core.EditSettings,), frozen=True, kw_only=True
+    )
+    noise = torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(0))
+    known = inputs.SampleInputs(noise=noise, text=hosted.encode_prompt("a"))
+    expected = hosted.denoise(known, [1.0, 0.0], core.EditSettings())
+    assert torch.equal(hosted.denoise(known, [1.0, 0.0], wider()), expected)
+    sentence = (
+        r"^sharpness is 0\.5, which a model from ComfyUI's loaders does not support: set it to 0\.0, or use"
+    )
+    with pytest.raises(ValueError, match=sentence):
+        hosted.denoise(known, [1.0, 0.0], wider(sharpness=0.5))
+
+
+def test_every_setting_has_a_place_or_is_refused(part: Callable[[str], Any]) -> None:
+    module, core = part("nodes.comfy_editor"), part("kontext_core.edit_settings")
+    refused = {"approximate"}
+    assert sorted((*module.CARRIED_OUT, *module.BEFORE_OR_AFTER, *refused)) == sorted(core.ALLOWED)
+    source = (ROOT / "nodes" / "comfy_editor.py").read_text(encoding="utf-8")
+    read = set(re.findall(r"\bsettings\.(\w+)", source)) & core.ALLOWED.keys()
+    assert read == set(module.CARRIED_OUT), "what is carried out is read"
 
 
 def test_a_reference_of_strength_0_is_left_out(run: Run, hosted: Any) -> None:
