@@ -21,7 +21,6 @@ from .images.picture_files import to_pil
 from .kernels.options import use_compute_options
 from .loading.load_parts import load_parts
 from .lora import Attached, LoraReport, with_loras
-from .memory.model_lock import lock_of
 from .memory.model_weights import ModelWeights
 from .memory.offload_plan import OffloadPlan
 from .model.text import TextEncoders
@@ -66,7 +65,6 @@ class Pipeline(Editor):
         self.home = self.weights.device  # where it computes
         self.compute = compute
         self.loras: tuple[Lora, ...] = ()
-        self._lock = lock_of(transformer)  # copies with LoRAs share it, as they share the weights
         self._attached: Attached | None = None
         self._bare: Self | None = None  # the same model without LoRAs, where it has some
 
@@ -134,7 +132,7 @@ class Pipeline(Editor):
         view._bare = bare
         view.loras = (*self.loras, *loras)
         advice = "use fewer of them, or let them run beside the weights"
-        with self._lock, explain_oom("the LoRAs", advice):
+        with self.weights.lock, explain_oom("the LoRAs", advice):
             attached = view._attached = with_loras(bare.transformer, bare.text, view.loras)
             self.weights.add(attached)
         view.transformer, view.text = attached.stages[0][1], attached.text
@@ -156,13 +154,12 @@ class Pipeline(Editor):
 
     def to_host(self) -> None:
         """Move all weights to the host's memory. To be used again, they have to go back `to_device`."""
-        with self._lock.idle():
-            self.weights.to_host()
+        self.weights.to_host()
 
     def to_device(self) -> None:
         """Move the weights back to the device, but for those that visit it. Raises: TooLittleMemoryError."""
         advice = "let the model use less, or choose weights of fewer bits"
-        with self._lock, explain_oom(f"the weights on {self.home}", advice):
+        with explain_oom(f"the weights on {self.home}", advice):
             self.weights.to_device()
 
     def without_loras(self) -> Self:
@@ -226,7 +223,7 @@ class Pipeline(Editor):
         network = self._attached.stages if self._attached else self.transformer
 
         def outside(step: int, steps: int, clean: Tensor) -> None:
-            with self._lock.lent():
+            with self.weights.lock.lent():
                 cast("Callback", callback)(step, steps, clean)
 
         with self._computing(), self.weights.in_use():
@@ -242,7 +239,7 @@ class Pipeline(Editor):
         """
         explained = explain_oom(attempt, advice) if attempt else nullcontext()
         options = nullcontext() if self.compute is None else use_compute_options(self.compute)
-        with self._lock, explained, options:
+        with self.weights.lock, explained, options:
             yield
 
     def thumbnail(self, latents: Tensor) -> Image.Image | None:

@@ -1,7 +1,7 @@
 """Where a model's weights are: those that stay on the device, those that visit it, and LoRAs' upon them."""
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from typing import Literal, Protocol
 from weakref import WeakKeyDictionary
 
@@ -13,6 +13,7 @@ from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..sampling.cuda_graph import release_graphs
 from .free_memory import free_bytes
+from .model_lock import ModelLock, lock_of
 from .offload_plan import HostStorage, OffloadedModel, OffloadPlan
 from .tensor_data import move_to, tensors_of
 
@@ -27,7 +28,7 @@ class View(Protocol):
 
 
 class ModelWeights:
-    """The weights of a model, on their way between host and device.
+    """The weights of a model, on their way between host and device, and the lock that their users hold.
 
     Args:
         transformer: on the CPU where weights are to visit the device, else on the device; so are the other
@@ -60,7 +61,13 @@ class ModelWeights:
             self._guests = OffloadedModel(transformer, vae, text, device, memory_gib, waiting)
         # what LoRAs have put upon the model, of those that are in use somewhere
         self._views: WeakKeyDictionary[View, list[Tensor]] = WeakKeyDictionary()
+        self._counting = ModelLock()  # of `_views`, which others count while an edit is under way
         self._own: tuple[object, list[Tensor]] | None = None  # see `staying`
+
+    @property
+    def lock(self) -> ModelLock:
+        """The lock of the transformer: one for all that share it, such as copies with LoRAs."""
+        return lock_of(self._transformer)
 
     @property
     def plan(self) -> OffloadPlan | None:
@@ -72,18 +79,22 @@ class ModelWeights:
         where = self.plan
         return "; ".join(text for text in (self._form, where.describe() if where else "") if text)
 
-    def in_use(self) -> AbstractContextManager[object]:
-        """While the model computes. At the end, the memory that visiting weights took is given back."""
-        return nullcontext() if self._guests is None else closing(self._guests)
+    @contextmanager
+    def in_use(self) -> Generator[None]:
+        """Hold the model for this thread. At the end, the memory that visiting weights took is given back."""
+        with self.lock, nullcontext() if self._guests is None else closing(self._guests):
+            yield
 
     def add(self, view: View) -> None:
-        """Count what a view has put upon the model, as long as the view is there.
+        """Count what a view has put upon the model, as long as the view is there. Its maker holds the lock.
 
         Raises: TooLittleMemoryError if that is too much whatever visits.
         """
         own = {id(tensor) for part in (self._transformer, self._text) for tensor in tensors_of(part)}
         parts: tuple[nn.Module, ...] = (view.text, *view.networks)
-        self._views[view] = [tensor for part in parts for tensor in tensors_of(part) if id(tensor) not in own]
+        added = [tensor for part in parts for tensor in tensors_of(part) if id(tensor) not in own]
+        with self._counting:
+            self._views[view] = added
         if self._guests is not None:
             self._guests.make_room(sum(tensor.nbytes for tensor in self._added()))
 
@@ -93,15 +104,19 @@ class ModelWeights:
         return sum(tensor.nbytes for tensor in self.staying())
 
     def to_host(self) -> None:
-        """Move all weights to the host's memory, and let go of recorded steps."""
-        if self._guests is not None:
-            self._guests.close()
-        release_graphs(self._transformer, *(network for view in self._views for network in view.networks))
-        move_to(self.staying(), torch.device("cpu"))
+        """Move all weights to the host's memory, and let go of recorded steps, when no edit is under way."""
+        with self.lock.idle():
+            if self._guests is not None:
+                self._guests.close()
+            with self._counting:
+                views = list(self._views)
+            release_graphs(self._transformer, *(network for view in views for network in view.networks))
+            move_to(self.staying(), torch.device("cpu"))
 
     def to_device(self) -> None:
         """Move the weights back to the device, but for those that visit it."""
-        move_to(self.staying(), self.device)
+        with self.lock:
+            move_to(self.staying(), self.device)
 
     def staying(self) -> list[Tensor]:
         """Weights that do not visit, and what LoRAs have put beside them."""
@@ -124,4 +139,6 @@ class ModelWeights:
 
     def _added(self) -> list[Tensor]:
         """What LoRAs have put upon the model, each tensor once."""
-        return list({id(tensor): tensor for tensors in self._views.values() for tensor in tensors}.values())
+        with self._counting:
+            views = list(self._views.values())
+        return list({id(tensor): tensor for tensors in views for tensor in tensors}.values())

@@ -133,7 +133,7 @@ def test_what_waits_for_another_thread(method: str) -> None:
         "to_device": model.to_device,
     }
     thread = threading.Thread(target=works[method], daemon=True)
-    with held(model._lock) as end:
+    with held(model.weights.lock) as end:
         thread.start()
         thread.join(0.2)
         assert thread.is_alive()
@@ -296,8 +296,9 @@ def test_a_lock_that_was_lent_is_taken_again_whatever_interrupts(monkeypatch: py
 def test_what_shares_a_transformer_shares_its_lock() -> None:
     model = Pipeline.load("tiny", device="cpu")
     same, copied = Pipeline(model.transformer, model.vae, model.text), copy.deepcopy(model)
-    assert same._lock is model._lock is model.with_loras([])._lock is lock_of(model.transformer)
-    assert copied._lock is not model._lock
+    assert same.weights.lock is model.weights.lock is model.with_loras([]).weights.lock
+    assert model.weights.lock is lock_of(model.transformer)
+    assert copied.weights.lock is lock_of(copied.transformer) is not model.weights.lock
     with lock_of(nn.Linear(1, 1)).lent():
         pass  # what nobody holds
 
