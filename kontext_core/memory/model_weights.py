@@ -8,12 +8,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from ..model.model_lock import ModelLock, lock_of
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model.vae import VAE
 from ..sampling.cuda_graph import release_graphs
 from .free_memory import free_bytes
-from .model_lock import ModelLock, lock_of
 from .offload_plan import HostStorage, OffloadedModel, OffloadPlan
 from .tensor_data import move_to, tensors_of
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from kontext_core.edit_settings import EditSettings
 from kontext_core.lora import Lora
 from kontext_core.memory import model_weights
-from kontext_core.memory.model_lock import ModelLock, lock_of
 from kontext_core.model.latents import noise
+from kontext_core.model.model_lock import ModelLock, lock_of
 from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling import cuda_graph
