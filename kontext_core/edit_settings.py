@@ -44,6 +44,8 @@ class EditSettings:
             or nothing (off). None: mask where there is one, else off.
         size: one of `config.RESULT_SIZES`: the model's, or that of the picture as it came, in which only what
             was changed is new.
+        detail: with size "original", the strength of one more pass over what was changed, at the size of the
+            picture, see `sampling.detail`; 0: none.
     Raises: ValueError in one sentence that names the field, what it is and what it may be.
     """
 
@@ -64,6 +66,7 @@ class EditSettings:
     feather_px: float = _setting(0, Allowed(0, 1024))
     keep_outside: str | None = _setting(None, Allowed(choices=KEEP_OUTSIDE, optional=True))
     size: str = _setting("model", Allowed(choices=RESULT_SIZES))
+    detail: float = _setting(0.0, Allowed(0, 1))
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -155,6 +158,7 @@ class EditOptions(SampleOptions, total=False):
     feather_px: float
     keep_outside: str | None
     size: str
+    detail: float
 
 
 # What a setting may be, by its name.
@@ -178,6 +182,7 @@ SHORT_NAMES: dict[str, str] = {
     "feather_px": "feather",
     "keep_outside": "keep_outside",
     "size": "size",
+    "detail": "detail",
 }
 
 # What the help of `kontext edit` says of a setting.
@@ -205,6 +210,8 @@ HELP: dict[str, str] = {
     "feather_px": "width in pixels of the soft edge around the mask (default: 0)",
     "keep_outside": "what stays as it is, bit for bit: all that the edit did not change (auto), all beside the "
     "mask (mask), or nothing (default: mask where there is one, else off)",
+    "detail": "with --size original, the strength of one more pass over what was changed, at the picture's own "
+    "size, where that is larger than the model's (default: 0, none; 0.3 is a start)",
     "size": "of each turn's picture: the model's, or that of the first picture as it came (default: model)",
 }
 
@@ -253,6 +260,11 @@ def check_size(values: Mapping[str, Any], *, has_picture: bool) -> None:
     Raises: ValueError.
     """
     if values.get("size", "model") == "model":
+        if values.get("detail"):
+            raise ValueError(
+                "the detail pass is for size 'original', and size is 'model': choose original, or leave detail "
+                "at 0"
+            )
         return
     if not has_picture:
         raise ValueError("size 'original' is that of the first picture, but there is none: give one")

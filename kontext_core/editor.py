@@ -37,6 +37,7 @@ from .images.outside import (
 from .images.picture_files import from_pil
 from .images.put_back import seen_window
 from .model.latents import LATENT_PX, TOKEN_PX, noise, size_px
+from .sampling.detail import DetailPass
 from .sampling.edits import Edit as Edit
 from .sampling.edits import Reference as Reference
 from .sampling.edits import UsedLora as UsedLora
@@ -180,7 +181,9 @@ class Editor(ABC):
             if settings.size == "original" and kept is not None:
                 came_by = kept.settings.get("fit", fit) if isinstance(kept, Edit) else fit
                 window = seen_window(placement, came_by)
-                result = result.put_back(picture_of(kept), window, mask, settings.feather_px)
+                anew = DetailPass(self, prompt, settings, seeds, callback)
+                result = result.put_back(picture_of(kept), window, mask, settings.feather_px, anew)
+                result = result.noted(anew.notes)
         height, width = size_px(latents)
         resolved = replace(
             settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout

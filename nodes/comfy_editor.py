@@ -35,7 +35,7 @@ _PROMPTS_KEPT = 16
 CARRIED_OUT = ("guidance", "cfg_scale", "strength", "solver", "layout")
 BEFORE_OR_AFTER = (
     *("steps", "mu", "seed", "batch", "width_px", "height_px"),  # noise levels and noise
-    *("fit", "negative_prompt", "feather_px", "keep_outside", "size"),
+    *("fit", "negative_prompt", "feather_px", "keep_outside", "size", "detail"),
 )
 
 

@@ -12,6 +12,7 @@ from ..kontext_core.images.masks import canvas_mask, sampler_mask
 from ..kontext_core.images.outside import Before, Kept, describe, what_to_keep
 from ..kontext_core.images.put_back import seen_window
 from ..kontext_core.model.latents import size_px
+from ..kontext_core.sampling.detail import DetailPass
 from . import convert, inputs
 from ._api import io
 from .host import versions
@@ -127,7 +128,9 @@ class KontextEdit(io.ComfyNode):
             shown = result.image
             result = result.each(frame.cut)
             if full is not None:
-                result = result.put_back(full.image, seen_window(full.place, full.fit), mask, feather)
+                window = seen_window(full.place, full.fit)
+                anew = DetailPass(model, instruction, settings, callback=progress(model))
+                result = result.put_back(full.image, window, mask, feather, anew).noted(anew.notes)
                 full = replace(full, image=result.image)
             stop_if_asked()
         edited = convert.to_latent(

@@ -18,9 +18,10 @@ from ..editor import Edit, Editor, Reference, UsedLora, picture_of
 from ..images.fitting import Placement, Size, is_cropped, is_stretched
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
-from ..images.outside import OutsideReport
+from ..images.outside import OutsideReport, noted
 from ..images.put_back import Patch, patch_of, seen_window
 from ..model.latents import size_px
+from ..sampling.detail import DetailPass
 from ..sampling.references import ReferenceLatents
 from .drift import align_to
 
@@ -244,20 +245,21 @@ class Chain:
             kept=before,
             finish=finish,
             seeds=seeds,
-            settings=replace(settings, size="model"),
+            settings=replace(settings, size="model", detail=0),
             **options,
         )
-        patches = None
+        patches: list[Patch] = []
         if settings.size == "original":
-            reach = options.get("mask"), settings.feather_px
-            patches = self._patches(result, picture_of(before), *reach)
+            anew = DetailPass(pipeline, instruction, settings, seeds, options.get("callback"))
+            patches = self._patches(result, picture_of(before), options.get("mask"), anew)
+            result = replace(result, reports=noted(result.reports, anew.notes))
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
         )
         shown = tuple(picture for picture in pictures if picture is not None)
         if patches:
-            recorded["size"] = settings.size
+            recorded |= {"size": settings.size} | ({"detail": settings.detail} if settings.detail else {})
         shared = recorded | {"anchor": anchor, "align": align}
         return [
             self.extended(
@@ -280,14 +282,14 @@ class Chain:
         ]
 
     def _patches(
-        self, result: Edit, picture: Tensor | None, mask: Tensor | CanvasMask | None, feather_px: float
+        self, result: Edit, picture: Tensor | None, mask: Tensor | CanvasMask | None, anew: DetailPass
     ) -> list[Patch]:
         """What edits change in the last picture, at the size of the first.
 
         Args:
             picture: the last one, as it is known.
             mask: see `Editor.edit`.
-            feather_px: of the mask.
+            anew: the pass over them.
         Raises: ValueError where it has another size than the first.
         """
         place, blend = result.placement, result.blend
@@ -302,9 +304,10 @@ class Chain:
                 "turn on, or leave it at model"
             )
         window = seen_window(place, self._fit(result))
-        own = blending_at(mask, place.original, feather_px * window.height / result.image.shape[1])
+        enlarged = window.height / result.image.shape[1]
+        own = blending_at(mask, place.original, anew.settings.feather_px * enlarged)
         return [
-            patch_of(picture, image, share, window, own)
+            anew(picture, patch_of(picture, image, share, window, own), enlarged)
             for image, share in zip(result.image, blend, strict=True)
         ]
 

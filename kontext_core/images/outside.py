@@ -11,7 +11,7 @@ from ..edit_settings import check_mask
 from .change import STRONG, Extent, find_change
 from .fitting import Placement, padded, undo_fit
 from .masks import LEVELS, CanvasMask, blending, blending_at, keep_outside
-from .put_back import Window, put_back
+from .put_back import Finish, Window, put_back
 from .registration.register import register, shown, undo
 
 FEATHER_PX = 6  # of a change that was found, outwards
@@ -52,6 +52,20 @@ class OutsideReport:
         gains = ", ".join(f"{value:.3f}" for value in self.gain)
         cast = [f"undid a gain of {gains}"] if self.gain != OutsideReport.gain else []
         return "; ".join((share, *moved, *cast, *self.notes))
+
+
+def noted(reports: Sequence[OutsideReport], notes: Sequence[str]) -> tuple[OutsideReport, ...]:
+    """Add one sentence to each report.
+
+    Args:
+        notes: one for each, of which "" is none; or none at all.
+    """
+    if not notes:
+        return tuple(reports)
+    return tuple(
+        replace(report, notes=(*report.notes, note)) if note else report
+        for report, note in zip(reports, notes, strict=True)
+    )
 
 
 def describe(reports: Sequence[OutsideReport]) -> str:
@@ -113,6 +127,10 @@ class Kept:
         """Edits alone (B, H, W, 3), nothing of the picture before them."""
         return cls(image, torch.ones(image.shape[:3]), reports)
 
+    def noted(self, notes: Sequence[str]) -> Self:
+        """The same with one more sentence on each picture, see `noted`."""
+        return replace(self, reports=noted(self.reports, notes))
+
     def laid_on(self, place: Placement | None) -> Self:
         """The same on the canvas, what lies at the picture's edge repeated around it."""
         if place is None or min(place.top, place.left) < 0:  # cropped: it fills its canvas
@@ -133,6 +151,7 @@ class Kept:
         window: Window,
         mask: Tensor | CanvasMask | None = None,
         feather_px: float = 0,
+        finish: Finish | None = None,
     ) -> Self:
         """The same in the picture as it came, at its size.
 
@@ -141,12 +160,13 @@ class Kept:
             window: the part of it that the edits show.
             mask: beside which nothing may change, see `masks.canvas_mask`.
             feather_px: of the mask, in pixels of the edits.
+            finish: see `put_back.Finish`.
         """
         if picture is None or picture.shape[1:3] == self.image.shape[1:3]:
             return self
         size = picture.shape[1], picture.shape[2]
         own = blending_at(mask, size, feather_px * window.height / self.image.shape[1])
-        image, blend = put_back(picture, self.image, self.blend, window, own)
+        image, blend = put_back(picture, self.image, self.blend, window, own, finish)
         return replace(self, image=image, blend=blend)
 
 

@@ -95,6 +95,10 @@ class Patch:
         return whole[self.top : self.top + height, self.left : self.left + width]
 
 
+Finish = Callable[[Tensor, Patch, float], Patch]
+"""What may change a patch of a picture (1, H, W, 3), whose edit was enlarged so many times."""
+
+
 def seen_window(place: Placement, fit: str) -> Window:
     """The part of a picture that lies on the canvas, as `fitting.fit_image` cut it out.
 
@@ -152,7 +156,12 @@ def patch_of(
 
 
 def put_back(
-    picture: Tensor, after: Tensor, blend: Tensor, window: Window, own_blend: Tensor | None = None
+    picture: Tensor,
+    after: Tensor,
+    blend: Tensor,
+    window: Window,
+    own_blend: Tensor | None = None,
+    finish: Finish | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Put edits into the picture that they were made from, at its own size.
 
@@ -162,11 +171,15 @@ def put_back(
         blend: (B, h, w) in [0, 1].
         window: the part of the picture that they show.
         own_blend: (H, W), of all of them, see `patch_of`.
+        finish: see `Finish`.
     Returns: the pictures (B, H, W, 3), and their blend (B, H, W), on the CPU.
     """
     before = picture.float().cpu().expand(after.shape[0], -1, -1, -1).split(1)
     parts = zip(before, after, blend, strict=True)
     patches = [patch_of(own, new, share, window, own_blend) for own, new, share in parts]
+    if finish is not None:
+        enlarged = window.height / after.shape[1]
+        patches = [finish(own, patch, enlarged) for own, patch in zip(before, patches, strict=True)]
     results = torch.cat(before)
     for patch, result in zip(patches, results.split(1), strict=True):
         patch.write_into(result)

@@ -47,6 +47,7 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("feather_px", 1025, "feather_px is 1025 and must be a number from 0 to 1024"),
     ("keep_outside", "on", "keep_outside is 'on' and must be one of off, auto, mask"),
     ("size", None, "size is None and must be one of model, original"),
+    ("detail", 1.5, "detail is 1.5 and must be a number from 0 to 1"),
     ("solver", "x" * 10_000, r"solver is 'x{70,80}\.\.\. and must be"),
 ]
 
@@ -85,7 +86,7 @@ def test_options_are_the_fields() -> None:
     assert set(EditOptions.__annotations__) == set(ALLOWED)
     assert set(EditOptions.__annotations__) - set(SampleOptions.__annotations__) == {
         *("fit", "negative_prompt", "feather_px"),  # which are done with before the sampler begins
-        *("keep_outside", "size"),  # which come after it
+        *("keep_outside", "size", "detail"),  # which come after it
     }
 
 
@@ -101,6 +102,12 @@ def another(field: str) -> Any:
     if allowed.low is None:
         return allowed.choices[-1] if allowed.choices else TEXTS[field]
     return int(allowed.high // 8) if allowed.whole else allowed.high / 8
+
+
+def needed(field: str) -> dict[str, str]:
+    """Return what cfg, feather and detail need beside them in a batch's line."""
+    size = {"size": "original"} if field == "detail" else {}
+    return {"negative": "green", "mask": "a.png", **size}
 
 
 @pytest.mark.parametrize("field", ALLOWED)
@@ -122,8 +129,7 @@ def test_every_setting_is_at_every_door(field: str, tmp_path: Path) -> None:
     assert getattr(settings, field) == value != getattr(EditSettings(), field)
 
     (tmp_path / "a.png").touch()
-    others = {"negative": "green", "mask": "a.png"}  # which cfg and feather need
-    line = {"pictures": "a.png", "instructions": "x", **others, name: value}
+    line = {"pictures": "a.png", "instructions": "x", **needed(field), name: value}
     (tmp_path / "edits.jsonl").write_text(json.dumps(line), encoding="utf-8")
     (edit,), faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
     assert faults == []
@@ -142,8 +148,8 @@ def test_a_range_is_the_same_at_every_door(field: str, tmp_path: Path) -> None:
         (allowed.low - 1, False),
         (allowed.high + 1, False),
     ):
-        others = {"pictures": "a.png", "mask": "a.png", "negative": "green"}
-        (tmp_path / "edits.jsonl").write_text(json.dumps({"instructions": "x", **others, name: value}))
+        line = {"pictures": "a.png", "instructions": "x", **needed(field), name: value}
+        (tmp_path / "edits.jsonl").write_text(json.dumps(line))
         edits, faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
         assert (len(edits), len(faults)) == ((1, 0) if is_allowed else (0, 1)), faults
         arguments = ["edit", "a.png", "x", f"--{name}={value}"]

@@ -66,17 +66,17 @@ INPUTS = {
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
-        "mask", "feather", *SAMPLING, "keep_outside", "size",
+        "mask", "feather", *SAMPLING, "keep_outside", "size", "detail",
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
         "mask", "feather", "align", "marks", *SAMPLING, "candidates",
-        "keep_outside", "size",
+        "keep_outside", "size", "detail",
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
-        "references", "mask", "feather", "align", *SAMPLING, "keep_outside", "size",
+        "references", "mask", "feather", "align", *SAMPLING, "keep_outside", "size", "detail",
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
@@ -118,7 +118,7 @@ def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
     together = parameters.pop("sampling", None) or parameters.pop("editing", None)
     assert together is None or together.kind is inspect.Parameter.VAR_KEYWORD
-    shared = [*SAMPLING, "keep_outside", "size"]
+    shared = [*SAMPLING, "keep_outside", "size", "detail"]
     sampling = [] if together is None else [one for one in schema.inputs if one.id in shared]
     assert [one.id for one in sampling] in ([], SAMPLING, shared)
     assert all(one.optional for one in sampling)
