@@ -110,6 +110,25 @@ def test_a_mask_holds_to_the_pixel_at_the_size_of_the_picture(run: Run, model: A
     assert not torch.equal(soft[0][(near == 1) & (mask == 0)], image[(near == 1) & (mask == 0)])
 
 
+@pytest.mark.parametrize("node", ["KontextEdit", "KontextTurn"])
+@pytest.mark.parametrize(("height", "width"), [(200, 300), (1, 9), (9, 1)])
+def test_pictures_of_more_than_8_bit_keep_their_steps(
+    run: Run, model: Any, node: str, height: int, width: int
+) -> None:
+    """So does what transparency made of a picture, which is laid on white."""
+    levels = torch.Generator().manual_seed(1)
+    image = torch.randint(0, 65536, (1, height, width, 4), generator=levels) / 65535
+    mask = torch.zeros(1, height, width)
+    mask[:, : (height + 1) // 2, : (width + 1) // 2] = 1
+    options = {"model": model, "image": image, "mask": mask, "feather": 0, "size": "original", **FAST}
+    result = run(node, instruction="a", **options).args
+    edited, blend = (result[0], result[2]) if node == "KontextEdit" else (result[1], result[3])
+    on_white = (image[..., :3] * image[..., 3:] + (1 - image[..., 3:])).clamp(0, 1)
+    assert torch.equal(edited[blend == 0], on_white[blend == 0])
+    assert edited.shape == (1, height, width, 3)
+    assert bool((blend[mask == 0] == 0).all())
+
+
 def test_a_latent_knows_the_picture_at_its_own_size(run: Run, model: Any) -> None:
     image, mask = picture(150, 260), torch.zeros(1, 150, 260)
     mask[:, 60:90, 100:160] = 1
