@@ -18,7 +18,7 @@ from ..editor import Edit, Editor, Reference, UsedLora, picture_of
 from ..images.fitting import Placement, Size, is_cropped, is_stretched
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
-from ..images.outside import OutsideReport, noted
+from ..images.outside import OutsideReport, noted, told_of_margins
 from ..images.put_back import Patch, patch_of, seen_window
 from ..model.latents import size_px
 from ..sampling.detail import DetailPass
@@ -252,7 +252,7 @@ class Chain:
         if settings.size == "original":
             anew = DetailPass(pipeline, instruction, settings, seeds, options.get("callback"))
             patches = self._patches(result, picture_of(before), options.get("mask"), anew)
-            result = replace(result, reports=noted(result.reports, anew.notes))
+            result = replace(result, reports=self._reports(result, anew))
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
@@ -310,6 +310,13 @@ class Chain:
             anew(picture, patch_of(picture, image, share, window, own), enlarged)
             for image, share in zip(result.image, blend, strict=True)
         ]
+
+    def _reports(self, result: Edit, anew: DetailPass) -> tuple[OutsideReport, ...]:
+        """What there is to say of edits that were put back into the last picture."""
+        place = result.placement
+        assert place is not None, "it was put back"
+        window = seen_window(place, self._fit(result))
+        return noted(told_of_margins(result.reports, window, place.original), anew.notes)
 
     def _fit(self, result: Edit) -> str:
         """How the picture came to its canvas: at the start, or where a chain went on from a picture alone."""

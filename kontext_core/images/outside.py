@@ -9,13 +9,14 @@ from torch import Tensor
 
 from ..edit_settings import check_mask
 from .change import STRONG, Extent, find_change
-from .fitting import Placement, padded, undo_fit
+from .fitting import Placement, Size, padded, undo_fit
 from .masks import LEVELS, CanvasMask, blending, blending_at, keep_outside
 from .put_back import Finish, Window, put_back
 from .registration.register import register, shown, undo
 
 FEATHER_PX = 6  # of a change that was found, outwards
 _TONE = 2.5 / 255  # median change of what was kept, from which on it is said
+_MARGINS = "what crop had cut off is as before: choose pad or stretch, and all of it changes"
 _MISSED = "within the mask next to nothing changed: does it cover what the instruction speaks of?"
 
 
@@ -66,6 +67,19 @@ def noted(reports: Sequence[OutsideReport], notes: Sequence[str]) -> tuple[Outsi
         replace(report, notes=(*report.notes, note)) if note else report
         for report, note in zip(reports, notes, strict=True)
     )
+
+
+def told_of_margins(
+    reports: Sequence[OutsideReport], window: Window, size: Size
+) -> tuple[OutsideReport, ...]:
+    """Say where an edit of the whole picture left out what the fit had cut off.
+
+    Args:
+        window: the part of the picture that the model saw.
+        size: (height, width) of the picture.
+    """
+    notes = [_MARGINS if report.extent == "whole" else "" for report in reports]
+    return tuple(reports) if (window.height, window.width) == size else noted(reports, notes)
 
 
 def describe(reports: Sequence[OutsideReport]) -> str:
@@ -167,7 +181,7 @@ class Kept:
         size = picture.shape[1], picture.shape[2]
         own = blending_at(mask, size, feather_px * window.height / self.image.shape[1])
         image, blend = put_back(picture, self.image, self.blend, window, own, finish)
-        return replace(self, image=image, blend=blend)
+        return replace(self, image=image, blend=blend, reports=told_of_margins(self.reports, window, size))
 
 
 def keep_unchanged(before: Before, seen: Tensor, after: Tensor) -> Kept:

@@ -169,6 +169,24 @@ def test_a_whole_picture_that_moved_too_is_what_its_latents_show(monkeypatch: py
     assert kept.reports[0].shift_px == 0
 
 
+def test_margins_that_an_edit_of_the_whole_picture_did_not_reach_are_told_of(tiny: Pipeline) -> None:
+    image = tiny.edit("a red circle on grass", steps=STEPS, width_px=128, height_px=128).image
+    wide = torch.nn.functional.pad(image.permute(0, 3, 1, 2), (40, 40, 0, 0), mode="replicate").permute(
+        0, 2, 3, 1
+    )
+    options: Any = {"steps": STEPS, "keep_outside": "auto", "size": "original"}
+    edit = tiny.edit("change the background to snow", [wide], **options)
+    assert edit.reports[0].extent == "whole"
+    assert edit.reports[0].notes == (
+        "what crop had cut off is as before: choose pad or stretch, and all of it changes",
+    )
+    turn = Chain.start(tiny, wide).edit(tiny, "change the background to snow", **options).last
+    assert turn.report is not None
+    assert turn.report.notes == edit.reports[0].notes
+    stretched = tiny.edit("change the background to snow", [wide], fit="stretch", **options)
+    assert stretched.reports[0].notes == ()
+
+
 def test_a_chain_at_full_size_goes_on_from_its_file(tiny: Pipeline, tmp_path: Path) -> None:
     path = tmp_path / "chain.png"
     drawn = draw(sample("recolour", random.Random("outside/file")).references)
