@@ -5,7 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, Self, cast
+from typing import Literal, Self
 
 import torch
 from PIL import Image
@@ -221,13 +221,8 @@ class Pipeline(Editor):
         callback: Callback | None = None,
     ) -> Tensor:
         network = self._attached.stages if self._attached else self.transformer
-
-        def outside(step: int, steps: int, clean: Tensor) -> None:
-            with self.weights.lock.lent():
-                cast("Callback", callback)(step, steps, clean)
-
         with self._computing(), self.weights.in_use():
-            return denoise_with(network, inputs, sigmas, settings, None if callback is None else outside)
+            return denoise_with(network, inputs, sigmas, settings, callback)
 
     @contextmanager
     def _computing(self, attempt: str = "", advice: str = "") -> Generator[None]:

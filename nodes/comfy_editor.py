@@ -6,9 +6,11 @@ The network and its memory management are ComfyUI's, the steps are ours.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from typing import Any
+from weakref import WeakSet
 
 import comfy.ldm.flux.model as flux  # pyright: ignore[reportMissingImports]
 import comfy.model_base as model_base  # pyright: ignore[reportMissingImports]
@@ -24,11 +26,17 @@ from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
 from ..kontext_core.edit_settings import EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explain_oom
+from ..kontext_core.model.model_lock import ModelLock
 from ..kontext_core.sampling.denoise import descend, last_levels
 from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .conditioning import plain, read, write
 
 _PROMPTS_KEPT = 16
+
+# One thread at a time: the list of loaded models is there once, for all of ComfyUI's models. What is in the
+# middle of its steps, waiting for a callback, cannot begin others: ComfyUI keeps their state at the model.
+IN_COMFYUI = ModelLock()
+_sampling: WeakSet[Any] = WeakSet()
 
 # Settings that `HostedEditor.denoise` carries out, and those that `Editor` itself sees to. Any other one that
 # is set is refused: a new setting is not ignored here before it has its place in one of these.
@@ -41,6 +49,9 @@ BEFORE_OR_AFTER = (
 
 class HostedEditor(Editor):
     """An editor for a MODEL, CLIP and VAE from ComfyUI's loaders and LoRA nodes. None of them is altered.
+
+    Threads may share it: one is in ComfyUI's code at a time, and the others wait. A callback may have the
+    model encode and decode, but not denoise, nor wait for another thread that does.
 
     Raises: ValueError in one sentence if they are not those of FLUX.1.
     """
@@ -84,24 +95,28 @@ class HostedEditor(Editor):
 
     def encode_prompt(self, prompt: str) -> Text:
         prompt = clean_prompt(prompt)
-        if prompt not in self._prompts:
-            with explain_oom("the text encoders", "choose smaller ones"):
-                words = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
-            self._prompts[prompt] = words.text
-        self._prompts.move_to_end(prompt)
-        while len(self._prompts) > _PROMPTS_KEPT:
-            self._prompts.popitem(last=False)
-        return self._prompts[prompt]
+        with IN_COMFYUI:
+            if prompt not in self._prompts:
+                with explain_oom("the text encoders", "choose smaller ones"):
+                    words = read(self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)))
+                self._prompts[prompt] = words.text
+            self._prompts.move_to_end(prompt)
+            while len(self._prompts) > _PROMPTS_KEPT:
+                self._prompts.popitem(last=False)
+            return self._prompts[prompt]
 
     @torch.no_grad()
     def encode(self, image: Tensor) -> Tensor:
-        with explain_oom(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"):
+        with (
+            IN_COMFYUI,
+            explain_oom(f"encoding {image.shape[2]} x {image.shape[1]} px", "use a smaller picture"),
+        ):
             return self._format.process_in(self.vae.encode(image).float())
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         size = f"{latents.shape[-1] * 8} x {latents.shape[-2] * 8} px"
-        with explain_oom(f"decoding {size}", "use a smaller picture"):
+        with IN_COMFYUI, explain_oom(f"decoding {size}", "use a smaller picture"):
             image = self.vae.decode(self._format.process_out(latents.float()))
             return image.float().clamp(0, 1).cpu().contiguous()
 
@@ -135,18 +150,34 @@ class HostedEditor(Editor):
             return (noise if start is None else start).float().cpu().expand_as(noise).clone()
         conditioned = [write(text, shown, guidance=settings.guidance, layout=layout) for text in texts]
         steps = _Steps(levels, start, inputs.mask, settings.solver, callback)
-        denoised = comfy.sample.sample_custom(
-            self.model,
-            noise,
-            settings.cfg_scale,
-            steps,
-            torch.tensor(levels),
-            conditioned[0],
-            conditioned[-1],
-            torch.zeros_like(noise),  # the start is for `steps` alone
-            disable_pbar=True,
-        )
+        with IN_COMFYUI.idle(), self._in_its_steps():
+            denoised = comfy.sample.sample_custom(
+                self.model,
+                noise,
+                settings.cfg_scale,
+                steps,
+                torch.tensor(levels),
+                conditioned[0],
+                conditioned[-1],
+                torch.zeros_like(noise),  # the start is for `steps` alone
+                disable_pbar=True,
+            )
         return self._format.process_in(denoised.float())
+
+    @contextmanager
+    def _in_its_steps(self) -> Generator[None]:
+        """Note that the model samples. Raises: ValueError if it does so already, around this callback."""
+        network = self.model.model
+        if network in _sampling:
+            raise ValueError(
+                "a callback cannot run further edits with the model that it is called by: ComfyUI runs one at a "
+                "time; let the first edit end"
+            )
+        _sampling.add(network)
+        try:
+            yield
+        finally:
+            _sampling.discard(network)
 
     def _widths(self) -> tuple[int, int] | None:
         """Return the widths of T5's states and CLIP's vector; None if another pack's loader gives none."""
@@ -193,6 +224,11 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
             clean = model_wrap(latents, latents.new_full((latents.shape[0],), sigma), **extra_args)
             return (latents - clean) / sigma
 
+        def report(step: int, steps: int, clean: Tensor) -> None:
+            if self.callback is not None:
+                with IN_COMFYUI.lent():
+                    self.callback(step, steps, clean)
+
         start = None if self.start is None else self.start.to(noise).expand_as(noise)
         keep = None if self.mask is None else 1 - self.mask.to(noise).expand_as(noise)
         return descend(
@@ -202,7 +238,7 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
             start=start,
             keep=keep,
             solver=self.solver,
-            callback=self.callback,
+            callback=report,
         )
 
 

@@ -7,7 +7,8 @@ size.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
 import comfy.model_management as management  # pyright: ignore[reportMissingImports]
@@ -34,17 +35,25 @@ class ManagedPipeline(Pipeline):
         management.load_models_gpu([patcher], memory_required=patcher.work, force_full_load=True)
         bare.to_device()  # what a LoRA shares with another model may have left with that one
 
-    def encode_prompt(self, prompt: str) -> Text:
+    @contextmanager
+    def _in_place(self) -> Generator[None]:
+        """Have all weights where they are used, until this thread is done with them."""
         self.ensure_loaded()
-        return super().encode_prompt(prompt)
+        with self.weights.lock:
+            self.to_device()  # what the manager unloaded for another thread in between
+            yield
+
+    def encode_prompt(self, prompt: str) -> Text:
+        with self._in_place():
+            return super().encode_prompt(prompt)
 
     def encode(self, image: Tensor) -> Tensor:
-        self.ensure_loaded()
-        return super().encode(image)
+        with self._in_place():
+            return super().encode(image)
 
     def decode(self, latents: Tensor) -> Tensor:
-        self.ensure_loaded()
-        return super().decode(latents)
+        with self._in_place():
+            return super().decode(latents)
 
     def denoise(
         self,
@@ -53,12 +62,12 @@ class ManagedPipeline(Pipeline):
         settings: EditSettings,
         callback: Callback | None = None,
     ) -> Tensor:
-        self.ensure_loaded()
-        return super().denoise(inputs, sigmas, settings, callback)
+        with self._in_place():
+            return super().denoise(inputs, sigmas, settings, callback)
 
     def with_loras(self, loras: Sequence[Lora]) -> Self:
-        self.ensure_loaded()
-        return super().with_loras(loras)
+        with self._in_place():
+            return super().with_loras(loras)
 
 
 class Kontext(nn.Module):

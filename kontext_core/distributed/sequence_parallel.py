@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..model.attention import KeyWeights, exchanging
+from ..model.model_lock import share_lock
 from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 from .ranks import LostRankError, Ranks
 from .token_shards import TokenShards
@@ -82,6 +83,7 @@ class SequenceParallelTransformer(Transformer):
 
     def __init__(self, transformer: Transformer, ranks: Ranks, number: int, leader: Leader | None) -> None:
         vars(self).update(vars(transformer))  # all that it has, and nothing of its own
+        share_lock(self, transformer)
         self.ranks, self.number, self.leader = ranks, number, leader
         self._asked = False  # by `velocity`
 

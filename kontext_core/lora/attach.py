@@ -14,6 +14,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor, nn
 
+from ..model.model_lock import share_lock
 from ..model.text import TextEncoders
 from ..model.transformer import Transformer
 from ..model_spec import Lora
@@ -130,6 +131,7 @@ def _stages(transformer: Transformer, uses: Sequence[_Use]) -> Stages:
             views[acting] = _beside("transformer", below, acting)
         if not stages or stages[-1][1] is not views[acting]:
             stages.append((begin, views[acting]))
+            share_lock(views[acting], transformer)
     return tuple(stages)
 
 

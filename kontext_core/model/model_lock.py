@@ -89,12 +89,19 @@ class ModelLock:
 
 
 def lock_of(module: nn.Module) -> ModelLock:
-    """Return the lock of a model's transformer: one and the same, however many pipelines hold that."""
+    """Return the lock of a model's transformer: one and the same for all that hold or view it."""
     with _guard:
         lock = _locks.get(module)
         if lock is None:
             lock = _locks[module] = ModelLock()
         return lock
+
+
+def share_lock(view: nn.Module, model: nn.Module) -> None:
+    """Let a view of a model have the model's lock, as it has its weights."""
+    lock = lock_of(model)
+    with _guard:
+        _locks[view] = lock
 
 
 _guard = threading.Lock()

@@ -15,6 +15,7 @@ from ..edit_settings import EditSettings
 from ..errors import check_finite
 from ..kernels.options import compute_options
 from ..model.latents import pack, unpack
+from ..model.model_lock import lock_of
 from ..model.transformer import Transformer
 from .inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .references import EncodedReference
@@ -86,7 +87,7 @@ def denoise_with(
     settings: EditSettings,
     callback: Callback | None = None,
 ) -> Tensor:
-    """Sample latents from noise.
+    """Sample latents from noise. One thread at a time has the model, whose turn ends at its callbacks.
 
     Args:
         transformer: the network, or several that take turns.
@@ -103,14 +104,19 @@ def denoise_with(
     levels = last_levels(sigmas, settings.strength)
     networks = _networks(stages, sigmas, levels)
     noise, start, keep = _tokens(inputs, stages[0][1].device)
-    velocity = edit_velocity(networks, levels, inputs, noise, settings)
+    lock = lock_of(stages[0][1])
     height, width = inputs.noise.shape[-2:]
 
     def report(step: int, steps: int, clean: Tensor) -> None:
         if callback is not None:
-            callback(step, steps, unpack(clean, height, width))
+            with lock.lent():
+                callback(step, steps, unpack(clean, height, width))
 
-    tokens = descend(velocity, noise, levels, start=start, keep=keep, solver=settings.solver, callback=report)
+    with lock:
+        velocity = edit_velocity(networks, levels, inputs, noise, settings)
+        tokens = descend(
+            velocity, noise, levels, start=start, keep=keep, solver=settings.solver, callback=report
+        )
     latents = unpack(tokens, height, width)
     check_finite(latents, "the edit", *dict.fromkeys(networks))
     return latents

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import make_dataclass
+from threading import Thread
 from types import SimpleNamespace
 from typing import Any
 
@@ -208,6 +209,65 @@ def test_every_setting_has_a_place_or_is_refused(part: Callable[[str], Any]) -> 
     source = (ROOT / "nodes" / "comfy_editor.py").read_text(encoding="utf-8")
     read = set(re.findall(r"\bsettings\.(\w+)", source)) & core.ALLOWED.keys()
     assert read == set(module.CARRIED_OUT), "what is carried out is read"
+
+
+@pytest.mark.parametrize("method", ["encode_prompt", "encode", "decode", "denoise"])
+def test_one_thread_at_a_time_is_in_comfyui(part: Callable[[str], Any], hosted: Any, method: str) -> None:
+    """Another waits: to encode and decode only for the next callback, to denoise for the end."""
+    core, inputs = part("kontext_core.edit_settings"), part("kontext_core.sampling.inputs")
+    noise = torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(0))
+    known = inputs.SampleInputs(noise=noise, text=hosted.encode_prompt("a"))
+    works: dict[str, Callable[[], Any]] = {
+        "encode_prompt": lambda: hosted.encode_prompt("other words")[0],
+        "encode": lambda: hosted.encode(picture(64, 96)),
+        "decode": lambda: hosted.decode(noise),
+        "denoise": lambda: hosted.denoise(known, [1.0, 0.5, 0.0], core.EditSettings()),
+    }
+    answers: list[Tensor] = []
+
+    def ask() -> Thread:
+        thread = Thread(target=lambda: answers.append(works[method]()), daemon=True)
+        thread.start()
+        return thread
+
+    with torch.inference_mode():
+        expected = works[method]()
+    with part("nodes.comfy_editor").IN_COMFYUI:
+        thread = ask()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(60)
+    alone = works["denoise"]()
+    threads: list[tuple[Thread, bool]] = []
+
+    def callback(*_: object) -> None:
+        thread = ask()
+        thread.join(60 if method != "denoise" else 0.2)
+        threads.append((thread, thread.is_alive()))
+
+    around = hosted.denoise(known, [1.0, 0.5, 0.0], core.EditSettings(), callback)
+    assert torch.equal(around, alone)
+    assert [waits for _, waits in threads] == [method == "denoise"] * 2
+    for thread, _ in threads:
+        thread.join(60)
+    assert len(answers) == 3
+    assert all(torch.equal(answer, expected) for answer in answers)
+
+
+def test_an_edit_inside_a_callback_of_comfyui_s_model_is_refused(
+    part: Callable[[str], Any], hosted: Any
+) -> None:
+    core, inputs = part("kontext_core.edit_settings"), part("kontext_core.sampling.inputs")
+    noise = torch.randn(1, 16, 8, 12, generator=torch.Generator().manual_seed(0))
+    known = inputs.SampleInputs(noise=noise, text=hosted.encode_prompt("a"))
+    with pytest.raises(ValueError, match=r"^a callback cannot run further edits with the model"):
+        hosted.denoise(
+            known,
+            [1.0, 0.0],
+            core.EditSettings(),
+            lambda *_: hosted.denoise(known, [1.0, 0.0], core.EditSettings()),
+        )
+    assert hosted.denoise(known, [1.0, 0.0], core.EditSettings()).isfinite().all()
 
 
 def test_a_reference_of_strength_0_is_left_out(run: Run, hosted: Any) -> None:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from kontext_core.chain import Chain
 from kontext_core.edit_settings import EditSettings
 from kontext_core.lora import Lora
 from kontext_core.memory import model_weights
@@ -20,6 +21,7 @@ from kontext_core.model.transformer import Transformer
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling import cuda_graph
 from kontext_core.sampling.cuda_graph import StepGraph
+from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.inputs import SampleInputs
 from kontext_core.sampling.schedule import sigmas
 from tests.core.memory.test_offload_plan import WORDS, lora_file, picture
@@ -113,6 +115,37 @@ def test_weights_that_visit(waiting_model: Pipeline) -> None:
     second = Second(blocks_of(waiting_model), lambda: edited(waiting_model, 1))
     assert torch.equal(edited(waiting_model, 0), wanted[0])
     assert torch.equal(second.answer(), wanted[1])
+
+
+def sampled(model: Pipeline, seed: int) -> Tensor:
+    return model.sample(model.encode_prompt(WORDS), [], width_px=64, height_px=64, steps=2, seed=seed)
+
+
+def chained(model: Pipeline, seed: int) -> Tensor:
+    start = Chain.start(model, picture())
+    latents = start.edit(model, WORDS, steps=2, seed=seed).last.latents
+    assert latents is not None
+    return latents
+
+
+def denoised(model: Pipeline, seed: int) -> Tensor:
+    """Past the pipeline, with its network alone."""
+    text = model.encode_prompt(WORDS)
+    return denoise(model.transformer, noise(1, 4, 4, seed), *text, sigmas(2, 4))
+
+
+@pytest.mark.parametrize("views", ["the model", "a view with a LoRA", "both"])
+@pytest.mark.parametrize("door", [edited, sampled, chained, denoised])
+def test_two_threads_at_every_door(
+    waiting_model: Pipeline, tmp_path: Path, door: Callable[[Pipeline, int], Tensor], views: str
+) -> None:
+    view = waiting_model.with_loras([Lora(lora_file(waiting_model, 8, tmp_path), 0.7)])
+    first = view if views == "a view with a LoRA" else waiting_model
+    other = waiting_model if views == "the model" else view
+    expected = door(first, 0), door(other, 1)
+    second = Second(blocks_of(waiting_model), lambda: door(other, 1))
+    assert torch.equal(door(first, 0), expected[0])
+    assert torch.equal(second.answer(), expected[1])
 
 
 @pytest.mark.parametrize(
