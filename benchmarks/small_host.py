@@ -67,8 +67,8 @@ def run(way: str, path: Path, said: Connection) -> None:
     )
     done.set()
     watcher.join()
-    assert streaming.carousel is not None
-    places = sum(slot.memory.nbytes for slot in streaming.carousel.slots)
+    assert streaming.streamer is not None
+    places = sum(slot.memory.nbytes for slot in streaming.streamer.slots)
     step = statistics.median(after - start for start, after in pairwise(ends))
     said.send((most - before - places, streaming.streamed_bytes, step))
 

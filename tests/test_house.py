@@ -50,7 +50,7 @@ def test_names_say_what_they_stand_for(folder: str) -> None:
 # What the field has other words for: definitions of these names are mistakes of habit.
 DIALECT = {
     "turned", "beside", "activated", "swished", "laid_out", "both", "Carousel", "Visitor", "Guests", "hollow", "put_in",
-    "come_home", "go_home", "explained", "heard", "begun", "wishing", "Wishes",
+    "come_home", "go_home", "Readers", "explained", "heard", "begun", "wishing", "Wishes",
 }  # fmt: skip
 
 
@@ -121,6 +121,28 @@ def test_parameters_are_few() -> None:
 def test_the_rules_see_files() -> None:
     """Without files, all rules would hold."""
     assert all(len(list(sources(folder))) > 10 for folder in FOLDERS)
+
+
+def test_the_recipes_name_what_is_there() -> None:
+    """Each path of CONTRIBUTING.md, from the root or as the sentence around it shortens it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    paths = set(re.findall(r"[\w/.]+\.(?:py|js|md|json|yml|toml)\b", text)) - {"scores.json"}  # a result
+    folders = ("kontext_core", "nodes", "tests", "tools", "web/js", "benchmarks", "workflows", ".github")
+    present = {"/" + path.relative_to(ROOT).as_posix() for top in folders for path in (ROOT / top).rglob("*")}
+    present |= {"/" + path.name for path in ROOT.iterdir()} | {
+        "/" + path.relative_to(ROOT).as_posix() for path in (ROOT / "web" / "docs").iterdir()
+    }
+    assert len(paths) > 60
+    assert {path for path in paths if not any(known.endswith("/" + path) for known in present)} == set()
+
+
+def test_each_task_has_a_recipe() -> None:
+    """What the map calls "How to ..." is a heading of CONTRIBUTING.md, or begins one."""
+    recipes = set(re.findall(r'"(How to [^"]+)"', (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")))
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.+)$", text, re.M)
+    assert len(recipes) > 8
+    assert {recipe for recipe in recipes if not any(line.startswith(recipe) for line in headings)} == set()
 
 
 def test_the_map_names_what_is_there() -> None:

@@ -300,7 +300,7 @@ class StreamedTransformer:
         rare = [module for module in transformer.modules() if modulation and isinstance(module, Modulation)]
         self.visitors = [OnDemandModule(module, device, packets, staging) for module in rare]
         without = Modulation if modulation else None
-        self.carousel = BlockStreamer(visiting, device, without, packets, staging) if visiting else None
+        self.streamer = BlockStreamer(visiting, device, without, packets, staging) if visiting else None
         move_others(transformer, device, self.packets)
 
     @property
@@ -309,18 +309,18 @@ class StreamedTransformer:
         return sum(packet.nbytes for packet in self.packets)
 
     def release(self) -> None:
-        if self.carousel is not None:
-            self.carousel.release()
+        if self.streamer is not None:
+            self.streamer.release()
 
     def stop(self) -> None:
-        for streamer in (*self.visitors, *([self.carousel] if self.carousel else [])):
+        for streamer in (*self.visitors, *([self.streamer] if self.streamer else [])):
             streamer.stop()
 
     @property
     def packets(self) -> list[TransferGroup]:
         """What visits."""
         own = [visitor.packet for visitor in self.visitors]
-        return own + (self.carousel.packets if self.carousel else [])
+        return own + (self.streamer.packets if self.streamer else [])
 
 
 def stream_blocks(
@@ -330,9 +330,9 @@ def stream_blocks(
 
     Arguments are those of `StreamedTransformer`.
     """
-    carousel = BlockStreamer(blocks, device, None, staging=staging)
-    move_others(model, device, carousel.packets)
-    return carousel
+    streamer = BlockStreamer(blocks, device, None, staging=staging)
+    move_others(model, device, streamer.packets)
+    return streamer
 
 
 def move_others(model: nn.Module, device: torch.device, packets: Sequence[TransferGroup]) -> None:

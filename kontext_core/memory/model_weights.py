@@ -56,9 +56,9 @@ class ModelWeights:
         self.device = device
         self._transformer, self._vae, self._text = transformer, vae, text
         self._form = form
-        self._guests: OffloadedModel | None = None
+        self._offloaded: OffloadedModel | None = None
         if memory_gib is not None:
-            self._guests = OffloadedModel(transformer, vae, text, device, memory_gib, waiting)
+            self._offloaded = OffloadedModel(transformer, vae, text, device, memory_gib, waiting)
         # what LoRAs have put upon the model, of those that are in use somewhere
         self._views: WeakKeyDictionary[View, list[Tensor]] = WeakKeyDictionary()
         self._counting = ModelLock()  # of `_views`, which others count while an edit is under way
@@ -72,7 +72,7 @@ class ModelWeights:
     @property
     def plan(self) -> OffloadPlan | None:
         """Which weights visit the device; None where that was not asked, and all of them stay."""
-        return self._guests.where if self._guests else None
+        return self._offloaded.where if self._offloaded else None
 
     def describe(self) -> str:
         """One line on the form of the weights and where they are; "" where all is as it was asked for."""
@@ -82,7 +82,7 @@ class ModelWeights:
     @contextmanager
     def in_use(self) -> Generator[None]:
         """Hold the model for this thread. At the end, the memory that visiting weights took is given back."""
-        with self.lock, nullcontext() if self._guests is None else closing(self._guests):
+        with self.lock, nullcontext() if self._offloaded is None else closing(self._offloaded):
             yield
 
     def add(self, view: View) -> None:
@@ -95,8 +95,8 @@ class ModelWeights:
         added = [tensor for part in parts for tensor in tensors_of(part) if id(tensor) not in own]
         with self._counting:
             self._views[view] = added
-        if self._guests is not None:
-            self._guests.make_room(sum(tensor.nbytes for tensor in self._added()))
+        if self._offloaded is not None:
+            self._offloaded.make_room(sum(tensor.nbytes for tensor in self._added()))
 
     @property
     def resident_bytes(self) -> int:
@@ -106,8 +106,8 @@ class ModelWeights:
     def to_host(self) -> None:
         """Move all weights to the host's memory, and let go of recorded steps, when no edit is under way."""
         with self.lock.idle():
-            if self._guests is not None:
-                self._guests.close()
+            if self._offloaded is not None:
+                self._offloaded.close()
             with self._counting:
                 views = list(self._views)
             release_graphs(self._transformer, *(network for view in views for network in view.networks))
@@ -120,10 +120,10 @@ class ModelWeights:
 
     def staying(self) -> list[Tensor]:
         """Weights that do not visit, and what LoRAs have put beside them."""
-        guests = self._guests
-        visitors = guests and guests.where.visitors
+        offloaded = self._offloaded
+        visitors = offloaded and offloaded.where.visitors
         if self._own is None or self._own[0] != visitors:
-            packets = [] if guests is None else guests.packets
+            packets = [] if offloaded is None else offloaded.packets
             visiting = {id(tensor) for packet in packets for tensor in packet.tensors}
             parts = (self._transformer, self._vae, self._text)
             tensors = [tensor for part in parts for tensor in tensors_of(part)]
@@ -133,7 +133,7 @@ class ModelWeights:
     def work_budget(self) -> int | None:
         """Bytes that are left for work: of those that are free, what the user lets the model take."""
         free = free_bytes(self._vae.decoder.conv_in.weight.device)
-        budget = None if self._guests is None else self._guests.budget
+        budget = None if self._offloaded is None else self._offloaded.budget
         allowed = None if budget is None else max(0, budget - self.resident_bytes)
         return min((limit for limit in (free, allowed) if limit is not None), default=None)
 

@@ -23,7 +23,7 @@ from .run import TrainingRun
 _INSIDE = re.compile(r"\.(block|layers)\.")
 
 
-class Readers(nn.Module):
+class ProbeHeads(nn.Module):
     """Answers to every slot, from T5's states by one look a clause or slot, and from CLIP's pooled vector."""
 
     def __init__(self, t5_width: int, clip_width: int) -> None:
@@ -51,7 +51,7 @@ class TextModel(nn.Module):
     def __init__(self, text: TextEncoders) -> None:
         super().__init__()
         self.text = text
-        self.readers = Readers(text.t5.config.d_model, text.clip.config.hidden_size)
+        self.readers = ProbeHeads(text.t5.config.d_model, text.clip.config.hidden_size)
 
 
 def train_text(text: TextEncoders, training: TextTraining, folder: Path, device: str = "cpu") -> TextEncoders:

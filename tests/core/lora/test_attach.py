@@ -204,8 +204,8 @@ def test_on_weights_that_visit_the_device(
     streaming = StreamedTransformer(model, torch.device("cpu"), blocks=2)
     for one in (before, viewed(model, lora)):
         assert torch.equal(one(**inputs(), n_target=6), expected)
-    assert streaming.carousel is not None
-    assert len(streaming.carousel.slots) == 2, "they came"
+    assert streaming.streamer is not None
+    assert len(streaming.streamer.slots) == 2, "they came"
 
 
 def sampled(network: Any, prompts: Callable[..., tuple[Tensor, Tensor]], **options: Any) -> Tensor:

@@ -64,20 +64,20 @@ def test_the_same_to_the_last_bit(transformer: Transformer, blocks: int, modulat
 def test_blocks_compute_from_the_buffers(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each block is copied once a step, the next while one computes, and its weights lie in a buffer then."""
     streaming = StreamedTransformer(transformer, CPU, blocks=5)
-    carousel = streaming.carousel
-    assert carousel is not None
+    streamer = streaming.streamer
+    assert streamer is not None
     fetched: list[int] = []
-    fetch = carousel.fetch
+    fetch = streamer.fetch
 
     def watched(number: int, slot: DeviceBuffer) -> None:
         fetched.append(number)
         fetch(number, slot)
 
-    monkeypatch.setattr(carousel, "fetch", watched)
+    monkeypatch.setattr(streamer, "fetch", watched)
     seen: list[bool] = []
 
     def look(module: Any, args: Any) -> None:
-        memory = [(slot.memory.data_ptr(), slot.memory.nbytes) for slot in carousel.slots]
+        memory = [(slot.memory.data_ptr(), slot.memory.nbytes) for slot in streamer.slots]
         seen.append(any(0 <= module.linear1.weight.data_ptr() - start < size for start, size in memory))
 
     for block in transformer.single_blocks:
@@ -85,8 +85,8 @@ def test_blocks_compute_from_the_buffers(transformer: Transformer, monkeypatch: 
     run(transformer)
     assert seen == [True] * 9
     assert fetched == [*range(5)] * 3 + [0], "the first block comes again for a step that may follow"
-    largest = max(packet.nbytes for packet in carousel.packets)
-    assert [slot.memory.nbytes for slot in carousel.slots] == [largest] * 2
+    largest = max(packet.nbytes for packet in streamer.packets)
+    assert [slot.memory.nbytes for slot in streamer.slots] == [largest] * 2
 
 
 def test_what_visits_is_accounted_for(transformer: Transformer) -> None:
@@ -101,7 +101,7 @@ def test_what_visits_is_accounted_for(transformer: Transformer) -> None:
     assert sum(sizes[1:]) <= lone.streamed_bytes <= sum(sizes[1:]) + 2 * 256 * 16
     rare = StreamedTransformer(transformer, CPU, blocks=0, modulation=True)
     assert modulation <= rare.streamed_bytes <= modulation + 7 * 2 * 256
-    assert rare.carousel is None
+    assert rare.streamer is None
 
 
 def test_a_block_that_fails_leaves_the_model_usable(
@@ -261,9 +261,9 @@ def test_copies_wait_for_what_the_memory_was_before(
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: main)
     monkeypatch.setattr(torch.cuda, "stream", lambda *_: nullcontext())
-    carousel = StreamedTransformer(transformer, CPU, blocks=5).carousel
-    assert carousel is not None
-    carousel._stream = Stream("copies")
+    streamer = StreamedTransformer(transformer, CPU, blocks=5).streamer
+    assert streamer is not None
+    streamer._stream = Stream("copies")
     run(transformer)
     copies = [number for number, one in enumerate(said) if one[0] == "recorded" and one[2] == "copies"]
     assert len(copies) == 5 * 3 + 1, "each block at each step, and one for a step that does not come"
@@ -277,11 +277,11 @@ def test_copies_wait_for_what_the_memory_was_before(
 
 def test_a_copy_that_fails_claims_no_block(transformer: Transformer, monkeypatch: pytest.MonkeyPatch) -> None:
     """What lies in its buffer then is neither the block that was there nor the one that was to come."""
-    carousel = StreamedTransformer(transformer, CPU, blocks=5).carousel
-    assert carousel is not None
-    slots = carousel.slots = [carousel._slot() for _ in range(2)]
-    carousel.fetch(0, slots[0])
-    carousel.fetch(1, slots[1])
+    streamer = StreamedTransformer(transformer, CPU, blocks=5).streamer
+    assert streamer is not None
+    slots = streamer.slots = [streamer._slot() for _ in range(2)]
+    streamer.fetch(0, slots[0])
+    streamer.fetch(1, slots[1])
     assert [slot.holds for slot in slots] == [0, 1]
 
     def fail(memory: Tensor) -> None:
@@ -289,9 +289,9 @@ def test_a_copy_that_fails_claims_no_block(transformer: Transformer, monkeypatch
         raise OSError("the copy failed")
 
     with monkeypatch.context() as broken:
-        broken.setattr(carousel.packets[2], "send", fail)
+        broken.setattr(streamer.packets[2], "send", fail)
         with pytest.raises(OSError, match="the copy failed"):
-            carousel.fetch(2, slots[0])
+            streamer.fetch(2, slots[0])
     assert [slot.holds for slot in slots] == [None, 1]
 
 
@@ -299,42 +299,42 @@ def test_a_reader_that_fails_claims_no_block(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where another thread reads, that is known when somebody waits for the block."""
-    carousel = StreamedTransformer(transformer, CPU, blocks=5, staging=Staging(CPU)).carousel
-    assert carousel is not None
-    slot = carousel._slot()
-    carousel.slots = [slot]
+    streamer = StreamedTransformer(transformer, CPU, blocks=5, staging=Staging(CPU)).streamer
+    assert streamer is not None
+    slot = streamer._slot()
+    streamer.slots = [slot]
 
     def fail(memory: Tensor) -> None:
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(carousel.packets[2], "send", fail)
-        carousel.fetch(2, slot)
+        broken.setattr(streamer.packets[2], "send", fail)
+        streamer.fetch(2, slot)
         with pytest.raises(OSError, match="the disk is gone"):
-            carousel._await(slot)
+            streamer._await(slot)
     assert (slot.holds, slot.read) == (None, None)
-    carousel.fetch(2, slot)
-    carousel._await(slot)
+    streamer.fetch(2, slot)
+    streamer._await(slot)
     assert slot.holds == 2
-    carousel.stop()
+    streamer.stop()
 
 
 def test_a_buffer_is_given_back_when_nothing_is_on_its_way_to_it(
     transformer: Transformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither from the disk nor from the host's memory: streams in the place of real ones."""
-    carousel = StreamedTransformer(transformer, CPU, blocks=3).carousel
-    assert carousel is not None
+    streamer = StreamedTransformer(transformer, CPU, blocks=3).streamer
+    assert streamer is not None
     said: list[str] = []
 
     class Stream:
         def synchronize(self) -> None:
-            said.append("copied" if carousel.slots else "too late")
+            said.append("copied" if streamer.slots else "too late")
 
-    slot = carousel._slot()
+    slot = streamer._slot()
     slot.read = Future()
-    carousel.slots, carousel._stream = [slot], Stream()
+    streamer.slots, streamer._stream = [slot], Stream()
     monkeypatch.setattr(streaming, "wait", lambda reads: said.append(f"{len(reads)} read"))
-    carousel.release()
+    streamer.release()
     assert said == ["1 read", "copied"]
-    assert carousel.slots == []
+    assert streamer.slots == []

@@ -132,9 +132,9 @@ def test_the_plan_counts_what_visits_take(resident: Pipeline) -> None:
         leaving = sizes[len(sizes) - count :]
         buffers = max(2 * max(leaving, default=0), max(rare))
         assert where.resident_bytes == every - sum(rare) - sum(leaving) + buffers
-    carousel = StreamedTransformer(copy.deepcopy(transformer), CPU, blocks=2).carousel
-    assert carousel is not None
-    slots = [carousel._slot() for _ in range(2)]
+    streamer = StreamedTransformer(copy.deepcopy(transformer), CPU, blocks=2).streamer
+    assert streamer is not None
+    slots = [streamer._slot() for _ in range(2)]
     aligned = 256 * len(tensors_of(blocks[-1]))
     assert sum(slot.memory.nbytes for slot in slots) <= 2 * max(sizes[-2:]) + 2 * aligned
 
@@ -216,12 +216,12 @@ def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: P
     counts: list[int] = []
 
     def slots() -> int:
-        assert guest.weights._guests is not None
+        assert guest.weights._offloaded is not None
         streamed = [
-            guest.weights._guests._words,
-            guest.weights._guests._steps and guest.weights._guests._steps.carousel,
+            guest.weights._offloaded._words,
+            guest.weights._offloaded._steps and guest.weights._offloaded._steps.streamer,
         ]
-        return sum(len(carousel.slots) for carousel in streamed if carousel)
+        return sum(len(streamer.slots) for streamer in streamed if streamer)
 
     for loras in ([], [Lora(lora)]):
         view = guest.with_loras(loras)
@@ -229,13 +229,13 @@ def test_who_visits_is_who_is_planned_to_and_leaves_no_memory_behind(resident: P
         assert slots() == 0
         view.encode_prompt(f"other words {len(seen)}")
         assert slots() == 0
-        where, guests = guest.residency, guest.weights._guests
+        where, offloaded = guest.residency, guest.weights._offloaded
         assert where is not None
-        assert guests is not None
-        assert guests._steps is not None
-        assert guests._steps.carousel is not None
-        counts.append(len(guests._steps.carousel.packets))
-        visiting = sum(tensor.nbytes for packet in guests.packets for tensor in packet.tensors)
+        assert offloaded is not None
+        assert offloaded._steps is not None
+        assert offloaded._steps.streamer is not None
+        counts.append(len(offloaded._steps.streamer.packets))
+        visiting = sum(tensor.nbytes for packet in offloaded.packets for tensor in packet.tensors)
         assert visiting == where.visiting_bytes
     assert seen == [2, 2]
     assert counts[1] > counts[0], "what a LoRA takes is taken from the blocks"

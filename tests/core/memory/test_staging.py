@@ -72,8 +72,8 @@ def test_the_next_block_is_read_by_another_thread(
     transformer = load("bfloat16")
     staging = Staging(CPU)
     streaming = StreamedTransformer(transformer, CPU, blocks=4, staging=staging)
-    assert streaming.carousel is not None
-    numbers = {id(packet): number for number, packet in enumerate(streaming.carousel.packets)}
+    assert streaming.streamer is not None
+    numbers = {id(packet): number for number, packet in enumerate(streaming.streamer.packets)}
     readers: list[tuple[bool, int]] = []
     for packet in streaming.packets:
 
@@ -96,14 +96,14 @@ def test_a_file_that_cannot_be_read_is_told_to_who_asks(
     wanted = run(transformer)
     staging = Staging(CPU)
     streaming = StreamedTransformer(transformer, CPU, blocks=4, modulation=False, staging=staging)
-    carousel = streaming.carousel
-    assert carousel is not None
+    streamer = streaming.streamer
+    assert streamer is not None
 
     def fail(memory: Tensor) -> None:
         raise OSError("the disk is gone")
 
     with monkeypatch.context() as broken:
-        broken.setattr(carousel.packets[2], "send", fail)
+        broken.setattr(streamer.packets[2], "send", fail)
         with pytest.raises(OSError, match="the disk is gone"):
             run(transformer)
     assert torch.equal(run(transformer), wanted)
@@ -204,8 +204,8 @@ def test_a_whole_model_from_its_files(small_host: None, tmp_path: Path) -> None:
     assert where.t5_offloaded
     assert where.waiting.in_file
     assert "come from the files: " in guest.describe_memory()
-    assert guest.weights._guests is not None
-    assert all(packet.host is None for packet in guest.weights._guests.packets)
+    assert guest.weights._offloaded is not None
+    assert all(packet.host is None for packet in guest.weights._offloaded.packets)
     assert torch.equal(made(guest), made(resident))
     loras = [Lora(lora_file(resident, 8, tmp_path), 0.7)]
     assert torch.equal(made(guest.with_loras(loras)), made(resident.with_loras(loras)))

@@ -8,7 +8,7 @@ from kontext_core.train.config import TextTraining
 from kontext_core.train.optimizer import Muon
 from kontext_core.train.text_models import tiny_text_models
 from kontext_core.train.text_training import (
-    Readers,
+    ProbeHeads,
     TextModel,
     all_right,
     slot_loss,
@@ -30,7 +30,7 @@ def text(tmp_path: Path) -> TextEncoders:
 
 
 def test_readers_answer_every_slot() -> None:
-    by_t5, by_clip = Readers(16, 24)(torch.randn(3, 7, 16), torch.randn(3, 24))
+    by_t5, by_clip = ProbeHeads(16, 24)(torch.randn(3, 7, 16), torch.randn(3, 24))
     for logits in (by_t5, by_clip):
         assert [tuple(slot.shape) for slot in logits] == [(3, size) for size in SLOT_SIZES]
 
