@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
+import pytest
 from playwright.sync_api import Locator, expect
 
 from kontext_core.remote.client import Json
@@ -14,6 +15,11 @@ from .editor import PATIENCE_MS, Editor
 
 SEEDS = itertools.count(5000)  # a graph with a seed of its own is not in ComfyUI's cache
 LOCALE, VUE, THUMBNAILS = "Comfy.Locale", "Comfy.VueNodes.Enabled", "Kontext.ChainPanel.Thumbnails"
+# A test of the fixture "panel" with nodes on the canvas, and with nodes of Vue where the page has them.
+VUE_NODES = pytest.param(True, marks=pytest.mark.since_front_end("1.32"), id="vue")
+ON_CANVAS_AND_VUE = pytest.mark.parametrize(
+    "panel", [pytest.param(False, id="canvas"), VUE_NODES], indirect=True
+)
 ROWS = """() => [...document.querySelectorAll('.kontext-row')].map(row => ({
   id: row.dataset.id,
   name: row.querySelector('.kontext-name').textContent,

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .editor import PATIENCE_MS, VALUE
-from .panel import SEEDS, Panel, three_turns
+from .panel import ON_CANVAS_AND_VUE, SEEDS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
@@ -102,7 +102,7 @@ def test_four_more_and_one_is_taken(panel: Panel, three: list[str]) -> None:
     wait_until_shown(panel, three[1], first)
 
 
-@pytest.mark.parametrize("panel", [False, True], ids=["canvas", "vue"], indirect=True)
+@ON_CANVAS_AND_VUE
 def test_an_undo_brings_back_the_picture_in_the_node_and_what_was_said_of_it(
     panel: Panel, three: list[str]
 ) -> None:

@@ -15,7 +15,7 @@ from kontext_core.images.picture_files import to_pil
 from tools.server import Server
 
 from .drawing import picture_of
-from .panel import REMOVE, SEEDS, Panel
+from .panel import ON_CANVAS_AND_VUE, REMOVE, SEEDS, Panel
 
 pytestmark = pytest.mark.comfy
 VISIBLE = 0.5  # of the outline's colour in a pixel of the screen
@@ -91,7 +91,7 @@ def veiled(panel: Panel, id: str) -> float:
     return panel.row(id).locator(".kontext-veil").evaluate(_OPACITY)
 
 
-@pytest.mark.parametrize("panel", [False, True], ids=["canvas", "vue"], indirect=True)
+@ON_CANVAS_AND_VUE
 def test_what_a_turn_left_as_it_was_is_seen_while_its_thumbnail_is_pointed_at(panel: Panel) -> None:
     editor, page = panel.editor, panel.page
     turn = first_turn(panel)

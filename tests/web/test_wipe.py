@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from .editor import PATIENCE_MS
-from .panel import SEEDS, Panel
+from .panel import ON_CANVAS_AND_VUE, SEEDS, Panel
 
 pytestmark = pytest.mark.comfy
 
@@ -41,10 +41,6 @@ def value(panel: Panel) -> float:
     return float(frame(panel).get_by_role("slider").get_attribute("aria-valuenow") or "nan")
 
 
-VUE_NODES = pytest.param(True, marks=pytest.mark.since_front_end("1.32"), id="vue")
-BOTH = pytest.mark.parametrize("panel", [pytest.param(False, id="canvas"), VUE_NODES], indirect=True)
-
-
 def compared(panel: Panel) -> str:
     """A Kontext Compare of two branches that has run, in view."""
     panel.editor.open("branch_and_compare")
@@ -65,7 +61,7 @@ def wait_until_shown(panel: Panel, node: str) -> None:
     expect(frame(panel)).to_be_visible()
 
 
-@BOTH
+@ON_CANVAS_AND_VUE
 def test_a_line_is_moved_by_mouse_and_keys_and_a_double_click_shows_all(panel: Panel) -> None:
     node = compared(panel)
     page = panel.page
@@ -115,7 +111,7 @@ def test_a_line_is_moved_by_mouse_and_keys_and_a_double_click_shows_all(panel: P
     page.wait_for_function("() => app.canvas.ds.scale > 1", timeout=PATIENCE_MS)
 
 
-@BOTH
+@ON_CANVAS_AND_VUE
 def test_it_is_there_whenever_the_page_keeps_pictures(panel: Panel) -> None:
     node = compared(panel)
     page, editor = panel.page, panel.editor
@@ -157,7 +153,7 @@ def test_it_is_there_whenever_the_page_keeps_pictures(panel: Panel) -> None:
     expect(page.locator(".kontext-wipe:visible")).to_have_count(int(kept), timeout=PATIENCE_MS)
 
 
-@BOTH
+@ON_CANVAS_AND_VUE
 def test_where_its_pictures_are_gone_there_is_no_empty_box(panel: Panel) -> None:
     node = compared(panel)
     page = panel.page
