@@ -30,7 +30,7 @@ _STATES = (
     " document.querySelectorAll('.kontext-row .kontext-state')[i]?.textContent === state)"
 )
 _LOADED = """([rows, images]) => {
-  const all = [...document.querySelectorAll('.kontext-thumbnail img, .kontext-choice img, .kontext-before-after img')]
+  const all = [...document.querySelectorAll('.kontext-thumbnail img:not(.kontext-veil), .kontext-choice img, .kontext-before-after img')]
   return document.querySelectorAll('.kontext-row').length === rows && all.length >= images
     && all.every(one => one.naturalWidth) && !app.runningNodeId
 }"""

@@ -24,7 +24,7 @@ TO_THE_LEFT = 6  # so that the line goes through what the turn changed
 
 # Every row shows its picture, and so do both sides of the slider.
 SHOWN = """() => {
-  const images = [...document.querySelectorAll('.kontext-thumbnail img, .kontext-before-after img')];
+  const images = [...document.querySelectorAll('.kontext-thumbnail img:not(.kontext-veil), .kontext-before-after img')];
   const rows = document.querySelectorAll('.kontext-row').length;
   return rows > 0 && images.length === rows + 2 && images.every(one => one.naturalWidth) && !app.runningNodeId;
 }"""

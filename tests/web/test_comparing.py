@@ -13,9 +13,8 @@ from .panel import SEEDS, Panel, three_turns
 
 pytestmark = pytest.mark.comfy
 
-_SHOWN = (
-    "id => new URL(document.querySelector(`.kontext-row[data-id='${id}'] .kontext-thumbnail img`).src).search"
-)
+_PICTURE = ".kontext-thumbnail img:not(.kontext-veil)"
+_SHOWN = f"id => new URL(document.querySelector(`.kontext-row[data-id='${{id}}'] {_PICTURE}`).src).search"
 # What the page is given of what is dropped.
 _NOTE_DROPS = """() => {
   window.dropped = []
@@ -38,7 +37,7 @@ def made(panel: Panel) -> list[str]:
     panel.editor.run()
     panel.wait_for_states(dict.fromkeys([*turns, branch], "finished"))
     for id in (*turns, branch):
-        expect(panel.row(id).locator(".kontext-thumbnail img")).to_have_count(1, timeout=PATIENCE_MS)
+        expect(panel.row(id).locator(_PICTURE)).to_have_count(1, timeout=PATIENCE_MS)
     panel.row(turns[0]).click()
     return [*turns, branch]
 

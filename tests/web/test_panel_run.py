@@ -30,7 +30,9 @@ def test_pictures_and_states_of_a_run_and_before_and_after(panel: Panel) -> None
             timeout=PATIENCE_MS,
         )
         (image,) = panel.editor.seen("executed", id)[0]["images"]
-        assert image["filename"] in (panel.row(id).locator("img").get_attribute("src") or "")
+        assert image["filename"] in (
+            panel.row(id).locator(".kontext-thumbnail img").first.get_attribute("src") or ""
+        )
         assert panel.editor.seen("b_preview_with_metadata", id), "something was seen while it was made"
         expect_result_alone(panel, id, image["filename"])
     seen = panel.seen_states(first)
@@ -120,7 +122,9 @@ def test_turns_in_a_subgraph_are_shown_run_and_jumped_to_as_all_others(panel: Pa
         inner,
     )
     expect(panel.row(inner).locator(".kontext-state")).to_have_text("running, 25 %", timeout=PATIENCE_MS)
-    expect(panel.row(inner).locator("img")).to_have_attribute("src", re.compile("/view"), timeout=PATIENCE_MS)
+    expect(panel.row(inner).locator(".kontext-thumbnail img").first).to_have_attribute(
+        "src", re.compile("/view"), timeout=PATIENCE_MS
+    )
 
     panel.row(inner).locator(".kontext-words").click()
     page.wait_for_function(f"id => JSON.stringify(({_SHOWN})()) === JSON.stringify([false, id])", arg=second)

@@ -145,7 +145,9 @@ def test_a_run_marks_the_nodes_of_its_own_workflow_alone(panel: Panel) -> None:
     editor.wait_for_info(turns[2], "turn 3")
     for id in turns:
         (image,) = editor.seen("executed", id)[0]["images"]
-        assert image["filename"] in (panel.row(id).locator("img").get_attribute("src") or "")
+        assert image["filename"] in (
+            panel.row(id).locator(".kontext-thumbnail img").first.get_attribute("src") or ""
+        )
     tab(editor, 1)
     panel.wait_for(*others)
     states(panel, others, *["new"] * 5)
