@@ -37,7 +37,7 @@ class EditSettings:
         layout: where references stand, one of `config.LAYOUTS`; None: the model's own.
         approximate: NAME or NAME:NUMBER of a way to skip steps, see `step_cache.METHODS`; None: exact.
         fit: how pictures reach a size the model likes, one of `config.FITS`; None: "crop".
-        negative_prompt: what to steer away from, where cfg_scale is not 1.
+        negative_prompt: what to steer away from, where cfg_scale or nag_scale is not 1.
         feather_px: width of the soft rim around a mask.
         keep_outside: one of `config.KEEP_OUTSIDE`, what of the picture before stays as it is, bit for bit:
             what the edit did not change (auto), what is beside the mask (mask; auto where there is one),
@@ -46,6 +46,9 @@ class EditSettings:
             was changed is new.
         detail: with size "original", the strength of one more pass over what was changed, at the size of the
             picture, see `sampling.detail`; 0: none.
+        nag_scale: how far attention is steered away from the negative prompt in the first quarter of the
+            steps, see `model.negative`; 1 is not at all.
+        cfg_to: share of the steps, from the first on, in which cfg_scale acts.
     Raises: ValueError in one sentence that names the field, what it is and what it may be.
     """
 
@@ -67,6 +70,8 @@ class EditSettings:
     keep_outside: str | None = _setting(None, Allowed(choices=KEEP_OUTSIDE, optional=True))
     size: str = _setting("model", Allowed(choices=RESULT_SIZES))
     detail: float = _setting(0.0, Allowed(0, 1))
+    nag_scale: float = _setting(1.0, Allowed(1, 20))
+    cfg_to: float = _setting(1.0, Allowed(0.05, 1))
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -78,6 +83,11 @@ class EditSettings:
             if isinstance(value, Real):  # numpy's too, which JSON does not know
                 plain = int(value) if isinstance(value, Integral) else float(value)
                 object.__setattr__(self, setting.name, plain)
+
+    @property
+    def steers(self) -> bool:
+        """Whether the negative prompt counts."""
+        return self.cfg_scale != 1 or self.nag_scale != 1
 
     def with_options(self, options: Mapping[str, Any], names: type | None = None) -> Self:
         """Return these settings with others in some places.
@@ -148,6 +158,8 @@ class SampleOptions(TypedDict, total=False):
     solver: str
     layout: str | None
     approximate: str | None
+    nag_scale: float
+    cfg_to: float
 
 
 class EditOptions(SampleOptions, total=False):
@@ -183,6 +195,8 @@ SHORT_NAMES: dict[str, str] = {
     "keep_outside": "keep_outside",
     "size": "size",
     "detail": "detail",
+    "nag_scale": "nag",
+    "cfg_to": "cfg_to",
 }
 
 # What the help of `kontext edit` says of a setting.
@@ -195,7 +209,7 @@ HELP: dict[str, str] = {
     ),
     "height_px": "its height, likewise",
     "layout": "layout of the references (default: the model's own)",
-    "negative_prompt": "what to steer away from; used only when --cfg is not 1",
+    "negative_prompt": "what to steer away from; used only when --nag or --cfg is not 1",
     "cfg_scale": (
         "classifier-free guidance: a value other than 1 steers away from --negative and takes twice as long "
         "(default: 1)"
@@ -213,23 +227,44 @@ HELP: dict[str, str] = {
     "detail": "with --size original, the strength of one more pass over what was changed, at the picture's own "
     "size, where that is larger than the model's (default: 0, none; 0.3 is a start)",
     "size": "of each turn's picture: the model's, or that of the first picture as it came (default: model)",
+    "nag_scale": "steer away from --negative, for about a tenth more time: 4 is usual, 1 is off (default: 1)",
+    "cfg_to": "share of the steps, from the first on, in which --cfg acts; the others take no longer than without "
+    "it (default: 1)",
 }
 
 
 def check_negative(values: Mapping[str, Any]) -> None:
-    """Refuse a cfg that has nothing to steer away from, where settings have their short names.
+    """Refuse a cfg or a nag that has nothing to steer away from, where settings have their short names.
 
-    A negative without a cfg changes nothing, which the log says.
+    A negative without either changes nothing, which the log says.
 
     Args:
         values: by the names of the fields.
     Raises: ValueError.
     """
-    if values.get("cfg_scale", 1) != 1 and values.get("negative_prompt") is None:
-        raise ValueError("cfg other than 1 needs a negative; give one, or leave cfg out")
-    if values.get("cfg_scale", 1) == 1 and values.get("negative_prompt"):
+    cfg, nag = (values.get(name, 1) != 1 for name in ("cfg_scale", "nag_scale"))
+    if (cfg or nag) and values.get("negative_prompt") is None:
+        name = "cfg" if cfg else "nag"
+        raise ValueError(f"{name} other than 1 needs a negative; give one, or leave {name} out")
+    if not (cfg or nag) and values.get("negative_prompt"):
         log.warning(
-            "a negative counts only with a cfg other than 1, and cfg is 1: the pictures are as without it"
+            "a negative counts only with a nag or a cfg other than 1, and both are 1: the pictures are as "
+            "without it"
+        )
+    check_nag(values)
+
+
+def check_nag(values: Mapping[str, Any]) -> None:
+    """Refuse a nag together with what skips steps.
+
+    Args:
+        values: by the names of the fields.
+    Raises: ValueError.
+    """
+    if values.get("nag_scale", 1) != 1 and values.get("approximate") is not None:
+        raise ValueError(
+            "nag and approximate do not go together, since what is steered changes too much to be skipped: "
+            "leave one of them out"
         )
 
 

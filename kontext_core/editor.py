@@ -155,7 +155,7 @@ class Editor(ABC):
             start = encoded.latents if isinstance(encoded, ReferenceLatents) else encoded
             allowed = None if mask is None else canvas_mask(mask, size_px(start), place)
         negative = None
-        if settings.negative_prompt is not None and settings.cfg_scale != 1.0:
+        if settings.negative_prompt is not None and settings.steers:
             negative = self.encode_prompt(settings.negative_prompt)
         latents = self.sample(
             self.encode_prompt(prompt),

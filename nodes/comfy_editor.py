@@ -23,11 +23,12 @@ from torch import Tensor
 
 from ..kontext_core.checks.shorten import short
 from ..kontext_core.config import FLUX_VAE, PREFERRED_SIZES, Layout, VAEConfig
-from ..kontext_core.edit_settings import EditSettings, clean_prompt
+from ..kontext_core.edit_settings import SHORT_NAMES, EditSettings, clean_prompt
 from ..kontext_core.editor import Editor
 from ..kontext_core.errors import explain_oom
 from ..kontext_core.model.model_lock import ModelLock
 from ..kontext_core.sampling.denoise import descend, last_levels
+from ..kontext_core.sampling.guidance import cfg_steps
 from ..kontext_core.sampling.inputs import Callback, SampleInputs, Text, check_inputs, check_text
 from .conditioning import plain, read, write
 
@@ -40,7 +41,7 @@ _sampling: WeakSet[Any] = WeakSet()
 
 # Settings that `HostedEditor.denoise` carries out, and those that `Editor` itself sees to. Any other one that
 # is set is refused: a new setting is not ignored here before it has its place in one of these.
-CARRIED_OUT = ("guidance", "cfg_scale", "strength", "solver", "layout")
+CARRIED_OUT = ("guidance", "cfg_scale", "cfg_to", "strength", "solver", "layout")
 BEFORE_OR_AFTER = (
     *("steps", "mu", "seed", "batch", "width_px", "height_px"),  # noise levels and noise
     *("fit", "negative_prompt", "feather_px", "keep_outside", "size", "detail"),
@@ -149,7 +150,8 @@ class HostedEditor(Editor):
         if len(levels) == 1:  # not a single step
             return (noise if start is None else start).float().cpu().expand_as(noise).clone()
         conditioned = [write(text, shown, guidance=settings.guidance, layout=layout) for text in texts]
-        steps = _Steps(levels, start, inputs.mask, settings.solver, callback)
+        guided = cfg_steps(len(levels) - 1, settings.cfg_to, len(levels))
+        steps = _Steps(levels, start, inputs.mask, settings.solver, callback, settings.cfg_scale, guided)
         with IN_COMFYUI.idle(), self._in_its_steps():
             denoised = comfy.sample.sample_custom(
                 self.model,
@@ -205,6 +207,8 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
     mask: Tensor | None
     solver: str
     callback: Callback | None
+    cfg_scale: float
+    cfg_steps: int  # the first ones, in which cfg acts
 
     def sample(
         self,
@@ -221,6 +225,7 @@ class _Steps(comfy.samplers.Sampler):  # pyright: ignore[reportUntypedBaseClass]
 
         def velocity(latents: Tensor, step: int) -> Tensor:
             sigma = self.levels[step]
+            model_wrap.set_cfg(self.cfg_scale if step < self.cfg_steps else 1.0)
             clean = model_wrap(latents, latents.new_full((latents.shape[0],), sigma), **extra_args)
             return (latents - clean) / sigma
 
@@ -248,7 +253,7 @@ def _check_settings(settings: EditSettings) -> None:
     for name, value in settings.to_json().items():
         if name not in (*CARRIED_OUT, *BEFORE_OR_AFTER):
             raise ValueError(
-                f"{name} is {short(value)}, which a model from ComfyUI's loaders does not support: set it to "
+                f"{SHORT_NAMES.get(name, name)} is {short(value)}, which a model from ComfyUI's loaders does not support: set it to "
                 f"{'off' if usual[name] is None else usual[name]!r}, or use a model from "
                 "Kontext Load Model"
             )

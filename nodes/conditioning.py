@@ -156,7 +156,7 @@ class KontextFromConditioning(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="What to steer away from. Used only when the sampler's cfg is not 1.",
+                    tooltip="What to steer away from. Used only when the sampler's nag or cfg is not 1.",
                 ),
             ],
             outputs=[

@@ -37,7 +37,7 @@ class KontextEncodePrompt(io.ComfyNode):
                     multiline=True,
                     dynamic_prompts=True,
                     default="",
-                    tooltip="What to steer away from. Used only when the sampler's cfg is not 1.",
+                    tooltip="What to steer away from. Used only when the sampler's nag or cfg is not 1.",
                 ),
             ],
             outputs=[PromptSocket.Output("PROMPT", display_name="prompt", tooltip="For Kontext Sampler.")],

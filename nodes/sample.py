@@ -45,7 +45,15 @@ class KontextSampler(io.ComfyNode):
             display_name="Kontext Sampler",
             category=CATEGORY,
             search_aliases=["ksampler", "text to image", "denoise"],
-            advanced=("cfg", "layout", "shift", "solver", "approximate", "approximate_number"),
+            advanced=(
+                "cfg",
+                "layout",
+                "shift",
+                "solver",
+                "approximate",
+                "approximate_number",
+                *inputs.GUIDING,
+            ),
             description="Makes a picture from words alone, or edits the reference pictures by instruction.",
             inputs=[
                 Model.Input("model", tooltip="The model from Kontext Load Model."),
@@ -95,6 +103,7 @@ class KontextSampler(io.ComfyNode):
                 inputs.solver(),
                 inputs.approximate(),
                 inputs.approximate_number(),
+                *inputs.guiding(),
             ],
             outputs=[
                 io.Latent.Output(
@@ -125,6 +134,8 @@ class KontextSampler(io.ComfyNode):
         solver: str = "euler",
         approximate: str = "off",
         approximate_number: float = 0.0,
+        nag: float = 1.0,
+        cfg_to: float = 1.0,
     ) -> io.NodeOutput:
         with collect_warnings() as notes:
             request = Request.of(prompt, references, guidance, layout, notes)
@@ -156,8 +167,10 @@ class KontextSampler(io.ComfyNode):
                     solver=solver,
                     approximate=approximate,
                     approximate_number=approximate_number,
+                    nag=nag,
+                    cfg_to=cfg_to,
                 ),
-                negative=None if cfg == 1.0 else prompt.encoded_negative(model),
+                negative=None if cfg == nag == 1.0 else prompt.encoded_negative(model),
                 start=start_latents,
                 mask=start_mask,
                 callback=progress(model),

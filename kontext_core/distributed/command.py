@@ -28,10 +28,10 @@ Edit = Callable[[argparse.Namespace, ModelSpec, Over], None]
 # rounds to other numbers of 8 bits.
 FOLLOWED = ("model", "lora", "device", "weights")  # by every process, see `_networks`
 # A matter of the first process alone, which has pictures, words and loop, and asks the others for velocities.
-# So are settings, but for the one that looks into the network's blocks:
+# So are settings, but for those that look into the network's blocks:
 LED = (
     *("picture", "instruction", "reference", "mask", "output"),
-    *(name for name in SHORT_NAMES if name != "approximate"),
+    *(name for name in SHORT_NAMES if name not in ("approximate", "nag_scale")),
 )
 _ADVICE = "use weights of fewer bits, for example --weights fp8, or leave --gpus out"
 _ABOUT = ("gpus", "joined", "verbose", "given", "command", "default_of")  # how the command itself is run
@@ -74,7 +74,7 @@ def _check(options: argparse.Namespace) -> None:
     """Raises: ValueError about an option that does not reach every process."""
     for name, value in vars(options).items():
         if name not in (*FOLLOWED, *LED, *_ABOUT) and value != options.default_of(name):
-            option = name.replace("_", "-")
+            option = SHORT_NAMES.get(name, name).replace("_", "-")
             raise ValueError(f"--{option} is for an edit on one device; leave it out, or leave --gpus out")
     if options.weights == "auto":
         raise ValueError("--weights auto is for an edit on one device; name a form, or leave --gpus out")

@@ -17,6 +17,7 @@ from ..kernels.interface import QKV, Kernels
 from ..kernels.side_stream import run_overlapped
 from ..linear import split_forward
 from .attention import KeyWeights, attention
+from .negative import NegativeText
 
 
 def timestep_embedding(
@@ -124,7 +125,9 @@ class DoubleBlock(nn.Module):
         img_mod: Tensor,
         txt_mod: Tensor,
         weights: KeyWeights | None = None,
-    ) -> tuple[Tensor, Tensor]:
+        *,
+        negative: NegativeText | None = None,
+    ) -> tuple[Tensor, ...]:
         """Attend over both streams together, and pass each through its own MLP.
 
         Args:
@@ -134,6 +137,8 @@ class DoubleBlock(nn.Module):
             img_mod: (B, 6, 1, hidden): shift, scale and gate of attention, then of the MLP.
             txt_mod: likewise.
             weights: of keys, where references have a strength; see `KeyWeights`.
+            negative: what the target is steered away from, a third stream.
+        Returns: img and txt, and the negative text if there is one.
         """
         kernels = kernels_for(img)
         img_vectors, txt_vectors = img_mod.unbind(1), txt_mod.unbind(1)
@@ -142,6 +147,18 @@ class DoubleBlock(nn.Module):
             lambda: _project(kernels, img, img_vectors, self.img_attn),
             lambda: _project(kernels, txt, txt_vectors, self.txt_attn),
         )
+        if negative is not None:
+            neg, neg_vectors = negative.txt, negative.mod.unbind(1)
+            neg_qkv = _project(kernels, neg, neg_vectors, self.txt_attn)
+            qkv = kernels.qk_norm_rope([neg_qkv, txt_qkv, img_qkv], negative.pe)
+            attended, neg_attended = negative.attend(qkv, weights)
+            txt_attended, img_attended = attended[:, : txt.shape[1]], attended[:, txt.shape[1] :]
+            img_parts, txt_parts = (self.img_attn, self.img_mlp), (self.txt_attn, self.txt_mlp)
+            return (
+                _add_attention_and_mlp(kernels, img, img_vectors, *img_parts, img_attended),
+                _add_attention_and_mlp(kernels, txt, txt_vectors, *txt_parts, txt_attended),
+                _add_attention_and_mlp(kernels, neg, neg_vectors, *txt_parts, neg_attended),
+            )
         # Queries, keys and values of [txt | img] have no name, so that they are freed before the MLPs.
         attended = attention(*kernels.qk_norm_rope([txt_qkv, img_qkv], pe), weights)
         txt_attended, img_attended = attended[:, : txt.shape[1]], attended[:, txt.shape[1] :]
@@ -175,7 +192,9 @@ class SingleBlock(nn.Module):
         mod: Tensor,
         weights: KeyWeights | None = None,
         output_tokens: slice = slice(None),
-    ) -> Tensor:
+        *,
+        negative: NegativeText | None = None,
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Attend and pass through the MLP side by side.
 
         Args:
@@ -184,8 +203,11 @@ class SingleBlock(nn.Module):
             mod: (B, 3, 1, hidden): shift, scale, gate.
             weights: of keys, where references have a strength; see `KeyWeights`.
             output_tokens: those whose output is read; the others only give keys and values.
-        Returns: (B, output tokens, hidden).
+            negative: what the target is steered away from, a second stream.
+        Returns: (B, output tokens, hidden), and the negative text if there is one.
         """
+        if negative is not None:
+            return self._steer(x, mod, weights, output_tokens, negative)
         kernels = kernels_for(x)
         shift, scale, gate = mod.unbind(1)
         normed = kernels.modulate(x, shift, scale, self.linear1)  # (1 + scale) * LayerNorm(x) + shift
@@ -195,6 +217,34 @@ class SingleBlock(nn.Module):
         attended = attention(q[:, output_tokens], k, v, weights and weights.narrow(output_tokens))
         out = self.linear2(kernels.gelu_concat(attended, mlp, self.linear2))
         return kernels.add_gated(x[:, output_tokens], gate, out)  # x + gate * out
+
+    def _steer(
+        self,
+        x: Tensor,
+        mod: Tensor,
+        weights: KeyWeights | None,
+        output_tokens: slice,
+        negative: NegativeText,
+    ) -> tuple[Tensor, Tensor]:
+        """As `forward` with a negative text."""
+        kernels = kernels_for(x)
+
+        def project(x: Tensor, mod: Tensor, tokens: slice) -> tuple[QKV, Tensor]:
+            shift, scale, _ = mod.unbind(1)
+            normed = kernels.modulate(x, shift, scale, self.linear1)
+            qkv, mlp = split_forward(self.linear1, normed, 3 * self.hidden_size, tokens)
+            return self.norm.with_scales(qkv.unflatten(-1, (3, self.num_heads, -1))), mlp
+
+        def add(x: Tensor, mod: Tensor, attended: Tensor, mlp: Tensor) -> Tensor:
+            out = self.linear2(kernels.gelu_concat(attended, mlp, self.linear2))
+            return kernels.add_gated(x, mod.unbind(1)[2], out)
+
+        neg, whole = negative.txt, slice(None)
+        neg_qkv, neg_mlp = project(neg, negative.mod, whole)
+        qkv, mlp = project(x, mod, output_tokens)
+        attended, neg_attended = negative.attend(kernels.qk_norm_rope([neg_qkv, qkv], negative.pe), weights)
+        x = add(x[:, output_tokens], mod, attended[:, output_tokens].contiguous(), mlp)
+        return x, add(neg, negative.mod, neg_attended.contiguous(), neg_mlp)
 
 
 class LastLayer(nn.Module):

@@ -61,10 +61,15 @@ class Programs:
         self._by_shape: dict[object, dict[object, Callable[..., Any]]] = {}
         self._for_any_shape: dict[object, Callable[..., Any]] = {}
 
-    def __call__(self, block: ref[nn.Module], *inputs: Any, output_tokens: slice | None = None) -> Any:
+    def __call__(
+        self, block: ref[nn.Module], *inputs: Any, output_tokens: slice | None = None, **guidance: Any
+    ) -> Any:
         start, stop = (None, None) if output_tokens is None else (output_tokens.start, output_tokens.stop)
         module = block()
         assert module is not None
+        if guidance:  # by a negative prompt, for some of the steps: they run uncompiled
+            chosen = {} if output_tokens is None else {"output_tokens": output_tokens}
+            return module._call_impl(*inputs, **chosen, **guidance)  # pyright: ignore[reportPrivateUsage]
         kinds, shapes = zip(*(_kind_and_shape(value) for value in inputs), strict=True)
         modes = (
             torch.is_grad_enabled(),

@@ -17,10 +17,13 @@ from ..kernels.options import compute_options
 from ..model.latents import pack, unpack
 from ..model.model_lock import lock_of
 from ..model.transformer import Transformer
+from .guidance import edit_velocity
 from .inputs import Callback, SampleInputs, Text, check_inputs, check_text
+from .nag import is_spread
 from .references import EncodedReference
+from .schedule import share_of
 from .solvers import Velocity, find_solver
-from .velocity import Stages, edit_velocity, step_networks
+from .velocity import Stages, step_networks
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,8 @@ def denoise(
     references: Sequence[EncodedReference] = (),
     layout: Layout = "offset",
     cfg_scale: float = 1.0,
+    cfg_to: float = 1.0,
+    nag_scale: float = 1.0,
     negative: Text | None = None,
     start: Tensor | None = None,
     strength: float = 1.0,
@@ -57,6 +62,9 @@ def denoise(
         references: see `SampleInputs`.
         layout: where references stand, one of `config.LAYOUTS`.
         cfg_scale: v_neg + cfg_scale (v_pos - v_neg); other than 1 needs `negative`, and two passes a step.
+        cfg_to: share of the steps, from the first on, in which cfg_scale acts.
+        nag_scale: other than 1 steers the target's attention away from `negative` in the first quarter of the
+            steps, see `model.negative`.
         negative: states and vector of the negative prompt.
         start: latents (1 or B, 16, h, w) to begin from.
         strength: the share of the steps that is run, in [0, 1]; above 0 it is at least one step.
@@ -71,6 +79,8 @@ def denoise(
     settings = EditSettings(
         guidance=guidance,
         cfg_scale=cfg_scale,
+        cfg_to=cfg_to,
+        nag_scale=nag_scale,
         strength=strength,
         solver=solver,
         layout=layout,
@@ -93,7 +103,8 @@ def denoise_with(
         transformer: the network, or several that take turns.
         inputs: tensors to begin with.
         sigmas: falling noise levels, see `schedule.sigmas`.
-        settings: of which the loop reads guidance, cfg_scale, strength, solver, layout and approximate.
+        settings: of which the loop reads guidance, cfg_scale, cfg_to, nag_scale, strength, solver, layout
+            and approximate.
         callback: called as (step, steps, predicted clean latents) after each step; what it raises ends the
             loop.
     Returns: (B, 16, h, w), float32, on the transformer's device.
@@ -101,6 +112,8 @@ def denoise_with(
     """
     stages: Stages = [(0.0, transformer)] if isinstance(transformer, Transformer) else transformer
     _check(inputs, sigmas, settings, stages[0][1].config)
+    if settings.nag_scale != 1.0 and any(is_spread(network) for _, network in stages):
+        raise ValueError("nag is for an edit on one device: leave it at 1, or use one device")
     levels = last_levels(sigmas, settings.strength)
     networks = _networks(stages, sigmas, levels)
     noise, start, keep = _tokens(inputs, stages[0][1].device)
@@ -131,6 +144,8 @@ def _check(
         check_text(text, (config.context_in_dim, config.vec_in_dim))
     if settings.approximate is not None and compute_options().graph:
         log.warning("approximate looks into each step, so that none is recorded as a CUDA graph")
+    if settings.nag_scale != 1.0 and compute_options().graph:
+        log.warning("nag looks into the first steps, so that these are not recorded as a CUDA graph")
 
 
 def _networks(stages: Stages, sigmas: Sequence[float], levels: Sequence[float]) -> list[Transformer]:
@@ -159,7 +174,7 @@ def last_levels(sigmas: Sequence[float], strength: float) -> list[float]:
         sigmas: of all steps.
         strength: the share: above 0 it is at least one step, at 0 none.
     """
-    steps = round((len(sigmas) - 1) * strength) or int(strength > 0)
+    steps = share_of(len(sigmas) - 1, strength)
     return list(sigmas[len(sigmas) - 1 - steps :])
 
 

@@ -126,7 +126,7 @@ class DetailPass:
         """
         coarse = edited[:, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
         start = self.model.encode(coarse)
-        away = self.settings.negative_prompt if self.settings.cfg_scale != 1 else None
+        away = self.settings.negative_prompt if self.settings.steers else None
         seed = self.settings.seed if self.seeds is None else self.seeds[len(self.notes)]
         own = replace(
             self.settings,

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from ..edit_settings import ALLOWED, EditSettings
+from ..edit_settings import ALLOWED, EditSettings, check_nag
 from .references import EncodedReference, ReferenceLatents
 
 Callback = Callable[[int, int, Tensor], None]  # (step, steps, predicted clean latents)
@@ -22,7 +22,8 @@ class SampleInputs:
         text: the prompt's states and vector, see `TextEncoders.encode`.
         references: latents (1 or B, 16, h_i, w_i) of any sizes; as `ReferenceLatents` where one has a
             strength, a region or a place of its own.
-        negative: the states and vector of the negative prompt, which a cfg_scale other than 1 needs.
+        negative: the states and vector of the negative prompt, which a cfg_scale or nag_scale other than
+            1 needs.
         start: latents (1 or B, 16, h, w) to begin from.
         mask: (1 or B, 1, h, w) in [0, 1]; where it is 0, `start` is kept.
     """
@@ -72,6 +73,13 @@ def check_inputs(inputs: SampleInputs, sigmas: Sequence[float], settings: EditSe
             f"cfg_scale {settings.cfg_scale} needs a negative prompt; pass negative=(txt, pooled), or "
             "cfg_scale=1"
         )
+    if settings.nag_scale != 1.0:
+        check_nag({"approximate": settings.approximate, "nag_scale": settings.nag_scale})
+        if inputs.negative is None:
+            raise ValueError(
+                f"nag_scale {settings.nag_scale} needs a negative prompt; pass negative=(txt, pooled), or "
+                "nag_scale=1"
+            )
     _check_batches(inputs)
 
 

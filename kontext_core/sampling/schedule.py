@@ -34,6 +34,11 @@ def sigmas(steps: int, n_target_tokens: int, *, mu: float | None = None) -> list
     return [_shifted(1.0 - step / steps, mu) for step in range(steps)] + [0.0]
 
 
+def share_of(steps: int, share: float) -> int:
+    """Count a share of the steps: above 0 it is at least one step, at 0 none."""
+    return round(steps * share) or int(share > 0 and steps > 0)
+
+
 def _shifted(t: float, mu: float) -> float:
     """Shift a level t in (0, 1]: e^mu / (e^mu + 1 / t - 1), which is larger than t if mu is above 0."""
     return math.exp(mu) / (math.exp(mu) + (1.0 / t - 1.0))

@@ -11,9 +11,8 @@ from ..model.attention import KeyWeights, key_weights
 from ..model.positions import HeightWidth, target_ids, text_ids
 from ..model.transformer import ModulationTable, PreparedInputs, Transformer
 from .cuda_graph import velocity as run_step
-from .inputs import SampleInputs, Text
+from .inputs import Text
 from .references import EncodedReference, Placed, reference_tokens
-from .solvers import Velocity
 from .step_cache import CachedStep, StepInputs, parse_step_cache
 
 # Steps of which modulation vectors are computed at once: 135 MB of the published model's in bfloat16.
@@ -21,6 +20,8 @@ TABLE_STEPS = 64
 
 # Networks of one kind, each with the share of the steps from which on it is used; the first has 0.
 Stages = Sequence[tuple[float, Transformer]]
+# What computes a step: the network, its constant inputs, modulation vectors, and the step's row in these.
+StepParts = tuple[Transformer, PreparedInputs, ModulationTable, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,47 +137,16 @@ class PromptVelocity:
 
     def __call__(self, tokens: Tensor, step: int) -> Tensor:
         """Predict the velocity of tokens (B, n_target, 64) at a step, in float32."""
-        network, prepared, tables, row = self._plan[step]
-        table, row = tables.at(row)
+        network, prepared, table, row = self.parts(step)
         if self._cached_step is None:
             return run_step(network, tokens, prepared, table, row).float()
         inputs = StepInputs(network, tokens, prepared, table, row, step, self._steps)
         return self._cached_step(inputs).float()
 
-
-def edit_velocity(
-    networks: Sequence[Transformer],
-    levels: Sequence[float],
-    inputs: SampleInputs,
-    noise: Tensor,
-    settings: EditSettings,
-) -> Velocity:
-    """Make the velocity of an edit: its prompt's, steered away from a negative one where there is true CFG.
-
-    Args:
-        networks: of each step, see `PromptVelocity`.
-        levels: likewise.
-        inputs: of the edit.
-        noise: (B, n_target, 64), its noise in tokens.
-        settings: of which guidance, cfg_scale, layout and approximate are read.
-    """
-    height, width = inputs.noise.shape[-2:]
-    image = ImageStream.of(noise, inputs.references, (height // 2, width // 2), settings)
-    positive = PromptVelocity(networks, levels, inputs.text, image, settings)
-    if inputs.negative is None or settings.cfg_scale == 1.0:
-        return positive
-    negative = PromptVelocity(networks, levels, inputs.negative, image, settings)
-    return guided(positive, negative, settings.cfg_scale)
-
-
-def guided(positive: Velocity, negative: Velocity, cfg_scale: float) -> Velocity:
-    """Steer away from a negative prompt: v_neg + cfg_scale (v_pos - v_neg). Source: arXiv:2207.12598."""
-
-    def velocity(tokens: Tensor, step: int) -> Tensor:
-        v_pos, v_neg = positive(tokens, step), negative(tokens, step)
-        return v_neg + cfg_scale * (v_pos - v_neg)
-
-    return velocity
+    def parts(self, step: int) -> StepParts:
+        """Return what computes a step."""
+        network, prepared, tables, row = self._plan[step]
+        return network, prepared, *tables.at(row)
 
 
 def step_networks(stages: Stages, steps: int) -> list[Transformer]:

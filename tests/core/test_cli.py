@@ -206,6 +206,11 @@ def test_at_its_own_size_a_picture_keeps_what_its_file_holds(tmp_path: Path) -> 
     ("flags", "sentence"),
     [
         (["--cfg", "2"], "cfg other than 1 needs a negative"),
+        (["--nag", "5"], "nag other than 1 needs a negative; give one, or leave nag out"),
+        (
+            ["--nag", "5", "--negative", "x", "--approximate", "teacache"],
+            "nag and approximate do not go together",
+        ),
         (["--feather", "8"], "a feather softens the rim of a mask, and there is none"),
     ],
 )
@@ -220,7 +225,7 @@ def test_a_negative_without_a_cfg_is_warned_of_once(tmp_path: Path, caplog: pyte
     options = ["--steps", "1", "--device", "cpu", "--output", str(tmp_path), "--negative", "green"]
     assert main(["edit", str(PICTURE), "make it red", *options]) == 0
     assert [record.message for record in caplog.records if record.levelname == "WARNING"] == [
-        "a negative counts only with a cfg other than 1, and cfg is 1: the pictures are as without it"
+        "a negative counts only with a nag or a cfg other than 1, and both are 1: the pictures are as without it"
     ]
 
 

@@ -48,6 +48,8 @@ UNUSABLE: list[tuple[str, Any, str]] = [
     ("keep_outside", "on", "keep_outside is 'on' and must be one of off, auto, mask"),
     ("size", None, "size is None and must be one of model, original"),
     ("detail", 1.5, "detail is 1.5 and must be a number from 0 to 1"),
+    ("nag_scale", 0.5, "nag_scale is 0.5 and must be a number from 1 to 20"),
+    ("cfg_to", 0, "cfg_to is 0 and must be a number from 0.05 to 1"),
     ("solver", "x" * 10_000, r"solver is 'x{70,80}\.\.\. and must be"),
 ]
 

@@ -25,6 +25,8 @@ CASES: dict[str, dict[str, Any]] = {
     "guidance": {"guidance": 4.0},
     "batch": {"batch": 3},
     "cfg": {"cfg": 3.0},
+    "cfg in some steps": {"cfg": 3.0, "cfg_to": 0.5, "steps": 4},
+    "cfg in some steps of heun": {"cfg": 3.0, "cfg_to": 0.5, "steps": 4, "solver": "heun"},
     "shift": {"shift": 3.0},
     "one step": {"steps": 1},
     "heun": {"solver": "heun"},

@@ -45,6 +45,7 @@ IDS = {
 }
 # What nodes that edit in one box have last; `execute` takes these together.
 SAMPLING = ["approximate", "approximate_number", "negative", "cfg", "solver", "shift"]
+EDITING = ["keep_outside", "size", "detail", "nag", "cfg_to"]
 # Released names: they stand in people's workflows, so none may ever change or move.
 INPUTS = {
     "KontextLoadModel": [
@@ -60,23 +61,23 @@ INPUTS = {
     ],
     "KontextSampler": [
         "model", "prompt", "references", "start", "mask", "width", "height", "steps", "guidance", "cfg", "seed",
-        "layout", "batch", "strength", "shift", "solver", "approximate", "approximate_number",
+        "layout", "batch", "strength", "shift", "solver", "approximate", "approximate_number", "nag", "cfg_to",
     ],
     "KontextEncode": ["model", "image", "fit"],
     "KontextDecode": ["model", "latent"],
     "KontextEdit": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "image", "latent", "references",
-        "mask", "feather", *SAMPLING, "keep_outside", "size", "detail",
+        "mask", "feather", *SAMPLING, *EDITING,
     ],
     "KontextExample": ["picture"],
     "KontextTurn": [
         "model", "instruction", "seed", "steps", "guidance", "fit", "layout", "anchor", "image", "chain", "references",
         "mask", "feather", "align", "marks", *SAMPLING, "candidates",
-        "keep_outside", "size", "detail",
+        *EDITING,
     ],
     "KontextScript": [
         "model", "script", "seed", "seeds", "steps", "guidance", "fit", "layout", "anchor", "image", "chain",
-        "references", "mask", "feather", "align", *SAMPLING, "keep_outside", "size", "detail",
+        "references", "mask", "feather", "align", *SAMPLING, *EDITING,
     ],
     "KontextPickTurn": ["chain", "turn"],
     "KontextCompare": ["chain", "turn", "other_turn", "other"],
@@ -118,7 +119,7 @@ def test_schema_and_execute_agree(node_list: list[Any], node_id: str) -> None:
     assert [one.id for one in schema.inputs] == INPUTS[node_id]
     together = parameters.pop("sampling", None) or parameters.pop("editing", None)
     assert together is None or together.kind is inspect.Parameter.VAR_KEYWORD
-    shared = [*SAMPLING, "keep_outside", "size", "detail"]
+    shared = [*SAMPLING, *EDITING]
     sampling = [] if together is None else [one for one in schema.inputs if one.id in shared]
     assert [one.id for one in sampling] in ([], SAMPLING, shared)
     assert all(one.optional for one in sampling)

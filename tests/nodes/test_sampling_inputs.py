@@ -21,6 +21,12 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {"cfg": 3.0, "negative": "remove the blue square"},
         {"cfg_scale": 3.0, "negative_prompt": "remove the blue square"},
     ),
+    "nag": ({"nag": 5.0, "negative": "green"}, {"nag_scale": 5.0, "negative_prompt": "green"}),
+    "nag alone": ({"nag": 20.0}, {"nag_scale": 20.0, "negative_prompt": ""}),
+    "cfg to": (
+        {"cfg": 3.0, "cfg_to": 0.5, "negative": "red"},
+        {"cfg_scale": 3.0, "cfg_to": 0.5, "negative_prompt": "red"},
+    ),
     "cfg 0": ({"cfg": 0.0, "negative": "red"}, {"cfg_scale": 0.0, "negative_prompt": "red"}),
     "heun": ({"solver": "heun"}, {"solver": "heun"}),
     "dpmpp_2m": ({"solver": "dpmpp_2m"}, {"solver": "dpmpp_2m"}),
@@ -115,6 +121,8 @@ def test_a_script_hands_them_to_every_turn(run: Run) -> None:
         "cfg": 2.0,
         "solver": "heun",
         "shift": 3.0,
+        "nag": 5.0,
+        "cfg_to": 0.5,
     }
     link = {"model": ["1", 0], "image": ["2", 0]}
     made = run("KontextScript", **link, script="make it red\nremove it", **chosen)
@@ -208,3 +216,17 @@ def test_a_turn_of_comfyuis_loaders_refuses_to_approximate(run: Run, hosted: Any
         ValueError, match=r"approximate is 'teacache', which a model from ComfyUI's loaders does not support"
     ):
         run("KontextTurn", model=hosted, image=image, steps=1, approximate="teacache")
+
+
+@pytest.mark.parametrize("node_id", ["KontextEdit", "KontextTurn"])
+def test_a_model_of_comfyuis_loaders_refuses_nag(run: Run, hosted: Any, image: Tensor, node_id: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"^nag is 5.0, which a model from ComfyUI's loaders does not support: set"
+    ):
+        run(node_id, model=hosted, image=image, steps=1, nag=5.0, negative="red")
+
+
+@pytest.mark.parametrize("node_id", ["KontextEdit", "KontextTurn"])
+def test_nag_and_approximate_do_not_go_together(run: Run, model: Any, image: Tensor, node_id: str) -> None:
+    with pytest.raises(ValueError, match=r"^nag and approximate do not go together"):
+        run(node_id, model=model, image=image, steps=1, nag=5.0, approximate="teacache")

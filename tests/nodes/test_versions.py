@@ -18,10 +18,20 @@ from tools.paths import ROOT
 from .conftest import PACK
 
 SAMPLING = {"approximate", "approximate_number", "negative", "cfg", "solver", "shift"}
+EDITING = {"keep_outside", "size", "detail", "nag", "cfg_to"}
 FOLDED = {
     "KontextLoadModel": {"dtype", "device", "memory", "speed", "attention"},
-    "KontextSampler": {"cfg", "layout", "shift", "solver", "approximate", "approximate_number"},
-    "KontextEdit": {"layout", "feather", *SAMPLING, "keep_outside", "size", "detail"},
+    "KontextSampler": {
+        "cfg",
+        "layout",
+        "shift",
+        "solver",
+        "approximate",
+        "approximate_number",
+        "nag",
+        "cfg_to",
+    },
+    "KontextEdit": {"layout", "feather", *SAMPLING, *EDITING},
     "KontextTurn": {
         "layout",
         "anchor",
@@ -29,11 +39,9 @@ FOLDED = {
         "align",
         *SAMPLING,
         "candidates",
-        "keep_outside",
-        "size",
-        "detail",
+        *EDITING,
     },
-    "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING, "keep_outside", "size", "detail"},
+    "KontextScript": {"layout", "anchor", "feather", "align", *SAMPLING, *EDITING},
     "KontextReference": {"max_tokens", "place"},
     "KontextLora": {"start_percent", "end_percent", "apply"},
     "KontextToConditioning": {"layout"},

@@ -28,6 +28,8 @@ _SETTINGS = {
     "shift": 1.5,
     "keep_outside": "mask",
     "size": "original",
+    "nag": 5.0,
+    "cfg_to": 0.5,
 }
 
 

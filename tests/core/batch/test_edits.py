@@ -124,6 +124,8 @@ def test_a_mask_makes_another_edit(folder: Path, lines: Callable[..., Path]) -> 
         ({**GOOD, "fit": "squeeze"}, "fit is 'squeeze' and must be one of crop, pad, stretch, none"),
         ({**GOOD, "layout": ["index"]}, "layout is ['index'] and must be one of"),
         ({**GOOD, "cfg": 2}, "cfg other than 1 needs a negative"),
+        ({**GOOD, "nag": 5}, "nag other than 1 needs a negative"),
+        ({**GOOD, "nag": 5, "negative": "x", "approximate": "teacache"}, "nag and approximate do not go"),
         ({**GOOD, "mu": 21}, "mu is 21 and must be a number from -20 to 20"),
         ({**GOOD, "mu": None}, "mu is None and must be a number"),
         ({**GOOD, "strength": 1.5}, "strength is 1.5 and must be a number from 0 to 1"),

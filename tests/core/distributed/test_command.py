@@ -73,6 +73,7 @@ def test_edit_by_two_processes(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     [
         (["--device", "mps"], "runs on 'cuda' or 'cpu', but 'mps' was requested"),
         (["--device", "cpu", "--approximate", "teacache"], "--approximate is for an edit on one device"),
+        (["--device", "cpu", "--negative", "snow", "--nag", "5"], "--nag is for an edit on one device"),
         (
             ["--device", "cpu", "--float8"],
             "--float8 is for an edit on one device; leave it out, or leave --gpus out",
@@ -129,6 +130,7 @@ def test_a_new_option_is_refused_until_it_is_listed() -> None:
         "attention",
         "graph",
         "approximate",
+        "nag_scale",
         "brand_new",
     }
 
