@@ -107,7 +107,7 @@ def another(field: str) -> Any:
 
 
 def needed(field: str) -> dict[str, str]:
-    """Return what cfg, feather and detail need beside them in a batch's line."""
+    """Return what cfg, nag, feather and detail need beside them in a batch's line."""
     size = {"size": "original"} if field == "detail" else {}
     return {"negative": "green", "mask": "a.png", **size}
 
@@ -154,7 +154,7 @@ def test_a_range_is_the_same_at_every_door(field: str, tmp_path: Path) -> None:
         (tmp_path / "edits.jsonl").write_text(json.dumps(line))
         edits, faults = read_edits(tmp_path / "edits.jsonl", tmp_path, {})
         assert (len(edits), len(faults)) == ((1, 0) if is_allowed else (0, 1)), faults
-        arguments = ["edit", "a.png", "x", f"--{name}={value}"]
+        arguments = ["edit", "a.png", "x", f"--{name.replace('_', '-')}={value}"]
         if is_allowed:
             assert getattr(settings_of(parser.parse_args(arguments)), field) == value
         else:

@@ -206,7 +206,7 @@ def test_a_setting_without_a_place_here_is_refused(part: Callable[[str], Any], h
 
 def test_every_setting_has_a_place_or_is_refused(part: Callable[[str], Any]) -> None:
     module, core = part("nodes.comfy_editor"), part("kontext_core.edit_settings")
-    refused = {"approximate"}
+    refused = {"approximate", "nag_scale"}
     assert sorted((*module.CARRIED_OUT, *module.BEFORE_OR_AFTER, *refused)) == sorted(core.ALLOWED)
     source = (ROOT / "nodes" / "comfy_editor.py").read_text(encoding="utf-8")
     read = set(re.findall(r"\bsettings\.(\w+)", source)) & core.ALLOWED.keys()
