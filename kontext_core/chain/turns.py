@@ -5,85 +5,28 @@ from one are branches, and know it.
 """
 
 import logging
-from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any, Self
 
 from torch import Tensor
 
 from ..edit_settings import ALLOWED, EditSettings, check_size
-from ..editor import Edit, Editor, Reference, UsedLora, picture_of
+from ..editor import Edit, Editor, Reference, picture_of
 from ..images.fitting import Placement, Size, is_cropped, is_stretched
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
 from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
 from ..images.outside import OutsideReport, noted, told_of_margins
 from ..images.put_back import Patch, patch_of, seen_window
-from ..model.latents import size_px
 from ..sampling.detail import DetailPass
 from ..sampling.references import ReferenceLatents
 from .drift import align_to
+from .turn import Settings as Settings
+from .turn import Turn as Turn
+from .turn import lacking_loras as lacking_loras
 
 log = logging.getLogger(__name__)
-
-Settings = Mapping[str, str | int | float | bool | None]
-
-
-@dataclass(frozen=True, eq=False)
-class Turn:
-    """One picture. The first turn of a chain is the picture that it began with: it has no instruction.
-
-    Args:
-        image: (1, H, W, 3) in [0, 1].
-        latents: (1, 16, h, w) of the whole canvas; None where only the picture is known.
-        placement: where the picture lies on that canvas; None where it is the canvas.
-        settings: everything else that the result depends on, as JSON can hold it.
-        references: pictures (1, H, W, 3) that were looked at besides the turn before.
-        marks: what was drawn upon the picture of the turn before, for this turn to see; with the areas of it
-            that alone could change.
-        loras: what was upon the model.
-        blend: (1, H, W) in [0, 1], how much of each pixel of the picture this turn made; None: all of it, or
-            not known.
-        patch: what it changed in the picture that the chain began with, at that one's own size; None where
-            that was not asked for.
-        report: on what it changed; None where nothing was to be kept.
-    """
-
-    image: Tensor
-    latents: Tensor | None = None
-    placement: Placement | None = None
-    instruction: str = ""
-    seed: int = 0
-    settings: Settings = field(default_factory=lambda: MappingProxyType({}))
-    references: tuple[Tensor, ...] = ()
-    marks: tuple[Mark, ...] = ()
-    loras: tuple[UsedLora, ...] = ()
-    blend: Tensor | None = None
-    patch: Patch | None = None
-    report: OutsideReport | None = None
-
-    def __post_init__(self) -> None:
-        if self.image.ndim != 4 or self.image.shape[0] != 1 or self.image.shape[-1] != 3:
-            raise ValueError(
-                f"a turn holds one picture, (1, height, width, 3), but this is {tuple(self.image.shape)}"
-            )
-        if self.latents is not None and self.placement is not None:
-            canvas = size_px(self.latents)
-            if canvas != self.placement.canvas:
-                raise ValueError(f"latents of {canvas} px do not lie on the canvas {self.placement.canvas}")
-
-    def as_reference(self) -> Reference:
-        """What the next turn looks at: the latents, which lose nothing, or else the picture."""
-        if self.latents is None:
-            return self.image
-        return Edit(self.image, self.latents, self.seed, placement=self.placement)
-
-
-def lacking_loras(turn: Turn, there: Container[str]) -> str:
-    """In words, the LoRAs of a turn that are not among `there`, with their strengths; "" if all are."""
-    lacking = [f"{lora.name} at {lora.strength:g}" for lora in turn.loras if lora.name not in there]
-    return f"the LoRA{'s' * (len(lacking) > 1)} {', '.join(lacking)}" if lacking else ""
 
 
 @dataclass(frozen=True, eq=False)
