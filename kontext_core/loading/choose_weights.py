@@ -41,7 +41,8 @@ class WeightChoice:
 
     Args:
         quantise: as for `load_transformer`.
-        where: what will be where. chosen: in words, how it came to that; "" where it was asked for.
+        where: what will be where.
+        reason: in words, how it came to that; "" where it was asked for.
     """
 
     quantise: str | None

@@ -162,6 +162,11 @@ def test_a_range_is_the_same_at_every_door(field: str, tmp_path: Path) -> None:
                 parser.parse_args(arguments)
 
 
+def test_every_key_of_a_batchs_line_is_in_its_guide() -> None:
+    text = (Path(__file__).parents[2] / "benchmarks" / "many_gpus.md").read_text(encoding="utf-8")
+    assert [name for name in SHORT_NAMES.values() if f'"{name}": ' not in text] == []
+
+
 def test_options_go_before_the_settings_beside_them() -> None:
     settings = EditSettings(steps=5, guidance=4)
     assert settings.with_options({"steps": 6}) == EditSettings(steps=6, guidance=4)
