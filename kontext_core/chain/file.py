@@ -1,7 +1,8 @@
 """A chain in one PNG: the last picture, and in its text how it came to be.
 
 The lineage is JSON in an iTXt chunk. Earlier turns are in it as thumbnails; with their latents, which lie in
-a safetensors file of the same name beside the picture, a loaded chain continues bit for bit from where it was saved.
+a safetensors file of the same name beside the picture, a loaded chain continues bit for bit from where it was
+saved.
 """
 
 import secrets
