@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ...kontext_core.images.fitting import scale_mask
+from ...kontext_core.images.picture_files import write_png
 from .._api import ui
 
 VEIL_PX = 96  # the longer side of what lies over a thumbnail
@@ -88,7 +89,7 @@ def _veil(mask: Tensor) -> str:
     alpha = (255 * (1 - scale_mask(mask[None, None].float().cpu(), size)[0, 0])).round().byte().numpy()
     shade = Image.fromarray(alpha)
     file = BytesIO()
-    Image.merge("LA", (Image.new("L", shade.size, 128), shade)).save(file, "PNG")
+    write_png(Image.merge("LA", (Image.new("L", shade.size, 128), shade)).convert("RGBA"), file)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 

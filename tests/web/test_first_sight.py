@@ -132,11 +132,11 @@ def test_values_are_saved_as_before(editor: Editor) -> None:
     editor.page.evaluate("() => app.graph.clear()")
     id = new(editor, "KontextTurn")
     values: list[Any] = editor.graph()["nodes"][0]["values"]
-    assert len(values) == 20
+    assert len(values) == 23
     press(editor, id, MORE)
     assert editor.graph()["nodes"][0]["values"] == values
     assert values[1:3] == [0, "fixed"]
-    assert values[-6:] == [1, "euler", 0, "", "auto", "model"]
+    assert values[-9:] == [1, "euler", 0, "", "auto", "model", 0, 1, 1]
 
 
 @pytest.mark.since_front_end("1.32")  # the first one tried that opens an address with a template

@@ -28,6 +28,7 @@ _SETTINGS = {
     "shift": 1.5,
     "keep_outside": "mask",
     "size": "original",
+    "detail": 0.3,
     "nag": 5.0,
     "cfg_to": 0.5,
 }
