@@ -15,6 +15,7 @@ from kontext_core.images.picture_files import to_pil
 from tools.server import Server
 
 from .drawing import picture_of
+from .editor import PATIENCE_MS
 from .panel import ON_CANVAS_AND_VUE, REMOVE, SEEDS, Panel
 
 pytestmark = pytest.mark.comfy
@@ -87,6 +88,13 @@ def test_the_outline_of_an_area_lies_where_the_result_has_it(panel: Panel, serve
     assert ends(blue) == pytest.approx(ends(middle), abs=1.5 / 52)
 
 
+# A picture of a row's thumbnail has come, and is decoded.
+_LOADED = """([id, kind]) => {
+  const image = document.querySelector(`.kontext-row[data-id='${id}'] .kontext-thumbnail img${kind}`)
+  return Boolean(image) && image.complete && image.naturalWidth > 0 && image.decode().then(() => true)
+}"""
+
+
 def veiled(panel: Panel, id: str) -> float:
     return panel.row(id).locator(".kontext-veil").evaluate(_OPACITY)
 
@@ -103,8 +111,10 @@ def test_what_a_turn_left_as_it_was_is_seen_while_its_thumbnail_is_pointed_at(pa
     expect(veil).to_have_count(1)
     assert veiled(panel, turn) == 0
     assert thumbnail.get_attribute("title") == "Grey: what this turn left as it was"
+    page.wait_for_function(_LOADED, arg=[turn, ":not(.kontext-veil)"], timeout=PATIENCE_MS)
     before = picture_of(thumbnail.screenshot())[0]
     thumbnail.hover()
+    page.wait_for_function(_LOADED, arg=[turn, ".kontext-veil"], timeout=PATIENCE_MS)
     page.wait_for_timeout(200)
     after = picture_of(thumbnail.screenshot())[0]
     assert veiled(panel, turn) > 0.5
