@@ -179,11 +179,10 @@ class Editor(ABC):
         if placement is not None:
             result = result.cut_out(placement)
             if settings.size == "original" and kept is not None:
-                came_by = kept.settings.get("fit", fit) if isinstance(kept, Edit) else fit
-                window = seen_window(placement, came_by)
-                anew = DetailPass(self, prompt, settings, seeds, callback)
-                result = result.put_back(picture_of(kept), window, mask, settings.feather_px, anew)
-                result = result.noted(anew.notes)
+                first_fit = kept.settings.get("fit", fit) if isinstance(kept, Edit) else fit
+                window = seen_window(placement, first_fit)
+                detail = DetailPass(self, prompt, settings, seeds, callback)
+                result = result.put_back(picture_of(kept), window, mask, settings.feather_px, detail)
         height, width = size_px(latents)
         resolved = replace(
             settings, height_px=height, width_px=width, fit=fit, layout=settings.layout or self.layout

@@ -129,8 +129,8 @@ class KontextEdit(io.ComfyNode):
             result = result.each(frame.cut)
             if full is not None:
                 window = seen_window(full.place, full.fit)
-                anew = DetailPass(model, instruction, settings, callback=progress(model))
-                result = result.put_back(full.image, window, mask, feather, anew).noted(anew.notes)
+                detail = DetailPass(model, instruction, settings, callback=progress(model))
+                result = result.put_back(full.image, window, mask, feather, detail)
                 full = replace(full, image=result.image)
             stop_if_asked()
         edited = convert.to_latent(

@@ -16,9 +16,9 @@ from ..edit_settings import ALLOWED, EditSettings, check_size
 from ..editor import Edit, Editor, Reference, picture_of
 from ..images.fitting import Placement, Size, is_cropped, is_stretched
 from ..images.marks import Mark, areas_of, cues_of, draw_marks, draw_on_canvas, mask_on_canvas
-from ..images.masks import CanvasMask, blending_at, canvas_mask, overlap
-from ..images.outside import OutsideReport, noted, told_of_margins
-from ..images.put_back import Patch, patch_of, seen_window
+from ..images.masks import CanvasMask, canvas_mask, overlap
+from ..images.outside import Kept, OutsideReport
+from ..images.put_back import Patch, seen_window
 from ..sampling.detail import DetailPass
 from ..sampling.references import ReferenceLatents
 from .drift import align_to
@@ -193,9 +193,9 @@ class Chain:
         )
         patches: list[Patch] = []
         if settings.size == "original":
-            anew = DetailPass(pipeline, instruction, settings, seeds, options.get("callback"))
-            patches = self._patches(result, picture_of(before), options.get("mask"), anew)
-            result = replace(result, reports=self._reports(result, anew))
+            detail = DetailPass(pipeline, instruction, settings, seeds, options.get("callback"))
+            patches, reports = self._patches(result, picture_of(before), options.get("mask"), detail)
+            result = replace(result, reports=reports)
         recorded = {name: value for name, value in result.settings.items() if name != "prompt"}
         pictures = (
             reference if isinstance(reference, Tensor) else reference.image for reference in references
@@ -225,14 +225,14 @@ class Chain:
         ]
 
     def _patches(
-        self, result: Edit, picture: Tensor | None, mask: Tensor | CanvasMask | None, anew: DetailPass
-    ) -> list[Patch]:
-        """What edits change in the last picture, at the size of the first.
+        self, result: Edit, picture: Tensor | None, mask: Tensor | CanvasMask | None, detail: DetailPass
+    ) -> tuple[list[Patch], tuple[OutsideReport, ...]]:
+        """What edits change in the last picture, at the size of the first, and what there is to say of it.
 
         Args:
             picture: the last one, as it is known.
             mask: see `Editor.edit`.
-            anew: the pass over them.
+            detail: the pass over them.
         Raises: ValueError where it has another size than the first.
         """
         place, blend = result.placement, result.blend
@@ -247,19 +247,8 @@ class Chain:
                 "turn on, or leave it at model"
             )
         window = seen_window(place, self._fit(result))
-        enlarged = window.height / result.image.shape[1]
-        own = blending_at(mask, place.original, anew.settings.feather_px * enlarged)
-        return [
-            anew(picture, patch_of(picture, image, share, window, own), enlarged)
-            for image, share in zip(result.image, blend, strict=True)
-        ]
-
-    def _reports(self, result: Edit, anew: DetailPass) -> tuple[OutsideReport, ...]:
-        """What there is to say of edits that were put back into the last picture."""
-        place = result.placement
-        assert place is not None, "it was put back"
-        window = seen_window(place, self._fit(result))
-        return noted(told_of_margins(result.reports, window, place.original), anew.notes)
+        edits = Kept(result.image, blend, result.reports)
+        return edits.patches(picture, window, mask, detail.settings.feather_px, detail)
 
     def _fit(self, result: Edit) -> str:
         """How the picture came to its canvas: at the start, or where a chain went on from a picture alone."""

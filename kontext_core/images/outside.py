@@ -1,5 +1,6 @@
 """What an edit was not asked to change: found, and put back from the picture before it, bit for bit."""
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Self
@@ -9,10 +10,12 @@ from torch import Tensor
 
 from ..edit_settings import check_mask
 from .change import STRONG, Extent, find_change
-from .fitting import Placement, Size, padded, undo_fit
+from .fitting import Placement, padded, undo_fit
 from .masks import LEVELS, CanvasMask, blending, blending_at, keep_outside
-from .put_back import Finish, Window, put_back
+from .put_back import Finish, Patch, Window, patch_of, put_back
 from .registration.register import register, shown, undo
+
+log = logging.getLogger(__name__)
 
 FEATHER_PX = 6  # of a change that was found, outwards
 _TONE = 2.5 / 255  # median change of what was kept, from which on it is said
@@ -53,33 +56,6 @@ class OutsideReport:
         gains = ", ".join(f"{value:.3f}" for value in self.gain)
         cast = [f"undid a gain of {gains}"] if self.gain != OutsideReport.gain else []
         return "; ".join((share, *moved, *cast, *self.notes))
-
-
-def noted(reports: Sequence[OutsideReport], notes: Sequence[str]) -> tuple[OutsideReport, ...]:
-    """Add one sentence to each report.
-
-    Args:
-        notes: one for each, of which "" is none; or none at all.
-    """
-    if not notes:
-        return tuple(reports)
-    return tuple(
-        replace(report, notes=(*report.notes, note)) if note else report
-        for report, note in zip(reports, notes, strict=True)
-    )
-
-
-def told_of_margins(
-    reports: Sequence[OutsideReport], window: Window, size: Size
-) -> tuple[OutsideReport, ...]:
-    """Say where an edit of the whole picture left out what the fit had cut off.
-
-    Args:
-        window: the part of the picture that the model saw.
-        size: (height, width) of the picture.
-    """
-    notes = [_MARGINS if report.extent == "whole" else "" for report in reports]
-    return tuple(reports) if (window.height, window.width) == size else noted(reports, notes)
 
 
 def describe(reports: Sequence[OutsideReport]) -> str:
@@ -141,10 +117,6 @@ class Kept:
         """Edits alone (B, H, W, 3), nothing of the picture before them."""
         return cls(image, torch.ones(image.shape[:3]), reports)
 
-    def noted(self, notes: Sequence[str]) -> Self:
-        """The same with one more sentence on each picture, see `noted`."""
-        return replace(self, reports=noted(self.reports, notes))
-
     def laid_on(self, place: Placement | None) -> Self:
         """The same on the canvas, what lies at the picture's edge repeated around it."""
         if place is None or min(place.top, place.left) < 0:  # cropped: it fills its canvas
@@ -159,6 +131,47 @@ class Kept:
         """Change pictures and blend alike, each as (B, H, W, channels)."""
         return replace(self, image=change(self.image), blend=change(self.blend[..., None])[..., 0])
 
+    def patches(
+        self,
+        picture: Tensor,
+        window: Window,
+        mask: Tensor | CanvasMask | None = None,
+        feather_px: float = 0,
+        finish: Finish | None = None,
+    ) -> tuple[list[Patch], tuple[OutsideReport, ...]]:
+        """The same as changes of the picture as it came, at its size.
+
+        Args:
+            picture: (1 or B, H, W, 3).
+            window: the part of it that the edits show.
+            mask: beside which nothing may change, see `masks.canvas_mask`; not asked where nothing was to be
+                kept.
+            feather_px: of the mask, in pixels of the edits.
+            finish: see `put_back.Finish`.
+        Returns: a patch for each edit, and the reports with what there is to say at that size.
+        """
+        size = picture.shape[1], picture.shape[2]
+        enlarged = window.height / self.image.shape[1]
+        own = blending_at(mask, size, feather_px * enlarged) if self.reports else None
+        before = picture.float().cpu().expand(self.image.shape[0], -1, -1, -1).split(1)
+        patches: list[Patch] = []
+        notes: list[str] = []
+        for number, parts in enumerate(zip(before, self.image, self.blend, strict=True)):
+            patch, note = patch_of(*parts, window, own), ""
+            if finish is not None:
+                finished, note = finish(parts[0], patch, enlarged, number)
+                if note and finished is patch and not self.reports:
+                    log.warning("%s", note)  # which no report would tell
+                patch = finished
+            patches.append(patch)
+            notes.append(note)
+        is_cut = (window.height, window.width) != size
+        reports = (
+            replace(report, notes=(*report.notes, *_at_size(report, note, is_cut)))
+            for report, note in zip(self.reports, notes, strict=False)
+        )
+        return patches, tuple(reports)
+
     def put_back(
         self,
         picture: Tensor | None,
@@ -167,21 +180,29 @@ class Kept:
         feather_px: float = 0,
         finish: Finish | None = None,
     ) -> Self:
-        """The same in the picture as it came, at its size.
+        """The same in the picture as it came, at its size, see `patches`.
 
         Args:
-            picture: (1 or B, H, W, 3); None where it is not known, and all stays as it is.
-            window: the part of it that the edits show.
-            mask: beside which nothing may change, see `masks.canvas_mask`.
-            feather_px: of the mask, in pixels of the edits.
-            finish: see `put_back.Finish`.
+            picture: None where it is not known, and all stays as it is.
         """
         if picture is None or picture.shape[1:3] == self.image.shape[1:3]:
             return self
-        size = picture.shape[1], picture.shape[2]
-        own = blending_at(mask, size, feather_px * window.height / self.image.shape[1])
-        image, blend = put_back(picture, self.image, self.blend, window, own, finish)
-        return replace(self, image=image, blend=blend, reports=told_of_margins(self.reports, window, size))
+        patches, reports = self.patches(picture, window, mask, feather_px, finish)
+        image, blend = put_back(picture, patches)
+        return replace(self, image=image, blend=blend, reports=reports)
+
+
+def _at_size(report: OutsideReport, note: str, is_cut: bool) -> Iterator[str]:
+    """What there is to say of an edit in the picture as it came.
+
+    Args:
+        note: of what finished it.
+        is_cut: whether the model saw only a part of the picture.
+    """
+    if report.extent == "whole" and is_cut:
+        yield _MARGINS
+    if note:
+        yield note
 
 
 def keep_unchanged(before: Before, seen: Tensor, after: Tensor) -> Kept:

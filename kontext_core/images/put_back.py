@@ -1,6 +1,6 @@
 """From the model's canvas back into the picture as it came: its size, its margins, its bits."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -95,8 +95,10 @@ class Patch:
         return whole[self.top : self.top + height, self.left : self.left + width]
 
 
-Finish = Callable[[Tensor, Patch, float], Patch]
-"""What may change a patch of a picture (1, H, W, 3), whose edit was enlarged so many times."""
+Finish = Callable[[Tensor, Patch, float, int], tuple[Patch, str]]
+"""What may change a patch, given the picture (1, H, W, 3), by how much the edit was enlarged, and its number
+among all of them. It returns a patch, and a note on it or "".
+"""
 
 
 def seen_window(place: Placement, fit: str) -> Window:
@@ -155,32 +157,15 @@ def patch_of(
     )
 
 
-def put_back(
-    picture: Tensor,
-    after: Tensor,
-    blend: Tensor,
-    window: Window,
-    own_blend: Tensor | None = None,
-    finish: Finish | None = None,
-) -> tuple[Tensor, Tensor]:
+def put_back(picture: Tensor, patches: Sequence[Patch]) -> tuple[Tensor, Tensor]:
     """Put edits into the picture that they were made from, at its own size.
 
     Args:
-        picture: as it came, (1 or B, H, W, 3) in [0, 1]; its own bits stand where `blend` is 0.
-        after: the edits, cut out of their canvas, (B, h, w, 3).
-        blend: (B, h, w) in [0, 1].
-        window: the part of the picture that they show.
-        own_blend: (H, W), of all of them, see `patch_of`.
-        finish: see `Finish`.
+        picture: as it came, (1 or B, H, W, 3) in [0, 1]; its own bits stand where a patch has no share.
+        patches: one for each edit.
     Returns: the pictures (B, H, W, 3), and their blend (B, H, W), on the CPU.
     """
-    before = picture.float().cpu().expand(after.shape[0], -1, -1, -1).split(1)
-    parts = zip(before, after, blend, strict=True)
-    patches = [patch_of(own, new, share, window, own_blend) for own, new, share in parts]
-    if finish is not None:
-        enlarged = window.height / after.shape[1]
-        patches = [finish(own, patch, enlarged) for own, patch in zip(before, patches, strict=True)]
-    results = torch.cat(before)
+    results = picture.float().cpu().expand(len(patches), -1, -1, -1).clone()
     for patch, result in zip(patches, results.split(1), strict=True):
         patch.write_into(result)
     return results, torch.cat([patch.blend() for patch in patches])

@@ -7,7 +7,7 @@ coarse edit, and beside what that changed no pixel is touched.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..edit_settings import EditSettings
 from ..images.fitting import Size
-from ..images.masks import LEVELS, gaussian, sampler_mask
+from ..images.masks import LEVELS, gaussian, keep_outside, sampler_mask
 from ..images.put_back import Patch, Window
 from ..model.latents import TOKEN_PX
 from .inputs import Callback, Text
@@ -44,9 +44,9 @@ class Model(Protocol):
     def sample(self, text: Text, ref_latents: Sequence[Tensor] = (), **options: Any) -> Tensor: ...
 
 
-@dataclass
+@dataclass(frozen=True)
 class DetailPass:
-    """The pass over what edits changed, one after the other.
+    """The pass over what edits changed.
 
     Args:
         model: that made the edits.
@@ -54,7 +54,6 @@ class DetailPass:
         settings: theirs, of which `detail` is the strength of the pass.
         seeds: of each of them; None: all have that of the settings.
         callback: see `Editor.edit`; called anew for each tile.
-        notes: what there is to say of each edit so far, "" where that is nothing.
     """
 
     model: Model
@@ -62,31 +61,30 @@ class DetailPass:
     settings: EditSettings
     seeds: Sequence[int] | None = None
     callback: Callback | None = None
-    notes: list[str] = field(default_factory=list[str])
 
-    def __call__(self, picture: Tensor, patch: Patch, enlarged: float) -> Patch:
-        """Make the next edit anew, see `put_back.Finish`."""
-        if self.settings.detail == 0:
-            return patch
-        note = ""
-        if enlarged >= _COARSER and 0 not in patch.share.shape:
-            patch, note = self.refine(picture, patch, enlarged)
-        self.notes.append(note)
-        return patch
+    def __call__(self, picture: Tensor, patch: Patch, enlarged: float, number: int) -> tuple[Patch, str]:
+        """Make one of the edits anew, see `put_back.Finish`."""
+        if self.settings.detail == 0 or enlarged < _COARSER or 0 in patch.share.shape:
+            return patch, ""
+        seed = self.settings.seed if self.seeds is None else self.seeds[number]
+        return self.refine(picture, patch, enlarged, seed)
 
-    def refine(self, picture: Tensor, patch: Patch, enlarged: float) -> tuple[Patch, str]:
+    def refine(self, picture: Tensor, patch: Patch, enlarged: float, seed: int) -> tuple[Patch, str]:
         """Make an edit anew at the picture's size.
 
         Args:
             picture: before the edit, (1, H, W, 3) in [0, 1].
             patch: the edit, scaled up to it.
             enlarged: so many times.
-        Returns: the patch with other pixels, and a note on it; the same patch and why, where there would be
-        too many tiles.
+            seed: of its first tile; the others count on from it.
+        Returns: the patch with other pixels, and a note on it; the same patch where there is no room for a
+        tile, or there would be too many, which the note says.
         """
         height, width = patch.share.shape
         box = Window(patch.top, patch.left, height, width)
         places = list(tiles(box, patch.size, self.model.preferred_sizes[0]))
+        if not places:
+            return patch, ""
         if len(places) > MOST_TILES:
             return patch, (
                 f"the detail pass was left out: it would take {len(places)} tiles of the model's size, and "
@@ -101,7 +99,7 @@ class DetailPass:
             share = tile.cut(blend)
             if not bool((share > 0).any()):
                 continue
-            new = self._tile(tile, edited, share, enlarged, number)
+            new = self._tile(tile, edited, share, enlarged, seed + number if seed < 2**63 else seed - number)
             weight = _weight(tile)
             inside, own = _common(box, tile)
             total[inside] += (new * weight)[own]
@@ -109,31 +107,30 @@ class DetailPass:
             count += 1
         known = weights > 0
         fine = torch.where(known, total / weights.clamp_min(1e-6), 0)
-        share = patch.share[..., None].float() / LEVELS
-        before = picture[0, patch.top : patch.top + height, patch.left : patch.left + width].float().cpu()
-        mixed = ((before * (1 - share) + fine * share) * LEVELS).round().clamp(0, LEVELS).to(torch.uint8)
-        pixels = torch.where(known & (share > 0), mixed, patch.pixels)
+        share = patch.share.float() / LEVELS
+        before = picture[:, box.top : box.top + height, box.left : box.left + width]
+        mixed = (keep_outside(before, fine[None], share)[0] * LEVELS).round().to(torch.uint8)
+        pixels = torch.where(known & (share[..., None] > 0), mixed, patch.pixels)
         return replace(patch, pixels=pixels), f"made again at full size in {count} tile{'s' * (count > 1)}"
 
-    def _tile(self, tile: Window, edited: Tensor, share: Tensor, enlarged: float, number: int) -> Tensor:
+    def _tile(self, tile: Window, edited: Tensor, share: Tensor, enlarged: float, seed: int) -> Tensor:
         """One tile, (h, w, 3), begun from the coarse edit.
 
         Args:
             edited: the whole picture, (1, H, W, 3).
             share: (h, w), how much of the edit is in it.
             enlarged: see `refine`.
-            number: of the tile, for a seed of its own.
+            seed: of its noise.
         """
         coarse = edited[:, tile.top : tile.top + tile.height, tile.left : tile.left + tile.width]
         start = self.model.encode(coarse)
         away = self.settings.negative_prompt if self.settings.steers else None
-        seed = self.settings.seed if self.seeds is None else self.seeds[len(self.notes)]
         own = replace(
             self.settings,
             strength=self.settings.detail,
             detail=0,
             size="model",
-            seed=seed + number if seed < 2**63 else seed - number,
+            seed=seed,
             batch=1,
             width_px=None,
             height_px=None,

@@ -129,6 +129,24 @@ def test_pictures_of_more_than_8_bit_keep_their_steps(
     assert bool((blend[mask == 0] == 0).all())
 
 
+@pytest.mark.parametrize("node", ["KontextEdit", "KontextTurn"])
+def test_off_keeps_nothing_beside_a_mask_at_any_size(run: Run, model: Any, node: str) -> None:
+    image, mask = picture(200, 300), torch.zeros(1, 200, 300)
+    mask[:, 50:100, 100:200] = 1
+    options = {
+        "model": model,
+        "image": image,
+        "mask": mask,
+        "instruction": "a",
+        "keep_outside": "off",
+        **FAST,
+    }
+    for more in ({}, {"size": "original"}, {"size": "original", "detail": 0.3}):
+        result = run(node, **options, **more).args
+        _, blend = (result[0], result[2]) if node == "KontextEdit" else (result[1], result[3])
+        assert bool((blend[:, :, 60:240] == 1).all()), more
+
+
 def test_a_latent_knows_the_picture_at_its_own_size(run: Run, model: Any) -> None:
     image, mask = picture(150, 260), torch.zeros(1, 150, 260)
     mask[:, 60:90, 100:160] = 1

@@ -37,13 +37,19 @@ def middle(height: int, width: int) -> Tensor:
     return blend
 
 
+def returned(picture: Tensor, edits: Tensor, blend: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Edits (B, h, w, 3) in the picture that they come from, and their blend there."""
+    parts = zip(edits, blend, strict=True)
+    return put_back(picture, [patch_of(picture, edit, share, window) for edit, share in parts])
+
+
 @pytest.mark.parametrize("fit", ["crop", "pad", "stretch", "none"])
 @pytest.mark.parametrize("size", SIZES)
 def test_only_what_the_mask_touches_is_new(size: tuple[int, int], fit: str) -> None:
     picture = random_picture(*size)
     canvas, place = fit_image(picture, None if fit == "none" else (128, 96), fit)
     edit = undo_fit(1 - canvas, place)
-    result, blend = put_back(picture, edit, middle(*edit.shape[1:3]), seen_window(place, fit))
+    result, blend = returned(picture, edit, middle(*edit.shape[1:3]), seen_window(place, fit))
     assert result.shape == picture.shape
     assert blend.shape == picture.shape[:3]
     changed = (result != picture).any(-1)
@@ -61,7 +67,7 @@ def test_it_comes_back_to_its_place(size: tuple[int, int], fit: str) -> None:
     picture = torch.stack([rows, columns, (rows * 3).sin() / 2 + 0.5], -1)[None]
     canvas, place = fit_image(picture, (128, 96), fit)
     part = undo_fit(canvas, place)
-    back, _ = put_back(picture, part, torch.ones(part.shape[:3]), seen_window(place, fit))
+    back, _ = returned(picture, part, torch.ones(part.shape[:3]), seen_window(place, fit))
     error = (back - picture).square().mean()
     assert -10 * error.log10() > 42
 
@@ -82,14 +88,14 @@ def test_a_box_is_what_scaling_all_of_it_gives(kernel: Kernel, size: tuple[int, 
 
 def test_where_nothing_is_scaled_every_pixel_is_the_edits() -> None:
     picture, after = random_picture(64, 64), (random_picture(64, 64).flip(1) * 255).round() / 255
-    back, _ = put_back(picture, after, torch.ones(1, 64, 64), Window(0, 0, 64, 64))
+    back, _ = returned(picture, after, torch.ones(1, 64, 64), Window(0, 0, 64, 64))
     assert torch.equal(back, after)
 
 
 def test_a_picture_of_16_bits_keeps_them() -> None:
     picture = random_picture(300, 200).double().mul(65535).round().div(65535).float()
     canvas, place = fit_image(picture, (128, 96), "crop")
-    back, blend = put_back(picture, 1 - canvas, middle(128, 96), seen_window(place, "crop"))
+    back, blend = returned(picture, 1 - canvas, middle(128, 96), seen_window(place, "crop"))
     assert torch.equal(back[blend == 0], picture[blend == 0])
 
 

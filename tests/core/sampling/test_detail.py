@@ -104,8 +104,9 @@ def test_nothing_changed_is_nothing_to_make_again(tiny: Pipeline) -> None:
     empty = Patch(
         0, 0, torch.zeros(0, 0, 3, dtype=torch.uint8), torch.zeros(0, 0, dtype=torch.uint8), (64, 64)
     )
-    assert run(torch.zeros(1, 64, 64, 3), empty, 4.0) is empty
-    assert run.notes == [""]
+    patch, note = run(torch.zeros(1, 64, 64, 3), empty, 4.0, 0)
+    assert patch is empty
+    assert note == ""
 
 
 def settings(**options: Any) -> EditSettings:
@@ -129,6 +130,27 @@ def test_seeds_of_a_batch_have_tiles_of_their_own(tiny: Pipeline) -> None:
     for chain, seed in zip(both, (5, 9), strict=True):
         alone = start.edit(tiny, "make it red", mask=mask, detail=0.5, **{**OPTIONS, "seed": seed})
         assert (chain.picture - alone.picture).abs().max() <= 1.01 / 255
+
+
+def test_where_nothing_is_kept_all_of_it_is_made_again(
+    tiny: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    plain, fine = (tiny.edit("make it red", [picture()], detail=detail, **OPTIONS) for detail in (0, 0.5))
+    assert fine.reports == ()
+    assert not torch.equal(plain.image, fine.image)
+    assert caplog.messages == []
+    tiny.edit("make it red", [picture(1600, 1600)], detail=0.5, **OPTIONS)
+    assert caplog.messages == [
+        "the detail pass was left out: it would take 289 tiles of the model's size, and 64 is the maximum"
+    ]
+
+
+def test_a_picture_without_room_for_a_tile_stays_as_the_edit_is(tiny: Pipeline) -> None:
+    options: Any = {**OPTIONS, "fit": "stretch", "keep_outside": "mask"}
+    image, mask = picture(9, 400), torch.ones(9, 400)
+    plain, fine = (tiny.edit("make it red", [image], mask=mask, detail=d, **options) for d in (0, 0.5))
+    assert torch.equal(plain.image, fine.image)
+    assert plain.reports == fine.reports
 
 
 def test_without_the_pictures_own_size_it_is_refused(tiny: Pipeline) -> None:
