@@ -14,8 +14,8 @@ from ..checks.sentences import EXPECTED, one_line, sentence
 from ..edit_settings import EditSettings
 from ..errors import TooLittleMemoryError, explain_oom
 from ..images.masks import picture_mask
-from ..images.original import Original
-from ..images.picture_files import from_bytes, to_pil, write_png
+from ..images.original import Original, write_edit
+from ..images.picture_files import from_bytes
 from ..memory.offload_plan import GIB
 from ..model_spec import AUTO, ModelSpec
 from ..pipeline import Edit, Pipeline
@@ -119,21 +119,19 @@ def _turns(
     pipeline: Pipeline, job: dict[str, Any], pictures: Sequence[bytes]
 ) -> tuple[dict[str, Any], list[bytes]]:
     settings = EditSettings.from_json(job["settings"])
-    shown = [from_bytes(data, name) for data, name in zip(pictures, job["names"], strict=True)]
+    named = list(zip(pictures, job["names"], strict=True))
+    original = Original.from_bytes(*named[0]) if settings.size == "original" else None
+    shown = [] if original is None else [original.shown]
+    shown += [from_bytes(data, name) for data, name in named[len(shown) :]]
     mask = picture_mask(shown.pop()) if job.get("masked") else None
     current: list[Tensor | Edit] = [*shown[:1]]
-    is_put_back = settings.size == "original"
-    original = Original.from_bytes(pictures[0], job["names"][0]) if is_put_back else None
     files: list[bytes] = []
     sizes: list[list[int]] = []
     for instruction in job["instructions"]:
         edit = pipeline.edit(instruction, [*current, *shown[1:]], settings=settings, mask=mask)
         current = [edit]
         file = BytesIO()
-        if original is None:
-            write_png(to_pil(edit.image), file)
-        else:
-            original.write_edit(edit.image, file)
+        write_edit(edit.image, file, original)
         files.append(file.getvalue())
         sizes.append([edit.image.shape[2], edit.image.shape[1]])
     return {"sizes": sizes}, files

@@ -92,9 +92,9 @@ def _edit_here(
 
     from ..disk import free_number, make_folder, write_new
     from ..images.masks import picture_mask
-    from ..images.original import Original
+    from ..images.original import Original, write_edit
     from ..images.outside import describe
-    from ..images.picture_files import from_file, to_pil, write_png
+    from ..images.picture_files import from_file
     from ..pipeline import Edit, Pipeline
     from ..sampling.step_cache import parse_step_cache
 
@@ -132,10 +132,7 @@ def _edit_here(
         )
         current = edit
         picture = BytesIO()
-        if original is None:
-            write_png(to_pil(edit.image), picture)
-        else:
-            original.write_edit(edit.image, picture)
+        write_edit(edit.image, picture, original)
         file = write_new(options.output, stem, name, picture.getvalue(), run)
         report = f" ({describe(edit.reports)})" if edit.reports else ""
         line.keep(f"turn {turn}: {instruction or '(no instruction)'} -> {file}{report}")

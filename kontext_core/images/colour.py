@@ -92,7 +92,7 @@ def to_srgb(picture: Image.Image, colours: bytes | Colours | None, name: str) ->
             return _converted(picture, colours)
         except (*DAMAGED, ImportError) as error:  # not every Pillow has a colour engine
             _warn(name, error)
-    return picture if picture.mode == "L" else picture.convert("RGB")
+    return picture if picture.mode in ("L", "RGB") else picture.convert("RGB")
 
 
 def greys_to_srgb(levels: Grey, colours: bytes | Colours | None, name: str) -> Grey:

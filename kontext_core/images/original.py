@@ -15,16 +15,15 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import DAMAGED
-from .colour import declared, from_srgb, profile_of, to_srgb
+from .colour import from_srgb, profile_of
 from .picture_files import (
     ORIENTATION,
-    from_pil,
+    Decoded,
+    decode,
     open_bytes,
     open_file,
     reading,
-    split_alpha,
     to_pil,
-    turn_of,
     write_png,
 )
 
@@ -42,6 +41,7 @@ class Original:
 
     Args:
         shown: as the model is given it, (1, H, W, 3) in [0, 1], in sRGB and on white.
+        on_white: (H, W, 3), the same in 8 bit.
         pixels: (H, W, 3) in the colours of `profile`.
         cover: (H, W), what is opaque; None: all is.
         profile: None: sRGB.
@@ -49,6 +49,7 @@ class Original:
     """
 
     shown: Tensor
+    on_white: _Pixels
     pixels: _Pixels
     cover: _Pixels | None = None
     profile: bytes | None = None
@@ -72,23 +73,15 @@ class Original:
 
     @classmethod
     def _of(cls, picture: Image.Image, name: str) -> Self:
-        shown = from_pil(picture, name)
-        on_white = np.asarray(to_pil(shown))
-        turn, exif = turn_of(picture, name), _exif(picture)
-        colours = declared(picture, name)
-        if turn is not None:
-            picture = picture.transpose(turn)
-        if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
-            return cls(shown, on_white, exif=exif)  # written with 8 bits, as all results are
-        base, cover = split_alpha(picture)
-        pixels, profile = base, None
-        srgb = to_srgb(base, colours, name)
-        if colours is not None and base.mode == "RGB" and srgb is not base:
-            profile = profile_of(colours)
-        else:
-            pixels = srgb
-        seen = None if cover is None else np.asarray(cover)
-        return cls(shown, np.asarray(pixels.convert("RGB")), seen, profile, exif)
+        decoded = decode(picture, name)
+        on_white = _pixels(to_pil(decoded.shown))
+        exif = _exif(picture)
+        if decoded.stored is None or decoded.srgb is None:  # written with 8 bits, as all results are
+            return cls(decoded.shown, on_white, on_white, exif=exif)
+        cover = None if decoded.cover is None else _pixels(decoded.cover)
+        profile = _profile(decoded, name)
+        own = _pixels((decoded.srgb if profile is None else decoded.stored).convert("RGB"))
+        return cls(decoded.shown, on_white, own, cover, profile, exif)
 
     def write_edit(self, image: Tensor, file: Path | IO[bytes]) -> None:
         """Write an edit of this picture as PNG: where it shows what the picture shows, the file's own pixels.
@@ -96,7 +89,7 @@ class Original:
         Args:
             image: (1, H, W, 3) in [0, 1]. Of another size, it is written as it is.
         """
-        edit, before = to_pil(image), np.asarray(to_pil(self.shown))
+        edit, before = to_pil(image), self.on_white
         if (edit.height, edit.width) != before.shape[:2]:
             write_png(edit, file)
             return
@@ -104,8 +97,7 @@ class Original:
         new = edit if self.profile is None else from_srgb(edit, self.profile)
         pixels = np.where(changed[..., None], np.asarray(new), self.pixels)
         if self.cover is not None:
-            over = np.asarray(edit), np.asarray(new)
-            pixels = np.dstack(_uncovered(pixels, self.cover, changed, *over))
+            pixels = np.dstack(_uncovered(pixels, self.cover, changed, np.asarray(edit), np.asarray(new)))
         write_png(Image.fromarray(pixels), file, profile=self.profile, exif=self.exif)
 
 
@@ -131,6 +123,30 @@ def _uncovered(
     return np.where(thin[..., None], bare.round().clip(0, 255).astype(np.uint8), pixels), opaque
 
 
+def _pixels(picture: Image.Image) -> _Pixels:
+    return np.asarray(picture)
+
+
+def _profile(decoded: Decoded, name: str) -> bytes | None:
+    """The profile that edits can be brought to; None: sRGB, which all else becomes.
+
+    Args:
+        name: of the file, for a warning.
+    """
+    stored, colours = decoded.stored, decoded.colours
+    if colours is None or stored is None or stored.mode != "RGB" or decoded.srgb is stored:
+        return None
+    profile = profile_of(colours)
+    try:
+        from_srgb(Image.new("RGB", (1, 1)), profile)
+    except DAMAGED as error:  # that of a scanner, for instance, leads one way only
+        log.warning(
+            "%s: no edit can be brought to its colour profile, so the results are sRGB (%s)", name, error
+        )
+        return None
+    return profile
+
+
 def _exif(picture: Image.Image) -> bytes | None:
     """What a picture says of itself, as it is upright; None if that is nothing, or damaged."""
     try:
@@ -140,3 +156,15 @@ def _exif(picture: Image.Image) -> bytes | None:
         return tags.tobytes() if len(tags) else None
     except DAMAGED:  # which reading its orientation has said
         return None
+
+
+def write_edit(image: Tensor, file: Path | IO[bytes], original: Original | None) -> None:
+    """Write a result as PNG, into the picture that it was made from where that is given.
+
+    Args:
+        image: (1, H, W, 3) in [0, 1].
+    """
+    if original is None:
+        write_png(to_pil(image), file)
+    else:
+        original.write_edit(image, file)

@@ -4,6 +4,7 @@ import logging
 import warnings
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import IO, Any
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ..checks.sentences import one_line
 from ..errors import DAMAGED
-from .colour import CICP, ICCP, declared, greys_to_srgb, to_srgb
+from .colour import CICP, ICCP, Colours, declared, greys_to_srgb, to_srgb
 from .icc import Grey, srgb_profile
 from .png_chunks import TEXT_KINDS, Png, is_png
 
@@ -135,8 +136,33 @@ def from_pil(picture: Image.Image, name: str = "the picture") -> Tensor:
         name: what warnings and faults call it.
     Raises: ValueError in one sentence if it holds no such picture.
     """
+    return decode(picture, name).shown
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as it is to be seen, and what it was made of.
+
+    Args:
+        shown: (1, H, W, 3) in [0, 1], see `from_pil`.
+        stored: the upright picture without alpha, in the colours of its file; None for greys of more than 8
+            bit.
+        srgb: the same in sRGB: itself where nothing had to change.
+        cover: how much of each pixel is opaque; None: all is.
+        colours: of `stored`, see `colour.declared`.
+    """
+
+    shown: Tensor
+    stored: Image.Image | None = None
+    srgb: Image.Image | None = None
+    cover: Image.Image | None = None
+    colours: bytes | Colours | None = None
+
+
+def decode(picture: Image.Image, name: str) -> Decoded:
+    """Do what `from_pil` does, and keep its parts. Raises: as that does."""
     try:
-        return _to_tensor(picture, name)
+        return _decoded(picture, name)
     except _PictureError:
         raise
     except DAMAGED as error:  # some damage shows only when colours are taken out of what was decoded
@@ -176,23 +202,24 @@ def check_size(height_px: int, width_px: int, most_pixels: int, name: str) -> No
         )
 
 
-def _to_tensor(picture: Image.Image, name: str) -> Tensor:
+def _decoded(picture: Image.Image, name: str) -> Decoded:
     picture.load()  # Pillow turns a TIFF while it loads, which changes what its EXIF says
-    turn = turn_of(picture, name)  # asked first: damaged EXIF is only noticed once
+    turn = _turn(picture, name)  # asked first: damaged EXIF is only noticed once
     colours, tags = declared(picture, name), _tags(picture)
     if turn is not None:
         picture = picture.transpose(turn)
     if picture.mode.startswith("I;16") or picture.mode in ("I", "F"):
         levels, seen = _deep_grey(picture, tags, name)
-        return _on_white(greys_to_srgb(levels, colours, name), seen)
-    base, cover = split_alpha(picture)
-    pixels = to_srgb(base, colours, name).convert("RGB")
+        return Decoded(_on_white(greys_to_srgb(levels, colours, name), seen))
+    stored, cover = _split(picture)
+    srgb = to_srgb(stored, colours, name)
+    pixels = srgb.convert("RGB")
     if cover is not None:
         pixels.putalpha(cover)
         pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, "white"), pixels).convert("RGB")
     values = np.array(pixels, dtype=np.float32)
     values /= 255
-    return torch.from_numpy(values)[None]
+    return Decoded(torch.from_numpy(values)[None], stored, srgb, cover, colours)
 
 
 def _unreadable(name: str, error: Exception) -> ValueError:
@@ -245,7 +272,7 @@ def _tags(picture: Image.Image) -> Mapping[int, Any]:
     return getattr(picture, "tag_v2", {}) if picture.format == "TIFF" else {}
 
 
-def turn_of(picture: Image.Image, name: str) -> Image.Transpose | None:
+def _turn(picture: Image.Image, name: str) -> Image.Transpose | None:
     """What brings a picture from how it is stored to how EXIF says that it is to be seen."""
     try:
         return _TURNS.get(picture.getexif().get(ORIENTATION))
@@ -254,7 +281,7 @@ def turn_of(picture: Image.Image, name: str) -> Image.Transpose | None:
         return None
 
 
-def split_alpha(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+def _split(picture: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """The colours, as L, RGB, CMYK or LAB, and how much they cover, where a picture says so."""
     grey = picture.mode in ("1", "L", "LA", "La")
     if "transparency" in picture.info or picture.mode in _WITH_ALPHA:

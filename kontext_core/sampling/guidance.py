@@ -7,7 +7,7 @@ from torch import Tensor
 from ..edit_settings import EditSettings
 from ..model.transformer import Transformer
 from .inputs import SampleInputs
-from .nag import steered, steered_steps
+from .nag import SHARE, steered
 from .schedule import share_of
 from .solvers import Velocity
 from .velocity import ImageStream, PromptVelocity
@@ -40,7 +40,7 @@ def edit_velocity(
         return PromptVelocity(networks[:steps], levels[: steps + 1], text, image, settings)
 
     velocity: Velocity = positive
-    if settings.nag_scale != 1.0 and (steps := steered_steps(len(levels) - 1)):
+    if settings.nag_scale != 1.0 and (steps := share_of(len(levels) - 1, SHARE)):
         velocity = steered(positive, away(steps), settings.nag_scale, steps)
     if settings.cfg_scale != 1.0 and (steps := cfg_steps(len(levels) - 1, settings.cfg_to, len(networks))):
         velocity = guided(velocity, away(steps), settings.cfg_scale, steps)

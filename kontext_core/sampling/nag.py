@@ -20,11 +20,6 @@ from .velocity import PromptVelocity, StepParts
 SHARE = 0.25
 
 
-def steered_steps(steps: int) -> int:
-    """Count the steps that are steered, of those that are run: at least one, if there are any."""
-    return min(max(round(steps * SHARE), 1), steps)
-
-
 def steered(positive: PromptVelocity, negative: PromptVelocity, scale: float, steps: int) -> Velocity:
     """Steer the velocity of a prompt away from a negative one.
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from kontext_core.images.icc import P3_PRIMARIES, SRGB_CURVE, rgb_profile
+from kontext_core.images.icc import P3_PRIMARIES, SRGB_CURVE, rgb_profile, srgb_profile
 from kontext_core.images.original import Original
 from kontext_core.images.picture_files import from_file, to_pil
 
@@ -62,6 +62,29 @@ def test_a_profile_that_is_srgb_changes_nothing(tmp_path: Path) -> None:
     file = saved(tmp_path, Image.fromarray(pixels()), icc_profile=data)
     assert Original.from_file(file).profile is None
     assert np.array_equal(np.asarray(written(file, from_file(file))), pixels())
+
+
+def test_a_profile_that_leads_one_way_only_gives_srgb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> Image.Image:
+        raise ValueError("cannot build transform")
+
+    monkeypatch.setattr("kontext_core.images.original.from_srgb", refuse)
+    file = saved(tmp_path, Image.fromarray(pixels()), icc_profile=P3)
+    image = edited(from_file(file))
+    result = written(file, image)
+    assert np.array_equal(np.asarray(result), np.asarray(to_pil(image)))
+    assert result.info["icc_profile"] == srgb_profile()
+    assert caplog.messages == [
+        f"{file}: no edit can be brought to its colour profile, so the results are sRGB (cannot build transform)"
+    ]
+
+
+def test_damage_is_warned_of_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = saved(tmp_path, Image.fromarray(pixels()), icc_profile=b"no profile" * 20)
+    assert np.array_equal(Original.from_file(file).pixels, pixels())
+    assert len(caplog.messages) == 1
 
 
 def test_what_is_transparent_stays_so_and_an_edit_there_is_seen(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from kontext_core.model_spec import ComputeOptions
 from kontext_core.pipeline import Pipeline
 from kontext_core.sampling.denoise import denoise
 from kontext_core.sampling.guidance import cfg_steps
-from kontext_core.sampling.nag import steered_steps
+from kontext_core.sampling.nag import SHARE
 from kontext_core.sampling.references import ReferenceLatents
-from kontext_core.sampling.schedule import sigmas
+from kontext_core.sampling.schedule import share_of, sigmas
 from kontext_core.sampling.solvers import SOLVERS
 
 SIZE = (4, 6)  # of the latents: 2 x 3 tokens
@@ -188,7 +188,7 @@ def test_off_is_off(run: Run) -> None:
 
 
 def test_the_first_quarter_is_steered() -> None:
-    assert [steered_steps(steps) for steps in (0, 1, 4, 8, 28)] == [0, 1, 1, 2, 7]
+    assert [share_of(steps, SHARE) for steps in (0, 1, 4, 8, 28)] == [0, 1, 1, 2, 7]
     assert [cfg_steps(8, share) for share in (0.05, 0.25, 0.5, 1.0)] == [1, 2, 4, 8]
 
 
