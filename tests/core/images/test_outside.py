@@ -150,15 +150,16 @@ def test_a_turn_on_an_edit_knows_how_its_picture_was_fitted(pipeline: Pipeline, 
     assert not torch.equal(unsaid.image, first.image)
 
 
+def soft_picture() -> Tensor:
+    """Blots with soft edges, (1, 192, 192, 3), whose motion can be told."""
+    rough = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(3))
+    large = torch.nn.functional.interpolate(rough, size=(192, 192), mode="bicubic")
+    return large.clamp(0, 1).permute(0, 2, 3, 1)
+
+
 def test_a_whole_picture_that_moved_too_is_what_its_latents_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change, "WHOLE", 0.5)  # motion is told where some of the rest is left
-    generator = torch.Generator().manual_seed(3)
-    rough = torch.rand(1, 3, 24, 24, generator=generator)
-    seen = (
-        torch.nn.functional.interpolate(rough, size=(192, 192), mode="bicubic")
-        .clamp(0, 1)
-        .permute(0, 2, 3, 1)
-    )
+    seen = soft_picture()
     after = seen.roll((1, 2), (1, 2)).contiguous()
     after[:, :, :72] = (after[:, :, :72] + 0.5) % 1
     after[:, 108:] = (after[:, 108:] + 0.5) % 1
@@ -208,13 +209,7 @@ def test_a_chain_at_full_size_goes_on_from_its_file(tiny: Pipeline, tmp_path: Pa
 
 def test_a_shift_and_a_cast_of_the_result_are_undone() -> None:
     """Before what changed is looked for; what was kept is the picture's own."""
-    generator = torch.Generator().manual_seed(3)
-    rough = torch.rand(1, 3, 24, 24, generator=generator)
-    seen = (
-        torch.nn.functional.interpolate(rough, size=(192, 192), mode="bicubic")
-        .clamp(0, 1)
-        .permute(0, 2, 3, 1)
-    )
+    seen = soft_picture()
     after = (seen.roll((1, 2), (1, 2)) * 0.97).contiguous()
     after[:, 80:110, 80:110] = torch.tensor([0.9, 0.1, 0.1])
     kept = keep_unchanged(Before(seen, torch.zeros(1)), seen, after)
